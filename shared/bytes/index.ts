@@ -1,0 +1,2 @@
+export { crc32c } from './crc32c.js';
+export { guid, parseGuid, randomGuid, readGuid, writeGuid, ZERO_GUID, type Guid } from './guid.js';

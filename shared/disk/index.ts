@@ -1,0 +1,1 @@
+export type { Extent, ExtentKind, ReadableDisk, WritableDisk } from './disk.js';

@@ -1,0 +1,282 @@
+// One error type and the catalogue of its codes. A code is public: scripts, logs, exit codes and
+// `hvdr explain` rely on it (failover.md § 6, cli.md). docs/errors.md is generated from here.
+
+/** Who can make the operation succeed: nobody, a new connection, a resync, or a person. */
+export type Retry = 'never' | 'reconnect' | 'resync' | 'operator';
+
+export interface CatalogueEntry {
+  /** Process exit code of a run that ends with this error. */
+  readonly exitCode: number;
+  readonly retry: Retry;
+  /** gRPC status name, a hint for foreign tools only (channel.md § 3). */
+  readonly grpc: string;
+  /** What happened, one sentence. */
+  readonly cause: string;
+  /** What the operator does next, one or two sentences. */
+  readonly remedy: string;
+}
+
+function damaged(cause: string, remedy: string): CatalogueEntry {
+  return { exitCode: 15, retry: 'never', grpc: 'DATA_LOSS', cause, remedy };
+}
+
+const RESTORE_COPY =
+  'Restore the file from a good copy; `hvdr vhdx check FILE` lists every finding.';
+const FETCH_AGAIN =
+  'Fetch the delta again from where it was made; `hvdr pcbt check FILE` shows the place.';
+
+export const CATALOGUE = {
+  E_USAGE: {
+    exitCode: 2,
+    retry: 'never',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'The command line or a value on it is not legal.',
+    remedy: 'Compare with `hvdr COMMAND --help`.',
+  },
+  E_INTERNAL: {
+    exitCode: 70,
+    retry: 'operator',
+    grpc: 'INTERNAL',
+    cause: 'An invariant of this program did not hold: a bug, not your fault.',
+    remedy:
+      'Nothing was acknowledged. Report it with the log; run the command again with --log-level debug.',
+  },
+  E_IO: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'INTERNAL',
+    cause: 'The system refused to read, write or flush a file.',
+    remedy: 'Look at the system error and the health of the volume, then run the command again.',
+  },
+  E_NOT_FOUND: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'NOT_FOUND',
+    cause: 'A file or folder that the command names is not there.',
+    remedy: 'Check the path; paths are relative to the current folder.',
+  },
+  E_CAPACITY: {
+    exitCode: 32,
+    retry: 'operator',
+    grpc: 'RESOURCE_EXHAUSTED',
+    cause: 'The volume or a quota is full.',
+    remedy: 'Free space on the volume that the message names, then run the command again.',
+  },
+  E_EXISTS: {
+    exitCode: 33,
+    retry: 'operator',
+    grpc: 'ALREADY_EXISTS',
+    cause: 'The target exists already and is not replaced without being asked to.',
+    remedy: 'Choose another name, or remove the existing file first.',
+  },
+  E_DISK_MISMATCH: {
+    exitCode: 33,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'Two disks, or a delta and a disk, do not fit each other.',
+    remedy: 'Compare sizes and sector sizes with `hvdr vhdx info` and `hvdr pcbt info`.',
+  },
+  E_LOCKED: {
+    exitCode: 11,
+    retry: 'operator',
+    grpc: 'ABORTED',
+    cause: 'Another process works on the same thing.',
+    remedy: 'Wait until it has ended, or stop it.',
+  },
+  E_DIFFERENT: {
+    exitCode: 1,
+    retry: 'never',
+    grpc: 'OK',
+    cause: 'A comparison found differences.',
+    remedy: 'The output lists them.',
+  },
+  E_TOOL_MISSING: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'An outside program that this format needs is not installed.',
+    remedy:
+      'Install it (Debian: `apt-get install qemu-utils`) or convert the file to raw or VHDX elsewhere.',
+  },
+  E_TOOL_FAILED: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'INTERNAL',
+    cause: 'An outside program ended with an error.',
+    remedy: 'Its own message is part of the error; run it by hand on the same file.',
+  },
+
+  // VHDX (spec vhdx.md; the section in each cause)
+  E_VHDX_SIGNATURE: damaged(
+    'The file is no VHDX: too short, or without its signature (§ 1.1).',
+    RESTORE_COPY,
+  ),
+  E_VHDX_VERSION: damaged(
+    'The VHDX has a version that this program does not know (§ 1.2).',
+    'Use a newer release of this program.',
+  ),
+  E_VHDX_HEADER: damaged(
+    'Neither header of the VHDX is usable, or they contradict each other (§ 1.2).',
+    RESTORE_COPY,
+  ),
+  E_VHDX_REGION: damaged('The region table of the VHDX is damaged (§ 1.3).', RESTORE_COPY),
+  E_VHDX_METADATA: damaged('The metadata region of the VHDX is damaged (§ 3).', RESTORE_COPY),
+  E_VHDX_UNSUPPORTED: damaged(
+    'The VHDX requires a feature that this program does not know.',
+    'Use a newer release, or convert the file on Windows.',
+  ),
+  E_VHDX_INCOMPLETE: damaged(
+    'The VHDX was still being created when its writer stopped.',
+    'Create it again; an unfinished file holds no usable disk.',
+  ),
+  E_VHDX_LOCATOR: damaged(
+    'The parent locator of a differencing VHDX is damaged (§ 3.1).',
+    RESTORE_COPY,
+  ),
+  E_VHDX_BAT: damaged('A block allocation table entry is not legal (§ 5).', RESTORE_COPY),
+  E_VHDX_BITMAP: damaged('A sector bitmap is missing or not legal (§ 5.2).', RESTORE_COPY),
+  E_VHDX_OVERLAP: damaged('Two structures of the VHDX claim the same space (§ 9).', RESTORE_COPY),
+  E_VHDX_TRUNCATED: damaged('The VHDX is shorter than its structures say.', RESTORE_COPY),
+  E_VHDX_LOG: damaged('The log of the VHDX is dirty but cannot be replayed (§ 6).', RESTORE_COPY),
+  E_VHDX_LIMIT: damaged('A value in the VHDX is beyond what this program accepts.', RESTORE_COPY),
+  E_VHDX_PARENT_MISSING: damaged(
+    'The parent of a differencing VHDX is not in its folder.',
+    'Put the parent that the message names beside the child.',
+  ),
+  E_VHDX_PARENT_CHANGED: damaged(
+    'The parent is not the one that the child was made from, or it was written to since.',
+    'Bring back the parent as it was; a changed parent makes every child of it wrong.',
+  ),
+  E_VHDX_PATH: damaged(
+    "A parent locator points out of the disk's folder.",
+    'Move the parent beside the child; paths out of the folder are never followed.',
+  ),
+  E_VHDX_CHAIN: damaged(
+    'A chain of differencing disks is too deep, runs in a circle, or its members do not fit.',
+    'Merge the chain, or restore the member that the message names.',
+  ),
+  E_VHDX_POISONED: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'INTERNAL',
+    cause:
+      'An earlier write or flush of this VHDX failed, so nothing more is written through this handle.',
+    remedy: 'Mend the volume and open the file again; what had been acknowledged is intact.',
+  },
+  E_VHDX_READ_ONLY: {
+    exitCode: 2,
+    retry: 'never',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The disk was opened for reading, or other disks depend on it.',
+    remedy: 'Write to the topmost disk of the chain.',
+  },
+  E_VHDX_MERGE_PENDING: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'A merge of this disk began and has not been finished.',
+    remedy: 'Run `hvdr vhdx merge CHILD` again; it goes on where it stopped.',
+  },
+  E_VHDX_HAS_CHILDREN: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'Another differencing disk depends on the disk that would be changed.',
+    remedy: 'Merge or remove the other child first.',
+  },
+
+  // PCBT (product.md § 4)
+  E_PCBT_MAGIC: damaged(
+    'The file does not begin with "PCBT".',
+    'Check that it is a delta of this product.',
+  ),
+  E_PCBT_VERSION: damaged(
+    'The delta has a PCBT version other than 1.',
+    'Use a newer release of this program.',
+  ),
+  E_PCBT_RESERVED: damaged('The reserved field of the PCBT header is not zero.', FETCH_AGAIN),
+  E_PCBT_EMPTY_BLOCK: damaged('A block of the delta has the length 0.', FETCH_AGAIN),
+  E_PCBT_BEYOND_DISK: damaged(
+    'A block of the delta reaches beyond the end of the disk.',
+    'Check that the delta belongs to this disk and that the disk was not resized.',
+  ),
+  E_PCBT_ORDER: damaged(
+    'The blocks of the delta overlap or are not in ascending order.',
+    FETCH_AGAIN,
+  ),
+  E_PCBT_TRUNCATED: damaged('The delta ends inside its header or an entry.', FETCH_AGAIN),
+  E_PCBT_TRAILING: damaged('Bytes follow the last entry of the delta.', FETCH_AGAIN),
+
+  // Manifest and delta (design.md § 1)
+  E_DELTA_MANIFEST: damaged(
+    'The manifest is damaged: structure, checksum or root hash.',
+    FETCH_AGAIN,
+  ),
+  E_DELTA_VERSION: damaged(
+    'The manifest has a format version that this program does not know.',
+    'Use a newer release of this program.',
+  ),
+  E_DELTA_HASH: damaged(
+    'The bytes of a cell do not have the hash that the manifest states.',
+    FETCH_AGAIN,
+  ),
+  E_DELTA_COVERAGE: damaged(
+    'Delta and manifest do not list the same cells.',
+    'Use the manifest that was made with this delta.',
+  ),
+  E_DELTA_PARENT: damaged(
+    "Two deltas are not adjacent, or the delta does not follow the disk's point.",
+    'Apply the deltas in the order of their points.',
+  ),
+} as const satisfies Record<string, CatalogueEntry>;
+
+export type ErrorCode = keyof typeof CATALOGUE;
+
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(CATALOGUE, text);
+}
+
+export type ErrorContext = Readonly<Record<string, string | number | bigint | boolean>>;
+
+export interface DrErrorOptions {
+  /** Facts for logs and --json: file, disk, offset, structure … Never a key or guest data. */
+  readonly context?: ErrorContext;
+  /** What the program did about it. Default: nothing was changed. */
+  readonly done?: string;
+  /** What to do next, when it can be said better than the catalogue does. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+/**
+ * An error of the world: bad input, a failed device, a refused request. `message` says what failed
+ * and on what; `done` what was done about it; `hint` what comes next.
+ */
+export class DrError extends Error {
+  override readonly name: string = 'DrError';
+  readonly code: ErrorCode;
+  readonly context: ErrorContext;
+  readonly done: string;
+  readonly hint: string;
+
+  constructor(code: ErrorCode, message: string, options: DrErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.context = options.context ?? {};
+    this.done = options.done ?? 'nothing was changed';
+    this.hint = options.hint ?? CATALOGUE[code].remedy;
+  }
+
+  get retry(): Retry {
+    return CATALOGUE[this.code].retry;
+  }
+
+  get exitCode(): number {
+    return CATALOGUE[this.code].exitCode;
+  }
+
+  /** `E_CODE: what failed, on what; what was done about it; next command` (cli.md). */
+  get line(): string {
+    return `${this.code}: ${this.message}; ${this.done}; ${this.hint}`;
+  }
+}

@@ -1,0 +1,94 @@
+// The disk seam. Everything that must survive a power cut goes through these two interfaces, so
+// that the crash, fault and memory doubles of test/support can stand under the very code that
+// production runs. Implementations: node-file.ts (real), test/support/{memory,crash,fault}-file.ts.
+// One conformance suite (test/conformance/file-system.ts) is passed by all of them.
+//
+// Durability contract, the weakest that real systems give:
+//   write     may survive a crash in any subset of 512-byte sectors until flush() returned
+//   flush     after it returned, everything written or truncated before the call survives
+//   create, rename, unlink    survive only after flushFolder() of the folder returned
+//   a flush that failed       proves nothing about earlier writes, nor does a second try
+
+export interface BlockFile {
+  /** Path as given to open(), for messages. */
+  readonly path: string;
+
+  /**
+   * Reads into `target` from byte `position`. Returns the number of bytes read, which is less than
+   * target.length only at the end of the file. The buffer may be reused once the promise settled.
+   * @throws DrError E_IO
+   */
+  read(position: number, target: Uint8Array): Promise<number>;
+
+  /**
+   * Writes all of `source` at byte `position`; a gap before it reads as zeros. Nothing is durable
+   * on return. The buffer must not change until the promise settled.
+   * @throws DrError E_IO, E_CAPACITY (device full; a part may have been written)
+   */
+  write(position: number, source: Uint8Array): Promise<void>;
+
+  /** Current length in bytes. */
+  size(): Promise<number>;
+
+  /** Sets the length; new bytes read as zeros. @throws DrError E_IO, E_CAPACITY */
+  truncate(sizeBytes: number): Promise<void>;
+
+  /** Durable on return: all earlier writes and truncations (fdatasync). @throws DrError E_IO */
+  flush(): Promise<void>;
+
+  /**
+   * The next half-open range [start, end) at or after `position` that may hold non-zero bytes, or
+   * undefined when only zeros follow. Without knowledge of holes: everything up to the end.
+   */
+  nextData(position: number): Promise<{ start: number; end: number } | undefined>;
+
+  /** Releases the handle and its lock. Not a flush. */
+  close(): Promise<void>;
+}
+
+export type OpenMode =
+  /** existing file, read only */
+  | 'read'
+  /** existing file, read and write */
+  | 'write'
+  /** new file, read and write; fails with E_EXISTS when the name is taken */
+  | 'create';
+
+export type LockKind =
+  /** many readers, no writer */
+  | 'shared'
+  /** one writer, nobody else */
+  | 'exclusive'
+  | 'none';
+
+export interface OpenOptions {
+  readonly mode: OpenMode;
+  /** Held until close() or the end of the process. Default: exclusive for writers, shared else. */
+  readonly lock?: LockKind;
+}
+
+export interface FileStatus {
+  readonly sizeBytes: number;
+  readonly kind: 'file' | 'folder' | 'other';
+  /** Equal exactly for two names of one file (device and inode). */
+  readonly identity: string;
+}
+
+export interface FileSystem {
+  /** @throws DrError E_NOT_FOUND, E_EXISTS, E_LOCKED, E_IO, E_CAPACITY */
+  open(path: string, options: OpenOptions): Promise<BlockFile>;
+  /** Replaces `to` atomically; durable after flushFolder(). */
+  rename(from: string, to: string): Promise<void>;
+  /** Durable after flushFolder(). Removing what is not there is no error. */
+  remove(path: string): Promise<void>;
+  /** Makes creations, renames and removals in `folder` durable (where the system offers it). */
+  flushFolder(folder: string): Promise<void>;
+  /** undefined when nothing has that name. Follows symbolic links. */
+  status(path: string): Promise<FileStatus | undefined>;
+  /** Absolute path without symbolic links; the file must exist. */
+  realPath(path: string): Promise<string>;
+  /** Names in a folder, sorted. */
+  list(folder: string): Promise<string[]>;
+  /** Creates a folder and its parents; no error when it is there. */
+  makeFolder(path: string): Promise<void>;
+}

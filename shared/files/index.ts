@@ -1,0 +1,8 @@
+export type {
+  BlockFile,
+  FileStatus,
+  FileSystem,
+  LockKind,
+  OpenMode,
+  OpenOptions,
+} from './block-file.js';
