@@ -6,3 +6,5 @@ export type {
   OpenMode,
   OpenOptions,
 } from './block-file.js';
+export { nodeFileSystem } from './node-file.js';
+export { TEMPORARY_SUFFIX, temporaryPathBeside } from './temporary-path.js';

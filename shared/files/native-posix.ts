@@ -1,0 +1,64 @@
+// The two system calls that Node does not offer: flock(2) and lseek(2) with SEEK_DATA/SEEK_HOLE.
+// koffi is imported at the first use, so that a command that opens no file does not pay for it
+// (about 20 ms). Both calls are short and made synchronously: errno belongs to the thread.
+
+export interface NativeResult {
+  readonly value: number;
+  /** Name of errno ("EWOULDBLOCK") when the call failed. */
+  readonly failure: string | undefined;
+}
+
+export interface NativePosix {
+  flock(descriptor: number, operation: number): NativeResult;
+  /** Moves the descriptor's own position, which reads and writes with a position do not use. */
+  lseek(descriptor: number, offset: number, whence: number): NativeResult;
+  readonly seekData: number;
+  readonly seekHole: number;
+}
+
+export const LOCK_SHARED = 1;
+export const LOCK_EXCLUSIVE = 2;
+export const LOCK_NON_BLOCKING = 4;
+
+let loaded: Promise<NativePosix | undefined> | undefined;
+
+/** The calls, or undefined where the system has none (Windows) or koffi has no build for it. */
+export function nativePosix(): Promise<NativePosix | undefined> {
+  loaded ??= load();
+  return loaded;
+}
+
+async function load(): Promise<NativePosix | undefined> {
+  const isLinux = process.platform === 'linux';
+  if (!isLinux && process.platform !== 'darwin') return undefined;
+  // off_t is 64 bits wide on every 64-bit system; on others lseek would need another name.
+  if (process.arch !== 'x64' && process.arch !== 'arm64') return undefined;
+  let koffi: typeof import('koffi').default;
+  try {
+    koffi = (await import('koffi')).default;
+  } catch {
+    return undefined;
+  }
+  // The program itself is linked to the C library, whatever its file is called (glibc, musl, macOS).
+  const library = koffi.load(null);
+  const flock = library.func('int flock(int descriptor, int operation)');
+  const lseek = library.func('int64_t lseek(int descriptor, int64_t offset, int whence)');
+  const names = new Map<number, string>();
+  for (const [name, number] of Object.entries(koffi.os.errno)) {
+    if (!names.has(number)) names.set(number, name);
+  }
+  const result = (returned: unknown): NativeResult => {
+    const value = Number(returned);
+    if (value !== -1) return { value, failure: undefined };
+    const number = koffi.errno();
+    // EAGAIN and EWOULDBLOCK are one number on both systems; one name for them is enough.
+    const isBusy = number === koffi.os.errno['EWOULDBLOCK'];
+    return { value, failure: isBusy ? 'EWOULDBLOCK' : (names.get(number) ?? `errno ${number}`) };
+  };
+  return {
+    flock: (descriptor, operation) => result(flock(descriptor, operation)),
+    lseek: (descriptor, offset, whence) => result(lseek(descriptor, offset, whence)),
+    seekData: isLinux ? 3 : 4,
+    seekHole: isLinux ? 4 : 3,
+  };
+}
