@@ -1,1 +1,3 @@
 export type { Extent, ExtentKind, ReadableDisk, WritableDisk } from './disk.js';
+export { readAhead, type Piece, type ReadAheadOptions } from './read-ahead.js';
+export { isAllZero, zeroRuns, type ZeroRun } from './zero-runs.js';
