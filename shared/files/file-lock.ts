@@ -30,7 +30,7 @@ export async function lockDescriptor(
   if (failure === 'EWOULDBLOCK') throw lockedError(path, kind);
 }
 
-/** The error of a refused lock; the doubles in test/support word it the same way. */
+/** The error of a refused lock. */
 export function lockedError(path: string, kind: LockKind): DrError {
   const use = kind === 'shared' ? 'is being written by another process' : 'is in use';
   return new DrError('E_LOCKED', `${path} ${use}`, { context: { path, lock: kind } });
