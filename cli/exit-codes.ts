@@ -1,0 +1,28 @@
+// The exit codes of every command (cli.md, failover.md § 6). Scripts rely on them. Codes of errors
+// come from the catalogue; this table says in words what each number means, for --help and docs.
+
+export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] = [
+  [0, 'done'],
+  [1, 'something is unprotected, failed or differs; the rest was done'],
+  [2, 'wrong usage'],
+  [3, 'done, with warnings'],
+  [10, 'not possible in the present state'],
+  [11, 'another process works on the same thing'],
+  [15, 'a file or delta is damaged or not legal'],
+  [16, 'a file, device or outside program failed'],
+  [32, 'no space left'],
+  [33, 'the target exists, or two disks do not fit each other'],
+  [70, 'internal error: a bug of this program'],
+  [130, 'stopped by SIGINT'],
+  [141, 'the reader of standard output went away'],
+  [143, 'stopped by SIGTERM'],
+];
+
+/** Exit code of a run whose stdout lost its reader, as the shell reports SIGPIPE. */
+export const EXIT_OUTPUT_CLOSED = 141;
+
+/** The block that ends every --help. */
+export function exitCodesHelp(): string {
+  const lines = EXIT_CODES.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`);
+  return `\nExit codes:\n${lines.join('\n')}\n\nhvdr explain E_CODE tells cause and remedy of an error.\n`;
+}

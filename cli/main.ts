@@ -1,0 +1,60 @@
+// The process around the command line: real files, clock, randomness and streams, signals, exit
+// code. bin/hvdr starts this file.
+
+import { assert } from '../shared/assert.js';
+import { systemClock, systemRandom } from '../shared/clock.js';
+import { nodeFileSystem } from '../shared/files/index.js';
+import type { CliContext } from './context.js';
+import { Output } from './output.js';
+import { asDrError, run } from './program.js';
+import { processStreams } from './standard-streams.js';
+
+const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const;
+type StopSignal = keyof typeof SIGNAL_NUMBERS;
+
+/** A terminal's Ctrl-C reaches us directly and through the launcher: one wish, not two. */
+const SAME_WISH_MS = 500;
+
+const output = new Output(processStreams(systemClock));
+const stop = new AbortController();
+let takesOverStopping = false;
+let stoppedBy: StopSignal | undefined;
+let stoppedAt = 0;
+
+function onSignal(signal: StopSignal): void {
+  const now = systemClock.monotonic();
+  const isSecondWish = stoppedBy !== undefined && now - stoppedAt > SAME_WISH_MS;
+  if (!takesOverStopping || isSecondWish) process.exit(128 + SIGNAL_NUMBERS[signal]);
+  if (stoppedBy !== undefined) return;
+  stoppedBy = signal;
+  stoppedAt = now;
+  stop.abort();
+}
+
+process.on('SIGINT', onSignal);
+process.on('SIGTERM', onSignal);
+process.on('uncaughtException', (error) => {
+  const failure = asDrError(error);
+  output.failure(failure);
+  void output.flush().then(
+    () => process.exit(failure.exitCode),
+    () => process.exit(failure.exitCode),
+  );
+});
+
+const context: CliContext = {
+  files: nodeFileSystem,
+  clock: systemClock,
+  random: systemRandom,
+  environment: process.env,
+  folder: process.cwd(),
+  output,
+  stopSignal() {
+    takesOverStopping = true;
+    return stop.signal;
+  },
+};
+
+const exitCode = await run(process.argv.slice(2), context);
+assert(Number.isInteger(exitCode), 'the exit code is a whole number');
+process.exit(stoppedBy === undefined ? exitCode : 128 + SIGNAL_NUMBERS[stoppedBy]);

@@ -1,0 +1,112 @@
+// The command line as a value: builds the program from its commands and runs one command line in
+// it. main.ts gives it the real process, tests give it doubles.
+
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import { DrError } from '../shared/errors.js';
+import type { CliContext } from './context.js';
+import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
+import { registerExplain } from './explain.js';
+import { type LogLevel, OutputClosed } from './output.js';
+
+const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
+
+/** Version of the product, from the package that this file is part of. */
+export function productVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const parsed: unknown = JSON.parse(text);
+  if (typeof parsed === 'object' && parsed !== null && 'version' in parsed) {
+    return String(parsed.version);
+  }
+  return 'unknown';
+}
+
+/** All commands, registered on one program whose output goes to the context. */
+export function buildProgram(context: CliContext): Command {
+  const { output } = context;
+  const program = new Command('hvdr');
+  program
+    .description('Disaster recovery for Microsoft Hyper-V')
+    .version(`hvdr ${productVersion()}`, '--version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .option('--json', 'one JSON document on stdout (long runs: one JSON line per event)')
+    .addOption(
+      new Option('--log-level <level>', 'what is logged on stderr')
+        .choices(LOG_LEVELS)
+        .default('info'),
+    )
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => {
+        output.plain(text);
+      },
+      // help that was not asked for; wrong usage itself is reported by run()
+      writeErr: (text) => {
+        if (!text.startsWith('error:')) output.note(text);
+      },
+    })
+    .addHelpText('afterAll', exitCodesHelp())
+    .hook('preAction', (_program, action) => {
+      const options: { json?: true; logLevel?: LogLevel } = action.optsWithGlobals();
+      output.json = options.json === true;
+      output.logLevel = options.logLevel ?? 'info';
+    });
+  registerExplain(program, context);
+  return program;
+}
+
+function usageError(error: CommanderError): DrError {
+  if (error.code === 'commander.help') {
+    return new DrError('E_USAGE', 'no command was given', { cause: error });
+  }
+  const message = error.message.replace(/^error: /, '');
+  const [what = message, suggestion] = message.split('\n');
+  return new DrError('E_USAGE', what, {
+    ...(suggestion === undefined ? {} : { hint: suggestion.replace(/[()]/g, '') }),
+    cause: error,
+  });
+}
+
+/** Every failure as the catalogue knows it; what is no DrError is a bug of ours. */
+export function asDrError(error: unknown): DrError {
+  if (error instanceof DrError) return error;
+  if (error instanceof CommanderError) return usageError(error);
+  const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return new DrError('E_INTERNAL', message, {
+    done: 'the run was stopped',
+    cause: error,
+  });
+}
+
+/**
+ * Runs one command line (`args` without program name). Returns the exit code and never rejects:
+ * every failure has been reported on the context's output.
+ */
+export async function run(args: readonly string[], context: CliContext): Promise<number> {
+  const { output } = context;
+  try {
+    const code = await runCommand(args, context);
+    await output.flush();
+    return code;
+  } catch (error) {
+    if (error instanceof OutputClosed) return EXIT_OUTPUT_CLOSED;
+    const failure = asDrError(error);
+    output.failure(failure);
+    await output.flush().catch(() => undefined);
+    return failure.exitCode;
+  }
+}
+
+async function runCommand(args: readonly string[], context: CliContext): Promise<number> {
+  const { output } = context;
+  // wrong usage is found before a command can set these
+  const optionPart = args.includes('--') ? args.slice(0, args.indexOf('--')) : args;
+  output.json = optionPart.includes('--json');
+  try {
+    await buildProgram(context).parseAsync(args, { from: 'user' });
+    return output.exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    throw error;
+  }
+}
