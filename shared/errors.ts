@@ -105,6 +105,17 @@ export const CATALOGUE = {
     cause: 'An outside program ended with an error.',
     remedy: 'Its own message is part of the error; run it by hand on the same file.',
   },
+  E_IMAGE_FORMAT: {
+    exitCode: 16,
+    retry: 'never',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'The disk image is in a format that this command does not open by itself.',
+    remedy: 'Convert it first: `hvdr vhdx convert SRC DST.vhdx`.',
+  },
+  E_IMAGE_REFERENCE: damaged(
+    'A qcow2, VMDK or VHD image refers to another file, which is not followed.',
+    'Flatten the image where it was made, for example with `qemu-img convert`, then convert the result.',
+  ),
 
   // VHDX (spec vhdx.md; the section in each cause)
   E_VHDX_SIGNATURE: damaged(
@@ -228,6 +239,20 @@ export const CATALOGUE = {
     "Two deltas are not adjacent, or the delta does not follow the disk's point.",
     'Apply the deltas in the order of their points.',
   ),
+  E_DELTA_UNFINISHED: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'An earlier apply onto this disk was interrupted, and this is another delta.',
+    remedy: 'Apply the delta of the point that the message names again; that completes the disk.',
+  },
+  E_DELTA_UNSTABLE: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'ABORTED',
+    cause: 'A disk or delta gave other bytes when it was read for the second time.',
+    remedy: 'Stop whoever writes to the file, or take a checkpoint, then run the command again.',
+  },
 } as const satisfies Record<string, CatalogueEntry>;
 
 export type ErrorCode = keyof typeof CATALOGUE;

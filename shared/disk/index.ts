@@ -1,3 +1,4 @@
 export type { Extent, ExtentKind, ReadableDisk, WritableDisk } from './disk.js';
 export { readAhead, type Piece, type ReadAheadOptions } from './read-ahead.js';
 export { isAllZero, zeroRuns, type ZeroRun } from './zero-runs.js';
+export { openRawDisk, RawDisk, type OpenRawOptions } from './raw.js';

@@ -8,3 +8,4 @@ export type {
 } from './block-file.js';
 export { nodeFileSystem } from './node-file.js';
 export { TEMPORARY_SUFFIX, temporaryPathBeside } from './temporary-path.js';
+export { WriteBehind } from './write-behind.js';

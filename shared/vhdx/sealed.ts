@@ -15,7 +15,12 @@ import { assert } from '../assert.js';
 import type { Guid } from '../bytes/index.js';
 import type { Random } from '../clock.js';
 import { DrError } from '../errors.js';
-import { temporaryPathBeside, type BlockFile, type FileSystem } from '../files/index.js';
+import {
+  temporaryPathBeside,
+  WriteBehind,
+  type BlockFile,
+  type FileSystem,
+} from '../files/index.js';
 import { AscendingBat, type BatPage } from './ascending-bat.js';
 import { ChunkBitmap } from './chunk-bitmap.js';
 import {
@@ -28,7 +33,6 @@ import {
 } from './format.js';
 import { bitmapEntryIndex, payloadEntryIndex, type Geometry } from './geometry.js';
 import { planNewFile, type NewDisk, type NewFileLayout } from './layout.js';
-import { WriteBehind } from './write-behind.js';
 
 /** Bytes under way to the file before the next write waits for one to end. */
 const IN_FLIGHT_BYTES = 8 * MIB;

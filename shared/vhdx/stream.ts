@@ -51,7 +51,8 @@ export async function streamVhdx(
   const layout = planNewFile(
     {
       type: 'dynamic',
-      sizeBytes: disk.sizeBytes,
+      // A VHDX holds whole sectors; the end of an odd raw disk is filled up with zeros.
+      sizeBytes: Math.ceil(disk.sizeBytes / disk.logicalSectorBytes) * disk.logicalSectorBytes,
       blockSizeBytes: options.blockSizeBytes,
       logicalSectorBytes: disk.logicalSectorBytes,
       physicalSectorBytes: disk.physicalSectorBytes,
@@ -102,7 +103,7 @@ async function* storedExtents(
 ): AsyncGenerator<Extent, void, void> {
   for (const run of blocks.runs()) {
     const start = run.start * geometry.blockSizeBytes;
-    yield* disk.extents(start, Math.min(run.end * geometry.blockSizeBytes, geometry.sizeBytes));
+    yield* disk.extents(start, Math.min(run.end * geometry.blockSizeBytes, disk.sizeBytes));
   }
 }
 

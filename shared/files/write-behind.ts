@@ -2,7 +2,7 @@
 // after it is refused, because such a file is only good for deleting. The device is set to work
 // early by a flush in the background every so many bytes, so that the one that counts is short.
 
-import type { BlockFile } from '../files/index.js';
+import type { BlockFile } from './block-file.js';
 
 export class WriteBehind {
   readonly #file: BlockFile;
@@ -13,7 +13,7 @@ export class WriteBehind {
   #bytesSinceFlush = 0;
   #isFlushing = false;
   #failure: { readonly error: unknown } | undefined;
-  #wake: (() => void) | undefined;
+  #waiting: (() => void)[] = [];
 
   constructor(file: BlockFile, inFlightMaxBytes: number, flushEveryBytes: number) {
     this.#file = file;
@@ -31,7 +31,7 @@ export class WriteBehind {
       this.#inFlightBytes -= bytes.length;
       this.#bytesSinceFlush += bytes.length;
       if (this.#bytesSinceFlush >= this.#flushEveryBytes) this.#flushInBackground();
-      this.#wake?.();
+      this.#wakeAll();
     });
     done.catch(() => undefined);
     return done;
@@ -41,7 +41,7 @@ export class WriteBehind {
   async room(): Promise<void> {
     while (this.#inFlightBytes > this.#inFlightMaxBytes) {
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
+        this.#waiting.push(resolve);
       });
       this.throwFailure();
     }
@@ -60,6 +60,12 @@ export class WriteBehind {
 
   throwFailure(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  #wakeAll(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
   }
 
   #flushInBackground(): void {

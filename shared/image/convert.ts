@@ -1,0 +1,184 @@
+// From one disk image to another: raw or VHDX out; raw, VHDX and, with the help of qemu-img, qcow2,
+// VMDK and VHD in. The target appears under its name when it is complete and durable, or not at all.
+
+import type { Random } from '../clock.js';
+import type { ReadableDisk } from '../disk/index.js';
+import { DrError } from '../errors.js';
+import { temporaryPathBeside, type FileSystem } from '../files/index.js';
+import { findChildren, SealedVhdxWriter, VhdxError } from '../vhdx/index.js';
+import { copyNonZero, type CopyOptions } from './copy-disk.js';
+import { vetForeignImage } from './foreign-image.js';
+import type { ForeignFormat, ImageFormat, OwnFormat } from './image-format.js';
+import { detectImageFormat, openImage } from './open-image.js';
+import { foreignSize, foreignToRaw, runTool, type RunTool } from './qemu-img.js';
+import { RawTarget } from './raw-target.js';
+
+export interface ImageEnvironment {
+  readonly fs: FileSystem;
+  readonly random: Random;
+  /** Default: the real one. */
+  readonly run?: RunTool | undefined;
+}
+
+/** What the target is to be. */
+export interface TargetFormat {
+  readonly to: OwnFormat;
+  /** VHDX only. Default: dynamic. */
+  readonly type?: 'fixed' | 'dynamic' | undefined;
+  /** VHDX only. Default: 32 MiB. */
+  readonly blockSizeBytes?: number | undefined;
+}
+
+export interface ConvertOptions extends TargetFormat, CopyOptions {
+  /** Replace a file that has the target's name. Default: refuse with E_EXISTS. */
+  readonly isReplacing?: boolean | undefined;
+}
+
+export interface ConvertResult {
+  readonly sourceFormat: ImageFormat;
+  /** Guest-visible size of the target. */
+  readonly sizeBytes: number;
+  /** Guest bytes that are not zero on the 64 KiB grid, which were written. */
+  readonly writtenBytes: number;
+}
+
+/**
+ * Converts the file `source` to the file `target`.
+ * @throws DrError E_EXISTS, E_USAGE, E_TOOL_MISSING, E_TOOL_FAILED, E_IMAGE_REFERENCE, E_CAPACITY,
+ * E_IO, VhdxError
+ */
+export async function convertImage(
+  source: string,
+  target: string,
+  options: ConvertOptions,
+  environment: ImageEnvironment,
+): Promise<ConvertResult> {
+  const { fs } = environment;
+  await checkTarget(fs, source, target, options.isReplacing ?? false);
+  return withSource(source, target, environment, async (disk, sourceFormat) => {
+    const { sizeBytes, writtenBytes } = await writeImage(disk, target, options, environment);
+    return { sourceFormat, sizeBytes, writtenBytes };
+  });
+}
+
+/**
+ * Opens any image that can be read, for the time of `use`. A foreign one is first turned into a
+ * temporary raw file beside `near`, which needs room for its data there.
+ */
+export async function withSource<T>(
+  source: string,
+  near: string,
+  environment: ImageEnvironment,
+  use: (disk: ReadableDisk, format: ImageFormat) => Promise<T>,
+): Promise<T> {
+  const { fs, random } = environment;
+  const format = await detectImageFormat(fs, source);
+  const isOwn = format === 'raw' || format === 'vhdx';
+  const opened = isOwn ? source : await toTemporaryRaw(source, format, near, environment);
+  try {
+    const disk = await openImage(fs, opened, {
+      random,
+      format: format === 'vhdx' ? format : 'raw',
+    });
+    try {
+      return await use(disk, format);
+    } finally {
+      await disk.close();
+    }
+  } finally {
+    if (!isOwn) await fs.remove(opened);
+  }
+}
+
+async function toTemporaryRaw(
+  source: string,
+  format: ForeignFormat,
+  near: string,
+  { fs, random, run = runTool }: ImageEnvironment,
+): Promise<string> {
+  await vetForeignImage(fs, source, format);
+  await foreignSize(run, source, format);
+  const temporary = temporaryPathBeside(near, random);
+  try {
+    await foreignToRaw(run, source, format, temporary);
+    return temporary;
+  } catch (error) {
+    await fs.remove(temporary);
+    throw error;
+  }
+}
+
+/** Refuses a target that must not be replaced, before any work is done. */
+async function checkTarget(
+  fs: FileSystem,
+  source: string,
+  target: string,
+  isReplacing: boolean,
+): Promise<void> {
+  const existing = await fs.status(target);
+  if (existing === undefined) return;
+  if (!isReplacing || existing.kind !== 'file') {
+    const what = existing.kind === 'file' ? 'exists already' : 'exists and is no file';
+    throw new DrError('E_EXISTS', `${target} ${what}`, { context: { file: target } });
+  }
+  if ((await fs.status(source))?.identity === existing.identity) {
+    throw new DrError('E_USAGE', `${source} and ${target} are the same file`);
+  }
+  const children = await findChildren(fs, target);
+  if (children.length > 0) {
+    throw new VhdxError(
+      {
+        code: 'E_VHDX_HAS_CHILDREN',
+        structure: 'chain',
+        offset: 0,
+        message: `replacing it would make its children wrong: ${children.join(', ')}`,
+      },
+      target,
+    );
+  }
+}
+
+/**
+ * Writes a disk to a new image file, durable under its name on return; what goes wrong leaves
+ * nothing behind. An existing file of that name must have been dealt with.
+ */
+export async function writeImage(
+  disk: ReadableDisk,
+  target: string,
+  options: ConvertOptions,
+  { fs, random }: ImageEnvironment,
+): Promise<{ sizeBytes: number; writtenBytes: number }> {
+  const sizeBytes = targetSize(disk, options.to);
+  const writer =
+    options.to === 'raw'
+      ? await RawTarget.create(target, sizeBytes, { fs, random })
+      : await SealedVhdxWriter.create({
+          fs,
+          random,
+          path: target,
+          isReplacing: options.isReplacing,
+          type: options.type ?? 'dynamic',
+          sizeBytes,
+          blockSizeBytes: options.blockSizeBytes,
+          logicalSectorBytes: disk.logicalSectorBytes,
+          physicalSectorBytes: disk.physicalSectorBytes,
+        });
+  try {
+    const writtenBytes = await copyNonZero(disk, writer, options);
+    await writer.finish();
+    return { sizeBytes, writtenBytes };
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+}
+
+/** A VHDX holds whole sectors; the end of an odd raw file is filled up with zeros. */
+function targetSize(disk: ReadableDisk, to: OwnFormat): number {
+  if (to === 'raw') return disk.sizeBytes;
+  const sector = disk.logicalSectorBytes;
+  if (disk.sizeBytes === 0) {
+    throw new DrError('E_USAGE', 'the source is empty, and a VHDX of no size is not legal');
+  }
+  return Math.ceil(disk.sizeBytes / sector) * sector;
+}

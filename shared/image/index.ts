@@ -1,0 +1,15 @@
+// Disk images as files: which format a file has, how to open it, how to turn one into another.
+
+export {
+  convertImage,
+  withSource,
+  writeImage,
+  type ConvertOptions,
+  type ConvertResult,
+  type ImageEnvironment,
+} from './convert.js';
+export { copyNonZero, type CopyOptions, type CopyProgress, type CopyTarget } from './copy-disk.js';
+export { formatOf, type ForeignFormat, type ImageFormat, type OwnFormat } from './image-format.js';
+export { detectImageFormat, openImage, type OpenImageOptions } from './open-image.js';
+export { runTool, type RunTool, type ToolResult } from './qemu-img.js';
+export { RawTarget } from './raw-target.js';
