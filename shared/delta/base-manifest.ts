@@ -1,0 +1,267 @@
+// The manifest of a base disk, kept level while deltas are applied to the disk in place. Two names:
+//
+//   NAME            the hashes of the disk as of point P
+//   NAME.applying   the hashes as they will be at point Q; there while a delta leads the disk to Q
+//
+// begin()   NAME.applying is written whole and durable, before the first byte of the disk changes
+// (the caller changes the disk and flushes it)
+// finish()  NAME.applying is renamed to NAME, folder flushed
+//
+// So whenever the disk may lie between two points, both manifests are there and say so, and each
+// of its cells has the hash of the one or of the other. A crash is mended by applying the same
+// delta again; another delta is refused until then.
+
+import { dirname } from 'node:path';
+
+import { ZERO_GUID } from '../bytes/index.js';
+import type { ReadableDisk } from '../disk/index.js';
+import type { FileSystem } from '../files/index.js';
+import { CELL_BYTES, cellOffset, hashCell, isZero } from './cell.js';
+import { DeltaError } from './delta-error.js';
+import { addCells, storedCells } from './diff.js';
+import { ManifestFile, ManifestWriter } from './manifest.js';
+import { type ManifestHeader, type ManifestRecord, recordCells } from './manifest-format.js';
+import { PIECE_BYTES } from './pcbt.js';
+import { Peekable } from './peekable.js';
+import { publishFile } from './publish.js';
+
+/** @throws DeltaError E_DISK_MISMATCH when two manifests are not about the same disk */
+export function checkSameDisk(one: ManifestHeader, other: ManifestHeader): void {
+  for (const field of ['vmId', 'diskId', 'diskGeneration', 'diskSizeBytes'] as const) {
+    if (one[field] === other[field]) continue;
+    throw new DeltaError(
+      'E_DISK_MISMATCH',
+      `the manifests are about different disks: ${field} ${one[field]} and ${other[field]}`,
+      { context: { field } },
+    );
+  }
+}
+
+export class BaseManifest {
+  readonly path: string;
+  readonly #fs: FileSystem;
+
+  constructor(fs: FileSystem, path: string) {
+    this.#fs = fs;
+    this.path = path;
+  }
+
+  get #applyingPath(): string {
+    return `${this.path}.applying`;
+  }
+
+  /**
+   * Writes the manifest of a disk that nobody changes meanwhile; `header.kind` must be base.
+   * @throws DrError E_IO, E_CAPACITY, E_LOCKED
+   */
+  async create(disk: ReadableDisk, header: ManifestHeader): Promise<void> {
+    await publishFile(this.#fs, this.path, async (sink) => {
+      const writer = new ManifestWriter(header, sink);
+      for await (const { offset, data } of storedData(disk)) {
+        for (let at = 0; at < data.length; at += CELL_BYTES) {
+          const cell = data.subarray(at, at + CELL_BYTES);
+          if (!isZero(cell)) await addCells(writer, offset + at, cell);
+        }
+      }
+      await writer.finish();
+    });
+  }
+
+  /** The point of the disk, and the point that an unfinished apply was leading to. */
+  async state(): Promise<{ current: ManifestHeader; applying: ManifestHeader | undefined }> {
+    const current = await this.#withFile(this.path, (manifest) => Promise.resolve(manifest.header));
+    return { current, applying: await this.#applying() };
+  }
+
+  async #applying(): Promise<ManifestHeader | undefined> {
+    if ((await this.#fs.status(this.#applyingPath)) === undefined) return undefined;
+    return this.#withFile(this.#applyingPath, (manifest) => Promise.resolve(manifest.header));
+  }
+
+  async #withFile<T>(path: string, use: (manifest: ManifestFile) => Promise<T>): Promise<T> {
+    const file = await this.#fs.open(path, { mode: 'read' });
+    try {
+      return await use(await ManifestFile.open(file));
+    } finally {
+      await file.close();
+    }
+  }
+
+  /**
+   * Announces durably that the disk is about to become the point of `delta`.
+   * @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT, E_DELTA_UNFINISHED, E_DELTA_MANIFEST
+   */
+  async begin(delta: ManifestFile): Promise<void> {
+    const { header } = delta;
+    const applying = await this.#applying();
+    if (applying !== undefined && applying.point !== header.point) {
+      throw new DeltaError(
+        'E_DELTA_UNFINISHED',
+        `applying the delta of point ${applying.point} was interrupted, and this is the delta of point ${header.point}`,
+        { context: { applying: applying.point, point: header.point } },
+      );
+    }
+    await this.#withFile(this.path, async (base) => {
+      checkSameDisk(base.header, header);
+      const { point } = base.header;
+      if (point !== header.parentPoint && point !== header.point) {
+        throw new DeltaError(
+          'E_DELTA_PARENT',
+          `the disk is at point ${point}, the delta leads from ${header.parentPoint} to ${header.point}`,
+          { context: { diskPoint: point, parentPoint: header.parentPoint, point: header.point } },
+        );
+      }
+      await publishFile(this.#fs, this.#applyingPath, async (sink) => {
+        const next = {
+          ...header,
+          kind: 'base',
+          parentPoint: ZERO_GUID,
+          logicalSectorBytes: base.header.logicalSectorBytes,
+          physicalSectorBytes: base.header.physicalSectorBytes,
+        } as const;
+        const writer = new ManifestWriter(next, sink);
+        for await (const record of appliedRecords(base.records(), delta.records())) {
+          await writer.add(record);
+        }
+        await writer.finish();
+      });
+    });
+  }
+
+  /** To be called when the disk is durable: it is at the new point from now on. */
+  async finish(): Promise<void> {
+    await this.#fs.rename(this.#applyingPath, this.path);
+    await this.#fs.flushFolder(dirname(this.path));
+  }
+
+  /**
+   * Reads the disk and yields each cell that has neither the hash of this manifest nor, while an
+   * apply is unfinished, the one that it will have.
+   */
+  async *verify(disk: ReadableDisk): AsyncGenerator<BaseFinding> {
+    const files = [await this.#fs.open(this.path, { mode: 'read' })];
+    try {
+      if ((await this.#fs.status(this.#applyingPath)) !== undefined) {
+        files.push(await this.#fs.open(this.#applyingPath, { mode: 'read' }));
+      }
+      const manifests = await Promise.all(files.map((file) => ManifestFile.open(file)));
+      yield* verifyBase(disk, manifests);
+    } finally {
+      for (const file of files) await file.close();
+    }
+  }
+}
+
+export interface BaseFinding {
+  readonly cell: number;
+  /** Guest offset. */
+  readonly offset: number;
+}
+
+/** The stored data of a disk in whole cells, up to 1 MiB each; valid until the next one. */
+async function* storedData(disk: ReadableDisk): AsyncGenerator<{ offset: number; data: Buffer }> {
+  const buffer = Buffer.alloc(PIECE_BYTES);
+  for await (const range of storedCells(disk)) {
+    const end = cellOffset(range.end, disk.sizeBytes);
+    for (let offset = range.start * CELL_BYTES; offset < end; offset += PIECE_BYTES) {
+      const data = buffer.subarray(0, Math.min(PIECE_BYTES, end - offset));
+      await disk.read(offset, data);
+      yield { offset, data };
+    }
+  }
+}
+
+/** The records of a base after a delta: both in ascending order, the delta wins. */
+async function* appliedRecords(
+  baseRecords: AsyncIterable<ManifestRecord>,
+  deltaRecords: AsyncIterable<ManifestRecord>,
+): AsyncGenerator<ManifestRecord> {
+  const base = new Peekable(baseRecords);
+  try {
+    for await (const record of deltaRecords) {
+      const end = record.cell + recordCells(record);
+      let old = await base.peek();
+      while (old !== undefined && old.cell < end) {
+        if (old.cell < record.cell) yield old;
+        await base.next();
+        old = await base.peek();
+      }
+      if (record.kind === 'data') yield record;
+    }
+    for (let old = await base.next(); old !== undefined; old = await base.next()) yield old;
+  } finally {
+    await base.close();
+  }
+}
+
+/**
+ * The cells of `disk` that have the hash of none of the manifests; a cell that a manifest does not
+ * list has to be zeros. Reads what the disk stores, and nothing else.
+ * @throws DeltaError E_DISK_MISMATCH, E_DELTA_MANIFEST
+ */
+export async function* verifyBase(
+  disk: ReadableDisk,
+  manifests: readonly ManifestFile[],
+): AsyncGenerator<BaseFinding> {
+  for (const { header } of manifests) {
+    if (header.diskSizeBytes === disk.sizeBytes) continue;
+    throw new DeltaError(
+      'E_DISK_MISMATCH',
+      `the disk has ${disk.sizeBytes} bytes, its manifest says ${header.diskSizeBytes}`,
+      { context: { diskSizeBytes: disk.sizeBytes, manifestSizeBytes: header.diskSizeBytes } },
+    );
+  }
+  const expected = manifests.map((manifest) => new Peekable(manifest.records()));
+  try {
+    for await (const { offset, data } of storedData(disk)) {
+      for (let at = 0; at < data.length; at += CELL_BYTES) {
+        const cell = (offset + at) / CELL_BYTES;
+        yield* missingBefore(expected, cell);
+        if (!(await matches(expected, cell, data.subarray(at, at + CELL_BYTES)))) {
+          yield { cell, offset: cell * CELL_BYTES };
+        }
+      }
+    }
+    yield* missingBefore(expected, Infinity);
+  } finally {
+    for (const records of expected) await records.close();
+  }
+}
+
+/** Cells below `cell` that the disk does not store although every manifest lists them. */
+async function* missingBefore(
+  expected: readonly Peekable<ManifestRecord>[],
+  cell: number,
+): AsyncGenerator<BaseFinding> {
+  for (;;) {
+    const heads = await Promise.all(expected.map((records) => records.peek()));
+    const first = Math.min(...heads.map((head) => head?.cell ?? Infinity));
+    if (first >= cell) return;
+    if (heads.every((head) => head?.cell === first)) {
+      yield { cell: first, offset: first * CELL_BYTES };
+    }
+    for (const records of expected) {
+      if ((await records.peek())?.cell === first) await records.next();
+    }
+  }
+}
+
+async function matches(
+  expected: readonly Peekable<ManifestRecord>[],
+  cell: number,
+  data: Uint8Array,
+): Promise<boolean> {
+  const isEmpty = isZero(data);
+  const hash = isEmpty ? undefined : hashCell(data);
+  let isMatch = false;
+  for (const records of expected) {
+    const head = await records.peek();
+    if (head?.cell === cell) {
+      await records.next();
+      if (head.kind === 'data' && hash?.equals(head.hash) === true) isMatch = true;
+    } else if (isEmpty) {
+      isMatch = true;
+    }
+  }
+  return isMatch;
+}

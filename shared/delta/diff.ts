@@ -1,0 +1,227 @@
+// What changed between two disks, in two passes. The first compares and remembers the changed cells
+// (cell-set.ts; the bytes are not kept), because PCBT wants the number of blocks first. The second
+// reads the changed cells again and writes delta and manifest together. A running checksum over
+// both passes tells when the disk changed in between. Only what either disk stores is read.
+
+import { crc32 } from 'node:zlib';
+
+import type { ReadableDisk } from '../disk/index.js';
+import { CELL_BYTES, cellLength, cellOffset, checkDiskSize, hashCell, isZero } from './cell.js';
+import { type CellRange, CellSet } from './cell-set.js';
+import { DeltaError } from './delta-error.js';
+import type { ManifestWriter } from './manifest.js';
+import { encodePcbt, PIECE_BYTES, planPcbt, type PcbtPlan } from './pcbt.js';
+import type { PcbtRange } from './pcbt-format.js';
+import { Peekable } from './peekable.js';
+
+const WINDOW_CELLS = PIECE_BYTES / CELL_BYTES;
+
+/** Told now and then how far a pass has come, in guest bytes. */
+export type Progress = (doneBytes: number, totalBytes: number) => void;
+
+export interface DeltaPlan {
+  readonly cells: CellSet;
+  /** CRC-32 over the bytes of the cells in order, when they were read already. */
+  readonly checksum: number | undefined;
+}
+
+/** The cells of `disk` that store data, as ranges that do not touch; the rest is zeros. */
+export async function* storedCells(disk: ReadableDisk): AsyncGenerator<CellRange> {
+  let open: CellRange | undefined;
+  for await (const extent of disk.extents(0, disk.sizeBytes)) {
+    if (extent.kind === 'zero') continue;
+    const start = Math.floor(extent.start / CELL_BYTES);
+    const end = Math.ceil(extent.end / CELL_BYTES);
+    if (open !== undefined && start <= open.end) {
+      open = { start: open.start, end: Math.max(open.end, end) };
+    } else {
+      if (open !== undefined) yield open;
+      open = { start, end };
+    }
+  }
+  if (open !== undefined) yield open;
+}
+
+interface Segment extends CellRange {
+  readonly isInOld: boolean;
+  readonly isInNew: boolean;
+}
+
+/** Splits the cells that either disk stores into windows in which the same disks store them. */
+async function* storedInEither(
+  oldDisk: ReadableDisk | undefined,
+  newDisk: ReadableDisk,
+): AsyncGenerator<Segment> {
+  const oldRanges = new Peekable(oldDisk === undefined ? noRanges() : storedCells(oldDisk));
+  const newRanges = new Peekable(storedCells(newDisk));
+  try {
+    for (;;) {
+      const inOld = await oldRanges.peek();
+      const inNew = await newRanges.peek();
+      if (inOld === undefined && inNew === undefined) return;
+      const start = Math.min(inOld?.start ?? Infinity, inNew?.start ?? Infinity);
+      const isInOld = inOld?.start === start;
+      const isInNew = inNew?.start === start;
+      let end = start + WINDOW_CELLS;
+      for (const [range, isIn] of [
+        [inOld, isInOld],
+        [inNew, isInNew],
+      ] as const) {
+        if (range !== undefined) end = Math.min(end, isIn ? range.end : range.start);
+      }
+      yield { start, end, isInOld, isInNew };
+      if (isInOld) await shorten(oldRanges, end);
+      if (isInNew) await shorten(newRanges, end);
+    }
+  } finally {
+    await oldRanges.close();
+    await newRanges.close();
+  }
+}
+
+async function* noRanges(): AsyncGenerator<CellRange> {
+  // A disk that is not there stores nothing.
+}
+
+async function shorten(ranges: Peekable<CellRange>, start: number): Promise<void> {
+  const range = await ranges.next();
+  if (range !== undefined && range.end > start) ranges.replace({ start, end: range.end });
+}
+
+/**
+ * The cells in which `newDisk` differs from `oldDisk`; without an old disk those that are not all
+ * zeros. Reads only where either disk stores data.
+ * @throws DeltaError E_DISK_MISMATCH when the sizes differ
+ */
+export async function diffDisks(
+  oldDisk: ReadableDisk | undefined,
+  newDisk: ReadableDisk,
+  progress?: Progress,
+): Promise<DeltaPlan> {
+  const { sizeBytes } = newDisk;
+  checkDiskSize(sizeBytes, 'the new disk');
+  if (oldDisk !== undefined && oldDisk.sizeBytes !== sizeBytes) {
+    throw new DeltaError(
+      'E_DISK_MISMATCH',
+      `the old disk has ${oldDisk.sizeBytes} bytes, the new one ${sizeBytes}: no delta leads from one to the other`,
+      { context: { oldSizeBytes: oldDisk.sizeBytes, newSizeBytes: sizeBytes } },
+    );
+  }
+  const cells = new CellSet();
+  let checksum = 0;
+  const oldBuffer = Buffer.alloc(PIECE_BYTES);
+  const newBuffer = Buffer.alloc(PIECE_BYTES);
+  for await (const segment of storedInEither(oldDisk, newDisk)) {
+    const offset = segment.start * CELL_BYTES;
+    const lengthBytes = cellOffset(segment.end, sizeBytes) - offset;
+    const oldBytes = oldBuffer.subarray(0, lengthBytes);
+    const newBytes = newBuffer.subarray(0, lengthBytes);
+    const reads: Promise<void>[] = [];
+    if (segment.isInOld && oldDisk !== undefined) reads.push(oldDisk.read(offset, oldBytes));
+    else oldBytes.fill(0);
+    if (segment.isInNew) reads.push(newDisk.read(offset, newBytes));
+    else newBytes.fill(0);
+    await settled(reads);
+    progress?.(offset, sizeBytes);
+    if (oldBytes.equals(newBytes)) continue;
+    for (let cell = segment.start; cell < segment.end; cell++) {
+      const at = cell * CELL_BYTES - offset;
+      const end = at + cellLength(cell, sizeBytes);
+      const bytes = newBytes.subarray(at, end);
+      if (oldBytes.subarray(at, end).equals(bytes)) continue;
+      cells.add(cell, cell + 1);
+      checksum = crc32(bytes, checksum);
+    }
+  }
+  progress?.(sizeBytes, sizeBytes);
+  return { cells, checksum };
+}
+
+/** Waits for all, then throws the first failure: no read goes on into a buffer that is reused. */
+async function settled(promises: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(promises)) {
+    if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+/**
+ * The cells that the given ranges of guest bytes touch. The ranges must be in ascending order and
+ * inside the disk; they may overlap.
+ */
+export function cellsOfRanges(ranges: Iterable<PcbtRange>, diskSizeBytes: number): DeltaPlan {
+  checkDiskSize(diskSizeBytes, 'the disk');
+  const cells = new CellSet();
+  let next = 0;
+  for (const range of ranges) {
+    const start = Math.max(next, Math.floor(range.offset / CELL_BYTES));
+    const end = Math.ceil(Math.min(range.offset + range.lengthBytes, diskSizeBytes) / CELL_BYTES);
+    if (start >= end) continue;
+    cells.add(start, end);
+    next = end;
+  }
+  return { cells, checksum: undefined };
+}
+
+/** The blocks of a delta of these cells: joined where cells touch, up to 1 MiB each. */
+function* deltaBlocks(cells: CellSet, diskSizeBytes: number): Generator<PcbtRange> {
+  for (const range of cells.ranges()) {
+    for (let start = range.start; start < range.end; start += WINDOW_CELLS) {
+      const end = Math.min(range.end, start + WINDOW_CELLS);
+      const offset = start * CELL_BYTES;
+      yield { offset, lengthBytes: cellOffset(end, diskSizeBytes) - offset };
+    }
+  }
+}
+
+/** Length and block count of the PCBT file that encodeDelta makes. */
+export function planDelta(disk: ReadableDisk, plan: DeltaPlan): PcbtPlan {
+  const ranges = { [Symbol.iterator]: () => deltaBlocks(plan.cells, disk.sizeBytes) };
+  return planPcbt(ranges, { diskSizeBytes: disk.sizeBytes });
+}
+
+/**
+ * The second pass: the bytes of the PCBT file, while the records go to `manifest` (which the caller
+ * finishes). A chunk is valid until the next one is asked for.
+ * @throws DeltaError E_DELTA_UNSTABLE after the last chunk when the disk has changed since the first
+ *   pass: what was made is to be thrown away
+ */
+export async function* encodeDelta(
+  disk: ReadableDisk,
+  plan: DeltaPlan,
+  options: { readonly manifest?: ManifestWriter; readonly progress?: Progress } = {},
+): AsyncGenerator<Buffer> {
+  const { sizeBytes } = disk;
+  const pcbt = planDelta(disk, plan);
+  const { manifest, progress } = options;
+  const totalBytes = pcbt.fileBytes;
+  let checksum = 0;
+  let doneBytes = 0;
+  yield* encodePcbt(pcbt, { diskSizeBytes: sizeBytes }, async (offset, target) => {
+    await disk.read(offset, target);
+    if (plan.checksum !== undefined) checksum = crc32(target, checksum);
+    if (manifest !== undefined) await addCells(manifest, offset, target);
+    doneBytes += target.length;
+    progress?.(doneBytes, totalBytes);
+  });
+  if (plan.checksum !== undefined && plan.checksum !== checksum) {
+    throw new DeltaError(
+      'E_DELTA_UNSTABLE',
+      'the new disk changed while the delta was being made from it',
+      { done: 'the delta is not valid and must not be used' },
+    );
+  }
+}
+
+/** Adds whole cells that begin at `offset` to a manifest. */
+export async function addCells(
+  manifest: ManifestWriter,
+  offset: number,
+  bytes: Uint8Array,
+): Promise<void> {
+  for (let at = 0; at < bytes.length; at += CELL_BYTES) {
+    const cell = (offset + at) / CELL_BYTES;
+    const data = bytes.subarray(at, at + CELL_BYTES);
+    if (isZero(data)) await manifest.addZero(cell);
+    else await manifest.addData(cell, hashCell(data));
+  }
+}

@@ -1,0 +1,87 @@
+// The delta (design.md § 1): what changed on one disk between two moments.
+//
+//   disk ─ diff.ts ─▶ PCBT file + manifest ─ apply.ts ─▶ disk          base-manifest.ts keeps level
+//                         │ pcbt-source.ts      ▲
+//   DR store: .delta + manifest ─ cell-delta.ts ─┴▶ union.ts ─▶ merged delta · differencing disk
+//                                                └▶ layered-disk.ts ─▶ a disk as of a point
+//
+// Invariants: cells are 64 KiB on the guest's grid; every list is in ascending order and inside the
+// disk, asserted by the writer and refused by the reader; no byte of a target changes before what is
+// to be written there has been checked; nothing here holds a delta, or one of its blocks, in memory.
+
+export {
+  applyDelta,
+  type ApplyOptions,
+  type ApplyResult,
+  applyToCopy,
+  type DeltaInput,
+  type DeltaTarget,
+} from './apply.js';
+export { type BaseFinding, BaseManifest, checkSameDisk, verifyBase } from './base-manifest.js';
+export { type ByteSink, ByteReader, type Chunks, fileChunks } from './byte-source.js';
+export {
+  CELL_BYTES,
+  cellCount,
+  cellLength,
+  cellOffset,
+  HASH_BYTES,
+  hashCell,
+  isZero,
+  MAX_DISK_BYTES,
+} from './cell.js';
+export { CellDelta, CellDeltaWriter } from './cell-delta.js';
+export { type CellRange, CellSet } from './cell-set.js';
+export {
+  checkDelta,
+  type DeltaCheckOptions,
+  type DeltaCheckResult,
+  type DeltaFinding,
+} from './check.js';
+export { DeltaError } from './delta-error.js';
+export {
+  type DataEntry,
+  type DeltaEntry,
+  type DeltaSource,
+  readVerified,
+  type ZeroEntry,
+} from './delta-source.js';
+export {
+  addCells,
+  cellsOfRanges,
+  type DeltaPlan,
+  diffDisks,
+  encodeDelta,
+  planDelta,
+  type Progress,
+} from './diff.js';
+export { LayeredDisk } from './layered-disk.js';
+export { ManifestFile, ManifestReader, ManifestRoot, ManifestWriter } from './manifest.js';
+export {
+  MANIFEST_MAGIC,
+  type ManifestHeader,
+  type ManifestRecord,
+  type ManifestTrailer,
+} from './manifest-format.js';
+export {
+  encodePcbt,
+  indexPcbt,
+  type PcbtBlock,
+  type PcbtOptions,
+  type PcbtPiece,
+  type PcbtPlan,
+  PcbtReader,
+  PIECE_BYTES,
+  planPcbt,
+  walkPcbt,
+} from './pcbt.js';
+export { PCBT_MAGIC, type PcbtRange, type PcbtViolation } from './pcbt-format.js';
+export { PcbtDelta } from './pcbt-source.js';
+export { publishFile } from './publish.js';
+export {
+  checkAdjacent,
+  mergedHeader,
+  mergeDeltas,
+  unionOf,
+  type UnionEntry,
+  writeUnion,
+} from './union.js';
