@@ -1,0 +1,44 @@
+// Which differencing disks in a folder depend on a file. A parent that is written to makes each of
+// them wrong, so writing and merging ask here first. Only the folder of the parent can be searched;
+// a child that was moved elsewhere is found out when it is opened, by its linkage.
+
+import path from 'node:path';
+import { DrError } from '../errors.js';
+import type { FileSystem } from '../files/index.js';
+import { findParent } from './parent-path.js';
+import { loadHead } from './structures.js';
+import { refusing } from './violation.js';
+
+const DISK_NAME = /\.a?vhdx$/i;
+
+/** Names of the disks beside `parentPath` whose locator leads to it and whose linkage fits it. */
+export async function findChildren(fs: FileSystem, parentPath: string): Promise<string[]> {
+  const folder = path.dirname(parentPath);
+  const parent = await fs.status(parentPath);
+  if (parent === undefined) return [];
+  const children: string[] = [];
+  for (const name of await fs.list(folder)) {
+    const candidate = path.join(folder, name);
+    if (!DISK_NAME.test(name) || path.basename(parentPath) === name) continue;
+    if (await isChild(fs, candidate, parent.identity)) children.push(name);
+  }
+  return children;
+}
+
+async function isChild(fs: FileSystem, file: string, parentIdentity: string): Promise<boolean> {
+  try {
+    const handle = await fs.open(file, { mode: 'read', lock: 'none' });
+    try {
+      const head = await loadHead(handle, { report: refusing(file) });
+      if (head?.locator === undefined) return false;
+      const found = await findParent(fs, file, head.locator);
+      return (await fs.status(found))?.identity === parentIdentity;
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    // What cannot be read as a differencing disk depends on nobody.
+    if (error instanceof DrError) return false;
+    throw error;
+  }
+}

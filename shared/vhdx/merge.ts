@@ -1,0 +1,249 @@
+// Merging a child into its parent (§ 10). The result stands under the child's name, so disks that
+// depend on the child need no change.
+//
+//   1  PARENT.merge.json says what is about to happen           durable
+//   2  what the child holds is copied into the parent           through the parent's log
+//   3  the parent takes over the child's content identity       header, durable
+//   4  the parent is renamed over the child                     folder flushed
+//   5  the mark is removed
+//
+// Until step 4 reading through the child is right at every moment: each sector that is written to
+// the parent is hidden by the child's own copy. So a crash costs nothing: the same command again
+// looks at the mark and the two identities and goes on with the step that is missing. Copying is
+// idempotent and starts over.
+
+import path from 'node:path';
+import { defined } from '../assert.js';
+import type { Guid } from '../bytes/index.js';
+import type { Random } from '../clock.js';
+import { DrError } from '../errors.js';
+import type { FileSystem } from '../files/index.js';
+import { mergePending } from './chain.js';
+import { findChildren } from './children.js';
+import { MIB } from './format.js';
+import { INTENT_SUFFIX, readIntent, removeIntent, writeIntent } from './merge-intent.js';
+import { findParent } from './parent-path.js';
+import { VhdxFile } from './vhdx-file.js';
+import { VhdxError } from './violation.js';
+
+export interface MergeOptions {
+  readonly fs: FileSystem;
+  readonly random: Random;
+  /** Guest bytes copied or zeroed so far, and the place in the disk. */
+  readonly onProgress?: (progress: {
+    copiedBytes: number;
+    position: number;
+    sizeBytes: number;
+  }) => void;
+}
+
+export interface MergeResult {
+  /** The file that was merged into and no longer has a name of its own. */
+  readonly parent: string;
+  readonly copiedBytes: number;
+  readonly zeroedBytes: number;
+  /** True when an earlier, interrupted merge was finished. */
+  readonly isResumed: boolean;
+}
+
+/** Bytes copied at once; aligned to this grid, so that whole blocks of 2 MiB stay whole. */
+const PIECE_BYTES = 2 * MIB;
+const PIECES_UNDER_WAY = 4;
+
+export async function mergeVhdx(childPath: string, options: MergeOptions): Promise<MergeResult> {
+  const { fs, random } = options;
+  const finished = await finishRenamed(fs, random, childPath);
+  if (finished !== undefined) return finished;
+
+  const child = await VhdxFile.open(childPath, {
+    fs,
+    random,
+    isWritable: false,
+    lock: 'exclusive',
+  });
+  let parent: VhdxFile | undefined;
+  try {
+    const { locator } = child.structures;
+    if (locator === undefined) {
+      throw new DrError('E_USAGE', `${childPath} has no parent to be merged into`, {
+        hint: 'Only a differencing disk can be merged.',
+      });
+    }
+    const parentPath = await findParent(fs, childPath, locator);
+    await refuseOtherChildren(fs, parentPath, childPath);
+    parent = await VhdxFile.open(parentPath, {
+      fs,
+      random,
+      isWritable: true,
+      contentIdentity: 'keep',
+    });
+    const intent = await readIntent(fs, parentPath);
+    const state = linkState(child, parent, intent?.child === path.basename(childPath));
+    if (intent !== undefined && intent.child !== path.basename(childPath)) {
+      throw mergePending(parentPath, intent);
+    }
+    refuseUnfit(child, parent);
+
+    let copied = { copiedBytes: 0, zeroedBytes: 0 };
+    if (state === 'linked') {
+      await writeIntent(fs, parentPath, {
+        child: path.basename(childPath),
+        parentDataWriteGuid: parent.header.dataWriteGuid,
+        childDataWriteGuid: child.header.dataWriteGuid,
+      });
+      copied = await copyInto(child, parent, options);
+      await parent.setDataWriteGuid(child.header.dataWriteGuid);
+    }
+    await parent.close();
+    parent = undefined;
+    await child.close();
+    await fs.rename(parentPath, childPath);
+    await flushFolders(fs, parentPath, childPath);
+    await removeIntent(fs, parentPath);
+    return { parent: parentPath, ...copied, isResumed: intent !== undefined };
+  } finally {
+    await parent?.close();
+    await child.close();
+  }
+}
+
+/** 'linked': steps 1 to 3 are due. 'switched': the parent holds everything, step 4 is due. */
+function linkState(child: VhdxFile, parent: VhdxFile, isMarked: boolean): 'linked' | 'switched' {
+  const identity: Guid = parent.header.dataWriteGuid;
+  const locator = defined(child.structures.locator, 'a child has a locator');
+  if (isMarked && identity === child.header.dataWriteGuid) return 'switched';
+  if (identity === locator.parentLinkage || identity === locator.parentLinkage2) return 'linked';
+  throw new VhdxError(
+    {
+      code: 'E_VHDX_PARENT_CHANGED',
+      structure: 'parent locator',
+      offset: 0,
+      message: `the parent ${parent.path} has the content identity ${identity}, the child was made from ${locator.parentLinkage}`,
+    },
+    child.path,
+  );
+}
+
+function refuseUnfit(child: VhdxFile, parent: VhdxFile): void {
+  const unfit = (message: string, hint?: string): never => {
+    throw new VhdxError(
+      { code: 'E_VHDX_CHAIN', structure: 'chain', offset: 0, message },
+      child.path,
+      hint === undefined ? {} : { hint },
+    );
+  };
+  const { sizeBytes, logicalSectorBytes } = child.geometry;
+  if (sizeBytes !== parent.geometry.sizeBytes) {
+    unfit(`the child has ${sizeBytes} bytes, its parent ${parent.geometry.sizeBytes}`);
+  }
+  if (logicalSectorBytes !== parent.geometry.logicalSectorBytes) {
+    unfit('child and parent have different logical sectors');
+  }
+  const isMoved =
+    path.dirname(path.resolve(child.path)) !== path.dirname(path.resolve(parent.path));
+  if (parent.structures.locator !== undefined && isMoved) {
+    unfit(
+      'the parent is itself differencing and stands in another folder, so its own parent would be lost',
+      'Put the files of the chain into one folder, or merge from the base upwards.',
+    );
+  }
+}
+
+async function refuseOtherChildren(
+  fs: FileSystem,
+  parentPath: string,
+  childPath: string,
+): Promise<void> {
+  const own = (await fs.status(childPath))?.identity;
+  const others: string[] = [];
+  for (const name of await findChildren(fs, parentPath)) {
+    const status = await fs.status(path.join(path.dirname(parentPath), name));
+    if (status?.identity !== own) others.push(name);
+  }
+  if (others.length === 0) return;
+  throw new VhdxError(
+    {
+      code: 'E_VHDX_HAS_CHILDREN',
+      structure: 'chain',
+      offset: 0,
+      message: `other disks depend on it as well: ${others.join(', ')}`,
+    },
+    parentPath,
+  );
+}
+
+/** Step 2: cost follows what the child holds, never the size of the disk. */
+async function copyInto(
+  child: VhdxFile,
+  parent: VhdxFile,
+  options: MergeOptions,
+): Promise<{ copiedBytes: number; zeroedBytes: number }> {
+  const { sizeBytes } = child.geometry;
+  let copiedBytes = 0;
+  let zeroedBytes = 0;
+  const free: Buffer[] = [];
+  const underWay = new Set<Promise<void>>();
+  const copyPiece = async (start: number, end: number): Promise<void> => {
+    const buffer = free.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
+    const view = buffer.subarray(0, end - start);
+    for (const segment of await child.resolve(start, end)) {
+      const part = view.subarray(segment.start - start, segment.end - start);
+      if (segment.kind === 'data') await child.readStored(segment.at, part);
+    }
+    await parent.write(start, view);
+    free.push(buffer);
+  };
+  for await (const extent of child.extents(0, sizeBytes)) {
+    if (extent.kind === 'parent') continue;
+    if (extent.kind === 'zero') {
+      await parent.zero(extent.start, extent.end - extent.start);
+      zeroedBytes += extent.end - extent.start;
+      continue;
+    }
+    for (let at = extent.start; at < extent.end;) {
+      const end = Math.min(extent.end, (Math.floor(at / PIECE_BYTES) + 1) * PIECE_BYTES);
+      if (underWay.size >= PIECES_UNDER_WAY) await Promise.race(underWay);
+      const piece = copyPiece(at, end).finally(() => underWay.delete(piece));
+      underWay.add(piece);
+      copiedBytes += end - at;
+      options.onProgress?.({ copiedBytes, position: end, sizeBytes });
+      at = end;
+    }
+  }
+  await Promise.all(underWay);
+  await parent.flush();
+  return { copiedBytes, zeroedBytes };
+}
+
+async function flushFolders(fs: FileSystem, parentPath: string, childPath: string): Promise<void> {
+  // The new name first: losing the old one alone would lose the disk.
+  const folders = new Set([path.dirname(childPath), path.dirname(parentPath)]);
+  for (const folder of folders) await fs.flushFolder(folder);
+}
+
+/**
+ * A merge that stopped between steps 4 and 5: the child's name already stands for the merged disk,
+ * only the mark is left. It must not be taken for a merge of the next level.
+ */
+async function finishRenamed(
+  fs: FileSystem,
+  random: Random,
+  childPath: string,
+): Promise<MergeResult | undefined> {
+  const folder = path.dirname(childPath);
+  for (const name of await fs.list(folder)) {
+    if (!name.endsWith(INTENT_SUFFIX)) continue;
+    const parentPath = path.join(folder, name.slice(0, -INTENT_SUFFIX.length));
+    const intent = await readIntent(fs, parentPath);
+    if (intent?.child !== path.basename(childPath)) continue;
+    if ((await fs.status(parentPath)) !== undefined) continue;
+    const merged = await VhdxFile.open(childPath, { fs, random, isWritable: false });
+    const identity = merged.header.dataWriteGuid;
+    await merged.close();
+    if (identity !== intent.childDataWriteGuid) continue;
+    await fs.flushFolder(folder);
+    await removeIntent(fs, parentPath);
+    return { parent: parentPath, copiedBytes: 0, zeroedBytes: 0, isResumed: true };
+  }
+  return undefined;
+}
