@@ -1,0 +1,72 @@
+// Outside programs that the tests compare with: what is missing, and its installation by apt where
+// that is possible (root on Debian or a child of it). Elsewhere the tests name what they skip.
+
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { root } from './checkout.mjs';
+import { note, runProgram, step } from './steps.mjs';
+
+const LOCK_WAIT_SECONDS = 300;
+
+function isOnPath(tool) {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, tool), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function isPresent({ tool, pythonModule }) {
+  if (tool !== undefined) return isOnPath(tool);
+  return spawnSync('python3', ['-c', `import ${pythonModule}`], { stdio: 'ignore' }).status === 0;
+}
+
+/** The entries of peer-tools.json that this machine lacks. */
+export function missingPeerTools() {
+  const list = JSON.parse(readFileSync(join(root, 'bin', 'peer-tools.json'), 'utf8')).tools;
+  return list.filter((entry) => !isPresent(entry));
+}
+
+function canInstall() {
+  return process.getuid?.() === 0 && existsSync('/etc/debian_version') && isOnPath('apt-get');
+}
+
+function apt(args) {
+  return runProgram('apt-get', ['-o', `DPkg::Lock::Timeout=${LOCK_WAIT_SECONDS}`, ...args], {
+    env: { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' },
+  });
+}
+
+/** Installs what is missing, or says what is missing and why it was not installed. */
+export async function ensurePeerTools() {
+  const missing = missingPeerTools();
+  if (missing.length === 0) return;
+  const packages = [...new Set(missing.map((entry) => entry.package))];
+  const names = missing.map(({ tool, pythonModule }) => tool ?? `python3 ${pythonModule}`);
+  if (!canInstall()) {
+    note(
+      `not installed: ${names.join(', ')}; the tests that need them are skipped ` +
+        `(as root on Debian: apt-get install ${packages.join(' ')})`,
+    );
+    return;
+  }
+  const update = await step('refresh the package lists (apt-get update)', () => apt(['update']));
+  if (update.code !== 0) note(`apt-get update ended with exit code ${update.code}; going on`);
+  const install = ['install', '-y', '--no-install-recommends', ...packages];
+  const preview = await apt(['--assume-no', ...install.filter((word) => word !== '-y')]);
+  const amounts = preview.output
+    .split('\n')
+    .filter((line) => /^Need to get|disk space will be used/.test(line))
+    .join(' ');
+  note(`${names.join(', ')} missing: installing ${packages.join(', ')}. ${amounts}`);
+  const run = await step('install the peer programs (apt-get)', () => apt(install));
+  if (run.code !== 0) {
+    process.stderr.write(run.output);
+    note('apt-get could not install them; the tests that need them are skipped or fail');
+  }
+}
