@@ -150,11 +150,6 @@ export class MemoryFileSystem implements FileSystem {
 
   /** Another file system with the same files and no open handles. */
   clone(): MemoryFileSystem {
-    return this.cloneWithNodes().copy;
-  }
-
-  /** As clone(), with the copy of each node. */
-  cloneWithNodes(): { copy: MemoryFileSystem; nodes: Map<MemoryNode, MemoryNode> } {
     const copy = new MemoryFileSystem();
     const nodes = new Map<MemoryNode, MemoryNode>();
     for (const folder of this.#folders) copy.#folders.add(folder);
@@ -163,7 +158,7 @@ export class MemoryFileSystem implements FileSystem {
       nodes.set(node, known);
       copy.#names.set(name, known);
     }
-    return { copy, nodes };
+    return copy;
   }
 
   nodeAt(path: string): MemoryNode | undefined {
@@ -184,8 +179,8 @@ export class MemoryFileSystem implements FileSystem {
     this.#names.set(keyOf(path), node);
   }
 
-  dropName(path: string): void {
-    this.#names.delete(keyOf(path));
+  addFolder(path: string): void {
+    this.#folders.add(keyOf(path));
   }
 
   /** Absolute names of all files, sorted. */
