@@ -1,45 +1,61 @@
-// Writes to a file under construction, several at a time. The first failure is kept: everything
-// after it is refused, because such a file is only good for deleting. The device is set to work
-// early by a flush in the background every so many bytes, so that the one that counts is short.
+// Writes to a file under construction, handed over faster than they are done. They go to the system
+// one at a time, because it would make them wait for each other on the file's lock anyway and burn
+// processor time there; the gain is that the caller reads on meanwhile. The device is set to work
+// early by a flush in the background every so many bytes, so that the one that counts is short. The
+// first failure is kept: everything after it is refused, such a file is only good for deleting.
 
 import type { BlockFile } from './block-file.js';
 
+interface QueuedWrite {
+  readonly position: number;
+  readonly bytes: Uint8Array;
+  readonly settle: (failure?: { readonly error: unknown }) => void;
+}
+
 export class WriteBehind {
   readonly #file: BlockFile;
-  readonly #inFlightMaxBytes: number;
+  readonly #queuedMaxBytes: number;
   readonly #flushEveryBytes: number;
-  readonly #underWay = new Set<Promise<void>>();
-  #inFlightBytes = 0;
+  readonly #queue: QueuedWrite[] = [];
+  #queuedBytes = 0;
   #bytesSinceFlush = 0;
-  #isFlushing = false;
+  #writing: Promise<void> | undefined;
+  #flushing: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
   #waiting: (() => void)[] = [];
 
-  constructor(file: BlockFile, inFlightMaxBytes: number, flushEveryBytes: number) {
+  constructor(file: BlockFile, queuedMaxBytes: number, flushEveryBytes: number) {
     this.#file = file;
-    this.#inFlightMaxBytes = inFlightMaxBytes;
+    this.#queuedMaxBytes = queuedMaxBytes;
     this.#flushEveryBytes = flushEveryBytes;
   }
 
   /**
-   * Starts a write. The buffer must not change until the promise settled. The promise may be
+   * Takes a write. The buffer must not change until the promise settled. The promise may be
    * ignored: a failure also shows in room() and drain().
    */
   write(position: number, bytes: Uint8Array): Promise<void> {
-    this.#inFlightBytes += bytes.length;
-    const done = this.#track(this.#file.write(position, bytes)).finally(() => {
-      this.#inFlightBytes -= bytes.length;
-      this.#bytesSinceFlush += bytes.length;
-      if (this.#bytesSinceFlush >= this.#flushEveryBytes) this.#flushInBackground();
-      this.#wakeAll();
+    const done = new Promise<void>((resolve, reject) => {
+      const settle = (failure?: { readonly error: unknown }): void => {
+        this.#queuedBytes -= bytes.length;
+        // what was thrown is passed on as it is
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
+        if (failure !== undefined) reject(failure.error);
+        else resolve();
+      };
+      this.#queuedBytes += bytes.length;
+      this.#queue.push({ position, bytes, settle });
     });
     done.catch(() => undefined);
+    // Begun later, so that it never ends before it is noted as under way.
+    this.#writing ??= Promise.resolve().then(() => this.#writeQueue());
     return done;
   }
 
-  /** Returns when another write may start. @throws the first failure */
+  /** Returns when another write may be handed over. @throws the first failure */
   async room(): Promise<void> {
-    while (this.#inFlightBytes > this.#inFlightMaxBytes) {
+    this.throwFailure();
+    while (this.#queuedBytes > this.#queuedMaxBytes) {
       await new Promise<void>((resolve) => {
         this.#waiting.push(resolve);
       });
@@ -55,40 +71,54 @@ export class WriteBehind {
 
   /** Like drain(), but does not throw. */
   async settled(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+    for (;;) {
+      const underWay = this.#writing ?? this.#flushing;
+      if (underWay === undefined) return;
+      await underWay;
+    }
   }
 
   throwFailure(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 
+  async #writeQueue(): Promise<void> {
+    for (;;) {
+      const next = this.#queue.shift();
+      if (next === undefined) break;
+      if (this.#failure === undefined) {
+        try {
+          await this.#file.write(next.position, next.bytes);
+        } catch (error) {
+          this.#failure = { error };
+        }
+      }
+      next.settle(this.#failure);
+      this.#wakeAll();
+      this.#bytesSinceFlush += next.bytes.length;
+      if (this.#bytesSinceFlush >= this.#flushEveryBytes) this.#flushInBackground();
+    }
+    this.#writing = undefined;
+  }
+
+  #flushInBackground(): void {
+    if (this.#flushing !== undefined) return;
+    this.#bytesSinceFlush = 0;
+    this.#flushing = Promise.resolve().then(() => this.#flush());
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      await this.#file.flush();
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+    this.#flushing = undefined;
+  }
+
   #wakeAll(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const wake of waiting) wake();
-  }
-
-  #flushInBackground(): void {
-    if (this.#isFlushing || this.#failure !== undefined) return;
-    this.#isFlushing = true;
-    this.#bytesSinceFlush = 0;
-    this.#track(this.#file.flush())
-      .catch(() => undefined)
-      .finally(() => {
-        this.#isFlushing = false;
-      });
-  }
-
-  async #track(work: Promise<void>): Promise<void> {
-    const tracked = work.catch((error: unknown) => {
-      this.#failure ??= { error };
-      throw error;
-    });
-    this.#underWay.add(tracked);
-    try {
-      await tracked;
-    } finally {
-      this.#underWay.delete(tracked);
-    }
   }
 }
