@@ -1,0 +1,82 @@
+// What a bench is: one question, answered by running contenders in turns. The files in benches/
+// describe them; rounds.ts runs them; report.ts words the result.
+
+import type { Clock } from '../shared/clock.js';
+import type { Command, Measurement } from './measure.js';
+import type { Product } from './product.js';
+
+export interface Contender {
+  /** Unique within the bench. */
+  readonly name: string;
+  /** `limit` is what the machine can do at best, without the work in question. */
+  readonly role: 'ours' | 'peer' | 'limit';
+  /** Bytes that the work is about, for MB/s and CPU s/GB. 0: neither is shown. */
+  readonly payloadBytes: number;
+  /** Read once before each round, so that every contender finds its input in the page cache. */
+  readonly inputs?: readonly string[];
+  /** Puts the files back to where they were before the work. Not measured. Rounds count from 0. */
+  prepare?(round: number): Promise<void>;
+  /** The work, measured as one. Ends durable. */
+  commands(round: number): readonly Command[];
+  /** Judges the result of round 0; throws when it is wrong. Not measured. */
+  verify?(): Promise<void>;
+}
+
+/** The median of one contender's rounds, by name. */
+export type MedianOf = (contender: string) => Measurement;
+
+export interface Goal {
+  readonly text: string;
+  readonly unit: 'x' | 'MiB' | 's';
+  readonly bound: 'at least' | 'at most';
+  readonly value: number;
+  figure(medianOf: MedianOf): number;
+}
+
+export interface BenchContext {
+  /** Folder for this bench alone; it is removed afterwards. */
+  readonly folder: string;
+  readonly product: Product;
+  readonly clock: Clock;
+}
+
+export interface PreparedBench {
+  readonly contenders: readonly Contender[];
+  readonly goals: readonly Goal[];
+  /** Sizes and choices, for the record. */
+  readonly settings: Readonly<Record<string, string | number>>;
+}
+
+export interface Bench {
+  readonly name: string;
+  /** One sentence: what is done and what it is compared with. */
+  readonly question: string;
+  /** Disk space that the work folder takes at most. */
+  readonly spaceBytes: number;
+  /** Programs of others that must be installed. */
+  readonly programs: readonly string[];
+  /** Rounds when the command line names no number; default 5. */
+  readonly rounds?: number;
+  prepare(context: BenchContext): Promise<PreparedBench>;
+}
+
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+export const GIB = 1024 * MIB;
+export const TIB = 1024 * GIB;
+
+/** How many times faster `ours` is than `other`, by wall time. */
+export function speedRatio(medianOf: MedianOf, ours: string, other: string): number {
+  return medianOf(other).wallSeconds / medianOf(ours).wallSeconds;
+}
+
+/** The goal "`ours` is at least `value` times as fast as `peer`". */
+export function speedGoal(ours: string, peer: string, value: number): Goal {
+  return {
+    text: `speed against ${peer}`,
+    unit: 'x',
+    bound: 'at least',
+    value,
+    figure: (medianOf) => speedRatio(medianOf, ours, peer),
+  };
+}
