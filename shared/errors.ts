@@ -90,6 +90,17 @@ export const CATALOGUE = {
     cause: 'A comparison found differences.',
     remedy: 'The output lists them.',
   },
+  E_FILE_DAMAGED: damaged(
+    'A file of this program (state, settings) is not readable as what it should be.',
+    'Restore the file that the message names, or move it aside if the program can do without it.',
+  ),
+  E_FILE_VERSION: {
+    exitCode: 15,
+    retry: 'never',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'A file of this program has a format version that this release does not know.',
+    remedy: 'Use the release that wrote the file, or a newer one; nothing of it was touched.',
+  },
   E_TOOL_MISSING: {
     exitCode: 16,
     retry: 'operator',

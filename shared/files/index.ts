@@ -9,3 +9,14 @@ export type {
 export { nodeFileSystem } from './node-file.js';
 export { TEMPORARY_SUFFIX, temporaryPathBeside } from './temporary-path.js';
 export { WriteBehind } from './write-behind.js';
+export {
+  isLeftoverOf,
+  parseJson,
+  readJson,
+  readSmall,
+  removeLeftovers,
+  writeDurably,
+  writeJsonDurably,
+  type JsonFields,
+  type JsonFormat,
+} from './durable-file.js';
