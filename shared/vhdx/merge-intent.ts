@@ -5,10 +5,16 @@
 import path from 'node:path';
 import { parseGuid, type Guid } from '../bytes/index.js';
 import { DrError } from '../errors.js';
-import { readJson, writeJsonDurably, type FileSystem } from '../files/index.js';
+import type { Random } from '../clock.js';
+import {
+  readJson,
+  removeLeftovers,
+  writeJsonDurably,
+  type FileSystem,
+  type JsonFormat,
+} from '../files/index.js';
 
-const FORMAT_VERSION = 1;
-const INTENT_MAX_BYTES = 4096;
+const FORMAT: JsonFormat = { name: 'merge mark', version: 1, limitBytes: 4096 };
 export const INTENT_SUFFIX = '.merge.json';
 
 export interface MergeIntent {
@@ -30,9 +36,9 @@ export async function readIntent(
   parentPath: string,
 ): Promise<MergeIntent | undefined> {
   const file = intentPath(parentPath);
-  if ((await fs.status(file)) === undefined) return undefined;
-  const value = await readJson(fs, file, { version: FORMAT_VERSION, limitBytes: INTENT_MAX_BYTES });
-  const { child, parentDataWriteGuid, childDataWriteGuid } = value;
+  const fields = await readJson(fs, file, FORMAT);
+  if (fields === undefined) return undefined;
+  const { child, parentDataWriteGuid, childDataWriteGuid } = fields;
   const parent =
     typeof parentDataWriteGuid === 'string' ? parseGuid(parentDataWriteGuid) : undefined;
   const own = typeof childDataWriteGuid === 'string' ? parseGuid(childDataWriteGuid) : undefined;
@@ -50,12 +56,14 @@ export async function writeIntent(
   fs: FileSystem,
   parentPath: string,
   intent: MergeIntent,
+  random: Random,
 ): Promise<void> {
-  await writeJsonDurably(fs, intentPath(parentPath), { version: FORMAT_VERSION, ...intent });
+  await writeJsonDurably(fs, intentPath(parentPath), FORMAT, { ...intent }, random);
 }
 
 /** Durable on return. */
 export async function removeIntent(fs: FileSystem, parentPath: string): Promise<void> {
   await fs.remove(intentPath(parentPath));
+  await removeLeftovers(fs, intentPath(parentPath));
   await fs.flushFolder(path.dirname(parentPath));
 }

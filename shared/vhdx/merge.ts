@@ -86,11 +86,16 @@ export async function mergeVhdx(childPath: string, options: MergeOptions): Promi
 
     let copied = { copiedBytes: 0, zeroedBytes: 0 };
     if (state === 'linked') {
-      await writeIntent(fs, parentPath, {
-        child: path.basename(childPath),
-        parentDataWriteGuid: parent.header.dataWriteGuid,
-        childDataWriteGuid: child.header.dataWriteGuid,
-      });
+      await writeIntent(
+        fs,
+        parentPath,
+        {
+          child: path.basename(childPath),
+          parentDataWriteGuid: parent.header.dataWriteGuid,
+          childDataWriteGuid: child.header.dataWriteGuid,
+        },
+        random,
+      );
       copied = await copyInto(child, parent, options);
       await parent.setDataWriteGuid(child.header.dataWriteGuid);
     }
@@ -98,7 +103,7 @@ export async function mergeVhdx(childPath: string, options: MergeOptions): Promi
     parent = undefined;
     await child.close();
     await fs.rename(parentPath, childPath);
-    await flushFolders(fs, parentPath, childPath);
+    await fs.flushFolder(path.dirname(childPath));
     await removeIntent(fs, parentPath);
     return { parent: parentPath, ...copied, isResumed: intent !== undefined };
   } finally {
@@ -139,13 +144,9 @@ function refuseUnfit(child: VhdxFile, parent: VhdxFile): void {
   if (logicalSectorBytes !== parent.geometry.logicalSectorBytes) {
     unfit('child and parent have different logical sectors');
   }
-  const isMoved =
-    path.dirname(path.resolve(child.path)) !== path.dirname(path.resolve(parent.path));
-  if (parent.structures.locator !== undefined && isMoved) {
-    unfit(
-      'the parent is itself differencing and stands in another folder, so its own parent would be lost',
-      'Put the files of the chain into one folder, or merge from the base upwards.',
-    );
+  if (path.dirname(path.resolve(child.path)) !== path.dirname(path.resolve(parent.path))) {
+    // The merged file takes the child's name: its own relative paths, and the mark, stay beside it.
+    unfit('the parent stands in another folder', 'Move the files of the chain into one folder.');
   }
 }
 
@@ -213,12 +214,6 @@ async function copyInto(
   await Promise.all(underWay);
   await parent.flush();
   return { copiedBytes, zeroedBytes };
-}
-
-async function flushFolders(fs: FileSystem, parentPath: string, childPath: string): Promise<void> {
-  // The new name first: losing the old one alone would lose the disk.
-  const folders = new Set([path.dirname(childPath), path.dirname(parentPath)]);
-  for (const folder of folders) await fs.flushFolder(folder);
 }
 
 /**

@@ -90,7 +90,7 @@ describe('crash: merging a child into its parent', function () {
           expect(violations).to.deep.equal([]);
           expect(parents.length).to.equal(depth - 2);
           const names = await survivors.list('/d');
-          expect(names.filter((name) => !name.includes('.tmp')).length).to.equal(depth - 1);
+          expect(names.filter((name) => !name.endsWith('.unfinished')).length).to.equal(depth - 1);
         },
       });
       expect(checked).to.be.greaterThan(100);
