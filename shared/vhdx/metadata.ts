@@ -70,7 +70,7 @@ export function parseMetadataTable(
   const entries: MetadataEntry[] = [];
   const keys = new Set<string>();
   for (let i = 0; i < count; i++) {
-    const at = 32 + i * METADATA_ENTRY_BYTES;
+    const at = METADATA_TABLE_HEADER_BYTES + i * METADATA_ENTRY_BYTES;
     const flags = table.readUInt32LE(at + 24);
     const entry: MetadataEntry = {
       id: readGuid(table, at),
@@ -111,6 +111,8 @@ export function parseMetadataTable(
   return entries;
 }
 
+const METADATA_TABLE_HEADER_BYTES = 32;
+
 const KNOWN_ITEMS: readonly Guid[] = [
   ITEM_FILE_PARAMETERS,
   ITEM_VIRTUAL_DISK_SIZE,
@@ -127,20 +129,21 @@ export function checkMetadataItems(
   base: number,
   report: Report,
 ): void {
-  for (const entry of entries) {
+  for (const [index, entry] of entries.entries()) {
     if (entry.isUser) continue;
+    const offset = base + METADATA_TABLE_HEADER_BYTES + index * METADATA_ENTRY_BYTES;
     if (entry.id === ITEM_INCOMPLETE_FILE) {
       report({
         code: 'E_VHDX_INCOMPLETE',
         structure: 'metadata table',
-        offset: base,
+        offset,
         message: 'the file carries the marker of an unfinished creation',
       });
     } else if (entry.isRequired && !KNOWN_ITEMS.includes(entry.id)) {
       report({
         code: 'E_VHDX_UNSUPPORTED',
         structure: 'metadata table',
-        offset: base,
+        offset,
         message: `required item ${entry.id} is unknown`,
       });
     }
@@ -176,26 +179,35 @@ export async function readDiskParameters(
   const diskId = await item(ITEM_VIRTUAL_DISK_ID, 'virtual disk id', 16);
   if (!parameters || !size || !logical || !physical || !diskId) return undefined;
 
+  const placeOf = (id: Guid): number =>
+    base + (entries.find((e) => e.id === id && !e.isUser)?.offset ?? 0);
   const blockSizeBytes = parameters.readUInt32LE(0);
   const flags = parameters.readUInt32LE(4);
   const isPowerOfTwo = (blockSizeBytes & (blockSizeBytes - 1)) === 0;
   if (!isPowerOfTwo || blockSizeBytes < BLOCK_SIZE_MIN || blockSizeBytes > BLOCK_SIZE_MAX) {
-    return wrong(base, `block size ${blockSizeBytes} is no power of two from 1 to 256 MiB`);
+    const at = placeOf(ITEM_FILE_PARAMETERS);
+    return wrong(at, `block size ${blockSizeBytes} is no power of two from 1 to 256 MiB`);
   }
-  if (flags > 3) wrong(base, `file parameters have reserved bits 0x${flags.toString(16)}`);
+  if (flags > 3) {
+    const at = placeOf(ITEM_FILE_PARAMETERS) + 4;
+    wrong(at, `file parameters have reserved bits 0x${flags.toString(16)}`);
+  }
   const sectors = { logical: logical.readUInt32LE(0), physical: physical.readUInt32LE(0) };
   for (const [name, value] of Object.entries(sectors)) {
     if (value !== 512 && value !== 4096) {
-      return wrong(base, `${name} sector size ${value} is neither 512 nor 4096`);
+      const id = name === 'logical' ? ITEM_LOGICAL_SECTOR_SIZE : ITEM_PHYSICAL_SECTOR_SIZE;
+      return wrong(placeOf(id), `${name} sector size ${value} is neither 512 nor 4096`);
     }
   }
   const wide = size.readBigUInt64LE(0);
   if (wide === 0n || wide > BigInt(VIRTUAL_SIZE_MAX)) {
-    return wrong(base, `virtual size ${wide.toString()} is not within 1 byte to 64 TiB`);
+    const at = placeOf(ITEM_VIRTUAL_DISK_SIZE);
+    return wrong(at, `virtual size ${wide.toString()} is not within 1 byte to 64 TiB`);
   }
   const sizeBytes = Number(wide);
   if (sizeBytes % sectors.logical !== 0) {
-    return wrong(base, `virtual size ${sizeBytes} is no multiple of the sector ${sectors.logical}`);
+    const at = placeOf(ITEM_VIRTUAL_DISK_SIZE);
+    return wrong(at, `virtual size ${sizeBytes} is no multiple of the sector ${sectors.logical}`);
   }
   const type: VhdxType =
     (flags & FILE_PARAMETER_HAS_PARENT) !== 0
