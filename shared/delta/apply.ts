@@ -12,12 +12,12 @@
 import { crc32 } from 'node:zlib';
 
 import { assert } from '../assert.js';
-import type { ReadableDisk, WritableDisk } from '../disk/index.js';
+import { type ReadableDisk, type WritableDisk, zeroRuns } from '../disk/index.js';
 import { DrError } from '../errors.js';
 import type { BlockFile } from '../files/index.js';
 import type { BaseManifest } from './base-manifest.js';
 import { type Chunks, fileChunks } from './byte-source.js';
-import { CELL_BYTES, checkDiskSize, isZero } from './cell.js';
+import { CELL_BYTES, checkDiskSize } from './cell.js';
 import { DeltaError, TARGET_INCOMPLETE } from './delta-error.js';
 import { type Progress, storedCells } from './diff.js';
 import type { ManifestFile } from './manifest.js';
@@ -105,7 +105,7 @@ export async function applyToCopy(
   let zeroBytes = 0;
   try {
     const result = await consume(delta, base.sizeBytes, checked, options, async (segment) => {
-      for (const run of segment.isWhole ? zeroRuns(segment.data) : []) {
+      for (const run of segment.isWhole ? zeroRuns(segment.data, segment.offset) : []) {
         if (run.isZero) zeroBytes += run.end - run.start;
       }
       await composer.add(segment);
@@ -229,7 +229,7 @@ class GroupedWriter {
     const { offset, data } = segment;
     // A part of a cell is written as it is: zeroing pays for whole cells only.
     const parts = segment.isWhole
-      ? zeroRuns(data)
+      ? zeroRuns(data, offset)
       : [{ start: 0, end: data.length, isZero: false }];
     for (const part of parts) {
       if (part.isZero) {
@@ -271,30 +271,6 @@ class GroupedWriter {
     this.hasWritten = true;
     await this.#target.zero(this.#zeroOffset, lengthBytes);
   }
-}
-
-interface Run {
-  readonly start: number;
-  readonly end: number;
-  readonly isZero: boolean;
-}
-
-/** Splits whole cells into runs of zero cells and of others. */
-export function zeroRuns(data: Uint8Array): Run[] {
-  const runs: Run[] = [];
-  let open: Run | undefined;
-  for (let start = 0; start < data.length; start += CELL_BYTES) {
-    const end = Math.min(start + CELL_BYTES, data.length);
-    const isEmpty = isZero(data.subarray(start, end));
-    if (open?.isZero === isEmpty) {
-      open = { ...open, end };
-    } else {
-      if (open !== undefined) runs.push(open);
-      open = { start, end, isZero: isEmpty };
-    }
-  }
-  if (open !== undefined) runs.push(open);
-  return runs;
 }
 
 /**
@@ -364,7 +340,7 @@ class Composer {
 
   async #write(): Promise<void> {
     const data = this.#buffer.subarray(0, this.#end - this.#start);
-    for (const run of zeroRuns(data)) {
+    for (const run of zeroRuns(data, this.#start)) {
       if (!run.isZero) {
         await this.#target.write(this.#start + run.start, data.subarray(run.start, run.end));
       }

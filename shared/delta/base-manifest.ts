@@ -14,9 +14,10 @@
 import { dirname } from 'node:path';
 
 import { ZERO_GUID } from '../bytes/index.js';
-import type { ReadableDisk } from '../disk/index.js';
+import type { Random } from '../clock.js';
+import { isAllZero, type ReadableDisk } from '../disk/index.js';
 import type { FileSystem } from '../files/index.js';
-import { CELL_BYTES, cellOffset, hashCell, isZero } from './cell.js';
+import { CELL_BYTES, cellOffset, hashCell } from './cell.js';
 import { DeltaError } from './delta-error.js';
 import { addCells, storedCells } from './diff.js';
 import { ManifestFile, ManifestWriter } from './manifest.js';
@@ -40,10 +41,16 @@ export function checkSameDisk(one: ManifestHeader, other: ManifestHeader): void 
 export class BaseManifest {
   readonly path: string;
   readonly #fs: FileSystem;
+  readonly #random: Random;
 
-  constructor(fs: FileSystem, path: string) {
+  constructor({ fs, random }: { fs: FileSystem; random: Random }, path: string) {
     this.#fs = fs;
+    this.#random = random;
     this.path = path;
+  }
+
+  get #seams(): { fs: FileSystem; random: Random } {
+    return { fs: this.#fs, random: this.#random };
   }
 
   get #applyingPath(): string {
@@ -55,12 +62,12 @@ export class BaseManifest {
    * @throws DrError E_IO, E_CAPACITY, E_LOCKED
    */
   async create(disk: ReadableDisk, header: ManifestHeader): Promise<void> {
-    await publishFile(this.#fs, this.path, async (sink) => {
+    await publishFile(this.#seams, this.path, async (sink) => {
       const writer = new ManifestWriter(header, sink);
       for await (const { offset, data } of storedData(disk)) {
         for (let at = 0; at < data.length; at += CELL_BYTES) {
           const cell = data.subarray(at, at + CELL_BYTES);
-          if (!isZero(cell)) await addCells(writer, offset + at, cell);
+          if (!isAllZero(cell)) await addCells(writer, offset + at, cell);
         }
       }
       await writer.finish();
@@ -111,7 +118,7 @@ export class BaseManifest {
           { context: { diskPoint: point, parentPoint: header.parentPoint, point: header.point } },
         );
       }
-      await publishFile(this.#fs, this.#applyingPath, async (sink) => {
+      await publishFile(this.#seams, this.#applyingPath, async (sink) => {
         const next = {
           ...header,
           kind: 'base',
@@ -249,9 +256,9 @@ async function* missingBefore(
 async function matches(
   expected: readonly Peekable<ManifestRecord>[],
   cell: number,
-  data: Uint8Array,
+  data: Buffer,
 ): Promise<boolean> {
-  const isEmpty = isZero(data);
+  const isEmpty = isAllZero(data);
   const hash = isEmpty ? undefined : hashCell(data);
   let isMatch = false;
   for (const records of expected) {

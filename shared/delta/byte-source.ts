@@ -49,13 +49,20 @@ export async function* fileChunks(
   }
 }
 
+/** The same memory as a Buffer. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes)
+    ? bytes
+    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 /**
  * Exact reads from chunks of any size. Holds one chunk of the producer and a small buffer; never
  * more, whatever the input says about itself.
  */
 export class ByteReader {
   readonly #chunks: AsyncIterator<Uint8Array> | Iterator<Uint8Array>;
-  #rest: Uint8Array = Buffer.alloc(0);
+  #rest: Buffer = Buffer.alloc(0);
   #isEnded = false;
   #position = 0;
 
@@ -73,7 +80,7 @@ export class ByteReader {
     while (this.#rest.length === 0 && !this.#isEnded) {
       const result = await this.#chunks.next();
       if (result.done === true) this.#isEnded = true;
-      else this.#rest = result.value;
+      else this.#rest = asBuffer(result.value);
     }
     return this.#rest.length > 0;
   }
@@ -94,7 +101,7 @@ export class ByteReader {
    * The next 1 to `limitBytes` bytes as a view of the producer's chunk, valid until the next call;
    * undefined at the end.
    */
-  async some(limitBytes: number): Promise<Uint8Array | undefined> {
+  async some(limitBytes: number): Promise<Buffer | undefined> {
     assert(limitBytes > 0, 'a read asks for bytes');
     if (!(await this.#more())) return undefined;
     const part = this.#rest.subarray(0, limitBytes);

@@ -3,9 +3,10 @@
 // a cell follows from the manifest: the n-th data cell begins at n times 64 KiB.
 
 import { assert } from '../assert.js';
+import { isAllZero } from '../disk/index.js';
 import type { BlockFile } from '../files/index.js';
 import type { ByteSink } from './byte-source.js';
-import { CELL_BYTES, cellCount, cellLength, hashCell, isZero } from './cell.js';
+import { CELL_BYTES, cellCount, cellLength, hashCell } from './cell.js';
 import { DeltaError } from './delta-error.js';
 import type { DeltaEntry, DeltaSource } from './delta-source.js';
 import { type ManifestFile, ManifestWriter } from './manifest.js';
@@ -24,9 +25,9 @@ export class CellDeltaWriter {
   }
 
   /** Adds a cell, computing its hash unless the caller has verified one. */
-  async add(cell: number, bytes: Uint8Array, verifiedHash?: Buffer): Promise<void> {
+  async add(cell: number, bytes: Buffer, verifiedHash?: Buffer): Promise<void> {
     assert(bytes.length === cellLength(cell, this.#diskSizeBytes), 'a cell is whole');
-    if (verifiedHash === undefined && isZero(bytes)) {
+    if (verifiedHash === undefined && isAllZero(bytes)) {
       await this.#manifest.addZero(cell);
       return;
     }

@@ -1,5 +1,5 @@
 // The grid of every delta (design.md § 1): 64 KiB cells, aligned to the guest disk; the last cell
-// of a disk may be short. Pure arithmetic, the hash of a cell, and the test for zeros.
+// of a disk may be short. Pure arithmetic, and the hash of a cell.
 
 import { hash } from 'node:crypto';
 
@@ -34,17 +34,6 @@ export function cellOffset(index: number, diskSizeBytes: number): number {
 /** SHA-256 of a cell's real bytes; a short last cell is hashed over its real length. */
 export function hashCell(bytes: Uint8Array): Buffer {
   return hash('sha256', bytes, 'buffer');
-}
-
-/** Whether all bytes are zero; any length. */
-export function isZero(bytes: Uint8Array): boolean {
-  // The first word decides almost every data cell without touching the rest.
-  if (bytes.length > 0 && bytes[0] !== 0) return false;
-  for (let start = 0; start < bytes.length; start += CELL_BYTES) {
-    const part = bytes.subarray(start, Math.min(start + CELL_BYTES, bytes.length));
-    if (ZEROS.compare(part, 0, part.length, 0, part.length) !== 0) return false;
-  }
-  return true;
 }
 
 /** SHA-256 of `lengthBytes` zeros (at most a cell): the hash that no data record may carry. */

@@ -3,7 +3,8 @@
 // (pcbt-source.ts). Union, merge, the layered disk and the writer of a differencing VHDX know
 // nothing else.
 
-import { CELL_BYTES, cellLength, hashCell, isZero } from './cell.js';
+import { isAllZero } from '../disk/index.js';
+import { CELL_BYTES, cellLength, hashCell } from './cell.js';
 import { DeltaError } from './delta-error.js';
 import type { ManifestHeader } from './manifest-format.js';
 
@@ -39,7 +40,7 @@ export interface DeltaSource {
 export async function readVerified(
   source: DeltaSource,
   entries: readonly DataEntry[],
-  target: Uint8Array,
+  target: Buffer,
 ): Promise<void> {
   const first = entries[0];
   if (first === undefined) return;
@@ -48,7 +49,7 @@ export async function readVerified(
   for (const entry of entries) {
     const end = at + cellLength(entry.cell, source.header.diskSizeBytes);
     const bytes = target.subarray(at, end);
-    if (isZero(bytes) || !hashCell(bytes).equals(entry.hash)) {
+    if (isAllZero(bytes) || !hashCell(bytes).equals(entry.hash)) {
       const offset = entry.cell * CELL_BYTES;
       throw new DeltaError(
         'E_DELTA_HASH',

@@ -5,8 +5,8 @@
 
 import { crc32 } from 'node:zlib';
 
-import type { ReadableDisk } from '../disk/index.js';
-import { CELL_BYTES, cellLength, cellOffset, checkDiskSize, hashCell, isZero } from './cell.js';
+import { isAllZero, type ReadableDisk } from '../disk/index.js';
+import { CELL_BYTES, cellLength, cellOffset, checkDiskSize, hashCell } from './cell.js';
 import { type CellRange, CellSet } from './cell-set.js';
 import { DeltaError } from './delta-error.js';
 import type { ManifestWriter } from './manifest.js';
@@ -216,12 +216,12 @@ export async function* encodeDelta(
 export async function addCells(
   manifest: ManifestWriter,
   offset: number,
-  bytes: Uint8Array,
+  bytes: Buffer,
 ): Promise<void> {
   for (let at = 0; at < bytes.length; at += CELL_BYTES) {
     const cell = (offset + at) / CELL_BYTES;
     const data = bytes.subarray(at, at + CELL_BYTES);
-    if (isZero(data)) await manifest.addZero(cell);
+    if (isAllZero(data)) await manifest.addZero(cell);
     else await manifest.addData(cell, hashCell(data));
   }
 }

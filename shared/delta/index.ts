@@ -26,7 +26,6 @@ export {
   cellOffset,
   HASH_BYTES,
   hashCell,
-  isZero,
   MAX_DISK_BYTES,
 } from './cell.js';
 export { CellDelta, CellDeltaWriter } from './cell-delta.js';

@@ -33,7 +33,7 @@ export interface PcbtPiece {
   /** Guest offset of the first byte. */
   readonly offset: number;
   /** 1 byte to PIECE_BYTES; valid until the next piece is asked for. */
-  readonly data: Uint8Array;
+  readonly data: Buffer;
 }
 
 /** One block of a delta file, without its data. */

@@ -10,7 +10,7 @@ export interface Segment {
   /** Guest offset. */
   readonly offset: number;
   /** Valid until the next segment is asked for. */
-  readonly data: Uint8Array;
+  readonly data: Buffer;
   /** Begins on the grid and consists of whole cells (the last one of the disk may be short). */
   readonly isWhole: boolean;
 }

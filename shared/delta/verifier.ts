@@ -1,8 +1,9 @@
 // Compares the cells of a delta, as they come, with the records of its manifest: the same cells on
 // both sides, each with its hash. An apply stops at the first finding; a check lists them all.
 
+import { isAllZero } from '../disk/index.js';
 import type { ErrorCode } from '../errors.js';
-import { CELL_BYTES, cellLength, hashCell, isZero } from './cell.js';
+import { CELL_BYTES, cellLength, hashCell } from './cell.js';
 import type { ManifestFile } from './manifest.js';
 import { type ManifestRecord, recordCells } from './manifest-format.js';
 import { Peekable } from './peekable.js';
@@ -60,10 +61,10 @@ export class CellVerifier {
     await this.#records.close();
   }
 
-  #compare(cell: number, data: Uint8Array, record: ManifestRecord): void {
+  #compare(cell: number, data: Buffer, record: ManifestRecord): void {
     const offset = cell * CELL_BYTES;
     if (record.kind === 'zero') {
-      if (isZero(data)) return;
+      if (isAllZero(data)) return;
       const message = `cell ${cell} is listed as zeros and is not`;
       this.#report({ code: 'E_DELTA_HASH', offset, message });
     } else if (!hashCell(data).equals(record.hash)) {

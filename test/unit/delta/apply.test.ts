@@ -13,6 +13,7 @@ import {
 } from '../../../shared/delta/index.js';
 import { DrError } from '../../../shared/errors.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
+import { SeededRandom } from '../../support/seeded-random.js';
 import {
   asFile,
   BufferDisk,
@@ -284,7 +285,7 @@ describe('base manifest', () => {
   async function prepared(): Promise<{ fs: MemoryFileSystem; base: BaseManifest }> {
     const fs = new MemoryFileSystem();
     await fs.makeFolder('/store');
-    const base = new BaseManifest(fs, PATH);
+    const base = new BaseManifest({ fs, random: new SeededRandom(1) }, PATH);
     const header = { ...testHeader(SIZE, 0), kind: 'base', parentPoint: ZERO_GUID } as const;
     await base.create(BufferDisk.of(BEFORE), header);
     return { fs, base };
@@ -370,7 +371,7 @@ describe('base manifest', () => {
     expect(await findings(base, BufferDisk.of(disk.bytes))).to.deep.equal([0, 2]);
     const sparse = new MemoryFileSystem();
     await sparse.makeFolder('/store');
-    const empty = new BaseManifest(sparse, PATH);
+    const empty = new BaseManifest({ fs: sparse, random: new SeededRandom(1) }, PATH);
     await empty.create(new BufferDisk(SIZE), { ...testHeader(SIZE, 0), kind: 'base' });
     expect(await findings(empty, disk)).to.deep.equal([0, 1, 3, 4, 5]);
   });

@@ -12,13 +12,12 @@ import {
   diffDisks,
   encodeDelta,
   hashCell,
-  isZero,
   ManifestFile,
   type ManifestHeader,
   type ManifestRecord,
   ManifestWriter,
 } from '../../../shared/delta/index.js';
-import type { Extent, WritableDisk } from '../../../shared/disk/index.js';
+import { type Extent, isAllZero, type WritableDisk } from '../../../shared/disk/index.js';
 import { DrError, type ErrorCode } from '../../../shared/errors.js';
 import type { BlockFile } from '../../../shared/files/index.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
@@ -50,7 +49,7 @@ export class BufferDisk implements WritableDisk {
     disk.bytes.set(bytes);
     for (let page = 0; page < disk.#isStored.length; page++) {
       const start = page * PAGE_BYTES;
-      disk.#isStored[page] = !isZero(disk.bytes.subarray(start, start + PAGE_BYTES));
+      disk.#isStored[page] = !isAllZero(disk.bytes.subarray(start, start + PAGE_BYTES));
     }
     return disk;
   }
@@ -237,7 +236,7 @@ export async function deltaBetween(
 }
 
 /** What a manifest of the delta between two disks has to list, by the naive model. */
-export function naiveRecords(before: Uint8Array, after: Uint8Array): ManifestRecord[] {
+export function naiveRecords(before: Buffer, after: Buffer): ManifestRecord[] {
   const records: ManifestRecord[] = [];
   for (let cell = 0; cell < cellCount(after.length); cell++) {
     const start = cell * CELL_BYTES;
@@ -245,7 +244,7 @@ export function naiveRecords(before: Uint8Array, after: Uint8Array): ManifestRec
     const bytes = after.subarray(start, end);
     if (Buffer.compare(before.subarray(start, end), bytes) === 0) continue;
     const last = records.at(-1);
-    if (!isZero(bytes)) {
+    if (!isAllZero(bytes)) {
       records.push({ kind: 'data', cell, hash: hashCell(bytes) });
     } else if (last?.kind === 'zero' && last.cell + last.count === cell) {
       records[records.length - 1] = { ...last, count: last.count + 1 };
