@@ -36,7 +36,7 @@ const COMMANDS = {
     return 0;
   },
   async lint(args) {
-    const runtime = await setUp();
+    const runtime = await setUp({ withBuild: false });
     const paths = args.length === 0 ? [root] : args;
     const style = await runNode(runtime, tool('eslint', 'bin', 'eslint.js'), paths);
     const layout = await runNode(runtime, tool('prettier', 'bin', 'prettier.cjs'), [
@@ -46,12 +46,12 @@ const COMMANDS = {
     return Math.max(style, layout);
   },
   async format(args) {
-    const runtime = await setUp();
+    const runtime = await setUp({ withBuild: false });
     const paths = args.length === 0 ? [root] : args;
     return runNode(runtime, tool('prettier', 'bin', 'prettier.cjs'), ['--write', ...paths]);
   },
   async proto(args) {
-    await setUp();
+    await setUp({ withBuild: false });
     const { generate } = await import('./proto.mjs');
     return generate(args);
   },

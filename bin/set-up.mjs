@@ -28,7 +28,6 @@ import {
   installStamp,
   isBuilt,
   isInstalled,
-  isReady,
   listFiles,
   lockDigest,
   modulesFolder,
@@ -239,13 +238,17 @@ async function build(lock) {
   writeStamp(buildStamp, { inputs });
 }
 
-/** Makes packages and build fresh. Returns the path of the Node that runs the product. */
-export async function setUp() {
+/**
+ * Makes the packages fresh, and the build too unless `withBuild` is false. Returns the path of the
+ * Node that runs the product.
+ */
+export async function setUp({ withBuild = true } = {}) {
   checkNode();
-  if (!isReady()) {
+  const isDone = () => !hasSources() || (isInstalled() && (!withBuild || isBuilt()));
+  if (!isDone()) {
     await withSetUpLock(note, async (lock) => {
       if (!isInstalled()) await install(lock);
-      if (!isBuilt()) await build(lock);
+      if (withBuild && !isBuilt()) await build(lock);
     });
   }
   const runtime = runtimePath();
