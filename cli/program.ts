@@ -8,6 +8,7 @@ import type { CliContext } from './context.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
+import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
 
@@ -51,6 +52,7 @@ export function buildProgram(context: CliContext): Command {
       output.json = options.json === true;
       output.logLevel = options.logLevel ?? 'info';
     });
+  registerVhdx(program, context);
   registerExplain(program, context);
   return program;
 }

@@ -109,9 +109,9 @@ async function toTemporaryRaw(
 }
 
 /** Refuses a target that must not be replaced, before any work is done. */
-async function checkTarget(
+export async function checkTarget(
   fs: FileSystem,
-  source: string,
+  source: string | undefined,
   target: string,
   isReplacing: boolean,
 ): Promise<void> {
@@ -119,9 +119,12 @@ async function checkTarget(
   if (existing === undefined) return;
   if (!isReplacing || existing.kind !== 'file') {
     const what = existing.kind === 'file' ? 'exists already' : 'exists and is no file';
-    throw new DrError('E_EXISTS', `${target} ${what}`, { context: { file: target } });
+    throw new DrError('E_EXISTS', `${target} ${what}`, {
+      context: { file: target },
+      hint: 'Choose another name; `--force` replaces an existing file.',
+    });
   }
-  if ((await fs.status(source))?.identity === existing.identity) {
+  if (source !== undefined && (await fs.status(source))?.identity === existing.identity) {
     throw new DrError('E_USAGE', `${source} and ${target} are the same file`);
   }
   const children = await findChildren(fs, target);

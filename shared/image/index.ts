@@ -7,7 +7,14 @@ export {
   type ConvertOptions,
   type ConvertResult,
   type ImageEnvironment,
+  type TargetFormat,
 } from './convert.js';
+export {
+  convertVhdxStream,
+  rawChunks,
+  streamImage,
+  type OutgoingStream,
+} from './convert-stream.js';
 export { copyNonZero, type CopyOptions, type CopyProgress, type CopyTarget } from './copy-disk.js';
 export { formatOf, type ForeignFormat, type ImageFormat, type OwnFormat } from './image-format.js';
 export { detectImageFormat, openImage, type OpenImageOptions } from './open-image.js';
