@@ -55,7 +55,7 @@ export async function openVhdx(file: string, options: OpenVhdxOptions): Promise<
       current = await findParent(fs, current, locator);
     }
   } catch (error) {
-    for (const layer of layers) await layer.close();
+    await Promise.allSettled(layers.map((layer) => layer.close()));
     throw error;
   }
 }

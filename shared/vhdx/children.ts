@@ -7,7 +7,7 @@ import { DrError } from '../errors.js';
 import type { FileSystem } from '../files/index.js';
 import { findParent } from './parent-path.js';
 import { loadHead } from './structures.js';
-import { refusing } from './violation.js';
+import { refusing, VhdxError } from './violation.js';
 
 const DISK_NAME = /\.a?vhdx$/i;
 
@@ -26,6 +26,7 @@ export async function findChildren(fs: FileSystem, parentPath: string): Promise<
 }
 
 async function isChild(fs: FileSystem, file: string, parentIdentity: string): Promise<boolean> {
+  if ((await fs.status(file))?.kind !== 'file') return false;
   try {
     const handle = await fs.open(file, { mode: 'read', lock: 'none' });
     try {
@@ -37,8 +38,11 @@ async function isChild(fs: FileSystem, file: string, parentIdentity: string): Pr
       await handle.close();
     }
   } catch (error) {
-    // What cannot be read as a differencing disk depends on nobody.
-    if (error instanceof DrError) return false;
+    // What is no differencing disk with a parent here depends on nobody. A file that could not be
+    // read is another matter: it may well be a child.
+    const isNoChild = error instanceof VhdxError;
+    const hasGone = error instanceof DrError && error.code === 'E_NOT_FOUND';
+    if (isNoChild || hasGone) return false;
     throw error;
   }
 }

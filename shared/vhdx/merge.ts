@@ -107,8 +107,8 @@ export async function mergeVhdx(childPath: string, options: MergeOptions): Promi
     await removeIntent(fs, parentPath);
     return { parent: parentPath, ...copied, isResumed: intent !== undefined };
   } finally {
-    await parent?.close();
-    await child.close();
+    // Both are given back whatever happens; an error of the merge itself comes first.
+    await Promise.allSettled([parent?.close(), child.close()]);
   }
 }
 

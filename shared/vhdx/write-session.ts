@@ -142,6 +142,7 @@ export class WriteSession {
 
   /** Durable on return: every write and zero that had returned before the call. */
   async flush(): Promise<void> {
+    this.#refuseWhenPoisoned();
     if (this.#begun === undefined) return;
     await this.#begun;
     await this.#commit();
@@ -408,6 +409,7 @@ export class WriteSession {
   // ---- session and commit ---------------------------------------------------------------------
 
   #begin(): Promise<void> {
+    this.#refuseWhenPoisoned();
     this.#begun ??= this.#poisoning(async () => {
       const guid =
         this.#contentIdentity === 'keep'
