@@ -3,21 +3,22 @@
 // after a crash the target holds the old content or the new, never a mix; after a successful return
 // it holds the new.
 //
-// The new file is called TARGET.XXXXXXXXXXXX.writing. One that a crash left behind holds nothing
-// that anybody was promised; removeLeftovers() takes it away. Two writers of one target do not
-// disturb each other's files, but the later rename wins: whoever owns a folder's state locks it.
+// The new file is one of temporary-path.ts. One that a crash left behind holds nothing that anybody
+// was promised; removeLeftovers() takes it away. Two writers of one target do not disturb each
+// other's files, but the later rename wins: whoever owns a folder's state locks it.
 
 import { basename, dirname, join } from 'node:path';
 import { assert } from '../assert.js';
 import { systemRandom, type Random } from '../clock.js';
 import { DrError } from '../errors.js';
 import type { BlockFile, FileSystem } from './block-file.js';
-
-const LEFTOVER_ENDING = /^\.[0-9a-f]{12}\.writing$/;
+import { TEMPORARY_SUFFIX, temporaryPathBeside } from './temporary-path.js';
 
 /** True when `name` was the new file of a write to `targetName` that never finished. */
 export function isLeftoverOf(targetName: string, name: string): boolean {
-  return name.startsWith(targetName) && LEFTOVER_ENDING.test(name.slice(targetName.length));
+  const start = `.${targetName}.`;
+  if (!name.startsWith(start) || !name.endsWith(TEMPORARY_SUFFIX)) return false;
+  return /^[0-9a-f]{8}$/.test(name.slice(start.length, -TEMPORARY_SUFFIX.length));
 }
 
 /**
@@ -32,7 +33,7 @@ export async function writeDurably(
   random: Random = systemRandom,
 ): Promise<void> {
   const folder = dirname(path);
-  const temporary = `${path}.${random.fill(Buffer.alloc(6)).toString('hex')}.writing`;
+  const temporary = temporaryPathBeside(path, random);
   const file = await fileSystem.open(temporary, { mode: 'create' });
   try {
     try {

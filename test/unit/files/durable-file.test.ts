@@ -34,21 +34,23 @@ describe('durable small files', () => {
   });
 
   it('knows its own leftovers and no other names', () => {
-    expect(isLeftoverOf('a', 'a.0123456789ab.writing')).to.equal(true);
-    expect(isLeftoverOf('a', 'a.b.0123456789ab.writing')).to.equal(false);
-    expect(isLeftoverOf('a', 'ab.0123456789ab.writing')).to.equal(false);
-    expect(isLeftoverOf('a', 'a.0123456789AB.writing')).to.equal(false);
-    expect(isLeftoverOf('a', 'a.writing')).to.equal(false);
+    expect(isLeftoverOf('a', '.a.01234567.unfinished')).to.equal(true);
+    expect(isLeftoverOf('a.b', '.a.b.01234567.unfinished')).to.equal(true);
+    expect(isLeftoverOf('a', '.a.b.01234567.unfinished')).to.equal(false);
+    expect(isLeftoverOf('a', '.ab.01234567.unfinished')).to.equal(false);
+    expect(isLeftoverOf('a', '.a.0123456G.unfinished')).to.equal(false);
+    expect(isLeftoverOf('a', 'a.01234567.unfinished')).to.equal(false);
+    expect(isLeftoverOf('a', '.a.unfinished')).to.equal(false);
     expect(isLeftoverOf('a', 'a')).to.equal(false);
   });
 
   it('removes leftovers of one file only', async () => {
     const volume = new MemoryFileSystem();
-    for (const name of ['/a', '/a.0123456789ab.writing', '/b.0123456789ab.writing']) {
+    for (const name of ['/a', '/.a.01234567.unfinished', '/.b.01234567.unfinished']) {
       volume.put(name, Buffer.from('x'));
     }
     expect(await removeLeftovers(volume, '/a')).to.equal(1);
-    expect(await volume.list('/')).to.deep.equal(['a', 'b.0123456789ab.writing']);
+    expect(await volume.list('/')).to.deep.equal(['.b.01234567.unfinished', 'a']);
   });
 
   it('keeps the fields of a JSON file', async () => {
