@@ -39,7 +39,10 @@ export interface BatScanInput {
   readonly geometry: Geometry;
   readonly batOffset: number;
   readonly space: SpaceMap;
-  /** A last block cut short by the end of the file is reported to `warn` instead of `report`. */
+  /**
+   * A last block cut short by the end of the file goes to `warn` instead of `report`. Never a sector
+   * bitmap: its missing bits would show the parent where this file has data.
+   */
   readonly isShortLastBlockTolerated: boolean;
   readonly report: Report;
   readonly warn: (message: string) => void;
@@ -123,22 +126,27 @@ class ChunkScan {
     else if (state === BLOCK_PARTIALLY_PRESENT) this.#counts.partiallyPresent++;
     else this.#counts.fullyPresent++;
     const lengthBytes = owner.kind === 'bitmap' ? BITMAP_BLOCK_BYTES : geometry.blockSizeBytes;
-    this.#claim(offsetOf(low, high), lengthBytes, at, wrong);
+    const isShortTolerated = this.#input.isShortLastBlockTolerated && owner.kind === 'payload';
+    this.#claim(offsetOf(low, high), lengthBytes, at, isShortTolerated, wrong);
   }
 
-  #claim(offset: number, lengthBytes: number, at: number, wrong: (message: string) => void): void {
-    const { fileSizeBytes, space, report, warn, isShortLastBlockTolerated } = this.#input;
+  #claim(
+    offset: number,
+    lengthBytes: number,
+    at: number,
+    isShortTolerated: boolean,
+    wrong: (message: string) => void,
+  ): void {
+    const { fileSizeBytes, space, report, warn } = this.#input;
     if (offset < FIRST_STRUCTURE_OFFSET) {
       wrong(`lies at byte ${offset}, in the header area`);
       return;
     }
-    if (offset + lengthBytes > fileSizeBytes) {
-      const message = `ends at byte ${offset + lengthBytes}, the file at ${fileSizeBytes}`;
-      if (!isShortLastBlockTolerated || offset >= fileSizeBytes) {
-        report({ code: 'E_VHDX_TRUNCATED', structure: 'BAT', offset: at, message });
-        return;
-      }
-      warn(`the block at byte ${offset} ${message}; the missing part reads as zeros`);
+    const isShort = offset + lengthBytes > fileSizeBytes;
+    const shortage = `ends at byte ${offset + lengthBytes}, the file at ${fileSizeBytes}`;
+    if (isShort && (!isShortTolerated || offset >= fileSizeBytes)) {
+      report({ code: 'E_VHDX_TRUNCATED', structure: 'BAT', offset: at, message: shortage });
+      return;
     }
     if (!space.claim(offset, lengthBytes)) {
       report({
@@ -147,6 +155,9 @@ class ChunkScan {
         offset: at,
         message: `the space at byte ${offset} belongs to another structure as well`,
       });
+    } else if (isShort) {
+      // At most once, as only one block can own the end of the file.
+      warn(`the block at byte ${offset} ${shortage}; the missing part reads as zeros`);
     }
   }
 

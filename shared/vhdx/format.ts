@@ -116,6 +116,8 @@ export const LOG_DESCRIPTOR_BYTES = 32;
 export const LOG_MAX_BYTES = 128 * MIB;
 /** A zero descriptor longer than this was made by nobody we know. */
 export const LOG_ZERO_MAX_BYTES = 16 * GIB;
+/** Half of what a log of 1 MiB could hold; writers that we know log pages, hardly ever zeros. */
+export const LOG_ZERO_RECORDS_MAX = 16384;
 
 // § 8 defaults of Hyper-V
 export const DEFAULT_BLOCK_BYTES = 32 * MIB;

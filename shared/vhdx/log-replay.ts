@@ -10,6 +10,7 @@ import {
   FILE_SIZE_MAX,
   LOG_SECTOR_BYTES,
   LOG_ZERO_MAX_BYTES,
+  LOG_ZERO_RECORDS_MAX,
   MIB,
   REGION_TABLE_OFFSETS,
 } from './format.js';
@@ -22,13 +23,14 @@ import {
   type SectorAt,
 } from './log-entry.js';
 import { OverlayFile } from './overlay-file.js';
+import { effectOf, endOf } from './replay-effect.js';
 import type { Report } from './violation.js';
 
 export interface ReplayPlan {
-  /** In the order in which they must be applied. */
+  /** In the order in which they must be applied; nothing in it is undone by what follows. */
   readonly records: readonly LogRecord[];
-  /** The file must be at least this long afterwards. */
-  readonly lastFileOffset: number;
+  /** Length of the file afterwards. */
+  readonly fileSizeBytes: number;
   readonly lastSequenceNumber: bigint;
 }
 
@@ -60,18 +62,20 @@ export async function planReplay(
   }
   const fileSizeBytes = await file.size();
   const { flushedFileOffset, lastFileOffset } = sequence.last;
+  const lastOffset = sequence.entries.at(-1)?.offset ?? 0;
   if (BigInt(fileSizeBytes) < flushedFileOffset) {
     return report({
       code: 'E_VHDX_TRUNCATED',
       structure: 'log',
-      offset: logOffset,
+      offset: logOffset + lastOffset,
       message: `the file is ${fileSizeBytes} bytes long, when the log was written it had ${flushedFileOffset.toString()}`,
     });
   }
   if (lastFileOffset > BigInt(FILE_SIZE_MAX)) {
-    return wrong(0, `the log would extend the file to ${lastFileOffset.toString()} bytes`);
+    return wrong(lastOffset, `the log would extend the file to ${lastFileOffset.toString()} bytes`);
   }
   const records: LogRecord[] = [];
+  let zeroCount = 0;
   for (const { offset, header: entry } of sequence.entries) {
     for (const { record, wideOffset, wideLength } of logRecords(
       sectorAt,
@@ -81,12 +85,21 @@ export async function planReplay(
     )) {
       const problem = targetProblem(wideOffset, wideLength, header);
       if (problem !== undefined) return wrong(offset, problem);
+      if (record.kind === 'zero' && ++zeroCount > LOG_ZERO_RECORDS_MAX) {
+        return report({
+          code: 'E_VHDX_LIMIT',
+          structure: 'log',
+          offset: logOffset + offset,
+          message: `more than ${LOG_ZERO_RECORDS_MAX} ranges are to be zeroed`,
+        });
+      }
       records.push(record);
     }
   }
+  const effect = effectOf(records);
   return {
-    records,
-    lastFileOffset: Number(lastFileOffset),
+    records: effect,
+    fileSizeBytes: Math.max(fileSizeBytes, Number(lastFileOffset), endOf(effect)),
     lastSequenceNumber: sequence.last.sequenceNumber,
   };
 }
@@ -150,12 +163,8 @@ export function findActiveSequence(
 }
 
 /** The file as it is after replay, without touching it. */
-export async function overlayReplay(file: BlockFile, plan: ReplayPlan): Promise<OverlayFile> {
-  const furthest = plan.records.reduce(
-    (end, r) => Math.max(end, r.offset + (r.kind === 'page' ? LOG_SECTOR_BYTES : r.lengthBytes)),
-    plan.lastFileOffset,
-  );
-  const overlay = new OverlayFile(file, Math.max(await file.size(), furthest));
+export function overlayReplay(file: BlockFile, plan: ReplayPlan): OverlayFile {
+  const overlay = new OverlayFile(file, plan.fileSizeBytes);
   for (const record of plan.records) overlay.apply(record);
   return overlay;
 }
@@ -165,17 +174,25 @@ export async function overlayReplay(file: BlockFile, plan: ReplayPlan): Promise<
  * after this returned.
  */
 export async function writeReplay(file: BlockFile, plan: ReplayPlan): Promise<void> {
-  const zeros = Buffer.alloc(MIB);
-  if ((await file.size()) < plan.lastFileOffset) await file.truncate(plan.lastFileOffset);
+  if ((await file.size()) < plan.fileSizeBytes) await file.truncate(plan.fileSizeBytes);
   for (const record of plan.records) {
-    if (record.kind === 'page') {
-      await file.write(record.offset, record.bytes);
-      continue;
-    }
-    const end = record.offset + record.lengthBytes;
-    for (let at = record.offset; at < end; at += zeros.length) {
-      await file.write(at, zeros.subarray(0, Math.min(zeros.length, end - at)));
-    }
+    if (record.kind === 'page') await file.write(record.offset, record.bytes);
+    else await writeZeros(file, record.offset, record.offset + record.lengthBytes);
   }
   await file.flush();
+}
+
+/** What is a hole already is left alone, so that the cost follows what the file holds. */
+async function writeZeros(file: BlockFile, start: number, end: number): Promise<void> {
+  const zeros = Buffer.alloc(MIB);
+  let position = start;
+  while (position < end) {
+    const data = await file.nextData(position);
+    if (data === undefined || data.start >= end) return;
+    const dataEnd = Math.min(data.end, end);
+    for (let at = data.start; at < dataEnd; at += zeros.length) {
+      await file.write(at, zeros.subarray(0, Math.min(zeros.length, dataEnd - at)));
+    }
+    position = dataEnd;
+  }
 }

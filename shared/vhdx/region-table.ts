@@ -56,6 +56,7 @@ export function parseRegionTable(
     return undefined;
   }
   const seen = new Map<Guid, Region>();
+  let isTooLarge = false;
   for (let i = 0; i < entryCount; i++) {
     const at = 16 + i * REGION_ENTRY_BYTES;
     const id = readGuid(bytes, at);
@@ -76,6 +77,15 @@ export function parseRegionTable(
         message: `region ${id} ends at ${offset + lengthBytes}, the file at ${fileSizeBytes}`,
       });
     }
+    if (id === REGION_METADATA && lengthBytes > METADATA_REGION_MAX_BYTES) {
+      isTooLarge = true;
+      report({
+        code: 'E_VHDX_LIMIT',
+        structure,
+        offset: base + at + 24,
+        message: `metadata region of ${lengthBytes} bytes is above ${METADATA_REGION_MAX_BYTES}`,
+      });
+    }
     if (flags > 1) wrong(at + 28, `region ${id} has reserved flag bits 0x${flags.toString(16)}`);
     const isKnown = id === REGION_BAT || id === REGION_METADATA;
     if (!isKnown && region.isRequired) {
@@ -92,16 +102,7 @@ export function parseRegionTable(
   const metadata = seen.get(REGION_METADATA);
   if (bat === undefined) wrong(16, 'there is no BAT region');
   if (metadata === undefined) wrong(16, 'there is no metadata region');
-  if (metadata !== undefined && metadata.lengthBytes > METADATA_REGION_MAX_BYTES) {
-    report({
-      code: 'E_VHDX_LIMIT',
-      structure,
-      offset: base + 16,
-      message: `metadata region of ${metadata.lengthBytes} bytes is above ${METADATA_REGION_MAX_BYTES}`,
-    });
-    return undefined;
-  }
-  if (bat === undefined || metadata === undefined) return undefined;
+  if (bat === undefined || metadata === undefined || isTooLarge) return undefined;
   const others = [...seen.values()].filter((r) => r !== bat && r !== metadata);
   return { bat, metadata, others };
 }

@@ -117,7 +117,7 @@ export async function loadHead(
   if (header.logGuid !== ZERO_GUID) {
     replay = await planReplay(file, header, report);
     if (replay === undefined) return undefined;
-    view = await overlayReplay(file, replay);
+    view = overlayReplay(file, replay);
     warnings.push(`the log is dirty: ${replay.records.length} changes are replayed from it`);
   }
   const viewSizeBytes = await view.size();
@@ -127,8 +127,10 @@ export async function loadHead(
 
   const space = new SpaceMap(viewSizeBytes);
   space.claim(0, FIRST_STRUCTURE_OFFSET);
+  // A header without a log may say anything about its place.
+  const log = { name: 'log', offset: header.logOffset, lengthBytes: header.logLengthBytes };
   const areas = [
-    { name: 'log', offset: header.logOffset, lengthBytes: header.logLengthBytes },
+    ...(log.lengthBytes === 0 ? [] : [log]),
     ...[regions.bat, regions.metadata, ...regions.others].map((region) => ({
       name: `region ${region.id}`,
       offset: region.offset,
