@@ -41,6 +41,11 @@ export function parseMemoryTotal(memoryInfo: string): number | undefined {
   return kibibytes(memoryInfo, 'MemTotal');
 }
 
+/** Memory that nothing uses, not even as a cache, in bytes, from /proc/meminfo. */
+export function parseMemoryFree(memoryInfo: string): number | undefined {
+  return kibibytes(memoryInfo, 'MemFree');
+}
+
 /**
  * File system and device under an absolute path, from /proc/self/mounts: the mount point that is
  * the longest beginning of the path. Blanks in mount points stand there as \040.

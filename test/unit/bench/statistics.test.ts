@@ -12,6 +12,7 @@ import { markdownTable, textTable, type Column } from '../../../bench/table.js';
 import {
   parseChildren,
   parseChildTicks,
+  parseMemoryFree,
   parseMemoryTotal,
   parseMountOf,
   parsePeakRss,
@@ -113,6 +114,7 @@ describe('bench reading of /proc', () => {
     );
     expect(parseProcessorModel('')).to.equal(undefined);
     expect(parseMemoryTotal('MemTotal:       1024 kB\nMemFree: 1 kB\n')).to.equal(1048576);
+    expect(parseMemoryFree('MemTotal: 8 kB\nMemFree:       2 kB\n')).to.equal(2048);
   });
 
   it('finds the innermost mount above a path, the later of two on one point', () => {
