@@ -1,7 +1,9 @@
 // A raw file as a disk: byte n of the file is byte n of the guest. Holes of the file are known to be
-// zero without reading them.
+// zero without reading them. Any size is accepted, also one that is no multiple of a sector: the
+// disk has exactly the bytes of the file.
 
 import { assert } from '../assert.js';
+import { DrError } from '../errors.js';
 import type { BlockFile, FileSystem } from '../files/index.js';
 import type { Extent, WritableDisk } from './disk.js';
 
@@ -42,10 +44,15 @@ export class RawDisk implements WritableDisk {
     this.sizeBytes = sizeBytes;
   }
 
+  /** @throws DrError E_IO, also when somebody cut the file short meanwhile */
   async read(offset: number, target: Uint8Array): Promise<void> {
     this.#assertInside(offset, target.length);
     const got = await this.#file.read(offset, target);
-    if (got < target.length) target.fill(0, got); // somebody cut the file short meanwhile
+    if (got === target.length) return;
+    throw new DrError('E_IO', `${this.#file.path} became shorter while it was open`, {
+      context: { path: this.#file.path, position: offset + got, sizeBytes: this.sizeBytes },
+      done: 'the read was refused',
+    });
   }
 
   async *extents(start: number, end: number): AsyncGenerator<Extent> {
