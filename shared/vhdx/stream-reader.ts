@@ -92,7 +92,7 @@ export async function readVhdxStream(
     disk,
     dataWriteGuid: header.dataWriteGuid,
     isAscending: order.isAscending,
-    ranges: payload(input, geometry, order.blocks),
+    ranges: payload(input, geometry, order.blocks, areas.at(-1)?.end ?? 0),
   };
 }
 
@@ -205,6 +205,7 @@ async function* payload(
   input: StreamInput,
   geometry: Geometry,
   blocks: Iterable<StreamedBlock>,
+  areasEnd: number,
 ): AsyncGenerator<StreamedRange, void, void> {
   for (const { block, place } of blocks) {
     await input.skipTo(place, `block ${block}`);
@@ -216,5 +217,7 @@ async function* payload(
       offset += data.length;
     }
   }
+  // The log and other regions may stand behind all payload; they must be there.
+  await input.skipTo(areasEnd, 'regions');
   await input.skipRest();
 }
