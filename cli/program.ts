@@ -8,6 +8,7 @@ import type { CliContext } from './context.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
+import { registerPcbt } from './pcbt.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
@@ -53,6 +54,7 @@ export function buildProgram(context: CliContext): Command {
       output.logLevel = options.logLevel ?? 'info';
     });
   registerVhdx(program, context);
+  registerPcbt(program, context);
   registerExplain(program, context);
   return program;
 }

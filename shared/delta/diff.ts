@@ -188,7 +188,10 @@ export function planDelta(disk: ReadableDisk, plan: DeltaPlan): PcbtPlan {
 export async function* encodeDelta(
   disk: ReadableDisk,
   plan: DeltaPlan,
-  options: { readonly manifest?: ManifestWriter; readonly progress?: Progress } = {},
+  options: {
+    readonly manifest?: ManifestWriter | undefined;
+    readonly progress?: Progress | undefined;
+  } = {},
 ): AsyncGenerator<Buffer> {
   const { sizeBytes } = disk;
   const pcbt = planDelta(disk, plan);

@@ -54,9 +54,14 @@ export {
   type Progress,
 } from './diff.js';
 export { LayeredDisk } from './layered-disk.js';
-export { ManifestFile, ManifestReader, ManifestRoot, ManifestWriter } from './manifest.js';
 export {
-  MANIFEST_MAGIC,
+  isManifest,
+  ManifestFile,
+  ManifestReader,
+  ManifestRoot,
+  ManifestWriter,
+} from './manifest.js';
+export {
   type ManifestHeader,
   type ManifestRecord,
   type ManifestTrailer,

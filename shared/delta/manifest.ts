@@ -13,6 +13,7 @@ import {
   encodeManifestTrailer,
   encodeTrailerCounts,
   MANIFEST_HEADER_BYTES,
+  MANIFEST_MAGIC,
   MANIFEST_RECORD_BYTES,
   MANIFEST_TRAILER_BYTES,
   manifestError,
@@ -201,6 +202,12 @@ function checkTrailer(stated: ManifestTrailer, found: ManifestTrailer, position:
   if (!stated.root.equals(found.root)) {
     throw manifestError('E_DELTA_MANIFEST', 'the root hash is wrong', position + 32);
   }
+}
+
+/** Whether a file begins like a manifest, so that a command can take either kind of file. */
+export async function isManifest(file: BlockFile): Promise<boolean> {
+  const magic = Buffer.alloc(MANIFEST_MAGIC.length);
+  return (await file.read(0, magic)) === magic.length && magic.equals(MANIFEST_MAGIC);
 }
 
 /**
