@@ -65,16 +65,6 @@ describe('the real file system', () => {
       }
     });
 
-    it('names the system error and the way out when a right is missing', async () => {
-      await nodeFileSystem.makeFolder(at('f'));
-      await writeFile(at('f/a'), 'x');
-      execFileSync('chmod', ['0', at('f/a')]);
-      if (process.getuid?.() === 0) return; // the rules of rights do not bind root
-      const error = await refused(nodeFileSystem.open(at('f/a'), { mode: 'read' }), 'E_IO');
-      expect(error.context['systemCode']).to.equal('EACCES');
-      expect(error.hint).to.contain('right');
-    });
-
     it('holds a lock against another process until that one dies', async () => {
       const module = new URL('../../../shared/files/index.js', import.meta.url).href;
       const script = `
