@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import {
   compareDisks,
   hashDisk,
+  isAllZero,
   openRawDisk,
   type Difference,
   type RawDisk,
@@ -45,9 +46,9 @@ function naive(one: Buffer, other: Buffer): Difference[] {
   const out: Difference[] = [];
   for (let start = 0; start < one.length; start += CELL) {
     const end = Math.min(start + CELL, one.length);
+    if (one.subarray(start, end).equals(other.subarray(start, end))) continue;
     let firstByte = start;
     while (firstByte < end && one[firstByte] === other[firstByte]) firstByte++;
-    if (firstByte === end) continue;
     const last = out.at(-1);
     if (last?.end === start) out[out.length - 1] = { ...last, end };
     else out.push({ start, end, firstByte });
@@ -65,7 +66,7 @@ describe('comparing disks', () => {
   });
 
   it('gives runs of cells and the first byte, as a naive comparison does', async () => {
-    for (let seed = 1; seed <= 60; seed++) {
+    for (let seed = 1; seed <= 20; seed++) {
       const random = new SeededRandom(seed);
       const sizeBytes = random.between(1, 70 * CELL);
       const one = Buffer.alloc(sizeBytes);
@@ -80,7 +81,7 @@ describe('comparing disks', () => {
       const pieces: [number, Buffer][] = [];
       for (let at = 0; at < sizeBytes; at += 4096) {
         const piece = other.subarray(at, at + 4096);
-        if (piece.some((byte) => byte !== 0)) pieces.push([at, piece]);
+        if (!isAllZero(piece)) pieces.push([at, piece]);
       }
       const { disk } = await sparse(sizeBytes, pieces);
       const found = await all(compareDisks(await diskOf(one), disk));
