@@ -33,7 +33,11 @@ export interface BlockFile {
   /** Sets the length; new bytes read as zeros. @throws DrError E_IO, E_CAPACITY */
   truncate(sizeBytes: number): Promise<void>;
 
-  /** Durable on return: all earlier writes and truncations (fdatasync). @throws DrError E_IO */
+  /**
+   * Durable on return: all writes and truncations that had returned before the call (fdatasync).
+   * Never tried again after a failure: the second answer means nothing.
+   * @throws DrError E_IO
+   */
   flush(): Promise<void>;
 
   /**
@@ -89,6 +93,6 @@ export interface FileSystem {
   realPath(path: string): Promise<string>;
   /** Names in a folder, sorted. */
   list(folder: string): Promise<string[]>;
-  /** Creates a folder and its parents; no error when it is there. */
+  /** Creates a folder and its parents, durable on return; no error when it is there. */
   makeFolder(path: string): Promise<void>;
 }
