@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
+import { registerDemo } from './demo.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
@@ -55,6 +56,7 @@ export function buildProgram(context: CliContext): Command {
     });
   registerVhdx(program, context);
   registerPcbt(program, context);
+  registerDemo(program, context);
   registerExplain(program, context);
   return program;
 }

@@ -1,0 +1,68 @@
+// `hvdr demo` from end to end, and that it fails when a comparison does.
+
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { expect } from 'chai';
+import { runHvdr } from '../support/cli.js';
+
+interface Result {
+  readonly event: string;
+  readonly isEqual?: boolean;
+  readonly error?: { readonly code: string };
+  readonly proofs?: readonly { readonly command: string; readonly isEqual: boolean }[];
+}
+
+function lastLine(stdout: Buffer): Result {
+  const lines = stdout.toString().trimEnd().split('\n');
+  // the contract of --json for long runs; its fields are checked below
+  return JSON.parse(lines.at(-1) ?? '') as Result;
+}
+
+describe('hvdr demo', () => {
+  let folder: string;
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'hvdr-demo-'));
+  });
+
+  afterEach(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  it('turns, diffs, applies and streams a real file system and proves it equal', async () => {
+    const run = await runHvdr(['demo', '--keep', 'files', '--json'], { folder });
+    expect(run.code, run.stderr).to.equal(0);
+    const result = lastLine(run.stdout);
+    expect(result).to.include({ event: 'result', isEqual: true });
+    expect(result.proofs).to.have.length.of.at.least(3);
+
+    const hash = (name: string): string =>
+      createHash('sha256')
+        .update(readFileSync(join(folder, 'files', name)))
+        .digest('hex');
+    expect(hash('back.img')).to.equal(hash('tuesday.img'));
+    expect(hash('monday.img')).not.to.equal(hash('tuesday.img'));
+  });
+
+  it('ends with 1 and E_DIFFERENT when a judge disagrees', async () => {
+    const bin = join(folder, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'qemu-img'), '#!/bin/sh\nexit 1\n');
+    chmodSync(join(bin, 'qemu-img'), 0o755);
+    const run = await runHvdr(['demo', '--keep', 'files', '--json'], {
+      folder,
+      environment: { PATH: `${bin}${delimiter}${process.env['PATH'] ?? ''}` },
+    });
+    expect(run.code).to.equal(1);
+    expect(lastLine(run.stdout).error?.code).to.equal('E_DIFFERENT');
+    expect(run.stderr).to.contain('qemu-img agrees');
+  });
+
+  it('does not touch a folder that exists', async () => {
+    const run = await runHvdr(['demo', '--keep', '.'], { folder });
+    expect(run.code).to.equal(33);
+    expect(run.stderr).to.match(/^E_EXISTS: /);
+  });
+});
