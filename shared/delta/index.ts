@@ -66,6 +66,7 @@ export {
   type ManifestRecord,
   type ManifestTrailer,
 } from './manifest-format.js';
+export { materialise } from './materialise.js';
 export {
   encodePcbt,
   indexPcbt,

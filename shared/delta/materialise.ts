@@ -1,0 +1,40 @@
+// A restore point as a disk that a hypervisor can use: one new differencing VHDX over the base, which
+// holds the union of all deltas up to the point (design.md § 7). Built sequentially without a log;
+// its cost is that of the changes. The base is only read, and must not be written to as long as the
+// new disk exists.
+
+import type { Random } from '../clock.js';
+import type { FileSystem } from '../files/index.js';
+import { childOf, SealedVhdxWriter, type VhdxDisk } from '../vhdx/index.js';
+import { DeltaError } from './delta-error.js';
+import type { DeltaSource } from './delta-source.js';
+import { writeUnion } from './union.js';
+
+/**
+ * Makes `file`, beside the base, from adjacent deltas, the oldest first. Durable and complete under
+ * its name on return, or not there at all. Each cell's hash is checked on the way.
+ * @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT, E_DELTA_HASH, …; DrError E_EXISTS, E_IO, …
+ */
+export async function materialise(
+  file: string,
+  base: VhdxDisk,
+  sources: readonly DeltaSource[],
+  seams: { readonly fs: FileSystem; readonly random: Random },
+): Promise<void> {
+  for (const { header } of sources) {
+    if (header.diskSizeBytes === base.sizeBytes) continue;
+    throw new DeltaError(
+      'E_DISK_MISMATCH',
+      `the delta of point ${header.point} is for a disk of ${header.diskSizeBytes} bytes, the base has ${base.sizeBytes}`,
+      { context: { deltaSizeBytes: header.diskSizeBytes, baseSizeBytes: base.sizeBytes } },
+    );
+  }
+  const writer = await SealedVhdxWriter.create({ ...childOf(base, file), ...seams, path: file });
+  try {
+    await writeUnion(sources, writer);
+    await writer.finish();
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+}
