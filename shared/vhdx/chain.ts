@@ -22,7 +22,10 @@ export interface OpenVhdxOptions {
   readonly isWritable?: boolean;
 }
 
-/** Opens a VHDX and, when it is differencing, all of its parents. */
+/**
+ * Opens a VHDX and, when it is differencing, all of its parents. The dirty log of a file to be
+ * written to is replayed in the file, but only when the whole chain has passed every check.
+ */
 export async function openVhdx(file: string, options: OpenVhdxOptions): Promise<VhdxDisk> {
   const { fs, random, isWritable = false } = options;
   if (isWritable) await refuseWhenParent(fs, file);
@@ -51,7 +54,10 @@ export async function openVhdx(file: string, options: OpenVhdxOptions): Promise<
         checkLink(child, layer, intent, isWritable && child === top);
       }
       const { locator } = layer.structures;
-      if (locator === undefined) return new VhdxDisk(layers);
+      if (locator === undefined) {
+        await top?.replayLog();
+        return new VhdxDisk(layers);
+      }
       current = await findParent(fs, current, locator);
     }
   } catch (error) {
@@ -61,7 +67,10 @@ export async function openVhdx(file: string, options: OpenVhdxOptions): Promise<
 }
 
 /** The merge mark beside `layer`, unless it is a leftover that speaks of another file. */
-async function validIntent(fs: FileSystem, layer: VhdxFile): Promise<MergeIntent | undefined> {
+export async function validIntent(
+  fs: FileSystem,
+  layer: VhdxFile,
+): Promise<MergeIntent | undefined> {
   const intent = await readIntent(fs, layer.path);
   const own = layer.header.dataWriteGuid;
   const isOurs = intent?.parentDataWriteGuid === own || intent?.childDataWriteGuid === own;

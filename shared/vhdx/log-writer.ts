@@ -21,6 +21,9 @@ import { VhdxError } from './violation.js';
 /** Pages that one commit may log: two such entries fit into the smallest log, 1 MiB. */
 export const PAGES_PER_ENTRY_MAX = 126;
 
+/** A session takes less than ten; no honest counter comes near this limit. */
+const SEQUENCE_NUMBERS_SPARE = 1024n;
+
 export interface LoggedPage {
   readonly offset: number;
   readonly bytes: Buffer;
@@ -42,6 +45,25 @@ export class LogWriter {
 
   get header(): Header {
     return this.#current.header;
+  }
+
+  /**
+   * Refuses a file whose header counter is about to overflow: a header with a smaller number would
+   * never become the current one. Writes nothing. @throws VhdxError E_VHDX_LIMIT
+   */
+  refuseExhausted(): void {
+    const { header, slot } = this.#current;
+    if (header.sequenceNumber < 2n ** 64n - SEQUENCE_NUMBERS_SPARE) return;
+    throw new VhdxError(
+      {
+        code: 'E_VHDX_LIMIT',
+        structure: `header ${slot + 1}`,
+        offset: HEADER_OFFSETS[slot] + 8,
+        message: `sequence number ${header.sequenceNumber.toString()} leaves no room for changes`,
+      },
+      this.#file.path,
+      { hint: 'Convert it to a new file with `hvdr vhdx convert` and use that one.' },
+    );
   }
 
   /**

@@ -18,7 +18,7 @@ import type { Guid } from '../bytes/index.js';
 import type { Random } from '../clock.js';
 import { DrError } from '../errors.js';
 import type { FileSystem } from '../files/index.js';
-import { mergePending } from './chain.js';
+import { mergePending, validIntent } from './chain.js';
 import { findChildren } from './children.js';
 import { MIB } from './format.js';
 import { INTENT_SUFFIX, readIntent, removeIntent, writeIntent } from './merge-intent.js';
@@ -77,12 +77,13 @@ export async function mergeVhdx(childPath: string, options: MergeOptions): Promi
       isWritable: true,
       contentIdentity: 'keep',
     });
-    const intent = await readIntent(fs, parentPath);
+    const intent = await validIntent(fs, parent);
     const state = linkState(child, parent, intent?.child === path.basename(childPath));
     if (intent !== undefined && intent.child !== path.basename(childPath)) {
       throw mergePending(parentPath, intent);
     }
     refuseUnfit(child, parent);
+    await parent.replayLog();
 
     let copied = { copiedBytes: 0, zeroedBytes: 0 };
     if (state === 'linked') {
@@ -194,24 +195,39 @@ async function copyInto(
     await parent.write(start, view);
     free.push(buffer);
   };
-  for await (const extent of child.extents(0, sizeBytes)) {
-    if (extent.kind === 'parent') continue;
-    if (extent.kind === 'zero') {
-      await parent.zero(extent.start, extent.end - extent.start);
-      zeroedBytes += extent.end - extent.start;
-      continue;
+  let failure: { readonly error: unknown } | undefined;
+  const start = (from: number, to: number): void => {
+    const piece = copyPiece(from, to)
+      .catch((error: unknown) => {
+        failure ??= { error };
+      })
+      .finally(() => underWay.delete(piece));
+    underWay.add(piece);
+  };
+  try {
+    for await (const extent of child.extents(0, sizeBytes)) {
+      if (extent.kind === 'parent') continue;
+      if (extent.kind === 'zero') {
+        await parent.zero(extent.start, extent.end - extent.start);
+        zeroedBytes += extent.end - extent.start;
+        continue;
+      }
+      for (let at = extent.start; at < extent.end;) {
+        const end = Math.min(extent.end, (Math.floor(at / PIECE_BYTES) + 1) * PIECE_BYTES);
+        if (underWay.size >= PIECES_UNDER_WAY) await Promise.race(underWay);
+        if (failure !== undefined) break;
+        start(at, end);
+        copiedBytes += end - at;
+        options.onProgress?.({ copiedBytes, position: end, sizeBytes });
+        at = end;
+      }
+      if (failure !== undefined) break;
     }
-    for (let at = extent.start; at < extent.end;) {
-      const end = Math.min(extent.end, (Math.floor(at / PIECE_BYTES) + 1) * PIECE_BYTES);
-      if (underWay.size >= PIECES_UNDER_WAY) await Promise.race(underWay);
-      const piece = copyPiece(at, end).finally(() => underWay.delete(piece));
-      underWay.add(piece);
-      copiedBytes += end - at;
-      options.onProgress?.({ copiedBytes, position: end, sizeBytes });
-      at = end;
-    }
+  } finally {
+    // Whatever went wrong, the files are closed only when nothing is under way on them.
+    await Promise.all(underWay);
   }
-  await Promise.all(underWay);
+  if (failure !== undefined) throw failure.error;
   await parent.flush();
   return { copiedBytes, zeroedBytes };
 }
@@ -234,8 +250,10 @@ async function finishRenamed(
     if ((await fs.status(parentPath)) !== undefined) continue;
     const merged = await VhdxFile.open(childPath, { fs, random, isWritable: false });
     const identity = merged.header.dataWriteGuid;
+    const linkage = merged.structures.locator?.parentLinkage;
     await merged.close();
-    if (identity !== intent.childDataWriteGuid) continue;
+    // The unmerged child has the same identity; it is known by its link to a parent that has gone.
+    if (identity !== intent.childDataWriteGuid || linkage === intent.parentDataWriteGuid) continue;
     await fs.flushFolder(folder);
     await removeIntent(fs, parentPath);
     return { parent: parentPath, copiedBytes: 0, zeroedBytes: 0, isResumed: true };

@@ -47,22 +47,24 @@ export class VhdxFile {
   readonly isWritable: boolean;
   readonly #file: BlockFile;
   /** The file, or the file with its dirty log replayed in memory. */
-  readonly #view: BlockFile;
+  #view: BlockFile;
   readonly #cache: PageCache;
   readonly #table: BlockTable;
   readonly #log: LogWriter;
   readonly #session: WriteSession | undefined;
+  /** True while the file on disk is not yet what its log says. */
+  #isReplayDue: boolean;
   #readsUnderWay = 0;
   #closing: Promise<void> | undefined;
 
   private constructor(
     file: BlockFile,
-    view: BlockFile,
     structures: Structures,
     log: LogWriter,
     fileSizeBytes: number,
     options: VhdxFileOptions,
   ) {
+    const { view } = structures;
     this.path = file.path;
     this.structures = structures;
     this.isWritable = options.isWritable;
@@ -71,6 +73,7 @@ export class VhdxFile {
     this.#cache = new PageCache(view);
     this.#table = new BlockTable(structures.geometry, structures.regions.bat.offset, this.#cache);
     this.#log = log;
+    this.#isReplayDue = options.isWritable && structures.replay !== undefined;
     this.#session = options.isWritable
       ? new WriteSession({
           file,
@@ -87,8 +90,8 @@ export class VhdxFile {
   }
 
   /**
-   * Opens a file, checking all of its structures. A dirty log is replayed: in memory when reading,
-   * in the file when writing, and then only after the result has passed every check.
+   * Opens a file, checking all of its structures. Nothing is written: a dirty log is replayed in
+   * memory. Who means to write calls replayLog() when everything else has been checked, too.
    * @throws VhdxError for what is damaged, DrError E_NOT_FOUND, E_LOCKED, E_IO
    */
   static async open(path: string, options: VhdxFileOptions): Promise<VhdxFile> {
@@ -104,18 +107,26 @@ export class VhdxFile {
       });
       assert(structures !== undefined, 'a refusing report throws or the structures are there');
       const log = new LogWriter(file, structures.current, random);
-      if (!isWritable) {
-        return new VhdxFile(file, structures.view, structures, log, 0, options);
-      }
-      if (structures.replay !== undefined) {
-        await writeReplay(file, structures.replay);
-        await log.updateHeader({ logGuid: ZERO_GUID, isNewWrite: true });
-      }
-      return new VhdxFile(file, file, structures, log, await file.size(), options);
+      if (isWritable) log.refuseExhausted();
+      return new VhdxFile(file, structures, log, await structures.view.size(), options);
     } catch (error) {
       await file.close();
       throw error;
     }
+  }
+
+  /**
+   * Brings a file that is open for writing to the state that its dirty log describes; durable on
+   * return. Required before the first write. @throws DrError E_IO, E_CAPACITY
+   */
+  async replayLog(): Promise<void> {
+    const { replay } = this.structures;
+    if (!this.#isReplayDue || replay === undefined) return;
+    await writeReplay(this.#file, replay);
+    await this.#log.updateHeader({ logGuid: ZERO_GUID, isNewWrite: true });
+    this.#view = this.#file;
+    this.#cache.useFile(this.#file);
+    this.#isReplayDue = false;
   }
 
   get geometry(): Geometry {
@@ -261,6 +272,7 @@ export class VhdxFile {
   }
 
   #writer(): WriteSession {
+    assert(!this.#isReplayDue, 'a dirty log is replayed before the first write');
     if (this.#session !== undefined) return this.#session;
     throw new DrError('E_VHDX_READ_ONLY', `${this.path} is open for reading`);
   }

@@ -36,8 +36,8 @@ export async function seedFile(name: SeedName): Promise<Seed> {
     seed = build(name);
     made.set(name, seed);
   }
-  const { fs, ...rest } = await seed;
-  return { ...rest, fs: fs.clone() };
+  const { fs, content, ...rest } = await seed;
+  return { ...rest, fs: fs.clone(), content: Buffer.from(content) };
 }
 
 interface Change {

@@ -2,42 +2,17 @@
 // by opening with the same code, and no byte of such a file is changed by an attempt to write to it.
 
 import { expect } from 'chai';
-import { DrError } from '../../../shared/errors.js';
 import { checkVhdx, openVhdx, VhdxError } from '../../../shared/vhdx/index.js';
+import { fingerprint } from '../../support/fingerprint.js';
 import type { MemoryFileSystem } from '../../support/memory-file.js';
+import { refusal } from '../../support/refusal.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 import { DAMAGES } from '../../support/vhdx-damages.js';
-import { VhdxForge } from '../../support/vhdx-forge.js';
+import { ITEMS, VhdxForge } from '../../support/vhdx-forge.js';
 import { SEED_NAMES, seedFile } from '../../support/vhdx-seeds.js';
 
 function seams(fs: MemoryFileSystem): { fs: MemoryFileSystem; random: SeededRandom } {
   return { fs, random: new SeededRandom(5) };
-}
-
-async function refusal(action: () => Promise<unknown>): Promise<VhdxError> {
-  try {
-    await action();
-  } catch (error) {
-    if (error instanceof VhdxError) return error;
-    throw error;
-  }
-  throw new Error('was not refused');
-}
-
-/** The pages of a file, to be compared: a sparse file of 67 TiB is no buffer. */
-async function fingerprint(fs: MemoryFileSystem, path: string): Promise<string[]> {
-  const { createHash } = await import('node:crypto');
-  const bytes = fs.nodeAt(path)?.bytes;
-  if (bytes === undefined) return [];
-  const out = [`size ${bytes.sizeBytes}`];
-  for (let at = 0; ;) {
-    const data = bytes.nextData(at);
-    if (data === undefined) return out;
-    const chunk = Buffer.alloc(data.end - data.start);
-    bytes.read(data.start, chunk);
-    out.push(`${data.start} ${createHash('sha256').update(chunk).digest('hex')}`);
-    at = data.end;
-  }
 }
 
 describe('VHDX check', function () {
@@ -46,7 +21,7 @@ describe('VHDX check', function () {
   for (const name of SEED_NAMES) {
     it(`finds nothing in the undamaged seed "${name}", which reads as written`, async () => {
       const { fs, path, content } = await seedFile(name);
-      const before = await fingerprint(fs, path);
+      const before = fingerprint(fs, path);
       const { violations, isComplete, violationCount } = await checkVhdx(path, seams(fs));
       expect(violations).to.deep.equal([]);
       expect(violationCount).to.equal(0);
@@ -56,7 +31,7 @@ describe('VHDX check', function () {
       await disk.read(0, bytes);
       await disk.close();
       expect(bytes.equals(content)).to.equal(true);
-      expect(await fingerprint(fs, path)).to.deep.equal(before);
+      expect(fingerprint(fs, path)).to.deep.equal(before);
     });
   }
 
@@ -64,7 +39,7 @@ describe('VHDX check', function () {
     it(`§ 9.${point}: ${name}`, async () => {
       const { fs, path } = await seedFile(seed);
       const expected = apply(new VhdxForge(fs, path));
-      const before = await fingerprint(fs, path);
+      const before = fingerprint(fs, path);
 
       const { violations, warnings } = await checkVhdx(path, seams(fs));
       if (isWriteOnly) {
@@ -82,11 +57,12 @@ describe('VHDX check', function () {
       }
 
       const error = await refusal(() => openVhdx(path, { ...seams(fs), isWritable: true }));
+      expect(error).to.be.instanceOf(VhdxError);
       expect(error.code).to.equal(expected.code);
-      expect(error.structure).to.equal(expected.structure);
-      expect(error.offset).to.equal(expected.offset);
+      expect(error.context['structure']).to.equal(expected.structure);
+      expect(error.context['offset']).to.equal(expected.offset);
       expect(error.message).to.contain(path);
-      expect(await fingerprint(fs, path)).to.deep.equal(before);
+      expect(fingerprint(fs, path)).to.deep.equal(before);
     });
   }
 
@@ -103,10 +79,7 @@ describe('VHDX check', function () {
   it('keeps a bounded number of findings and warnings, and counts them all', async () => {
     const { fs, path } = await seedFile('dynamic');
     const forge = new VhdxForge(fs, path);
-    forge.u64(
-      forge.item('2fa54224-cd1b-4876-b211-5dbed83bf4b8' as never).at,
-      100_000 * 1024 * 1024,
-    );
+    forge.u64(forge.item(ITEMS.size).at, 100_000 * 1024 * 1024);
     const end = forge.sizeBytes;
     forge.truncate(end + 4096);
     const blocks = 90_000;
@@ -123,11 +96,7 @@ describe('VHDX check', function () {
 
   it('says when a missing file is missing', async () => {
     const { fs } = await seedFile('dynamic');
-    const error = await checkVhdx('/d/none.vhdx', seams(fs)).then(
-      () => undefined,
-      (reason: unknown) => reason,
-    );
-    expect(error).to.be.instanceOf(DrError);
-    expect((error as DrError).code).to.equal('E_NOT_FOUND');
+    const error = await refusal(() => checkVhdx('/d/none.vhdx', seams(fs)));
+    expect(error.code).to.equal('E_NOT_FOUND');
   });
 });
