@@ -1,6 +1,7 @@
 // Merging a child into its parent, the way a checkpoint ends. A third contender does the same on a
 // chain of 1 TiB with the same data, to show that the cost follows the data.
 
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bench, type Contender, GIB, MIB, speedGoal, speedRatio } from '../bench.js';
 import { CELL_BYTES, scatteredCells, writeDelta, writeRandomFile, writeRuns } from '../data.js';
@@ -29,9 +30,14 @@ export const vhdxMerge: Bench = {
     writeRandomFile(base, DATA_BYTES, 'vhdx-merge');
 
     const chain = async (name: string, sizeBytes: number): Promise<Contender> => {
-      const parent = at(`${name}.vhdx`);
-      const child = at(`${name}-child.vhdx`);
-      const kept = { parent: at(`${name}-kept.vhdx`), child: at(`${name}-kept-child.vhdx`) };
+      const parent = at(join(name, 'parent.vhdx'));
+      const child = at(join(name, 'child.vhdx'));
+      // in a folder of their own, or merge would find a second child of the same parent
+      const kept = {
+        parent: at(join(name, 'kept', 'parent.vhdx')),
+        child: at(join(name, 'kept', 'child.vhdx')),
+      };
+      await mkdir(at(join(name, 'kept')), { recursive: true });
       if (sizeBytes === DATA_BYTES) {
         await perform(product.hvdr('vhdx', 'convert', base, parent));
       } else {
