@@ -17,6 +17,7 @@ import { openImage, rawChunks } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
 import { startProgress } from './progress.js';
 import { formatSize, parseSize } from './sizes.js';
+import { registerVhdxCompare } from './vhdx-compare.js';
 import { registerVhdxConvert } from './vhdx-convert.js';
 import { registerVhdxMap } from './vhdx-map.js';
 
@@ -51,6 +52,7 @@ export function registerVhdx(program: Command, context: CliContext): void {
   registerWrite(vhdx, context);
   registerVhdxConvert(vhdx, context);
   registerMerge(vhdx, context);
+  registerVhdxCompare(vhdx, context);
 }
 
 function registerInfo(vhdx: Command, context: CliContext): void {
