@@ -21,9 +21,13 @@ function isOnPath(tool) {
   });
 }
 
+/** Debian's modules belong to Debian's Python; another one may come first on PATH. */
+const SYSTEM_PYTHON = '/usr/bin/python3';
+
 function isPresent({ tool, pythonModule }) {
   if (tool !== undefined) return isOnPath(tool);
-  return spawnSync('python3', ['-c', `import ${pythonModule}`], { stdio: 'ignore' }).status === 0;
+  const run = spawnSync(SYSTEM_PYTHON, ['-c', `import ${pythonModule}`], { stdio: 'ignore' });
+  return run.status === 0;
 }
 
 /** The entries of peer-tools.json that this machine lacks. */

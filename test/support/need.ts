@@ -75,10 +75,13 @@ export function needTool(context: Mocha.Context, ...names: string[]): void {
   );
 }
 
-/** Goes on only when Python can import every named module (for example `pyvhdi`). */
+/** Debian's modules belong to Debian's Python; another one may come first on PATH. */
+export const SYSTEM_PYTHON = '/usr/bin/python3';
+
+/** Goes on only when Debian's Python can import every named module (for example `pyvhdi`). */
 export function needPythonModule(context: Mocha.Context, ...names: string[]): void {
   needTool(context, 'python3');
-  const run = spawnSync('python3', ['-c', `import ${names.join(', ')}`], { stdio: 'ignore' });
+  const run = spawnSync(SYSTEM_PYTHON, ['-c', `import ${names.join(', ')}`], { stdio: 'ignore' });
   if (run.status === 0) return;
   const packages = names.map(
     (name) => peerTools().find((peer) => peer.pythonModule === name)?.package ?? name,
