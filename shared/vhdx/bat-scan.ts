@@ -62,7 +62,8 @@ export async function scanBat(input: BatScanInput): Promise<BatCounts> {
     if (data === undefined || data.start >= end) break;
     // Entries are 8 bytes and the region is aligned, so a hole never ends inside an entry.
     position = Math.max(position, data.start - (data.start % BAT_ENTRY_BYTES));
-    const length = Math.min(buffer.length, end - position);
+    const dataBytes = Math.ceil((data.end - position) / BAT_ENTRY_BYTES) * BAT_ENTRY_BYTES;
+    const length = Math.min(buffer.length, end - position, dataBytes);
     const view = buffer.subarray(0, length);
     view.fill(0, await file.read(position, view));
     scan.entries(view, (position - batOffset) / BAT_ENTRY_BYTES);
