@@ -22,6 +22,7 @@ import { DeltaError, TARGET_INCOMPLETE } from './delta-error.js';
 import { type Progress, storedCells } from './diff.js';
 import type { ManifestFile } from './manifest.js';
 import { indexPcbt, PcbtReader, PIECE_BYTES } from './pcbt.js';
+import { OverlappedWrites } from './overlapped-writes.js';
 import { Peekable } from './peekable.js';
 import { type Segment, segmentsOf } from './segments.js';
 import { CellVerifier } from './verifier.js';
@@ -79,6 +80,8 @@ export async function applyDelta(
     return { ...result, zeroBytes: writer.zeroBytes };
   } catch (error) {
     throw writer.hasWritten ? asIncomplete(error) : error;
+  } finally {
+    await writer.settled();
   }
 }
 
@@ -209,12 +212,16 @@ async function consume(
   }
 }
 
-/** Writes segments to a disk: cells of zeros as zeros, joined; a flush now and then. */
+/**
+ * Writes segments to a disk: cells of zeros as zeros, joined; several under way; a flush now and
+ * then.
+ */
 class GroupedWriter {
   zeroBytes = 0;
   /** Whether the target may have changed. */
   hasWritten = false;
   readonly #target: WritableDisk;
+  readonly #changes: OverlappedWrites;
   readonly #flushEveryBytes: number;
   #sinceFlush = 0;
   #zeroOffset = 0;
@@ -222,6 +229,7 @@ class GroupedWriter {
 
   constructor(target: WritableDisk, flushEveryBytes: number) {
     this.#target = target;
+    this.#changes = new OverlappedWrites(target);
     this.#flushEveryBytes = flushEveryBytes;
   }
 
@@ -231,18 +239,21 @@ class GroupedWriter {
     const parts = segment.isWhole
       ? zeroRuns(data, offset)
       : [{ start: 0, end: data.length, isZero: false }];
+    // Two parts of one cell may share a sector, which the disk reads, changes and writes back.
+    if (!segment.isWhole) await this.#changes.drain();
     for (const part of parts) {
       if (part.isZero) {
         await this.#zero(offset + part.start, part.end - part.start);
       } else {
         await this.#endZero();
         this.hasWritten = true;
-        await this.#target.write(offset + part.start, data.subarray(part.start, part.end));
+        await this.#changes.write(offset + part.start, data.subarray(part.start, part.end));
         this.#sinceFlush += part.end - part.start;
       }
     }
     if (this.#sinceFlush >= this.#flushEveryBytes) {
       this.#sinceFlush = 0;
+      await this.#changes.drain();
       await this.#target.flush();
     }
   }
@@ -250,7 +261,13 @@ class GroupedWriter {
   /** Durable on return. */
   async finish(): Promise<void> {
     await this.#endZero();
+    await this.#changes.drain();
     await this.#target.flush();
+  }
+
+  /** Returns when nothing is under way; does not throw. */
+  async settled(): Promise<void> {
+    await this.#changes.settled();
   }
 
   async #zero(offset: number, lengthBytes: number): Promise<void> {
@@ -269,7 +286,7 @@ class GroupedWriter {
     const lengthBytes = this.#zeroLength;
     this.#zeroLength = 0;
     this.hasWritten = true;
-    await this.#target.zero(this.#zeroOffset, lengthBytes);
+    await this.#changes.zero(this.#zeroOffset, lengthBytes);
   }
 }
 

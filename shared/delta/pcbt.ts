@@ -119,7 +119,9 @@ export class PcbtReader {
 }
 
 const SMALL_WINDOW_BYTES = 4 * 1024;
-const LARGE_WINDOW_BYTES = 64 * 1024;
+const LARGE_WINDOW_BYTES = 1024 * 1024;
+/** Reading so much more costs less than another call to the system. */
+const NEAR_BYTES = 128 * 1024;
 
 /**
  * The blocks of a delta file in order, read without the data in between. When it ends without an
@@ -161,7 +163,7 @@ export async function* walkPcbt(
     if (position + PCBT_ENTRY_BYTES > windowEnd) {
       // Short blocks follow each other within a large window; after a long one only its successor's
       // entry is of interest.
-      const isNear = block > 0 && position - windowEnd < SMALL_WINDOW_BYTES;
+      const isNear = block > 0 && position - windowEnd < NEAR_BYTES;
       const wanted = isNear ? LARGE_WINDOW_BYTES : SMALL_WINDOW_BYTES;
       windowStart = position;
       windowEnd = position + (await file.read(position, window.subarray(0, wanted)));
