@@ -60,6 +60,7 @@ async function runMocha(runtime, files, args) {
       [
         join(modulesFolder, 'mocha', 'bin', 'mocha.js'),
         '--enable-source-maps',
+        ...(process.stdout.isTTY ? [] : ['--no-color']),
         `--timeout=${TIMEOUT_MS}`,
         `--reporter=${join(builtFolder, 'test', 'support', 'reporter.js')}`,
         ...(files.length > 1 ? ['--parallel', `--jobs=${JOBS}`] : []),

@@ -101,9 +101,9 @@ class Demo {
 
   /** Streams the second day to a pipe, as a disk travels to a backup. */
   async #stream(): Promise<void> {
-    this.#say('run', `hvdr vhdx convert ${DAY_TWO} - > ${STREAMED}`);
+    this.#say('run', `hvdr vhdx convert ${DAY_TWO} - --block-size 1M > ${STREAMED}`);
     const target = createWriteStream(path.join(this.#folder, STREAMED));
-    await runHvdr(['vhdx', 'convert', DAY_TWO, '-'], {
+    await runHvdr(['vhdx', 'convert', DAY_TWO, '-', '--block-size', '1M'], {
       folder: this.#folder,
       onOutput: (chunk) => target.write(chunk),
     });
