@@ -16,6 +16,10 @@ export class WorkFolder {
     return join(this.path, name);
   }
 
+  remove(name: string): void {
+    rmSync(this.file(name));
+  }
+
   dispose(): void {
     rmSync(this.path, { recursive: true, force: true });
   }
