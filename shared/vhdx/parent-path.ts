@@ -15,6 +15,17 @@ export function parentNameOf(locator: ParentLocator): string {
   return name === '' ? '(unnamed)' : name;
 }
 
+const DEVICE_NAME =
+  /^(?:con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3]|con(?:in|out)\$)\s*(?:[.:]|$)/i;
+
+/**
+ * Names that Windows takes for a device in every folder, whatever their ending; a disk that came
+ * from there never has one. On Windows a colon also names a stream of a file.
+ */
+function isDeviceName(name: string): boolean {
+  return DEVICE_NAME.test(name) || (process.platform === 'win32' && name.includes(':'));
+}
+
 /**
  * The parent's path: the relative path of the locator, or, where a locator has only absolute ones,
  * the bare file name in the child's folder.
@@ -32,6 +43,7 @@ export async function findParent(
   const leaves =
     path.posix.isAbsolute(relative) ||
     /^[A-Za-z]:/.test(relative) ||
+    relative.split('/').some(isDeviceName) ||
     path.relative(folder, candidate).split(path.sep)[0] === '..';
   if (leaves) {
     throw new VhdxError(
