@@ -17,6 +17,7 @@ import type { CliContext } from './context.js';
 import type { JsonObject } from './output.js';
 import { registerPcbtApply } from './pcbt-apply.js';
 import { registerPcbtDiff } from './pcbt-diff.js';
+import { registerPcbtLayers } from './pcbt-layers.js';
 import { withInput } from './pcbt-run.js';
 import { formatSize, parseSize } from './sizes.js';
 
@@ -27,7 +28,7 @@ const FINDINGS_LISTED = 1000;
 export function registerPcbt(program: Command, context: CliContext): void {
   const pcbt = program
     .command('pcbt')
-    .summary('look at, check, make and apply deltas (PCBT)')
+    .summary('look at, check, make, apply and merge deltas (PCBT)')
     .description(
       'Works on deltas: what changed on one disk between two moments, as a PCBT file and, where\n' +
         'wanted, a manifest with the SHA-256 of every 64 KiB cell. Disks are raw or VHDX files.',
@@ -36,6 +37,7 @@ export function registerPcbt(program: Command, context: CliContext): void {
   registerCheck(pcbt, context);
   registerPcbtDiff(pcbt, context);
   registerPcbtApply(pcbt, context);
+  registerPcbtLayers(pcbt, context);
 }
 
 function registerInfo(pcbt: Command, context: CliContext): void {

@@ -9,3 +9,4 @@ export {
   type Difference,
   type HashOptions,
 } from './compare.js';
+export { ZeroDisk } from './zero-disk.js';
