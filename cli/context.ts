@@ -5,6 +5,7 @@
 
 import type { Clock, Random } from '../shared/clock.js';
 import type { FileSystem } from '../shared/files/index.js';
+import type { Log } from '../shared/log.js';
 import type { Output } from './output.js';
 
 export interface CliContext {
@@ -17,6 +18,8 @@ export interface CliContext {
   readonly folder: string;
   /** The only way to stdout and stderr. `output.json` tells whether --json was given. */
   readonly output: Output;
+  /** What people and monitoring read afterwards; opened at the first call. */
+  log(): Promise<Log>;
   /**
    * Aborts on SIGINT and SIGTERM. By calling this a command takes over stopping: it tidies up and
    * settles soon after. A command that never calls it is ended at once; what it had not made

@@ -5,6 +5,7 @@ import { assert } from '../shared/assert.js';
 import { systemClock, systemRandom } from '../shared/clock.js';
 import { nodeFileSystem } from '../shared/files/index.js';
 import type { CliContext } from './context.js';
+import { lazyLog } from './log.js';
 import { Output } from './output.js';
 import { asDrError, run } from './program.js';
 import { processStreams } from './standard-streams.js';
@@ -49,6 +50,7 @@ const context: CliContext = {
   environment: process.env,
   folder: process.cwd(),
   output,
+  log: lazyLog(output, systemClock),
   stopSignal() {
     takesOverStopping = true;
     return stop.signal;

@@ -146,6 +146,7 @@ async function applyInPlace(
     if (baseManifest !== undefined && manifest !== undefined) {
       const manifestPath = path.resolve(folder, baseManifest);
       base = new BaseManifest({ fs, random }, manifestPath);
+      await logResumed(context, base, baseName);
       if ((await fs.status(manifestPath)) === undefined) {
         const point = manifest.header.parentPoint;
         const header = { ...manifest.header, kind: 'base', point, parentPoint: ZERO_GUID } as const;
@@ -162,6 +163,14 @@ async function applyInPlace(
   progress.end();
   await target.close();
   return result;
+}
+
+/** Tells that an earlier apply was interrupted, when the base manifest says so. */
+async function logResumed(context: CliContext, base: BaseManifest, file: string): Promise<void> {
+  if ((await context.files.status(base.path)) === undefined) return;
+  const { applying } = await base.state();
+  if (applying === undefined) return;
+  (await context.log()).warn('delta.apply-resumed', { file, point: applying.point });
 }
 
 async function applyToFile(

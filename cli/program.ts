@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
+import type { LogFields } from '../shared/log.js';
 import type { CliContext } from './context.js';
 import { registerDemo } from './demo.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
@@ -49,10 +50,14 @@ export function buildProgram(context: CliContext): Command {
       },
     })
     .addHelpText('afterAll', exitCodesHelp())
-    .hook('preAction', (_program, action) => {
+    .hook('preAction', async (_program, action) => {
       const options: { json?: true; logLevel?: LogLevel } = action.optsWithGlobals();
       output.json = options.json === true;
       output.logLevel = options.logLevel ?? 'info';
+      if (output.logLevel !== 'debug') return;
+      // The name only: arguments may hold what does not belong into a log.
+      const command = [action.parent?.name(), action.name()].join(' ');
+      (await context.log()).debug('run.started', { command, version: productVersion() });
     });
   registerVhdx(program, context);
   registerPcbt(program, context);
@@ -89,16 +94,24 @@ export function asDrError(error: unknown): DrError {
  * every failure has been reported on the context's output.
  */
 export async function run(args: readonly string[], context: CliContext): Promise<number> {
-  const { output } = context;
+  const { clock, output } = context;
+  const startedAt = clock.monotonic();
+  const logEnd = async (event: 'run.ended' | 'run.failed', fields: LogFields): Promise<void> => {
+    if (output.logLevel !== 'debug') return;
+    const durationMs = Math.round(clock.monotonic() - startedAt);
+    (await context.log()).debug(event, { ...fields, durationMs });
+  };
   try {
-    const code = await runCommand(args, context);
+    const exitCode = await runCommand(args, context);
     await output.flush();
-    return code;
+    await logEnd('run.ended', { exitCode });
+    return exitCode;
   } catch (error) {
     if (error instanceof OutputClosed) return EXIT_OUTPUT_CLOSED;
     const failure = asDrError(error);
     output.failure(failure);
     await output.flush().catch(() => undefined);
+    await logEnd('run.failed', { code: failure.code, exitCode: failure.exitCode });
     return failure.exitCode;
   }
 }

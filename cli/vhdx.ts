@@ -256,6 +256,11 @@ function registerWrite(vhdx: Command, context: CliContext): void {
         const lengthBytes = await input.size();
         const target = path.resolve(folder, file);
         const disk = await openVhdx(target, { fs, random, isWritable: true });
+        const { replay } = disk.top.structures;
+        if (replay !== undefined) {
+          const changes = replay.records.length;
+          (await context.log()).warn('vhdx.log-replayed', { file, changes });
+        }
         const label = `write ${file}`;
         const progress = startProgress(output, clock, { label, total: lengthBytes });
         try {
@@ -304,6 +309,7 @@ function registerMerge(vhdx: Command, context: CliContext): void {
           },
         });
         progress.end();
+        if (result.isResumed) (await context.log()).info('vhdx.merge-resumed', { file: child });
         output.result(
           { file: child, ...result },
           () =>

@@ -6,10 +6,7 @@ export const LOG_EVENTS = {
   'run.started': 'A command or service began its work.',
   'run.ended': 'It ended; the exit code is a field.',
   'run.failed': 'It ended with an error.',
-  'step.failed': 'A part of the work failed, the rest goes on.',
-  'file.leftover-removed': 'An unfinished file of an earlier crash was removed.',
   'vhdx.log-replayed': 'The log of a VHDX was dirty and was replayed.',
-  'vhdx.poisoned': 'A write or flush of a VHDX failed; nothing more is written to it.',
   'vhdx.merge-resumed': 'A merge that had been interrupted goes on.',
   'delta.apply-resumed': 'An apply that had been interrupted goes on.',
 } as const satisfies Record<string, string>;

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { CliContext } from '../../cli/context.js';
+import { lazyLog } from '../../cli/log.js';
 import { Output } from '../../cli/output.js';
 import { run } from '../../cli/program.js';
 import { systemClock, systemRandom } from '../../shared/clock.js';
@@ -89,6 +90,7 @@ export async function runInProcess(
     environment: {},
     folder: process.cwd(),
     stopSignal: () => new AbortController().signal,
+    log: lazyLog(output, replaced.clock ?? systemClock),
     ...replaced,
     output,
   });

@@ -67,8 +67,8 @@ describe('log', () => {
 
   it('is readable on a terminal', async () => {
     const lines: string[] = [];
-    (await logTo(lines, { isTerminal: true })).warn('step.failed', { vmId: 'v1' });
-    expect(lines.join('')).to.contain('step.failed');
+    (await logTo(lines, { isTerminal: true })).warn('run.failed', { vmId: 'v1' });
+    expect(lines.join('')).to.contain('run.failed');
     expect(lines.join('')).to.contain('WARN');
     expect(() => parse(lines[0])).to.throw();
   });
