@@ -1,3 +1,2 @@
 export { crc32c } from './crc32c.js';
 export { guid, parseGuid, randomGuid, readGuid, writeGuid, ZERO_GUID, type Guid } from './guid.js';
-export { RangeSet, RangeSetBuilder, type Range } from './ranges.js';
