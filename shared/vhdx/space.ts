@@ -93,11 +93,6 @@ export class SpaceMap {
     this.#freed.push({ startMiB: startByte / MIB, countMiB: lengthBytes / MIB });
   }
 
-  /** Takes back an allocation that was never published; its bytes are stale from now on. */
-  undo(allocation: Allocation, lengthBytes: number): void {
-    this.#unmark(allocation.offset / MIB, lengthBytes / MIB);
-  }
-
   /** Call when the change that freed space is durable and no reader can still use it. */
   releaseFreed(): void {
     for (const { startMiB, countMiB } of this.#freed) this.#unmark(startMiB, countMiB);
