@@ -11,7 +11,7 @@ import {
 } from '../files/index.js';
 
 const IN_FLIGHT_BYTES = 8 * 1024 * 1024;
-const FLUSH_EVERY_BYTES = 64 * 1024 * 1024;
+const FLUSH_EVERY_BYTES = 256 * 1024 * 1024;
 
 export class RawTarget {
   readonly #fs: FileSystem;

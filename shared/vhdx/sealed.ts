@@ -37,7 +37,7 @@ import { planNewFile, type NewDisk, type NewFileLayout } from './layout.js';
 /** Bytes under way to the file before the next write waits for one to end. */
 const IN_FLIGHT_BYTES = 8 * MIB;
 /** The device starts to work while the file is still being built; the last flush is then short. */
-const FLUSH_EVERY_BYTES = 64 * MIB;
+const FLUSH_EVERY_BYTES = 256 * MIB;
 /** Entries set without a pause in long runs of equal blocks. */
 const RUN_ENTRIES = 8192;
 
