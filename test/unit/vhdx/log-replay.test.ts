@@ -378,3 +378,72 @@ describe('VHDX log: replay', function () {
     expect(error.context['offset']).to.equal(end);
   });
 });
+
+describe('VHDX log: the largest hostile log', function () {
+  this.timeout(120_000);
+
+  /** A file whose log of 128 MiB, at its end, is filled by `fill`. */
+  async function withLog(
+    fill: (log: Buffer) => void,
+  ): Promise<{ fs: MemoryFileSystem; path: string }> {
+    const { fs, path } = await seedFile('dynamic');
+    const forge = new VhdxForge(fs, path);
+    const end = Math.ceil(forge.sizeBytes / MIB) * MIB;
+    const log = Buffer.alloc(128 * MIB);
+    fill(log);
+    forge.write(end, log);
+    forge.headers((at) => {
+      forge.guid(at + HEADER_FIELD.logGuid, LOG_GUID);
+      forge.u64(at + HEADER_FIELD.logOffset, end);
+      forge.u32(at + HEADER_FIELD.logLength, log.length);
+    });
+    return { fs, path };
+  }
+
+  it('full of pages: is read once, and each page is laid over the file once', async () => {
+    const { fs, path } = await withLog((log) => {
+      const records = Array.from({ length: 32_000 }, (_, i): ForgedRecord => {
+        return { kind: 'page', offset: 300 * MIB + (i % 500) * 4096, fill: i % 256 };
+      });
+      placeInLog(log, 0, forgeLogEntry({ sequence: 1n, tail: 0, logGuid: LOG_GUID, records }));
+    });
+    const counting = new CountingFileSystem(fs);
+    expect((await checkVhdx(path, { ...seams(fs), fs: counting })).violations).to.deep.equal([]);
+    expect(counting.tally('read').lengthBytes).to.be.lessThan(150 * MIB);
+    counting.reset();
+    const disk = await openVhdx(path, { ...seams(fs), fs: counting, isWritable: true });
+    expect(counting.tally('write').lengthBytes).to.be.lessThan(500 * 4096 + 64 * KIB);
+    await disk.close();
+  });
+
+  it('full of small entries: is one sequence of 32,767', async () => {
+    const { fs, path } = await withLog((log) => {
+      for (let i = 0; i < 32_767; i++) {
+        const entry = { sequence: BigInt(i + 1), tail: 0, logGuid: LOG_GUID };
+        placeInLog(log, i * 4096, forgeLogEntry(entry));
+      }
+    });
+    expect((await checkVhdx(path, seams(fs))).violations).to.deep.equal([]);
+  });
+
+  it('full of small entries of which none goes with the next: ends as quickly', async () => {
+    const { fs, path } = await withLog((log) => {
+      for (let i = 0; i < 32_768; i++) {
+        const entry = { sequence: BigInt(2 * i + 1), tail: 4096, logGuid: LOG_GUID };
+        placeInLog(log, i * 4096, forgeLogEntry(entry));
+      }
+    });
+    expect((await checkVhdx(path, seams(fs))).violations).to.deep.equal([]);
+  });
+
+  it('full of zeroed ranges: is refused, before any of them is applied', async () => {
+    const { fs, path } = await withLog((log) => {
+      const records = Array.from({ length: 4_000_000 }, (_, i): ForgedRecord => {
+        return { kind: 'zero', offset: 200 * MIB + i * 4096, lengthBytes: 16 * 1024 * MIB };
+      });
+      placeInLog(log, 0, forgeLogEntry({ sequence: 1n, tail: 0, logGuid: LOG_GUID, records }));
+    });
+    const { violations } = await checkVhdx(path, seams(fs));
+    expect(violations.map(({ code }) => code)).to.deep.equal(['E_VHDX_LIMIT']);
+  });
+});
