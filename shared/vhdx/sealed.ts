@@ -174,10 +174,20 @@ export class SealedVhdxWriter {
   }
 
   /**
-   * Completes the file and gives it its name. On return it is durable under that name. After an
-   * error, call abort(). @throws DrError E_IO, E_CAPACITY, E_EXISTS
+   * Completes the file and gives it its name. On return it is durable under that name; after an
+   * error nothing is left of it. @throws DrError E_IO, E_CAPACITY, E_EXISTS
    */
   async finish(): Promise<SealedVhdx> {
+    try {
+      return await this.#complete();
+    } catch (error) {
+      // What went wrong first is what counts; a name that cannot be removed tells what it is.
+      await this.abort().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #complete(): Promise<SealedVhdx> {
     return this.#inTurn(async () => {
       const { fs, path: target } = this.#options;
       const { geometry, head } = this.#layout;

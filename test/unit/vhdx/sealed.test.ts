@@ -177,6 +177,18 @@ describe('sealed VHDX', function () {
     expect(fs.content('/disk.vhdx')?.toString()).to.equal('new');
   });
 
+  it('leaves nothing of an empty disk that could not be completed', async () => {
+    const memory = new MemoryFileSystem();
+    const fs = new FaultFileSystem(memory);
+    fs.inject({ kind: 'truncate', code: 'E_CAPACITY' });
+    const random = new SeededRandom(1);
+    const error = await failure(() =>
+      createVhdx('/disk.vhdx', { type: 'fixed', sizeBytes: 64 * MIB }, { fs, random }),
+    );
+    expect(error.code).to.equal('E_CAPACITY');
+    expect(memory.paths).to.deep.equal([]);
+  });
+
   it('shows nothing under the final name before finish(), and leaves nothing after abort()', async () => {
     const fs = new MemoryFileSystem();
     const writer = await begin(fs, { type: 'dynamic', sizeBytes: 64 * MIB });
