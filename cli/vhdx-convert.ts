@@ -118,11 +118,13 @@ async function toStdout(context: CliContext, source: string, format: TargetForma
   }
   const near = path.join(os.tmpdir(), path.basename(source));
   const sourcePath = path.resolve(folder, source);
+  const signal = context.stopSignal(); // a foreign image leaves a temporary file to remove
   await withSource(sourcePath, near, { fs, random }, async (disk) => {
     const { lengthBytes, chunks } = await streamImage(disk, format, { random });
     const progress = new ConvertProgress(context, source);
     let position = 0;
     for await (const chunk of chunks) {
+      if (signal.aborted) return;
       await output.bytes(chunk);
       position += chunk.length;
       progress.show({ position, sizeBytes: lengthBytes });
