@@ -45,7 +45,7 @@ function requirePrograms(programs: readonly string[]): void {
     const { status } = spawnSync('sh', ['-c', 'command -v "$1"', 'which', program]);
     if (status !== 0) {
       throw new DrError('E_TOOL_MISSING', `the peer program ${program} is not installed`, {
-        hint: 'Debian: apt-get install qemu-utils',
+        hint: 'Debian: apt-get install qemu-utils openssl',
       });
     }
   }

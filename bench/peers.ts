@@ -30,8 +30,9 @@ export function syncFileSystem(path: string): Command {
   return { program: 'sync', arguments: ['--file-system', path] };
 }
 
-export function sha256sum(...paths: string[]): Command {
-  return { program: 'sha256sum', arguments: paths };
+/** Uses the processor's SHA instructions, which sha256sum does not everywhere. */
+export function opensslSha256(...paths: string[]): Command {
+  return { program: 'openssl', arguments: ['dgst', '-sha256', ...paths] };
 }
 
 export function cat(...paths: string[]): Command {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Bench, GIB, speedGoal } from '../bench.js';
 import { CELL_BYTES, scatteredCells, writeRandomFile, writeRuns } from '../data.js';
 import { perform } from '../measure.js';
-import { cat, copy, expectSameFile, qemuImg, sha256sum, sync } from '../peers.js';
+import { cat, copy, expectSameFile, opensslSha256, qemuImg, sync } from '../peers.js';
 import { removeFile } from './files.js';
 
 const DISK_BYTES = 4 * GIB;
@@ -12,7 +12,7 @@ const CHANGED_SHARE = 0.04;
 const OURS = 'hvdr pcbt diff';
 const OURS_MANIFEST = 'hvdr pcbt diff --manifest';
 const PEER = 'qemu-img rebase + sync';
-const HASHES = 'sha256sum OLD NEW';
+const HASHES = 'openssl sha256 OLD NEW';
 const READS = 'cat OLD NEW';
 
 export const deltaDiff: Bench = {
@@ -20,7 +20,7 @@ export const deltaDiff: Bench = {
   question:
     'Two raw images of 4 GiB with 4 % of their cells changed become a delta, durable; qemu-img rebase does the same work into a qcow2 overlay.',
   spaceBytes: 15 * GIB,
-  programs: ['qemu-img', 'sha256sum'],
+  programs: ['qemu-img', 'openssl'],
   async prepare({ folder, product }) {
     const at = (file: string): string => join(folder, file);
     const [old, changed, delta, manifest, rebuilt] = [
@@ -80,7 +80,7 @@ export const deltaDiff: Bench = {
           ...common,
           name: HASHES,
           role: 'limit',
-          commands: () => [sha256sum(old, changed)],
+          commands: () => [opensslSha256(old, changed)],
         },
         { ...common, name: READS, role: 'limit', commands: () => [cat(old, changed)] },
       ],

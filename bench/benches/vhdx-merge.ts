@@ -13,12 +13,12 @@ const DATA_BYTES = 4 * GIB;
 const CHANGED_BYTES = 256 * MIB;
 const OURS = 'hvdr vhdx merge, 4 GiB disk';
 const OURS_LARGE = 'hvdr vhdx merge, 1 TiB disk';
-const PEER = 'qemu-img commit + sync';
+const PEER = 'qemu-img commit, rm, sync';
 
 export const vhdxMerge: Bench = {
   name: 'vhdx-merge',
   question:
-    'A differencing child with 256 MiB of scattered 64 KiB cells is merged into its parent, durable; qemu-img commits a qcow2 overlay with the same cells into a raw base.',
+    'A differencing child with 256 MiB of scattered 64 KiB cells is merged into its parent, durable; qemu-img commits a qcow2 overlay with the same cells into a raw base. Both remove the child.',
   spaceBytes: 28 * GIB,
   programs: ['qemu-img'],
   async prepare({ folder, product }) {
@@ -84,9 +84,10 @@ export const vhdxMerge: Bench = {
     const large = await chain('large', 1024 * GIB);
 
     const overlay = at('overlay.qcow2');
-    await perform(qemuImg('create', '-q', '-f', 'qcow2', '-b', expected, '-F', 'raw', overlay));
+    const keptOverlay = at('kept.qcow2');
+    await perform(qemuImg('create', '-q', '-f', 'qcow2', '-b', expected, '-F', 'raw', keptOverlay));
     // a safe rebase stores exactly the clusters in which the two backing files differ
-    await perform(qemuImg('rebase', '-b', base, '-F', 'raw', overlay));
+    await perform(qemuImg('rebase', '-b', base, '-F', 'raw', keptOverlay));
     return {
       settings: {
         data: '4 GiB in the parent',
@@ -100,8 +101,13 @@ export const vhdxMerge: Bench = {
           role: 'peer',
           payloadBytes: CHANGED_BYTES,
           inputs: [overlay, base],
-          // -d leaves the overlay as it is, so that each round has the same work
-          commands: () => [qemuImg('commit', '-q', '-d', '-f', 'qcow2', overlay), sync(base)],
+          prepare: () => perform(copy(keptOverlay, overlay)),
+          // the overlay goes away, as the child does; -d spares qemu-img the work to empty it first
+          commands: () => [
+            qemuImg('commit', '-q', '-d', '-f', 'qcow2', overlay),
+            { program: 'rm', arguments: [overlay] },
+            sync(base, folder),
+          ],
           async verify() {
             await expectSameFile(expected, base);
           },
