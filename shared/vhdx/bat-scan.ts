@@ -94,25 +94,30 @@ class ChunkScan {
     }
   }
 
+  #wrong(index: number, message: string): void {
+    const { geometry, batOffset, report } = this.#input;
+    const owner = entryOwner(geometry, index);
+    const code = owner.kind === 'bitmap' ? 'E_VHDX_BITMAP' : 'E_VHDX_BAT';
+    const name = owner.kind === 'bitmap' ? `sector bitmap ${owner.chunk}` : `block ${owner.block}`;
+    const offset = batOffset + index * BAT_ENTRY_BYTES;
+    report({ code, structure: 'BAT', offset, message: `${name}: ${message}` });
+  }
+
+  /** Runs once for each entry that is not zero, up to 2^26 times: makes no garbage when all is well. */
   #entry(index: number, low: number, high: number): void {
-    const { geometry, report } = this.#input;
-    const at = this.#input.batOffset + index * BAT_ENTRY_BYTES;
+    const { geometry } = this.#input;
     const owner = entryOwner(geometry, index);
     const state = stateOf(low);
-    const wrong = (message: string): void => {
-      const code = owner.kind === 'bitmap' ? 'E_VHDX_BITMAP' : 'E_VHDX_BAT';
-      const name =
-        owner.kind === 'bitmap' ? `sector bitmap ${owner.chunk}` : `block ${owner.block}`;
-      report({ code, structure: 'BAT', offset: at, message: `${name}: ${message}` });
-    };
     const { type } = geometry;
     const problem =
       owner.kind === 'bitmap' ? bitmapStateProblem(state, type) : payloadStateProblem(state, type);
     if (problem !== undefined) {
-      wrong(problem);
+      this.#wrong(index, problem);
       return;
     }
-    if (reservedOf(low) !== 0) wrong(`reserved bits 0x${reservedOf(low).toString(16)}`);
+    if (reservedOf(low) !== 0) {
+      this.#wrong(index, `reserved bits 0x${reservedOf(low).toString(16)}`);
+    }
     if (owner.kind === 'bitmap') {
       if (this.#partial?.chunk === owner.chunk && state === BITMAP_PRESENT)
         this.#partial = undefined;
@@ -128,23 +133,20 @@ class ChunkScan {
     else this.#counts.fullyPresent++;
     const lengthBytes = owner.kind === 'bitmap' ? BITMAP_BLOCK_BYTES : geometry.blockSizeBytes;
     const isShortTolerated = this.#input.isShortLastBlockTolerated && owner.kind === 'payload';
-    this.#claim(offsetOf(low, high), lengthBytes, at, isShortTolerated, wrong);
+    this.#claim(index, offsetOf(low, high), lengthBytes, isShortTolerated);
   }
 
-  #claim(
-    offset: number,
-    lengthBytes: number,
-    at: number,
-    isShortTolerated: boolean,
-    wrong: (message: string) => void,
-  ): void {
-    const { fileSizeBytes, space, report, warn } = this.#input;
+  #claim(index: number, offset: number, lengthBytes: number, isShortTolerated: boolean): void {
+    const { batOffset, fileSizeBytes, space, report, warn } = this.#input;
     if (offset < FIRST_STRUCTURE_OFFSET) {
-      wrong(`lies at byte ${offset}, in the header area`);
+      this.#wrong(index, `lies at byte ${offset}, in the header area`);
       return;
     }
     const isShort = offset + lengthBytes > fileSizeBytes;
-    const shortage = `ends at byte ${offset + lengthBytes}, the file at ${fileSizeBytes}`;
+    const shortage = isShort
+      ? `ends at byte ${offset + lengthBytes}, the file at ${fileSizeBytes}`
+      : '';
+    const at = batOffset + index * BAT_ENTRY_BYTES;
     if (isShort && (!isShortTolerated || offset >= fileSizeBytes)) {
       report({ code: 'E_VHDX_TRUNCATED', structure: 'BAT', offset: at, message: shortage });
       return;
