@@ -5,6 +5,7 @@
 
 import { crc32 } from 'node:zlib';
 
+import { defined } from '../assert.js';
 import { isAllZero, type ReadableDisk } from '../disk/index.js';
 import { CELL_BYTES, cellLength, cellOffset, checkDiskSize, hashCell } from './cell.js';
 import { type CellRange, CellSet } from './cell-set.js';
@@ -15,6 +16,8 @@ import type { PcbtRange } from './pcbt-format.js';
 import { Peekable } from './peekable.js';
 
 const WINDOW_CELLS = PIECE_BYTES / CELL_BYTES;
+/** Windows being read while one is compared; each has 2 MiB of buffers. */
+const WINDOWS_UNDER_WAY = 2;
 
 /** Told now and then how far a pass has come, in guest bytes. */
 export type Progress = (doneBytes: number, totalBytes: number) => void;
@@ -88,6 +91,56 @@ async function shorten(ranges: Peekable<CellRange>, start: number): Promise<void
   if (range !== undefined && range.end > start) ranges.replace({ start, end: range.end });
 }
 
+/** The bytes of both disks in one window of cells; valid until the next window is asked for. */
+interface Window extends CellRange {
+  readonly oldBytes: Buffer;
+  readonly newBytes: Buffer;
+}
+
+/** What either disk stores, the next windows being read while the caller looks at one. */
+async function* readBoth(
+  oldDisk: ReadableDisk | undefined,
+  newDisk: ReadableDisk,
+): AsyncGenerator<Window> {
+  const pairs = Array.from({ length: WINDOWS_UNDER_WAY + 1 }, () => ({
+    oldBuffer: Buffer.alloc(PIECE_BYTES),
+    newBuffer: Buffer.alloc(PIECE_BYTES),
+  }));
+  const queue: { readonly window: Window; readonly ready: Promise<void> }[] = [];
+  let begunCount = 0;
+  const begin = ({ start, end, isInOld, isInNew }: Segment): void => {
+    const pair = defined(pairs[begunCount++ % pairs.length], 'each window has its buffers');
+    const offset = start * CELL_BYTES;
+    const lengthBytes = cellOffset(end, newDisk.sizeBytes) - offset;
+    const oldBytes = pair.oldBuffer.subarray(0, lengthBytes);
+    const newBytes = pair.newBuffer.subarray(0, lengthBytes);
+    const reads: Promise<void>[] = [];
+    if (isInOld && oldDisk !== undefined) reads.push(oldDisk.read(offset, oldBytes));
+    else oldBytes.fill(0);
+    if (isInNew) reads.push(newDisk.read(offset, newBytes));
+    else newBytes.fill(0);
+    const ready = settled(reads);
+    // a failure is reported when its window's turn comes, not as an unhandled rejection
+    ready.catch(() => undefined);
+    queue.push({ window: { start, end, oldBytes, newBytes }, ready });
+  };
+  try {
+    for await (const segment of storedInEither(oldDisk, newDisk)) {
+      begin(segment);
+      if (queue.length <= WINDOWS_UNDER_WAY) continue;
+      const head = defined(queue.shift(), 'a window is under way');
+      await head.ready;
+      yield head.window;
+    }
+    for (let head = queue.shift(); head !== undefined; head = queue.shift()) {
+      await head.ready;
+      yield head.window;
+    }
+  } finally {
+    await Promise.allSettled(queue.map(({ ready }) => ready));
+  }
+}
+
 /**
  * The cells in which `newDisk` differs from `oldDisk`; without an old disk those that are not all
  * zeros. Reads only where either disk stores data.
@@ -109,26 +162,15 @@ export async function diffDisks(
   }
   const cells = new CellSet();
   let checksum = 0;
-  const oldBuffer = Buffer.alloc(PIECE_BYTES);
-  const newBuffer = Buffer.alloc(PIECE_BYTES);
-  for await (const segment of storedInEither(oldDisk, newDisk)) {
-    const offset = segment.start * CELL_BYTES;
-    const lengthBytes = cellOffset(segment.end, sizeBytes) - offset;
-    const oldBytes = oldBuffer.subarray(0, lengthBytes);
-    const newBytes = newBuffer.subarray(0, lengthBytes);
-    const reads: Promise<void>[] = [];
-    if (segment.isInOld && oldDisk !== undefined) reads.push(oldDisk.read(offset, oldBytes));
-    else oldBytes.fill(0);
-    if (segment.isInNew) reads.push(newDisk.read(offset, newBytes));
-    else newBytes.fill(0);
-    await settled(reads);
+  for await (const { start, end, oldBytes, newBytes } of readBoth(oldDisk, newDisk)) {
+    const offset = start * CELL_BYTES;
     progress?.(offset, sizeBytes);
     if (oldBytes.equals(newBytes)) continue;
-    for (let cell = segment.start; cell < segment.end; cell++) {
+    for (let cell = start; cell < end; cell++) {
       const at = cell * CELL_BYTES - offset;
-      const end = at + cellLength(cell, sizeBytes);
-      const bytes = newBytes.subarray(at, end);
-      if (oldBytes.subarray(at, end).equals(bytes)) continue;
+      const behind = at + cellLength(cell, sizeBytes);
+      const bytes = newBytes.subarray(at, behind);
+      if (oldBytes.subarray(at, behind).equals(bytes)) continue;
       cells.add(cell, cell + 1);
       checksum = crc32(bytes, checksum);
     }
