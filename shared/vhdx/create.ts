@@ -82,8 +82,9 @@ export function childOf(
   if (relativePath === undefined) {
     throw new DrError(
       'E_VHDX_PATH',
-      `the parent ${parent.top.path} is not in the folder of the new disk ${childPath}`,
-      { hint: 'Create the child beside its parent.' },
+      `the parent ${parent.top.path} is not in the folder of the new disk ${childPath}, or has a ` +
+        'name that a parent locator cannot hold',
+      { hint: 'Create the child beside its parent; a backslash or a device name does not do.' },
     );
   }
   return {

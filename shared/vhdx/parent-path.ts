@@ -85,10 +85,14 @@ export async function findParent(
   return candidate;
 }
 
-/** The relative path that a child's locator gets, with backslashes as Windows writes it. */
+/**
+ * The relative path that a child's locator gets, with backslashes as Windows writes it; undefined
+ * when findParent() could not follow it: out of the folder, a device name, a backslash in a name.
+ */
 export function relativeParentPath(childPath: string, parentPath: string): string | undefined {
   const relative = path.relative(path.dirname(childPath), parentPath);
   const parts = relative.split(path.sep);
   if (parts[0] === '..' || path.isAbsolute(relative)) return undefined;
+  if (parts.some((part) => part.includes('\\') || isDeviceName(part))) return undefined;
   return `.\\${parts.join('\\')}`;
 }

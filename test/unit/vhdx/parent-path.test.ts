@@ -169,6 +169,9 @@ describe('VHDX parent path', () => {
     expect(relativeParentPath('/d/child.vhdx', '/base.vhdx')).to.equal(undefined);
     expect(relativeParentPath('/d/child.vhdx', '/d2/base.vhdx')).to.equal(undefined);
     expect(relativeParentPath('child.vhdx', 'base.vhdx')).to.equal('.\\base.vhdx');
+    // Nor one that could not be followed afterwards.
+    expect(relativeParentPath('/d/child.vhdx', '/d/a\\b.vhdx')).to.equal(undefined);
+    expect(relativeParentPath('/d/child.vhdx', '/d/nul.vhdx')).to.equal(undefined);
   });
 
   it('knows the name of a parent for messages', () => {
