@@ -80,11 +80,20 @@ async function run(command: Command): Promise<number> {
         }
       };
       const sampler = setInterval(sample, SAMPLE_EVERY_MS);
+      // a bench that is stopped leaves no command behind
+      const stop = (): void => {
+        child.kill();
+      };
+      process.once('exit', stop);
+      const ended = (): void => {
+        clearInterval(sampler);
+        process.off('exit', stop);
+      };
       defined(child.stderr, 'stderr is a pipe').on('data', (chunk: Buffer) => {
         complaint = (complaint + chunk.toString()).slice(-STDERR_KEPT_BYTES);
       });
       child.on('error', (cause) => {
-        clearInterval(sampler);
+        ended();
         reject(
           new DrError('E_TOOL_MISSING', `cannot start ${command.program}: ${cause.message}`, {
             cause,
@@ -93,7 +102,7 @@ async function run(command: Command): Promise<number> {
         );
       });
       child.on('close', (code, signal) => {
-        clearInterval(sampler);
+        ended();
         if (code === 0) resolve(peakRssBytes);
         else reject(commandFailed(command, code, signal, complaint));
       });
