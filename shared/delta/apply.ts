@@ -21,6 +21,7 @@ import { CELL_BYTES, checkDiskSize } from './cell.js';
 import { DeltaError, TARGET_INCOMPLETE } from './delta-error.js';
 import { type Progress, storedCells } from './diff.js';
 import type { ManifestFile } from './manifest.js';
+import { checkKind } from './manifest-format.js';
 import { indexPcbt, PcbtReader, PIECE_BYTES } from './pcbt.js';
 import { OverlappedWrites } from './overlapped-writes.js';
 import { Peekable } from './peekable.js';
@@ -159,9 +160,7 @@ async function checkBeforehand(
 
 function checkFits(manifest: ManifestFile, diskSizeBytes: number): void {
   const { header } = manifest;
-  if (header.kind !== 'delta') {
-    throw new DeltaError('E_DELTA_COVERAGE', 'the manifest is the one of a base, not of a delta');
-  }
+  checkKind(header, 'delta');
   if (header.diskSizeBytes !== diskSizeBytes) {
     throw new DeltaError(
       'E_DISK_MISMATCH',

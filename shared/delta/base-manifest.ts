@@ -21,7 +21,12 @@ import { CELL_BYTES, cellOffset, hashCell } from './cell.js';
 import { DeltaError } from './delta-error.js';
 import { addCells, storedCells } from './diff.js';
 import { ManifestFile, ManifestWriter } from './manifest.js';
-import { type ManifestHeader, type ManifestRecord, recordCells } from './manifest-format.js';
+import {
+  checkKind,
+  type ManifestHeader,
+  type ManifestRecord,
+  recordCells,
+} from './manifest-format.js';
 import { PIECE_BYTES } from './pcbt.js';
 import { Peekable } from './peekable.js';
 import { publishFile } from './publish.js';
@@ -74,7 +79,10 @@ export class BaseManifest {
     });
   }
 
-  /** The point of the disk, and the point that an unfinished apply was leading to. */
+  /**
+   * The point of the disk, and the point that an unfinished apply was leading to.
+   * @throws DeltaError E_DELTA_COVERAGE when a file is the manifest of a delta; E_DELTA_MANIFEST
+   */
   async state(): Promise<{ current: ManifestHeader; applying: ManifestHeader | undefined }> {
     const current = await this.#withFile(this.path, (manifest) => Promise.resolve(manifest.header));
     return { current, applying: await this.#applying() };
@@ -88,7 +96,9 @@ export class BaseManifest {
   async #withFile<T>(path: string, use: (manifest: ManifestFile) => Promise<T>): Promise<T> {
     const file = await this.#fs.open(path, { mode: 'read' });
     try {
-      return await use(await ManifestFile.open(file));
+      const manifest = await ManifestFile.open(file);
+      checkKind(manifest.header, 'base');
+      return await use(manifest);
     } finally {
       await file.close();
     }
@@ -96,7 +106,8 @@ export class BaseManifest {
 
   /**
    * Announces durably that the disk is about to become the point of `delta`.
-   * @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT, E_DELTA_UNFINISHED, E_DELTA_MANIFEST
+   * @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT, E_DELTA_UNFINISHED, E_DELTA_MANIFEST,
+   *   E_DELTA_COVERAGE
    */
   async begin(delta: ManifestFile): Promise<void> {
     const { header } = delta;
@@ -144,6 +155,7 @@ export class BaseManifest {
   /**
    * Reads the disk and yields each cell that has neither the hash of this manifest nor, while an
    * apply is unfinished, the one that it will have.
+   * @throws DeltaError E_DISK_MISMATCH, E_DELTA_MANIFEST, E_DELTA_COVERAGE
    */
   async *verify(disk: ReadableDisk): AsyncGenerator<BaseFinding> {
     const files = [await this.#fs.open(this.path, { mode: 'read' })];
@@ -204,13 +216,14 @@ async function* appliedRecords(
 /**
  * The cells of `disk` that have the hash of none of the manifests; a cell that a manifest does not
  * list has to be zeros. Reads what the disk stores, and nothing else.
- * @throws DeltaError E_DISK_MISMATCH, E_DELTA_MANIFEST
+ * @throws DeltaError E_DISK_MISMATCH, E_DELTA_MANIFEST, E_DELTA_COVERAGE (the manifest of a delta)
  */
 export async function* verifyBase(
   disk: ReadableDisk,
   manifests: readonly ManifestFile[],
 ): AsyncGenerator<BaseFinding> {
   for (const { header } of manifests) {
+    checkKind(header, 'base');
     if (header.diskSizeBytes === disk.sizeBytes) continue;
     throw new DeltaError(
       'E_DISK_MISMATCH',

@@ -6,6 +6,7 @@ import type { BlockFile } from '../files/index.js';
 import { DrError, type ErrorCode } from '../errors.js';
 import { fileChunks } from './byte-source.js';
 import { ManifestFile } from './manifest.js';
+import { checkKind } from './manifest-format.js';
 import { PcbtReader, walkPcbt } from './pcbt.js';
 import { segmentsOf } from './segments.js';
 import { CellVerifier } from './verifier.js';
@@ -81,6 +82,7 @@ async function checkManifest(
   try {
     const manifest = await ManifestFile.open(file);
     await manifest.verify();
+    checkKind(manifest.header, 'delta');
     return manifest;
   } catch (error) {
     if (!(error instanceof DrError) || !error.code.startsWith('E_DELTA_')) throw error;

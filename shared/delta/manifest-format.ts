@@ -16,7 +16,7 @@
 //   root = SHA-256( header bytes 0..123 · all records · trailer bytes 0..31 )
 
 import { assert } from '../assert.js';
-import { crc32c, type Guid, readGuid, writeGuid } from '../bytes/index.js';
+import { crc32c, type Guid, readGuid, writeGuid, ZERO_GUID } from '../bytes/index.js';
 import type { ErrorCode } from '../errors.js';
 import { CELL_BYTES, cellCount, cellLength, HASH_BYTES, MAX_DISK_BYTES, zeroHash } from './cell.js';
 import { DeltaError } from './delta-error.js';
@@ -36,7 +36,7 @@ export interface ManifestHeader {
   /** delta: what changed since the parent point. base: every cell that is not zero. */
   readonly kind: 'delta' | 'base';
   readonly point: Guid;
-  /** ZERO_GUID: there is none, the delta stands on a disk of zeros. */
+  /** ZERO_GUID: there is none, the delta stands on a disk of zeros. Always in a base. */
   readonly parentPoint: Guid;
   readonly vmId: Guid;
   readonly diskId: Guid;
@@ -73,12 +73,31 @@ export function manifestError(
   });
 }
 
+/**
+ * Refuses the manifest of a base where the one of a delta belongs, and the other way.
+ * @throws DeltaError E_DELTA_COVERAGE
+ */
+export function checkKind(header: ManifestHeader, expected: ManifestHeader['kind']): void {
+  if (header.kind === expected) return;
+  const [found, wanted] =
+    expected === 'base' ? ['of a delta', 'of a base'] : ['of a base', 'of a delta'];
+  throw new DeltaError(
+    'E_DELTA_COVERAGE',
+    `the manifest of point ${header.point} is the one ${found}, where the one ${wanted} is needed`,
+    {
+      context: { position: 12, kind: header.kind, point: header.point },
+      hint: `give the manifest ${wanted}; \`hvdr pcbt info FILE\` tells which kind a file is`,
+    },
+  );
+}
+
 /** Number of cells that a record stands for. */
 export function recordCells(record: ManifestRecord): number {
   return record.kind === 'data' ? 1 : record.count;
 }
 
 export function encodeManifestHeader(header: ManifestHeader): Buffer {
+  assert(header.kind === 'delta' || header.parentPoint === ZERO_GUID, 'a base has no parent');
   const out = Buffer.alloc(MANIFEST_HEADER_BYTES);
   MANIFEST_MAGIC.copy(out, 0);
   out.writeUInt32LE(MANIFEST_VERSION, 8);
@@ -123,6 +142,9 @@ export function parseManifestHeader(bytes: Buffer): ManifestHeader {
   // because anybody can compute a checksum.
   const flags = bytes.readUInt32LE(12);
   if (flags > FLAG_BASE) throw bad(12, `unknown flags ${flags.toString(16)}`);
+  if (flags === FLAG_BASE && !isAllZero(bytes, 32, 48)) {
+    throw bad(32, 'the manifest of a base names a parent point');
+  }
   const cellBytes = bytes.readUInt32LE(84);
   if (cellBytes !== CELL_BYTES) throw bad(84, `the cell size is ${cellBytes}, not ${CELL_BYTES}`);
   const logicalSectorBytes = sectorSize(bytes, 88);

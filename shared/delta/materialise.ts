@@ -5,7 +5,7 @@
 
 import type { Random } from '../clock.js';
 import type { FileSystem } from '../files/index.js';
-import { childOf, SealedVhdxWriter, type VhdxDisk } from '../vhdx/index.js';
+import { childOf, realTargetPath, SealedVhdxWriter, type VhdxDisk } from '../vhdx/index.js';
 import { DeltaError } from './delta-error.js';
 import type { DeltaSource } from './delta-source.js';
 import { writeUnion } from './union.js';
@@ -29,7 +29,8 @@ export async function materialise(
       { context: { deltaSizeBytes: header.diskSizeBytes, baseSizeBytes: base.sizeBytes } },
     );
   }
-  const writer = await SealedVhdxWriter.create({ ...childOf(base, file), ...seams, path: file });
+  const child = childOf(base, await realTargetPath(seams.fs, file));
+  const writer = await SealedVhdxWriter.create({ ...child, ...seams, path: file });
   try {
     await writeUnion(sources, writer);
     await writer.finish();

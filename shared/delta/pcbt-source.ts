@@ -8,7 +8,7 @@ import { CELL_BYTES, cellLength } from './cell.js';
 import { DeltaError } from './delta-error.js';
 import type { DeltaEntry, DeltaSource } from './delta-source.js';
 import type { ManifestFile } from './manifest.js';
-import type { ManifestHeader } from './manifest-format.js';
+import { checkKind, type ManifestHeader } from './manifest-format.js';
 import { indexPcbt, type PcbtBlock } from './pcbt.js';
 import { Peekable } from './peekable.js';
 
@@ -18,7 +18,9 @@ export class PcbtDelta implements DeltaSource {
   readonly #manifest: ManifestFile;
   readonly #file: BlockFile;
 
+  /** @throws DeltaError E_DELTA_COVERAGE when the manifest is the one of a base */
   constructor(manifest: ManifestFile, file: BlockFile) {
+    checkKind(manifest.header, 'delta');
     this.header = manifest.header;
     this.#manifest = manifest;
     this.#file = file;

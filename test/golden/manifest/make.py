@@ -27,9 +27,11 @@ def guid(n):
     return uuid.UUID("00000000-0000-4000-8000-%012x" % n).bytes_le
 
 
-def header(flags=0, version=1, cell=CELL, size=SIZE, logical=512, physical=4096, magic=b"HVDRMFST", reserved=0):
+def header(flags=0, version=1, cell=CELL, size=SIZE, logical=512, physical=4096, magic=b"HVDRMFST", reserved=0,
+           parent=None):
     out = magic + struct.pack("<II", version, flags)
-    out += guid(1) + guid(0) + guid(1000) + guid(1001)
+    parent = (bytes(16) if flags == 1 else guid(0)) if parent is None else parent
+    out += guid(1) + parent + guid(1000) + guid(1001)
     out += struct.pack("<IIIIQQ", 1, cell, logical, physical, size, 7)
     out += bytes([reserved]) + bytes(11)
     return out + struct.pack("<I", crc32c(out))
@@ -87,6 +89,7 @@ FILES = {
     "bad-beyond-disk.manifest": manifest([zero(3, 3)], 3, 0),
     "bad-split-run.manifest": manifest([zero(1, 1), zero(2, 1)], 2, 0),
     "bad-zeros-as-data.manifest": manifest([data(1, bytes(CELL))], 1, 1),
+    "bad-base-with-parent.manifest": manifest([data(0, FULL)], 1, 1, header(flags=1, parent=guid(0))),
     "bad-base-with-zero.manifest": manifest(RECORDS, 4, 2, header(flags=1)),
     "bad-count.manifest": manifest(RECORDS, 4, 2, count=2),
     "bad-root.manifest": manifest(RECORDS, 4, 2, root=bytes(32)),

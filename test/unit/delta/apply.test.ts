@@ -3,7 +3,6 @@
 
 import { expect } from 'chai';
 
-import { ZERO_GUID } from '../../../shared/bytes/index.js';
 import {
   applyDelta,
   applyToCopy,
@@ -26,6 +25,7 @@ import {
   pattern,
   pcbtBytes,
   refusal,
+  testBaseHeader,
   testGuid,
   testHeader,
 } from './builders.js';
@@ -183,7 +183,7 @@ describe('apply of a bad delta from a file leaves the target as it was', () => {
     damaged[150] = (damaged[150] ?? 0) ^ 1;
     await untouched('E_DELTA_MANIFEST', pcbt, damaged);
     await untouched('E_DISK_MISMATCH', pcbt, await manifestBytes(testHeader(SIZE + 1), []));
-    const base = await manifestBytes({ ...testHeader(SIZE), kind: 'base' }, []);
+    const base = await manifestBytes(testBaseHeader(SIZE), []);
     await untouched('E_DELTA_COVERAGE', pcbt, base);
   });
 });
@@ -286,7 +286,7 @@ describe('base manifest', () => {
     const fs = new MemoryFileSystem();
     await fs.makeFolder('/store');
     const base = new BaseManifest({ fs, random: new SeededRandom(1) }, PATH);
-    const header = { ...testHeader(SIZE, 0), kind: 'base', parentPoint: ZERO_GUID } as const;
+    const header = testBaseHeader(SIZE);
     await base.create(BufferDisk.of(BEFORE), header);
     return { fs, base };
   }
@@ -308,7 +308,7 @@ describe('base manifest', () => {
     expect(state.current.point).to.equal(testGuid(1));
     expect(state.applying).to.equal(undefined);
     const kept = fs.content(PATH);
-    const header = { ...testHeader(SIZE, 1), kind: 'base', parentPoint: ZERO_GUID } as const;
+    const header = testBaseHeader(SIZE, 1);
     await base.create(BufferDisk.of(AFTER), header);
     expect(fs.content(PATH)?.equals(kept ?? Buffer.alloc(0))).to.equal(true);
     expect(fs.paths.filter((path) => path !== PATH)).to.deep.equal([]);
@@ -361,6 +361,25 @@ describe('base manifest', () => {
     expect((await base.state()).applying).to.equal(undefined);
   });
 
+  it('refuses the manifest of a delta in its place, and leaves that file as it is', async () => {
+    const { pcbt, manifest: bytes } = await deltaBetween(BEFORE, AFTER);
+    const fs = new MemoryFileSystem();
+    fs.put('/d.manifest', bytes);
+    const base = new BaseManifest({ fs, random: new SeededRandom(1) }, '/d.manifest');
+    const target = BufferDisk.of(BEFORE);
+    const manifest = await manifestOf(bytes);
+    const error = await refusal('E_DELTA_COVERAGE', async () =>
+      applyDelta(await fileInput(pcbt), target, { manifest, base }),
+    );
+    expect(error.message).to.contain('of a delta, where the one of a base is needed');
+    expect(error.done).to.equal('nothing was changed');
+    await refusal('E_DELTA_COVERAGE', () => base.state());
+    await refusal('E_DELTA_COVERAGE', () => findings(base, target));
+    expect(target.bytes.equals(BEFORE)).to.equal(true);
+    expect(fs.paths).to.deep.equal(['/d.manifest']);
+    expect(fs.content('/d.manifest')?.equals(bytes)).to.equal(true);
+  });
+
   it('finds cells that differ, appeared, or vanished', async () => {
     const { base } = await prepared();
     const disk = BufferDisk.of(BEFORE);
@@ -372,7 +391,7 @@ describe('base manifest', () => {
     const sparse = new MemoryFileSystem();
     await sparse.makeFolder('/store');
     const empty = new BaseManifest({ fs: sparse, random: new SeededRandom(1) }, PATH);
-    await empty.create(new BufferDisk(SIZE), { ...testHeader(SIZE, 0), kind: 'base' });
+    await empty.create(new BufferDisk(SIZE), testBaseHeader(SIZE));
     expect(await findings(empty, disk)).to.deep.equal([0, 1, 3, 4, 5]);
   });
 });

@@ -134,6 +134,11 @@ export function testHeader(diskSizeBytes: number, n = 1): ManifestHeader {
   };
 }
 
+/** The header of the manifest of a base at point `n`. */
+export function testBaseHeader(diskSizeBytes: number, n = 0): ManifestHeader {
+  return { ...testHeader(diskSizeBytes, n), kind: 'base', parentPoint: ZERO_GUID };
+}
+
 export interface TestBlock {
   readonly offset: number | bigint;
   /** Default: the length of the data. */

@@ -2,8 +2,20 @@
 
 import { expect } from 'chai';
 
-import { CELL_BYTES, checkDelta, type DeltaFinding } from '../../../shared/delta/index.js';
-import { asFile, deltaBetween, pattern, pcbtBytes } from './builders.js';
+import {
+  CELL_BYTES,
+  checkDelta,
+  type DeltaFinding,
+  hashCell,
+} from '../../../shared/delta/index.js';
+import {
+  asFile,
+  deltaBetween,
+  manifestBytes,
+  pattern,
+  pcbtBytes,
+  testBaseHeader,
+} from './builders.js';
 
 async function findings(
   pcbt: Buffer,
@@ -35,6 +47,20 @@ describe('check of a delta', () => {
       blockCount: 1,
     });
     expect((await findings(delta.pcbt, { manifest: delta.manifest })).isVerified).to.equal(true);
+  });
+
+  it('refuses the manifest of a base, even when it lists the same cells', async () => {
+    const after = pattern(3 * CELL_BYTES, 2);
+    const { pcbt } = await deltaBetween(pattern(3 * CELL_BYTES, 1), after);
+    const cells = [0, 1, 2].map((cell) => ({
+      kind: 'data' as const,
+      cell,
+      hash: hashCell(after.subarray(cell * CELL_BYTES, (cell + 1) * CELL_BYTES)),
+    }));
+    const manifest = await manifestBytes(testBaseHeader(after.length), cells);
+    const found = await findings(pcbt, { manifest });
+    expect(found.list).to.deep.equal(['E_DELTA_COVERAGE manifest 12']);
+    expect(found.isVerified).to.equal(false);
   });
 
   it('lists each broken rule with its byte', async () => {

@@ -3,6 +3,7 @@
 import { expect } from 'chai';
 import { readdirSync, readFileSync } from 'node:fs';
 
+import { ZERO_GUID } from '../../../shared/bytes/index.js';
 import {
   hashCell,
   ManifestFile,
@@ -131,7 +132,8 @@ describe('manifest writer', () => {
       { ...header, logicalSectorBytes: 4096 },
       { ...header, physicalSectorBytes: 512 },
       { ...header, epoch: 2n ** 64n - 1n },
-      { ...header, kind: 'base' as const },
+      { ...header, parentPoint: ZERO_GUID },
+      { ...header, parentPoint: ZERO_GUID, kind: 'base' as const },
     ]) {
       roots.add(await rootOf(changed));
     }
@@ -139,7 +141,17 @@ describe('manifest writer', () => {
     roots.add(await rootOf(header, [data(0, 5)]));
     roots.add(await rootOf(header, [zero(0, 1)]));
     roots.add(await rootOf(header, []));
-    expect(roots.size).to.equal(15);
+    expect(roots.size).to.equal(16);
+  });
+
+  it('a base has no parent point: the writer asserts it', async () => {
+    let caught: unknown;
+    try {
+      await manifestBytes({ ...testHeader(SIZE), kind: 'base' }, []);
+    } catch (error) {
+      caught = error;
+    }
+    expect(String(caught)).to.contain('broken invariant');
   });
 
   it('hands the sink bounded chunks', async () => {

@@ -27,6 +27,7 @@ import {
   pcbtBytes,
   refusal,
   testGuid,
+  testBaseHeader,
   testHeader,
 } from './builders.js';
 
@@ -223,6 +224,14 @@ describe('the forms of a delta', () => {
         CellDelta.open(await manifestOf(manifest), await asFile(wrong)),
       );
     }
+  });
+
+  it('the manifest of a base does not make a PCBT file a source of cells', async () => {
+    const manifest = await manifestOf(await manifestBytes(testBaseHeader(SIZE), []));
+    const file = await asFile(pcbtBytes([]));
+    await refusal('E_DELTA_COVERAGE', () =>
+      Promise.resolve().then(() => new PcbtDelta(manifest, file)),
+    );
   });
 
   it('a PCBT file that lacks a cell, has one more, or cuts one is no source of cells', async () => {
