@@ -28,12 +28,14 @@ export interface OpenVhdxOptions {
  */
 export async function openVhdx(file: string, options: OpenVhdxOptions): Promise<VhdxDisk> {
   const { fs, random, isWritable = false } = options;
+  // Children and merge marks stand beside the file itself, not beside a link to it.
+  const start = await fs.realPath(file);
   if (isWritable) await refuseWhenParent(fs, file);
   const layers: VhdxFile[] = [];
   try {
     const seen = new Set<string>();
     let top: VhdxFile | undefined;
-    let current = file;
+    let current = start;
     for (;;) {
       const identity = (await fs.status(current))?.identity ?? current;
       if (seen.has(identity))

@@ -11,11 +11,16 @@ import { refusing, VhdxError } from './violation.js';
 
 const DISK_NAME = /\.a?vhdx$/i;
 
-/** Names of the disks beside `parentPath` whose locator leads to it and whose linkage fits it. */
-export async function findChildren(fs: FileSystem, parentPath: string): Promise<string[]> {
-  const folder = path.dirname(parentPath);
-  const parent = await fs.status(parentPath);
+/**
+ * Names of the disks beside `file` whose locator leads to it. A link to a disk counts as the disk.
+ * Their linkage is not compared: a child that no longer fits is found too, because somebody may
+ * still bring the right parent back.
+ */
+export async function findChildren(fs: FileSystem, file: string): Promise<string[]> {
+  const parent = await fs.status(file);
   if (parent === undefined) return [];
+  const parentPath = await fs.realPath(file);
+  const folder = path.dirname(parentPath);
   const children: string[] = [];
   for (const name of await fs.list(folder)) {
     const candidate = path.join(folder, name);

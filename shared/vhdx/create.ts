@@ -7,7 +7,7 @@ import type { FileSystem } from '../files/index.js';
 import { openVhdx, type VhdxDisk } from './chain.js';
 import type { VhdxType } from './geometry.js';
 import type { NewDisk } from './layout.js';
-import { relativeParentPath } from './parent-path.js';
+import { realTargetPath, relativeParentPath } from './parent-path.js';
 import { SealedVhdxWriter } from './sealed.js';
 
 export interface CreateVhdxRequest {
@@ -62,14 +62,14 @@ export async function completeRequest(
   }
   const parent = await openVhdx(parentPath, { fs, random });
   try {
-    return childOf(parent, file, blockSizeBytes);
+    return childOf(parent, await realTargetPath(fs, file), blockSizeBytes);
   } finally {
     await parent.close();
   }
 }
 
 /**
- * The description of a differencing disk over an open parent.
+ * The description of a differencing disk over an open parent; `childPath` without links.
  * @throws DrError E_VHDX_PATH when the parent does not stand in or below the child's folder
  */
 export function childOf(

@@ -19,6 +19,7 @@ export { describeVhdx, type VhdxDescription } from './describe.js';
 export type { VhdxType } from './geometry.js';
 export type { NewDisk } from './layout.js';
 export { mergeVhdx, type MergeOptions, type MergeResult } from './merge.js';
+export { realTargetPath } from './parent-path.js';
 export { SealedVhdxWriter, type SealedVhdx, type SealedVhdxOptions } from './sealed.js';
 export { readVhdxStream, type StreamedRange, type VhdxStreamReader } from './stream-reader.js';
 export { streamVhdx, type StreamVhdxOptions, type VhdxStream } from './stream.js';

@@ -50,8 +50,10 @@ export interface MergeResult {
 const PIECE_BYTES = 2 * MIB;
 const PIECES_UNDER_WAY = 4;
 
-export async function mergeVhdx(childPath: string, options: MergeOptions): Promise<MergeResult> {
+export async function mergeVhdx(file: string, options: MergeOptions): Promise<MergeResult> {
   const { fs, random } = options;
+  // The files themselves are renamed, never links to them.
+  const childPath = await fs.realPath(file);
   const finished = await finishRenamed(fs, random, childPath);
   if (finished !== undefined) return finished;
 

@@ -27,7 +27,7 @@ function isDeviceName(name: string): boolean {
 }
 
 /**
- * The parent's path: the relative path of the locator, or, where a locator has only absolute ones,
+ * The parent's real path: the relative path of the locator, or, where a locator has only absolute ones,
  * the bare file name in the child's folder.
  * @throws VhdxError E_VHDX_PATH, E_VHDX_PARENT_MISSING
  */
@@ -82,7 +82,12 @@ export async function findParent(
       { context: { parent: relative } },
     );
   }
-  return candidate;
+  return real;
+}
+
+/** The path of a file that may not be there yet, its folder without links. */
+export async function realTargetPath(fs: FileSystem, file: string): Promise<string> {
+  return path.join(await fs.realPath(path.dirname(file)), path.basename(file));
 }
 
 /**
