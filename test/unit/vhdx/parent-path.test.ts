@@ -157,7 +157,7 @@ describe('VHDX parent path', () => {
         through,
         locator({ relativePath: 'base.vhdx' }),
       );
-      expect(parent).to.equal(join(folder, 'entrance', 'base.vhdx'));
+      expect(parent).to.equal(join(inside, 'base.vhdx'));
     } finally {
       rmSync(folder, { recursive: true });
     }
