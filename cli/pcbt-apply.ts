@@ -81,6 +81,11 @@ async function apply(
   flags: Flags,
 ): Promise<void> {
   const { output } = context;
+  if (flags.out !== undefined) {
+    const files = [base, delta === STREAM ? undefined : delta, flags.manifest];
+    const inputs = files.filter((name) => name !== undefined);
+    await refuseTarget(context, flags.out, flags.force === true, inputs);
+  }
   const result = await withDelta(context, delta, (input) =>
     withManifest(context, flags.manifest, (manifest) =>
       naming(`${delta} onto ${base}`, () =>
@@ -182,7 +187,6 @@ async function applyToFile(
 ): Promise<ApplyResult> {
   const { files: fs, folder, random } = context;
   const basePath = path.resolve(folder, baseName);
-  await refuseTarget(context, out, force === true, [basePath]);
   const outPath = path.resolve(folder, out);
   const format = await detectImageFormat(fs, basePath);
   const base = await openImage(fs, basePath, { random });

@@ -92,7 +92,7 @@ async function merge(
   flags: Flags & { readonly outManifest: string },
 ): Promise<void> {
   const { files: fs, folder, output, random } = context;
-  const inputs = [...deltas, ...flags.manifest].map((name) => path.resolve(folder, name));
+  const inputs = [...deltas, ...flags.manifest];
   for (const target of [flags.out, flags.outManifest]) {
     await refuseTarget(context, target, flags.force === true, inputs);
   }
@@ -174,7 +174,7 @@ async function exportPoint(
   flags: Flags,
 ): Promise<void> {
   const { files: fs, folder, output, random } = context;
-  const inputs = [baseName, ...deltas, ...flags.manifest].map((name) => path.resolve(folder, name));
+  const inputs = [baseName, ...deltas, ...flags.manifest];
   await refuseTarget(context, flags.out, flags.force === true, inputs);
   const to = /\.a?vhdx$/i.test(flags.out) ? 'vhdx' : 'raw';
   await withDeltas(context, deltas, flags.manifest, true, async (sources) => {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { DeltaError } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
 import type { BlockFile } from '../shared/files/index.js';
+import { checkTarget } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
 import { startProgress } from './progress.js';
 
@@ -85,29 +86,18 @@ export async function stoppable(context: CliContext, run: () => Promise<void>): 
 }
 
 /**
- * Refuses a target that exists, or that is one of the inputs, before any work is done.
- * @throws DrError E_EXISTS, E_USAGE
+ * Refuses a target that must not be replaced, before any work is done. Names count from the
+ * caller's folder.
+ * @throws as checkTarget()
  */
 export async function refuseTarget(
-  { files: fs, folder }: CliContext,
+  { files: fs, folder, random }: CliContext,
   target: string,
   isReplacing: boolean,
   inputs: readonly string[],
 ): Promise<void> {
-  const existing = await fs.status(path.resolve(folder, target));
-  if (existing === undefined) return;
-  for (const input of inputs) {
-    if ((await fs.status(input))?.identity === existing.identity) {
-      throw new DrError('E_USAGE', `${target} is an input of this command`);
-    }
-  }
-  if (!isReplacing || existing.kind !== 'file') {
-    const what = existing.kind === 'file' ? 'exists already' : 'exists and is no file';
-    throw new DrError('E_EXISTS', `${target} ${what}`, {
-      context: { file: target },
-      hint: 'choose another name, or give --force to replace it',
-    });
-  }
+  const paths = inputs.map((input) => path.resolve(folder, input));
+  await checkTarget(path.resolve(folder, target), { isReplacing, inputs: paths }, { fs, random });
 }
 
 /** The bytes of stdin; a failure to read them is an error of the system. */

@@ -3,13 +3,8 @@
 import { readAhead, zeroRuns, type ReadableDisk } from '../disk/index.js';
 import { DrError } from '../errors.js';
 import { readVhdxStream, SealedVhdxWriter, streamVhdx } from '../vhdx/index.js';
-import {
-  checkTarget,
-  type ConvertOptions,
-  type ConvertResult,
-  type ImageEnvironment,
-  type TargetFormat,
-} from './convert.js';
+import { checkTarget } from './check-target.js';
+import type { ConvertOptions, ConvertResult, ImageEnvironment, TargetFormat } from './convert.js';
 import type { CopyOptions, CopyTarget } from './copy-disk.js';
 import { RawTarget } from './raw-target.js';
 
@@ -76,7 +71,8 @@ export async function convertVhdxStream(
   options: ConvertOptions,
   { fs, random }: ImageEnvironment,
 ): Promise<ConvertResult> {
-  await checkTarget(fs, undefined, target, options.isReplacing ?? false);
+  const { isReplacing = false } = options;
+  await checkTarget(target, { isReplacing, inputs: [] }, { fs, random });
   const reader = await readVhdxStream(source, name);
   const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = reader.disk;
   if (options.to === 'vhdx' && !reader.isAscending) {

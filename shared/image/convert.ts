@@ -5,7 +5,8 @@ import type { Random } from '../clock.js';
 import type { ReadableDisk } from '../disk/index.js';
 import { DrError } from '../errors.js';
 import { temporaryPathBeside, type FileSystem } from '../files/index.js';
-import { findChildren, SealedVhdxWriter, VhdxError } from '../vhdx/index.js';
+import { SealedVhdxWriter } from '../vhdx/index.js';
+import { checkTarget } from './check-target.js';
 import { copyNonZero, type CopyOptions } from './copy-disk.js';
 import { vetForeignImage } from './foreign-image.js';
 import type { ForeignFormat, ImageFormat, OwnFormat } from './image-format.js';
@@ -53,8 +54,8 @@ export async function convertImage(
   options: ConvertOptions,
   environment: ImageEnvironment,
 ): Promise<ConvertResult> {
-  const { fs } = environment;
-  await checkTarget(fs, source, target, options.isReplacing ?? false);
+  const { isReplacing = false } = options;
+  await checkTarget(target, { isReplacing, inputs: [source] }, environment);
   return withSource(source, target, environment, async (disk, sourceFormat) => {
     const { sizeBytes, writtenBytes } = await writeImage(disk, target, options, environment);
     return { sourceFormat, sizeBytes, writtenBytes };
@@ -105,39 +106,6 @@ async function toTemporaryRaw(
   } catch (error) {
     await fs.remove(temporary);
     throw error;
-  }
-}
-
-/** Refuses a target that must not be replaced, before any work is done. */
-export async function checkTarget(
-  fs: FileSystem,
-  source: string | undefined,
-  target: string,
-  isReplacing: boolean,
-): Promise<void> {
-  const existing = await fs.status(target);
-  if (existing === undefined) return;
-  if (!isReplacing || existing.kind !== 'file') {
-    const what = existing.kind === 'file' ? 'exists already' : 'exists and is no file';
-    throw new DrError('E_EXISTS', `${target} ${what}`, {
-      context: { file: target },
-      hint: 'Choose another name; `--force` replaces an existing file.',
-    });
-  }
-  if (source !== undefined && (await fs.status(source))?.identity === existing.identity) {
-    throw new DrError('E_USAGE', `${source} and ${target} are the same file`);
-  }
-  const children = await findChildren(fs, target);
-  if (children.length > 0) {
-    throw new VhdxError(
-      {
-        code: 'E_VHDX_HAS_CHILDREN',
-        structure: 'chain',
-        offset: 0,
-        message: `replacing it would make its children wrong: ${children.join(', ')}`,
-      },
-      target,
-    );
   }
 }
 

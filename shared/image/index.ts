@@ -1,5 +1,6 @@
 // Disk images as files: which format a file has, how to open it, how to turn one into another.
 
+export { checkTarget, type TargetRequest } from './check-target.js';
 export {
   convertImage,
   withSource,

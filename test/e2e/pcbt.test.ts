@@ -201,6 +201,30 @@ describe('hvdr pcbt', function () {
     expect(bytes('short.raw').equals(AFTER)).to.equal(true);
   });
 
+  it('--force replaces neither an input nor a disk that others depend on', async () => {
+    await done('vhdx convert old.raw base.vhdx');
+    await done('vhdx create child.vhdx --parent base.vhdx');
+    await done('vhdx convert old.raw lone.vhdx');
+    await done('pcbt diff old.raw new.raw --out d.cbt --manifest d.manifest');
+    const names = readdirSync(folder).sort();
+    const before = names.map(bytes);
+    const delta = 'd.cbt --manifest d.manifest --force --out';
+    const merged = 'pcbt merge d.cbt --manifest d.manifest --force';
+    await refused('E_USAGE', 2, `pcbt apply old.raw ${delta} old.raw`);
+    await refused('E_USAGE', 2, `pcbt apply old.raw ${delta} d.cbt`);
+    await refused('E_USAGE', 2, `pcbt apply old.raw ${delta} d.manifest`);
+    await refused('E_USAGE', 2, `pcbt apply child.vhdx ${delta} base.vhdx`);
+    await refused('E_VHDX_HAS_CHILDREN', 10, `pcbt apply lone.vhdx ${delta} base.vhdx`);
+    await refused('E_USAGE', 2, `pcbt export old.raw ${delta} d.manifest`);
+    await refused('E_USAGE', 2, `pcbt export child.vhdx ${delta} base.vhdx`);
+    await refused('E_VHDX_HAS_CHILDREN', 10, `pcbt export old.raw ${delta} base.vhdx`);
+    await refused('E_USAGE', 2, 'pcbt diff child.vhdx new.raw --out base.vhdx --force');
+    await refused('E_VHDX_HAS_CHILDREN', 10, `${merged} --out base.vhdx --out-manifest m`);
+    await refused('E_USAGE', 2, `${merged} --out both.cbt --out-manifest d.manifest`);
+    expect(readdirSync(folder).sort()).to.deep.equal(names);
+    expect(Buffer.concat(names.map(bytes)).equals(Buffer.concat(before))).to.equal(true);
+  });
+
   it('an apply that was killed is completed by applying again', async () => {
     await done('vhdx convert old.raw old.vhdx');
     await done('pcbt diff old.raw new.raw --out d.cbt');

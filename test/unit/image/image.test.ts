@@ -208,6 +208,25 @@ describe('conversion', function () {
     expect((await readAll(fs, '/child.vhdx')).equals(rawContent(4 * MIB))).to.equal(true);
   });
 
+  it('never replaces a parent of its source, however far up', async () => {
+    const fs = new MemoryFileSystem();
+    const random = new SeededRandom(4);
+    await createVhdx('/base.vhdx', { type: 'dynamic', sizeBytes: MIB }, { fs, random });
+    for (const [child, parentPath] of [
+      ['/middle.vhdx', '/base.vhdx'],
+      ['/top.vhdx', '/middle.vhdx'],
+    ] as const) {
+      await createVhdx(child, { type: 'differencing', parentPath }, { fs, random });
+    }
+    const before = fs.paths.map((path) => fs.content(path));
+    for (const target of ['/top.vhdx', '/middle.vhdx', '/base.vhdx']) {
+      const error = await failure(() => convert(fs, '/top.vhdx', target, { isReplacing: true }));
+      expect(error.code, target).to.equal('E_USAGE');
+      expect(error.message).to.contain(target).and.to.contain('/top.vhdx');
+    }
+    expect(fs.paths.map((path) => fs.content(path))).to.deep.equal(before);
+  });
+
   it('reads a sparse disk in the measure of its data', async () => {
     const memory = new MemoryFileSystem();
     const random = new SeededRandom(5);
