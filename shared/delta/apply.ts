@@ -15,7 +15,7 @@ import { assert } from '../assert.js';
 import { type ReadableDisk, type WritableDisk, zeroRuns } from '../disk/index.js';
 import { DrError } from '../errors.js';
 import type { BlockFile } from '../files/index.js';
-import type { BaseManifest } from './base-manifest.js';
+import type { Announcement, BaseManifest } from './base-manifest.js';
 import { type Chunks, fileChunks } from './byte-source.js';
 import { CELL_BYTES, checkDiskSize } from './cell.js';
 import { DeltaError, TARGET_INCOMPLETE } from './delta-error.js';
@@ -70,8 +70,15 @@ export async function applyDelta(
   const { manifest, base } = options;
   assert(base === undefined || manifest !== undefined, 'a base manifest needs a delta manifest');
   const checked = await checkBeforehand(delta, target.sizeBytes, options);
-  if (base !== undefined && manifest !== undefined) await base.begin(manifest);
-  const writer = new GroupedWriter(target, options.flushEveryBytes ?? FLUSH_EVERY_BYTES);
+  // A base that this delta does not fit is refused before a stream is waited for; the announcement
+  // itself is made when bytes that passed every check are about to be written.
+  if (base !== undefined && manifest !== undefined) await base.checkNext(manifest);
+  let announcement: Announcement | undefined;
+  const announce = async (): Promise<void> => {
+    if (base !== undefined && manifest !== undefined) announcement = await base.begin(manifest);
+  };
+  const flushEveryBytes = options.flushEveryBytes ?? FLUSH_EVERY_BYTES;
+  const writer = new GroupedWriter(target, flushEveryBytes, announce);
   try {
     const result = await consume(delta, target.sizeBytes, checked, options, (segment) =>
       writer.add(segment),
@@ -80,7 +87,10 @@ export async function applyDelta(
     await base?.finish();
     return { ...result, zeroBytes: writer.zeroBytes };
   } catch (error) {
-    throw writer.hasWritten ? asIncomplete(error) : error;
+    if (writer.hasWritten) throw asIncomplete(error);
+    // The first error is the one to report; an announcement that stays is true nevertheless.
+    if (announcement === 'new') await base?.withdraw().catch(() => undefined);
+    throw error;
   } finally {
     await writer.settled();
   }
@@ -219,6 +229,8 @@ class GroupedWriter {
   zeroBytes = 0;
   /** Whether the target may have changed. */
   hasWritten = false;
+  #isAnnounced = false;
+  readonly #announce: () => Promise<void>;
   readonly #target: WritableDisk;
   readonly #changes: OverlappedWrites;
   readonly #flushEveryBytes: number;
@@ -226,7 +238,9 @@ class GroupedWriter {
   #zeroOffset = 0;
   #zeroLength = 0;
 
-  constructor(target: WritableDisk, flushEveryBytes: number) {
+  /** `announce` is called once, before the first change of the target, or else by finish(). */
+  constructor(target: WritableDisk, flushEveryBytes: number, announce: () => Promise<void>) {
+    this.#announce = announce;
     this.#target = target;
     this.#changes = new OverlappedWrites(target);
     this.#flushEveryBytes = flushEveryBytes;
@@ -245,6 +259,7 @@ class GroupedWriter {
         await this.#zero(offset + part.start, part.end - part.start);
       } else {
         await this.#endZero();
+        await this.#begin();
         this.hasWritten = true;
         await this.#changes.write(offset + part.start, data.subarray(part.start, part.end));
         this.#sinceFlush += part.end - part.start;
@@ -260,6 +275,7 @@ class GroupedWriter {
   /** Durable on return. */
   async finish(): Promise<void> {
     await this.#endZero();
+    await this.#begin();
     await this.#changes.drain();
     await this.#target.flush();
   }
@@ -280,10 +296,17 @@ class GroupedWriter {
     this.#zeroLength = lengthBytes;
   }
 
+  async #begin(): Promise<void> {
+    if (this.#isAnnounced) return;
+    this.#isAnnounced = true;
+    await this.#announce();
+  }
+
   async #endZero(): Promise<void> {
     if (this.#zeroLength === 0) return;
     const lengthBytes = this.#zeroLength;
     this.#zeroLength = 0;
+    await this.#begin();
     this.hasWritten = true;
     await this.#changes.zero(this.#zeroOffset, lengthBytes);
   }

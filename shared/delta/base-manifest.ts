@@ -3,9 +3,10 @@
 //   NAME            the hashes of the disk as of point P
 //   NAME.applying   the hashes as they will be at point Q; there while a delta leads the disk to Q
 //
-// begin()   NAME.applying is written whole and durable, before the first byte of the disk changes
+// begin()     NAME.applying is written whole and durable, before the first byte of the disk changes
 // (the caller changes the disk and flushes it)
-// finish()  NAME.applying is renamed to NAME, folder flushed
+// finish()    NAME.applying is renamed to NAME, folder flushed
+// withdraw()  instead, when nothing of the disk was changed: NAME.applying is removed, folder flushed
 //
 // So whenever the disk may lie between two points, both manifests are there and say so, and each
 // of its cells has the hash of the one or of the other. A crash is mended by applying the same
@@ -41,6 +42,21 @@ export function checkSameDisk(one: ManifestHeader, other: ManifestHeader): void 
       { context: { field } },
     );
   }
+}
+
+/** What begin() found: 'resumed' after an apply of the same delta that was interrupted. */
+export type Announcement = 'new' | 'resumed';
+
+/** @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT */
+function checkFollows(base: ManifestHeader, delta: ManifestHeader): void {
+  checkSameDisk(base, delta);
+  const { point } = base;
+  if (point === delta.parentPoint || point === delta.point) return;
+  throw new DeltaError(
+    'E_DELTA_PARENT',
+    `the disk is at point ${point}, the delta leads from ${delta.parentPoint} to ${delta.point}`,
+    { context: { diskPoint: point, parentPoint: delta.parentPoint, point: delta.point } },
+  );
 }
 
 export class BaseManifest {
@@ -105,30 +121,52 @@ export class BaseManifest {
   }
 
   /**
-   * Announces durably that the disk is about to become the point of `delta`.
+   * Refuses a delta that does not lead on from here. Changes nothing.
    * @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT, E_DELTA_UNFINISHED, E_DELTA_MANIFEST,
    *   E_DELTA_COVERAGE
    */
-  async begin(delta: ManifestFile): Promise<void> {
-    const { header } = delta;
+  async checkNext({ header }: ManifestFile): Promise<void> {
+    await this.#checkUnfinished(header);
+    await this.#withFile(this.path, (base) => {
+      checkFollows(base.header, header);
+      return Promise.resolve();
+    });
+  }
+
+  /** Whether an earlier apply of this delta was interrupted. @throws E_DELTA_UNFINISHED */
+  async #checkUnfinished(header: ManifestHeader): Promise<boolean> {
     const applying = await this.#applying();
-    if (applying !== undefined && applying.point !== header.point) {
-      throw new DeltaError(
-        'E_DELTA_UNFINISHED',
-        `applying the delta of point ${applying.point} was interrupted, and this is the delta of point ${header.point}`,
-        { context: { applying: applying.point, point: header.point } },
-      );
+    if (applying === undefined) return false;
+    if (applying.point === header.point) return true;
+    throw new DeltaError(
+      'E_DELTA_UNFINISHED',
+      `applying the delta of point ${applying.point} was interrupted, and this is the delta of point ${header.point}`,
+      { context: { applying: applying.point, point: header.point } },
+    );
+  }
+
+  /**
+   * Announces durably that the disk is about to become the point of `delta`. On an error there is no
+   * announcement that was not there before.
+   * @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT, E_DELTA_UNFINISHED, E_DELTA_MANIFEST,
+   *   E_DELTA_COVERAGE
+   */
+  async begin(delta: ManifestFile): Promise<Announcement> {
+    const isResumed = await this.#checkUnfinished(delta.header);
+    try {
+      await this.#announce(delta);
+    } catch (error) {
+      // The first error is the one to report. What was there before says the same as before.
+      if (!isResumed) await this.withdraw().catch(() => undefined);
+      throw error;
     }
+    return isResumed ? 'resumed' : 'new';
+  }
+
+  async #announce(delta: ManifestFile): Promise<void> {
+    const { header } = delta;
     await this.#withFile(this.path, async (base) => {
-      checkSameDisk(base.header, header);
-      const { point } = base.header;
-      if (point !== header.parentPoint && point !== header.point) {
-        throw new DeltaError(
-          'E_DELTA_PARENT',
-          `the disk is at point ${point}, the delta leads from ${header.parentPoint} to ${header.point}`,
-          { context: { diskPoint: point, parentPoint: header.parentPoint, point: header.point } },
-        );
-      }
+      checkFollows(base.header, header);
       await publishFile(this.#seams, this.#applyingPath, async (sink) => {
         const next = {
           ...header,
@@ -144,6 +182,12 @@ export class BaseManifest {
         await writer.finish();
       });
     });
+  }
+
+  /** Takes a new announcement back durably; only while nothing of the disk was changed. */
+  async withdraw(): Promise<void> {
+    await this.#fs.remove(this.#applyingPath);
+    await this.#fs.flushFolder(dirname(this.path));
   }
 
   /** To be called when the disk is durable: it is at the new point from now on. */

@@ -17,7 +17,13 @@ export {
   type DeltaInput,
   type DeltaTarget,
 } from './apply.js';
-export { type BaseFinding, BaseManifest, checkSameDisk, verifyBase } from './base-manifest.js';
+export {
+  type Announcement,
+  type BaseFinding,
+  BaseManifest,
+  checkSameDisk,
+  verifyBase,
+} from './base-manifest.js';
 export { type ByteSink, ByteReader, type Chunks, fileChunks } from './byte-source.js';
 export {
   CELL_BYTES,

@@ -361,6 +361,67 @@ describe('base manifest', () => {
     expect((await base.state()).applying).to.equal(undefined);
   });
 
+  it('a stream refused before its first byte leaves no announcement, another delta may come', async () => {
+    const { fs, base } = await prepared();
+    const delta = await deltaBetween(BEFORE, AFTER);
+    const manifest = await manifestOf(delta.manifest);
+    const target = BufferDisk.of(BEFORE);
+    const flipped = Buffer.from(delta.pcbt);
+    flipped[40] = (flipped[40] ?? 0) ^ 1;
+    for (const [code, bytes] of [
+      ['E_PCBT_MAGIC', Buffer.from('garbage of some length')],
+      ['E_PCBT_TRUNCATED', delta.pcbt.subarray(0, 0)],
+      ['E_PCBT_TRUNCATED', delta.pcbt.subarray(0, 40)],
+      ['E_DELTA_HASH', flipped],
+    ] as const) {
+      const error = await refusal(code, () =>
+        applyDelta(streamInput(bytes), target, { manifest, base }),
+      );
+      expect(error.done).to.equal('nothing was changed');
+      expect(fs.paths).to.deep.equal([PATH]);
+    }
+    const other = await deltaBetween(BEFORE, AFTER, { ...testHeader(SIZE), point: testGuid(9) });
+    const next = await manifestOf(other.manifest);
+    await applyDelta(streamInput(other.pcbt), target, { manifest: next, base });
+    expect((await base.state()).current.point).to.equal(testGuid(9));
+  });
+
+  it('an announcement is withdrawn when nothing was written, but not one found', async () => {
+    const { fs, base } = await prepared();
+    const empty = await manifestOf(await manifestBytes(testHeader(SIZE), []));
+    const target = BufferDisk.of(BEFORE);
+    target.beforeChange = () => {
+      throw new DrError('E_IO', 'the device failed');
+    };
+    const apply = (): Promise<unknown> =>
+      applyDelta(streamInput(pcbtBytes([])), target, { manifest: empty, base });
+    await refusal('E_IO', apply);
+    expect(fs.paths).to.deep.equal([PATH]);
+    expect(await base.begin(empty)).to.equal('new');
+    expect(await base.begin(empty)).to.equal('resumed');
+    await refusal('E_IO', apply);
+    expect(fs.paths).to.deep.equal([PATH, `${PATH}.applying`]);
+    target.beforeChange = () => undefined;
+    await apply();
+    expect((await base.state()).current.point).to.equal(testGuid(1));
+    expect(fs.paths).to.deep.equal([PATH]);
+  });
+
+  it('a base that does not fit is refused before a stream is read', async () => {
+    const { base } = await prepared();
+    const { manifest } = await deltaBetween(BEFORE, AFTER, testHeader(SIZE, 3));
+    const chunks = (async function* (): AsyncGenerator<Uint8Array> {
+      await Promise.resolve();
+      yield expect.fail('the stream was read');
+    })();
+    await refusal('E_DELTA_PARENT', async () =>
+      applyDelta({ kind: 'stream', chunks }, BufferDisk.of(BEFORE), {
+        manifest: await manifestOf(manifest),
+        base,
+      }),
+    );
+  });
+
   it('refuses the manifest of a delta in its place, and leaves that file as it is', async () => {
     const { pcbt, manifest: bytes } = await deltaBetween(BEFORE, AFTER);
     const fs = new MemoryFileSystem();
