@@ -76,19 +76,28 @@ export async function withSource<T>(
   const format = await detectImageFormat(fs, source);
   const isOwn = format === 'raw' || format === 'vhdx';
   const opened = isOwn ? source : await toTemporaryRaw(source, format, near, environment);
+  const withDisk = async (): Promise<T> => {
+    const own = format === 'vhdx' ? format : 'raw';
+    const disk = await openImage(fs, opened, { random, format: own });
+    return thenTidy(
+      () => use(disk, format),
+      () => disk.close(),
+    );
+  };
+  return isOwn ? withDisk() : thenTidy(withDisk, () => fs.remove(opened));
+}
+
+/** Tidies up in any case. When the work failed, that is the error, whatever tidying up says. */
+async function thenTidy<T>(work: () => Promise<T>, tidy: () => Promise<void>): Promise<T> {
+  let result: T;
   try {
-    const disk = await openImage(fs, opened, {
-      random,
-      format: format === 'vhdx' ? format : 'raw',
-    });
-    try {
-      return await use(disk, format);
-    } finally {
-      await disk.close();
-    }
-  } finally {
-    if (!isOwn) await fs.remove(opened);
+    result = await work();
+  } catch (error) {
+    await tidy().catch(() => undefined);
+    throw error;
   }
+  await tidy();
+  return result;
 }
 
 async function toTemporaryRaw(
@@ -104,7 +113,7 @@ async function toTemporaryRaw(
     await foreignToRaw(run, source, format, temporary);
     return temporary;
   } catch (error) {
-    await fs.remove(temporary);
+    await fs.remove(temporary).catch(() => undefined);
     throw error;
   }
 }

@@ -64,12 +64,15 @@ export class RawTarget {
     await this.#fs.flushFolder(path.dirname(this.#path));
   }
 
-  /** Removes what was written, unless it was finished. */
+  /**
+   * Removes what was written, unless it was finished. Never throws: what went wrong first is what
+   * counts, and a file that cannot be removed tells by its name what it is.
+   */
   async abort(): Promise<void> {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     await this.#output.settled();
-    await this.#file.close();
-    await this.#fs.remove(this.#temporaryPath);
+    await this.#file.close().catch(() => undefined);
+    await this.#fs.remove(this.#temporaryPath).catch(() => undefined);
   }
 }

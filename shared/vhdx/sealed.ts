@@ -181,8 +181,7 @@ export class SealedVhdxWriter {
     try {
       return await this.#complete();
     } catch (error) {
-      // What went wrong first is what counts; a name that cannot be removed tells what it is.
-      await this.abort().catch(() => undefined);
+      await this.abort();
       throw error;
     }
   }
@@ -213,14 +212,17 @@ export class SealedVhdxWriter {
     });
   }
 
-  /** Removes what was built. No error when finish() has already given it its name. */
+  /**
+   * Removes what was built, unless finish() has already given it its name. Never throws: what went
+   * wrong first is what counts, and a file that cannot be removed tells by its name what it is.
+   */
   async abort(): Promise<void> {
     await this.#turn.catch(() => undefined);
     if (this.#state !== 'open') return;
     this.#state = 'aborted';
     await this.#output.settled();
-    await this.#file.close();
-    await this.#options.fs.remove(this.#temporaryPath);
+    await this.#file.close().catch(() => undefined);
+    await this.#options.fs.remove(this.#temporaryPath).catch(() => undefined);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -135,6 +135,36 @@ describe('conversion', function () {
     }
   });
 
+  it('reports what failed first when tidying up fails as well, and tidies up what it can', async () => {
+    for (const [tidying, leftCount] of [
+      [['close'], 0],
+      [['remove'], 1],
+      [['close', 'remove'], 1],
+    ] as const) {
+      for (const to of ['raw', 'vhdx'] as const) {
+        for (const source of ['/a.raw', '/a.vhdx', 'a pipe']) {
+          const memory = new MemoryFileSystem();
+          memory.put('/a.raw', rawContent(8 * MIB));
+          await convert(memory, '/a.raw', '/a.vhdx');
+          const before = memory.paths.length;
+          const fs = new FaultFileSystem(memory);
+          fs.inject({ kind: 'write', path: /out/, code: 'E_CAPACITY', nth: 2, times: Infinity });
+          for (const kind of tidying) fs.inject({ kind, path: /out/, times: Infinity });
+          const environment = { fs, random: new SeededRandom(6) };
+          const run = async (): Promise<unknown> => {
+            if (source !== 'a pipe') return convert(fs, source, '/out', { to });
+            const disk = await openImage(memory, '/a.raw', environment);
+            const { chunks } = await streamImage(disk, { to: 'vhdx' }, environment);
+            return convertVhdxStream(chunks, source, '/out', { to }, environment);
+          };
+          const what = `${tidying.join()} of ${source} to ${to}`;
+          expect((await failure(run)).code, what).to.equal('E_CAPACITY');
+          expect(memory.paths.length - before, what).to.equal(leftCount);
+        }
+      }
+    }
+  });
+
   it('stops with the source when that cannot be read, and leaves nothing', async () => {
     const memory = new MemoryFileSystem();
     memory.put('/a.raw', rawContent(8 * MIB));
@@ -369,6 +399,24 @@ describe('foreign image', () => {
     const error = await failure(() => convert(fs, '/a.qcow2', '/out.vhdx', {}, missing));
     expect(error.code).to.equal('E_TOOL_MISSING');
     expect(error.hint).to.contain('qemu-utils');
+  });
+
+  it('is reported as what it is, when the temporary file cannot be removed either', async () => {
+    const memory = new MemoryFileSystem();
+    memory.put(
+      '/a.qcow2',
+      qcow2(() => undefined),
+    );
+    const fs = new FaultFileSystem(memory);
+    fs.inject({ kind: 'remove', times: Infinity });
+    const run: RunTool = (_program, [verb]) =>
+      Promise.resolve({
+        exitCode: verb === 'info' ? 0 : 1,
+        stdout: '{"virtual-size": 1048576}',
+        stderr: 'its own words',
+      });
+    const error = await failure(() => convert(fs, '/a.qcow2', '/out.vhdx', {}, run));
+    expect(error.code).to.equal('E_TOOL_FAILED');
   });
 
   it('is given to qemu-img with its format stated, an absolute path and no -U', async () => {
