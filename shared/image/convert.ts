@@ -107,9 +107,15 @@ async function toTemporaryRaw(
   { fs, random, run = runTool }: ImageEnvironment,
 ): Promise<string> {
   await vetForeignImage(fs, source, format);
-  await foreignSize(run, source, format);
+  const sizeBytes = await foreignSize(run, source, format);
   const temporary = temporaryPathBeside(near, random);
+  // Made by us, because only then nobody else may read it.
+  const file = await fs.open(temporary, { mode: 'create' });
   try {
+    await thenTidy(
+      () => file.truncate(sizeBytes),
+      () => file.close(),
+    );
     await foreignToRaw(run, source, format, temporary);
     return temporary;
   } catch (error) {

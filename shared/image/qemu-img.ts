@@ -103,7 +103,10 @@ export async function foreignSize(
   return sizeBytes;
 }
 
-/** Writes the guest's bytes of a vetted image to the new raw file `target`; holes stay holes. */
+/**
+ * Writes the guest's bytes of a vetted image into the raw file `target`, which exists, is at least as
+ * long and reads as zeros; its holes stay holes where the guest has zeros.
+ */
 export async function foreignToRaw(
   run: RunTool,
   image: string,
@@ -112,6 +115,8 @@ export async function foreignToRaw(
 ): Promise<void> {
   await qemuImg(run, image, [
     'convert',
+    '-n',
+    '--target-is-zero',
     '-f',
     DRIVERS[format],
     '-O',

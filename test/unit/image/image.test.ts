@@ -1,15 +1,17 @@
 // Formats by content, conversion as an all-or-nothing act, and the images that name other files: no
 // outside program may see one before we have refused it.
 
+import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { DrError } from '../../../shared/errors.js';
-import type { FileSystem } from '../../../shared/files/index.js';
+import { nodeFileSystem, type FileSystem } from '../../../shared/files/index.js';
 import {
   convertImage,
   convertVhdxStream,
   detectImageFormat,
   formatOf,
   openImage,
+  runTool,
   streamImage,
   type ConvertOptions,
   type RunTool,
@@ -19,7 +21,9 @@ import { crashEverywhere } from '../../support/crash-everywhere.js';
 import { CountingFileSystem } from '../../support/counting-file.js';
 import { FaultFileSystem } from '../../support/fault-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
+import { needTool } from '../../support/need.js';
 import { SeededRandom } from '../../support/seeded-random.js';
+import { WorkFolder } from '../../support/work-folder.js';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -430,17 +434,58 @@ describe('foreign image', () => {
     const run: RunTool = (program, args) => {
       expect(program).to.equal('qemu-img');
       calls.push(args);
-      if (args[0] === 'convert') fs.put(args.at(-1) ?? '', content);
+      const target = args.at(-1) ?? '';
+      if (args[0] === 'convert') {
+        expect(args).to.include('-n');
+        expect(fs.content(target)).to.deep.equal(Buffer.alloc(content.length));
+        fs.put(target, content);
+      }
       return Promise.resolve({ exitCode: 0, stdout: '{"virtual-size": 2097152}', stderr: '' });
     };
     await convert(fs, '/a.qcow2', '/out.vhdx', {}, run);
     expect(calls.map((args) => args.slice(0, 3))).to.deep.equal([
       ['info', '-f', 'qcow2'],
-      ['convert', '-f', 'qcow2'],
+      ['convert', '-n', '--target-is-zero'],
     ]);
+    for (const args of calls) expect(args.join(' ')).to.contain('-f qcow2');
     for (const args of calls) expect(args).to.include('/a.qcow2').and.not.include('-U');
     expect((await readAll(fs, '/out.vhdx')).equals(content)).to.equal(true);
     expect(fs.paths).to.deep.equal(['/a.qcow2', '/out.vhdx']);
+  });
+
+  it('comes through a temporary file that only its owner may read, and that is sparse', async function () {
+    needTool(this, 'qemu-img');
+    const work = new WorkFolder('image');
+    const umask = process.umask(0);
+    try {
+      const content = rawContent(20 * MIB);
+      writeFileSync(work.file('a.raw'), content);
+      for (const driver of ['qcow2', 'vmdk', 'vpc']) {
+        const image = work.file(`a.${driver}`);
+        const size = driver === 'vpc' ? ['-o', 'force_size=on'] : [];
+        await runTool('qemu-img', [
+          ...['convert', '-f', 'raw', '-O', driver, ...size],
+          ...[work.file('a.raw'), image],
+        ]);
+        const seen: { readonly mode: number; readonly isSparse: boolean }[] = [];
+        const run: RunTool = async (program, args) => {
+          const result = await runTool(program, args);
+          if (args[0] === 'convert') {
+            const { mode, blocks, size } = statSync(args.at(-1) ?? '');
+            seen.push({ mode: mode & 0o777, isSparse: blocks * 512 < size / 4 });
+          }
+          return result;
+        };
+        const target = work.file(`${driver}.vhdx`);
+        await convert(nodeFileSystem, image, target, {}, run);
+        expect(seen, driver).to.deep.equal([{ mode: 0o600, isSparse: true }]);
+        expect((await readAll(nodeFileSystem, target)).equals(content), driver).to.equal(true);
+      }
+      expect(readdirSync(work.path).filter((name) => name.startsWith('.'))).to.deep.equal([]);
+    } finally {
+      process.umask(umask);
+      work.dispose();
+    }
   });
 
   for (const [what, stdout, exitCode, code] of [
