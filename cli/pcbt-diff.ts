@@ -11,7 +11,7 @@ import {
   type ManifestTrailer,
   ManifestWriter,
   planDelta,
-  publishFile,
+  publishTogether,
 } from '../shared/delta/index.js';
 import type { ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
@@ -174,26 +174,27 @@ function geometry(
   return { diskSizeBytes: sizeBytes, logicalSectorBytes, physicalSectorBytes };
 }
 
-/** Sends the delta to its file or stdout and the manifest to its file; both appear together. */
+/**
+ * Sends the delta to its file or stdout and the manifest to its file. Files appear when all of them
+ * are complete, the delta first.
+ */
 async function write(
   context: CliContext,
-  flags: Flags,
+  { out, manifest, force }: Flags,
   header: ManifestHeader,
   produce: (delta: ByteSink, manifest?: ManifestWriter) => Promise<void>,
 ): Promise<ManifestTrailer | undefined> {
   const { files: fs, folder, output, random } = context;
-  const { out, manifest } = flags;
-  const withManifest = async (delta: ByteSink): Promise<ManifestTrailer | undefined> => {
+  const replacing = { isReplacing: force === true };
+  return publishTogether({ fs, random }, replacing, async (create) => {
+    const delta: ByteSink =
+      out === STREAM ? (chunk) => output.bytes(chunk) : await create(path.resolve(folder, out));
     if (manifest === undefined) {
       await produce(delta);
       return undefined;
     }
-    return publishFile({ fs, random }, path.resolve(folder, manifest), async (sink) => {
-      const writer = new ManifestWriter(header, sink);
-      await produce(delta, writer);
-      return writer.finish();
-    });
-  };
-  if (out === STREAM) return withManifest((chunk) => output.bytes(chunk));
-  return publishFile({ fs, random }, path.resolve(folder, out), withManifest);
+    const writer = new ManifestWriter(header, await create(path.resolve(folder, manifest)));
+    await produce(delta, writer);
+    return writer.finish();
+  });
 }

@@ -16,7 +16,7 @@ import {
   mergedHeader,
   PcbtDelta,
   planDelta,
-  publishFile,
+  publishTogether,
   unionOf,
   type DeltaFinding,
 } from '../shared/delta/index.js';
@@ -111,15 +111,15 @@ async function merge(
     );
     const plan = { cells, checksum: undefined };
     const progress = new DeltaProgress(context, `write ${flags.out}`);
-    const seams = { fs, random };
-    const trailer = await publishFile(seams, path.resolve(folder, flags.out), (delta) =>
-      publishFile(seams, path.resolve(folder, flags.outManifest), async (sink) => {
-        const manifest = new ManifestWriter(header, sink);
-        const chunks = encodeDelta(disk, plan, { manifest, progress: progress.show });
-        for await (const chunk of chunks) await delta(chunk);
-        return manifest.finish();
-      }),
-    );
+    const replacing = { isReplacing: flags.force === true };
+    const trailer = await publishTogether({ fs, random }, replacing, async (create) => {
+      const delta = await create(path.resolve(folder, flags.out));
+      const sink = await create(path.resolve(folder, flags.outManifest));
+      const manifest = new ManifestWriter(header, sink);
+      const chunks = encodeDelta(disk, plan, { manifest, progress: progress.show });
+      for await (const chunk of chunks) await delta(chunk);
+      return manifest.finish();
+    });
     progress.end();
     const { fileBytes, blockCount } = planDelta(disk, plan);
     output.result(

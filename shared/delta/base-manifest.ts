@@ -32,6 +32,9 @@ import { PIECE_BYTES } from './pcbt.js';
 import { Peekable } from './peekable.js';
 import { publishFile } from './publish.js';
 
+/** The names are this file's own, and what stands there is older. */
+const REPLACING = { isReplacing: true };
+
 /** @throws DeltaError E_DISK_MISMATCH when two manifests are not about the same disk */
 export function checkSameDisk(one: ManifestHeader, other: ManifestHeader): void {
   for (const field of ['vmId', 'diskId', 'diskGeneration', 'diskSizeBytes'] as const) {
@@ -83,7 +86,7 @@ export class BaseManifest {
    * @throws DrError E_IO, E_CAPACITY, E_LOCKED
    */
   async create(disk: ReadableDisk, header: ManifestHeader): Promise<void> {
-    await publishFile(this.#seams, this.path, async (sink) => {
+    await publishFile(this.#seams, this.path, REPLACING, async (sink) => {
       const writer = new ManifestWriter(header, sink);
       for await (const { offset, data } of storedData(disk)) {
         for (let at = 0; at < data.length; at += CELL_BYTES) {
@@ -167,7 +170,7 @@ export class BaseManifest {
     const { header } = delta;
     await this.#withFile(this.path, async (base) => {
       checkFollows(base.header, header);
-      await publishFile(this.#seams, this.#applyingPath, async (sink) => {
+      await publishFile(this.#seams, this.#applyingPath, REPLACING, async (sink) => {
         const next = {
           ...header,
           kind: 'base',

@@ -87,7 +87,13 @@ export {
 } from './pcbt.js';
 export { PCBT_MAGIC, type PcbtRange, type PcbtViolation } from './pcbt-format.js';
 export { PcbtDelta } from './pcbt-source.js';
-export { publishFile } from './publish.js';
+export {
+  type CreateFile,
+  publishFile,
+  type PublishOptions,
+  type PublishSeams,
+  publishTogether,
+} from './publish.js';
 export {
   checkAdjacent,
   mergedHeader,
