@@ -195,7 +195,13 @@ async function applyToFile(
     const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = base;
     const writer =
       format === 'raw'
-        ? await RawTarget.create(outPath, sizeBytes, { fs, random })
+        ? await RawTarget.create({
+            fs,
+            random,
+            path: outPath,
+            sizeBytes,
+            isReplacing: force === true,
+          })
         : await SealedVhdxWriter.create({
             fs,
             random,

@@ -7,6 +7,7 @@ export type {
   OpenOptions,
 } from './block-file.js';
 export { nodeFileSystem } from './node-file.js';
+export { refuseExisting } from './refuse-existing.js';
 export { TEMPORARY_SUFFIX, temporaryPathBeside } from './temporary-path.js';
 export { WriteBehind } from './write-behind.js';
 export {

@@ -84,7 +84,7 @@ export async function convertVhdxStream(
   }
   const writer =
     options.to === 'raw'
-      ? await RawTarget.create(target, sizeBytes, { fs, random })
+      ? await RawTarget.create({ fs, random, path: target, sizeBytes, isReplacing })
       : await SealedVhdxWriter.create({
           fs,
           random,

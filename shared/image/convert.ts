@@ -137,7 +137,13 @@ export async function writeImage(
   const sizeBytes = targetSize(disk, options.to);
   const writer =
     options.to === 'raw'
-      ? await RawTarget.create(target, sizeBytes, { fs, random })
+      ? await RawTarget.create({
+          fs,
+          random,
+          path: target,
+          sizeBytes,
+          isReplacing: options.isReplacing,
+        })
       : await SealedVhdxWriter.create({
           fs,
           random,

@@ -4,6 +4,7 @@
 import path from 'node:path';
 import type { Random } from '../clock.js';
 import {
+  refuseExisting,
   temporaryPathBeside,
   WriteBehind,
   type BlockFile,
@@ -13,30 +14,40 @@ import {
 const IN_FLIGHT_BYTES = 8 * 1024 * 1024;
 const FLUSH_EVERY_BYTES = 256 * 1024 * 1024;
 
+export interface RawTargetOptions {
+  readonly fs: FileSystem;
+  readonly random: Random;
+  /** Final name. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Replace a file that has the final name (default: refuse with E_EXISTS). */
+  readonly isReplacing?: boolean | undefined;
+}
+
 export class RawTarget {
-  readonly #fs: FileSystem;
-  readonly #path: string;
+  readonly #options: RawTargetOptions;
   readonly #temporaryPath: string;
   readonly #file: BlockFile;
   readonly #output: WriteBehind;
   #isOpen = true;
 
-  private constructor(fs: FileSystem, target: string, temporaryPath: string, file: BlockFile) {
-    this.#fs = fs;
-    this.#path = target;
+  private constructor(options: RawTargetOptions, temporaryPath: string, file: BlockFile) {
+    this.#options = options;
     this.#temporaryPath = temporaryPath;
     this.#file = file;
     this.#output = new WriteBehind(file, IN_FLIGHT_BYTES, FLUSH_EVERY_BYTES);
   }
 
-  static async create(
-    target: string,
-    sizeBytes: number,
-    { fs, random }: { fs: FileSystem; random: Random },
-  ): Promise<RawTarget> {
+  /**
+   * Begins a file under a temporary name in the folder of `path`.
+   * @throws DrError E_EXISTS, E_NOT_FOUND (folder), E_IO, E_CAPACITY
+   */
+  static async create(options: RawTargetOptions): Promise<RawTarget> {
+    const { fs, path: target, random, sizeBytes, isReplacing = false } = options;
+    await refuseExisting(fs, target, isReplacing);
     const temporaryPath = temporaryPathBeside(target, random);
     const file = await fs.open(temporaryPath, { mode: 'create' });
-    const raw = new RawTarget(fs, target, temporaryPath, file);
+    const raw = new RawTarget(options, temporaryPath, file);
     try {
       await file.truncate(sizeBytes);
       return raw;
@@ -54,14 +65,16 @@ export class RawTarget {
     await written;
   }
 
-  /** Durable under the final name on return; a file of that name is replaced. */
+  /** Durable under the final name on return. @throws DrError E_EXISTS, E_IO, E_CAPACITY */
   async finish(): Promise<void> {
+    const { fs, path: target, isReplacing = false } = this.#options;
     await this.#output.drain();
     await this.#file.flush();
     await this.#file.close();
-    await this.#fs.rename(this.#temporaryPath, this.#path);
+    await refuseExisting(fs, target, isReplacing);
+    await fs.rename(this.#temporaryPath, target);
     this.#isOpen = false;
-    await this.#fs.flushFolder(path.dirname(this.#path));
+    await fs.flushFolder(path.dirname(target));
   }
 
   /**
@@ -73,6 +86,6 @@ export class RawTarget {
     this.#isOpen = false;
     await this.#output.settled();
     await this.#file.close().catch(() => undefined);
-    await this.#fs.remove(this.#temporaryPath).catch(() => undefined);
+    await this.#options.fs.remove(this.#temporaryPath).catch(() => undefined);
   }
 }

@@ -14,8 +14,8 @@ import path from 'node:path';
 import { assert } from '../assert.js';
 import type { Guid } from '../bytes/index.js';
 import type { Random } from '../clock.js';
-import { DrError } from '../errors.js';
 import {
+  refuseExisting,
   temporaryPathBeside,
   WriteBehind,
   type BlockFile,
@@ -108,7 +108,7 @@ export class SealedVhdxWriter {
    */
   static async create(options: SealedVhdxOptions): Promise<SealedVhdxWriter> {
     const layout = planNewFile(options, options.random);
-    await refuseExisting(options);
+    await refuseExisting(options.fs, options.path, options.isReplacing ?? false);
     const temporaryPath = temporaryPathBeside(options.path, options.random);
     const file = await options.fs.open(temporaryPath, { mode: 'create' });
     return new SealedVhdxWriter(options, layout, temporaryPath, file);
@@ -188,7 +188,7 @@ export class SealedVhdxWriter {
 
   #complete(): Promise<SealedVhdx> {
     return this.#inTurn(async () => {
-      const { fs, path: target } = this.#options;
+      const { fs, path: target, isReplacing = false } = this.#options;
       const { geometry, head } = this.#layout;
       if (geometry.type === 'fixed') await this.#allocateAll();
       this.#leaveChunk();
@@ -199,7 +199,7 @@ export class SealedVhdxWriter {
       await this.#file.write(0, head);
       await this.#file.flush();
       await this.#file.close();
-      await refuseExisting(this.#options);
+      await refuseExisting(fs, target, isReplacing);
       await fs.rename(this.#temporaryPath, target);
       this.#state = 'finished';
       await fs.flushFolder(path.dirname(target));
@@ -368,12 +368,4 @@ export class SealedVhdxWriter {
     if (page === undefined) return;
     void this.#output.write(this.#layout.batOffset + page.position, page.bytes);
   }
-}
-
-async function refuseExisting(options: SealedVhdxOptions): Promise<void> {
-  if (options.isReplacing === true) return;
-  if ((await options.fs.status(options.path)) === undefined) return;
-  throw new DrError('E_EXISTS', `${options.path} exists already`, {
-    context: { file: options.path },
-  });
 }

@@ -139,6 +139,29 @@ describe('conversion', function () {
     }
   });
 
+  it('replaces nothing unasked that got the name of the target meanwhile', async () => {
+    for (const to of ['raw', 'vhdx'] as const) {
+      for (const isReplacing of [false, true]) {
+        const fs = new MemoryFileSystem();
+        const content = rawContent(4 * MIB);
+        fs.put('/a.raw', content);
+        const onProgress = (): void => {
+          fs.put('/out', Buffer.from('somebody else'));
+        };
+        const run = (): Promise<unknown> =>
+          convert(fs, '/a.raw', '/out', { to, isReplacing, onProgress });
+        if (isReplacing) {
+          await run();
+          expect((await readAll(fs, '/out')).equals(content)).to.equal(true);
+        } else {
+          expect((await failure(run)).code).to.equal('E_EXISTS');
+          expect(fs.content('/out')?.toString()).to.equal('somebody else');
+        }
+        expect(fs.paths).to.deep.equal(['/a.raw', '/out']);
+      }
+    }
+  });
+
   it('reports what failed first when tidying up fails as well, and tidies up what it can', async () => {
     for (const [tidying, leftCount] of [
       [['close'], 0],
