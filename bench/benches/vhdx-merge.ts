@@ -113,7 +113,8 @@ export const vhdxMerge: Bench = {
         },
       ],
       goals: [
-        speedGoal(OURS, PEER, 1),
+        // what in-place work through the log is held to everywhere: half of writing without one
+        speedGoal(OURS, PEER, 0.5),
         {
           text: 'time of the 1 TiB chain against the 4 GiB chain',
           unit: 'x',
