@@ -15,6 +15,9 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 const HINTS: Readonly<Record<string, string>> = {
   EACCES: 'Give this user the right to the path, or run the command as one who has it.',
   EPERM: 'Give this user the right to the path, or run the command as one who has it.',
+  EFBIG:
+    'The file system, or a limit of this user (ulimit -f), allows no file of this size; use a volume ' +
+    'with another file system, or raise the limit.',
   EROFS: 'The volume is mounted read-only; mount it writable or choose another place.',
   EMFILE: 'Raise the limit of open files (ulimit -n) and run the command again.',
   ENFILE: 'The system is out of file handles; raise fs.file-max and run the command again.',

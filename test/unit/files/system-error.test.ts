@@ -32,6 +32,9 @@ describe('errors of the system', () => {
   it('says what to do where it can be said better than in general', () => {
     expect(fromSystemError(systemError('EACCES'), 'open', '/a').hint).to.contain('right');
     expect(fromSystemError(systemError('EMFILE'), 'open', '/a').hint).to.contain('ulimit');
+    const tooLarge = fromSystemError(systemError('EFBIG'), 'write', '/a');
+    expect(tooLarge.hint).to.contain('file of this size').and.not.contain('Free space');
+    expect(fromSystemError(systemError('ENOSPC'), 'write', '/a').hint).to.contain('Free space');
     expect(fromSystemError(systemError('EROFS'), 'open', '/a').hint).to.contain('read-only');
   });
 
