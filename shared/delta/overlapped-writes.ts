@@ -4,9 +4,19 @@
 
 import { defined } from '../assert.js';
 import type { WritableDisk } from '../disk/index.js';
+import { DrError } from '../errors.js';
 
 /** Enough to hide the way to the system and back; more only makes the writes wait for each other. */
 const UNDER_WAY_MAX = 4;
+
+/**
+ * What made a disk refuse every further change, when `error` is such a refusal: of several changes
+ * under way, the one that was refused may end before the one that failed.
+ */
+function causeOf(error: unknown): unknown {
+  const isRefusal = error instanceof DrError && error.code === 'E_VHDX_POISONED';
+  return isRefusal && error.cause instanceof DrError ? error.cause : error;
+}
 
 export class OverlappedWrites {
   readonly #target: WritableDisk;
@@ -57,7 +67,7 @@ export class OverlappedWrites {
   #begin(change: Promise<void>, buffer: Buffer): void {
     const whole = change
       .catch((error: unknown) => {
-        this.#failure ??= { error };
+        this.#failure ??= { error: causeOf(error) };
       })
       .then(() => {
         this.#free.push(buffer);

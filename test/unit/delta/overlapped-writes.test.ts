@@ -3,8 +3,9 @@
 
 import { expect } from 'chai';
 import { applyDelta, CELL_BYTES } from '../../../shared/delta/index.js';
+import { DrError } from '../../../shared/errors.js';
 import { OverlappedWrites } from '../../../shared/delta/overlapped-writes.js';
-import { BufferDisk, chunked, pattern, pcbtBytes } from './builders.js';
+import { BufferDisk, chunked, pattern, pcbtBytes, refusal } from './builders.js';
 
 /** Writes its bytes only when told to, from the buffer as it is then. */
 class SlowDisk extends BufferDisk {
@@ -71,6 +72,22 @@ describe('overlapped writes', () => {
     await writes.settled();
     expect(disk.underWay).to.equal(0);
     expect(disk.bytes[39]).to.equal(1);
+  });
+});
+
+describe('overlapped writes onto a disk that refuses everything after a failure', () => {
+  it('report the failure, even when the refusal of another write ends first', async () => {
+    const disk = slowDisk(40);
+    const full = new DrError('E_CAPACITY', 'the volume is full');
+    disk.write = async (offset) => {
+      for (let turn = 0; turn < (offset === 0 ? 50 : 1); turn++) await Promise.resolve();
+      if (offset === 0) throw full;
+      throw new DrError('E_VHDX_POISONED', 'an earlier write failed', { cause: full });
+    };
+    const writes = new OverlappedWrites(disk);
+    await writes.write(0, Buffer.alloc(4));
+    await writes.write(4, Buffer.alloc(4));
+    await refusal('E_CAPACITY', () => writes.drain());
   });
 });
 
