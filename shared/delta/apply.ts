@@ -20,10 +20,10 @@ import { type Chunks, fileChunks } from './byte-source.js';
 import { CELL_BYTES, checkDiskSize } from './cell.js';
 import { DeltaError, TARGET_INCOMPLETE } from './delta-error.js';
 import { type Progress, storedCells } from './diff.js';
+import { GroupedWriter } from './grouped-writer.js';
 import type { ManifestFile } from './manifest.js';
 import { checkKind } from './manifest-format.js';
 import { indexPcbt, PcbtReader, PIECE_BYTES } from './pcbt.js';
-import { OverlappedWrites } from './overlapped-writes.js';
 import { Peekable } from './peekable.js';
 import { type Segment, segmentsOf } from './segments.js';
 import { CellVerifier } from './verifier.js';
@@ -218,97 +218,6 @@ async function consume(
     return { blockCount: reader.blockCount, deltaBytes };
   } finally {
     await verifier?.close();
-  }
-}
-
-/**
- * Writes segments to a disk: cells of zeros as zeros, joined; several under way; a flush now and
- * then.
- */
-class GroupedWriter {
-  zeroBytes = 0;
-  /** Whether the target may have changed. */
-  hasWritten = false;
-  #isAnnounced = false;
-  readonly #announce: () => Promise<void>;
-  readonly #target: WritableDisk;
-  readonly #changes: OverlappedWrites;
-  readonly #flushEveryBytes: number;
-  #sinceFlush = 0;
-  #zeroOffset = 0;
-  #zeroLength = 0;
-
-  /** `announce` is called once, before the first change of the target, or else by finish(). */
-  constructor(target: WritableDisk, flushEveryBytes: number, announce: () => Promise<void>) {
-    this.#announce = announce;
-    this.#target = target;
-    this.#changes = new OverlappedWrites(target);
-    this.#flushEveryBytes = flushEveryBytes;
-  }
-
-  async add(segment: Segment): Promise<void> {
-    const { offset, data } = segment;
-    // A part of a cell is written as it is: zeroing pays for whole cells only.
-    const parts = segment.isWhole
-      ? zeroRuns(data, offset)
-      : [{ start: 0, end: data.length, isZero: false }];
-    // Two parts of one cell may share a sector, which the disk reads, changes and writes back.
-    if (!segment.isWhole) await this.#changes.drain();
-    for (const part of parts) {
-      if (part.isZero) {
-        await this.#zero(offset + part.start, part.end - part.start);
-      } else {
-        await this.#endZero();
-        await this.#begin();
-        this.hasWritten = true;
-        await this.#changes.write(offset + part.start, data.subarray(part.start, part.end));
-        this.#sinceFlush += part.end - part.start;
-      }
-    }
-    if (this.#sinceFlush >= this.#flushEveryBytes) {
-      this.#sinceFlush = 0;
-      await this.#changes.drain();
-      await this.#target.flush();
-    }
-  }
-
-  /** Durable on return. */
-  async finish(): Promise<void> {
-    await this.#endZero();
-    await this.#begin();
-    await this.#changes.drain();
-    await this.#target.flush();
-  }
-
-  /** Returns when nothing is under way; does not throw. */
-  async settled(): Promise<void> {
-    await this.#changes.settled();
-  }
-
-  async #zero(offset: number, lengthBytes: number): Promise<void> {
-    this.zeroBytes += lengthBytes;
-    if (this.#zeroLength > 0 && offset === this.#zeroOffset + this.#zeroLength) {
-      this.#zeroLength += lengthBytes;
-      return;
-    }
-    await this.#endZero();
-    this.#zeroOffset = offset;
-    this.#zeroLength = lengthBytes;
-  }
-
-  async #begin(): Promise<void> {
-    if (this.#isAnnounced) return;
-    this.#isAnnounced = true;
-    await this.#announce();
-  }
-
-  async #endZero(): Promise<void> {
-    if (this.#zeroLength === 0) return;
-    const lengthBytes = this.#zeroLength;
-    this.#zeroLength = 0;
-    await this.#begin();
-    this.hasWritten = true;
-    await this.#changes.zero(this.#zeroOffset, lengthBytes);
   }
 }
 

@@ -84,6 +84,41 @@ describe('apply of a delta', () => {
     expect(target.bytes.equals(naiveApply(BEFORE, pcbt))).to.equal(true);
   });
 
+  it('gathers the parts of a cell: one read and one write for each cell', async () => {
+    const blocks = [];
+    for (let cell = 0; cell < 3; cell++) {
+      for (let at = 7; at < 3000; at += 3) {
+        blocks.push({ offset: cell * CELL_BYTES + at, data: pattern(1, at) });
+      }
+    }
+    blocks.push({ offset: 3 * CELL_BYTES, data: Buffer.alloc(CELL_BYTES) });
+    blocks.push(
+      { offset: SIZE - 20, data: pattern(5, 8) },
+      { offset: SIZE - 9, data: pattern(9, 9) },
+    );
+    const pcbt = pcbtBytes(blocks);
+    const target = BufferDisk.of(BEFORE);
+    let writeCount = 0;
+    target.beforeChange = (what) => {
+      if (what === 'write') writeCount++;
+    };
+    await applyDelta(streamInput(pcbt), target);
+    expect(target.bytes.equals(naiveApply(BEFORE, pcbt))).to.equal(true);
+    expect(writeCount).to.equal(4);
+    expect(target.readBytes).to.be.at.most(4 * CELL_BYTES);
+    expect(target.zeroedBytes).to.equal(CELL_BYTES);
+    expect(target.writtenBytes).to.be.at.most(3 * 3000 + 20);
+  });
+
+  it('parts of a cell that touch each other need no read', async () => {
+    const parts = [0, 1, 2].map((n) => ({ offset: 100 + 10 * n, data: pattern(10, n) }));
+    const target = BufferDisk.of(BEFORE);
+    await applyDelta(streamInput(pcbtBytes(parts)), target);
+    expect(target.bytes.equals(naiveApply(BEFORE, pcbtBytes(parts)))).to.equal(true);
+    expect(target.readBytes).to.equal(0);
+    expect(target.writtenBytes).to.equal(30);
+  });
+
   it('applying twice is applying once', async () => {
     const delta = await deltaBetween(BEFORE, AFTER);
     const target = BufferDisk.of(BEFORE);
