@@ -12,8 +12,7 @@ import {
   ManifestFile,
 } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
-import { detectImageFormat, openImage, RawTarget } from '../shared/image/index.js';
-import { SealedVhdxWriter } from '../shared/vhdx/index.js';
+import { buildTarget, detectImageFormat, openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
 import {
   DeltaProgress,
@@ -192,34 +191,13 @@ async function applyToFile(
   const base = await openImage(fs, basePath, { random });
   const progress = new DeltaProgress(context, `apply to ${out}`);
   try {
-    const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = base;
-    const writer =
-      format === 'raw'
-        ? await RawTarget.create({
-            fs,
-            random,
-            path: outPath,
-            sizeBytes,
-            isReplacing: force === true,
-          })
-        : await SealedVhdxWriter.create({
-            fs,
-            random,
-            path: outPath,
-            isReplacing: force === true,
-            type: 'dynamic',
-            sizeBytes,
-            logicalSectorBytes,
-            physicalSectorBytes,
-          });
-    try {
-      const result = await applyToCopy(base, input, writer, { manifest, progress: progress.show });
-      await writer.finish();
-      return result;
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
+    const options = {
+      to: format === 'vhdx' ? format : 'raw',
+      isReplacing: force === true,
+    } as const;
+    return await buildTarget(outPath, options, base, { fs, random }, (writer) =>
+      applyToCopy(base, input, writer, { manifest, progress: progress.show }),
+    );
   } finally {
     progress.end();
     await base.close();

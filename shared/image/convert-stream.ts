@@ -2,11 +2,11 @@
 
 import { readAhead, zeroRuns, type ReadableDisk } from '../disk/index.js';
 import { DrError } from '../errors.js';
-import { readVhdxStream, SealedVhdxWriter, streamVhdx } from '../vhdx/index.js';
+import { readVhdxStream, streamVhdx } from '../vhdx/index.js';
+import { buildTarget, type TargetFormat } from './build-target.js';
 import { checkTarget } from './check-target.js';
-import type { ConvertOptions, ConvertResult, ImageEnvironment, TargetFormat } from './convert.js';
+import type { ConvertOptions, ConvertResult, ImageEnvironment } from './convert.js';
 import type { CopyOptions, CopyTarget } from './copy-disk.js';
-import { RawTarget } from './raw-target.js';
 
 const PIECE_BYTES = 1024 * 1024;
 const PIECES_AHEAD = 6;
@@ -74,7 +74,7 @@ export async function convertVhdxStream(
   const { isReplacing = false } = options;
   await checkTarget(target, { isReplacing, inputs: [] }, { fs, random });
   const reader = await readVhdxStream(source, name);
-  const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = reader.disk;
+  const { sizeBytes } = reader.disk;
   if (options.to === 'vhdx' && !reader.isAscending) {
     throw new DrError(
       'E_VHDX_UNSUPPORTED',
@@ -82,32 +82,21 @@ export async function convertVhdxStream(
       { hint: 'Store it on a disk first and name that file, or convert with --to raw.' },
     );
   }
-  const writer =
-    options.to === 'raw'
-      ? await RawTarget.create({ fs, random, path: target, sizeBytes, isReplacing })
-      : await SealedVhdxWriter.create({
-          fs,
-          random,
-          path: target,
-          isReplacing: options.isReplacing,
-          type: options.type ?? 'dynamic',
-          sizeBytes,
-          blockSizeBytes: options.blockSizeBytes,
-          logicalSectorBytes,
-          physicalSectorBytes: Math.max(logicalSectorBytes, physicalSectorBytes),
-        });
-  try {
-    let writtenBytes = 0;
-    for await (const { offset, data } of reader.ranges) {
-      writtenBytes += await writeNonZero(writer, offset, data);
-      report(options, offset + data.length, sizeBytes);
-    }
-    await writer.finish();
-    return { sourceFormat: 'vhdx', sizeBytes, writtenBytes };
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
+  const writtenBytes = await buildTarget(
+    target,
+    options,
+    reader.disk,
+    { fs, random },
+    async (writer) => {
+      let bytesSoFar = 0;
+      for await (const { offset, data } of reader.ranges) {
+        bytesSoFar += await writeNonZero(writer, offset, data);
+        report(options, offset + data.length, sizeBytes);
+      }
+      return bytesSoFar;
+    },
+  );
+  return { sourceFormat: 'vhdx', sizeBytes, writtenBytes };
 }
 
 function report({ onProgress, signal }: CopyOptions, position: number, sizeBytes: number): void {

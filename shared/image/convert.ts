@@ -5,14 +5,13 @@ import type { Random } from '../clock.js';
 import type { ReadableDisk } from '../disk/index.js';
 import { DrError } from '../errors.js';
 import { temporaryPathBeside, type FileSystem } from '../files/index.js';
-import { SealedVhdxWriter } from '../vhdx/index.js';
+import { buildTarget, type TargetOptions } from './build-target.js';
 import { checkTarget } from './check-target.js';
 import { copyNonZero, type CopyOptions } from './copy-disk.js';
 import { vetForeignImage } from './foreign-image.js';
 import type { ForeignFormat, ImageFormat, OwnFormat } from './image-format.js';
 import { detectImageFormat, openImage } from './open-image.js';
 import { foreignSize, foreignToRaw, runTool, type RunTool } from './qemu-img.js';
-import { RawTarget } from './raw-target.js';
 
 export interface ImageEnvironment {
   readonly fs: FileSystem;
@@ -21,19 +20,7 @@ export interface ImageEnvironment {
   readonly run?: RunTool | undefined;
 }
 
-/** What the target is to be. */
-export interface TargetFormat {
-  readonly to: OwnFormat;
-  /** VHDX only. Default: dynamic. */
-  readonly type?: 'fixed' | 'dynamic' | undefined;
-  /** VHDX only. Default: 32 MiB. */
-  readonly blockSizeBytes?: number | undefined;
-}
-
-export interface ConvertOptions extends TargetFormat, CopyOptions {
-  /** Replace a file that has the target's name. Default: refuse with E_EXISTS. */
-  readonly isReplacing?: boolean | undefined;
-}
+export interface ConvertOptions extends TargetOptions, CopyOptions {}
 
 export interface ConvertResult {
   readonly sourceFormat: ImageFormat;
@@ -135,34 +122,12 @@ export async function writeImage(
   { fs, random }: ImageEnvironment,
 ): Promise<{ sizeBytes: number; writtenBytes: number }> {
   const sizeBytes = targetSize(disk, options.to);
-  const writer =
-    options.to === 'raw'
-      ? await RawTarget.create({
-          fs,
-          random,
-          path: target,
-          sizeBytes,
-          isReplacing: options.isReplacing,
-        })
-      : await SealedVhdxWriter.create({
-          fs,
-          random,
-          path: target,
-          isReplacing: options.isReplacing,
-          type: options.type ?? 'dynamic',
-          sizeBytes,
-          blockSizeBytes: options.blockSizeBytes,
-          logicalSectorBytes: disk.logicalSectorBytes,
-          physicalSectorBytes: disk.physicalSectorBytes,
-        });
-  try {
-    const writtenBytes = await copyNonZero(disk, writer, options);
-    await writer.finish();
-    return { sizeBytes, writtenBytes };
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
+  const { logicalSectorBytes, physicalSectorBytes } = disk;
+  const geometry = { sizeBytes, logicalSectorBytes, physicalSectorBytes };
+  const writtenBytes = await buildTarget(target, options, geometry, { fs, random }, (writer) =>
+    copyNonZero(disk, writer, options),
+  );
+  return { sizeBytes, writtenBytes };
 }
 
 /** A VHDX holds whole sectors; the end of an odd raw file is filled up with zeros. */

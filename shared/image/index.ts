@@ -1,5 +1,11 @@
 // Disk images as files: which format a file has, how to open it, how to turn one into another.
 
+export {
+  buildTarget,
+  type TargetFormat,
+  type TargetGeometry,
+  type TargetOptions,
+} from './build-target.js';
 export { checkTarget, type TargetRequest } from './check-target.js';
 export {
   convertImage,
@@ -8,7 +14,6 @@ export {
   type ConvertOptions,
   type ConvertResult,
   type ImageEnvironment,
-  type TargetFormat,
 } from './convert.js';
 export {
   convertVhdxStream,
@@ -16,8 +21,7 @@ export {
   streamImage,
   type OutgoingStream,
 } from './convert-stream.js';
-export { copyNonZero, type CopyOptions, type CopyProgress, type CopyTarget } from './copy-disk.js';
-export { formatOf, type ForeignFormat, type ImageFormat, type OwnFormat } from './image-format.js';
+export type { CopyOptions, CopyProgress, CopyTarget } from './copy-disk.js';
+export type { ForeignFormat, ImageFormat, OwnFormat } from './image-format.js';
 export { detectImageFormat, openImage, type OpenImageOptions } from './open-image.js';
 export { runTool, type RunTool, type ToolResult } from './qemu-img.js';
-export { RawTarget } from './raw-target.js';

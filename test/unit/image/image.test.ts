@@ -5,11 +5,11 @@ import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { DrError } from '../../../shared/errors.js';
 import { nodeFileSystem, type FileSystem } from '../../../shared/files/index.js';
+import { formatOf } from '../../../shared/image/image-format.js';
 import {
   convertImage,
   convertVhdxStream,
   detectImageFormat,
-  formatOf,
   openImage,
   runTool,
   streamImage,
