@@ -6,18 +6,19 @@ import type { Random } from '../clock.js';
 import { DrError } from '../errors.js';
 import type { FileSystem } from '../files/index.js';
 import { findChildren, openVhdx, VhdxError } from '../vhdx/index.js';
+import { vetForeignImage } from './foreign-image.js';
 import { detectImageFormat } from './open-image.js';
 
 export interface TargetRequest {
   /** Replace a file that has the target's name. */
   readonly isReplacing: boolean;
-  /** Every file that the command reads; of a differencing VHDX its parents are found here. */
+  /** Every file that the command reads; the files that these need are found here. */
   readonly inputs: readonly string[];
 }
 
 /**
  * Passes when `target` is free, or is a file that may be replaced.
- * @throws DrError E_EXISTS; E_USAGE for an input or a parent of one; VhdxError E_VHDX_HAS_CHILDREN;
+ * @throws DrError E_EXISTS; E_USAGE for an input or a file that one needs; VhdxError E_VHDX_HAS_CHILDREN;
  * what opening an input throws
  */
 export async function checkTarget(
@@ -37,8 +38,10 @@ export async function checkTarget(
   for (const input of inputs) {
     for (const file of await filesOf(input, { fs, random })) {
       if ((await fs.status(file))?.identity !== existing.identity) continue;
-      const what = file === input ? 'an input of this command' : `a parent of the input ${input}`;
-      throw new DrError('E_USAGE', `${target} is ${what}`, { context: { file: target } });
+      const what = file === input ? 'is an input' : `holds a part of ${input}, an input`;
+      throw new DrError('E_USAGE', `${target} ${what} of this command`, {
+        context: { file: target },
+      });
     }
   }
   const children = await findChildren(fs, target);
@@ -55,12 +58,14 @@ export async function checkTarget(
   }
 }
 
-/** An input itself, then the parents that a differencing VHDX needs. */
+/** An input itself, then the parents of a differencing VHDX or the extents of a VMDK. */
 async function filesOf(
   input: string,
   { fs, random }: { readonly fs: FileSystem; readonly random: Random },
 ): Promise<string[]> {
-  if ((await detectImageFormat(fs, input)) !== 'vhdx') return [input];
+  const format = await detectImageFormat(fs, input);
+  if (format === 'raw') return [input];
+  if (format !== 'vhdx') return [input, ...(await vetForeignImage(fs, input, format))];
   const disk = await openVhdx(input, { fs, random });
   try {
     return [input, ...disk.layers.slice(1).map((layer) => layer.path)];

@@ -19,19 +19,21 @@ const VHD_DIFFERENCING = 4;
 const VMDK_NO_PARENT = 'ffffffff';
 
 /**
- * Passes when the image refers to nothing outside its folder.
+ * Passes when the image refers to nothing outside its folder. Returns the files beside it that hold
+ * its data: the extents of a VMDK descriptor, else none.
  * @throws DrError E_IMAGE_REFERENCE, E_IMAGE_FORMAT for what cannot be judged, E_IO
  */
 export async function vetForeignImage(
   fs: FileSystem,
   image: string,
   format: ForeignFormat,
-): Promise<void> {
+): Promise<string[]> {
   const file = await fs.open(image, { mode: 'read', lock: 'none' });
   try {
     if (format === 'qcow2') await vetQcow2(file);
     else if (format === 'vhd') await vetVhd(file);
-    else await vetVmdk(fs, file);
+    else return await vetVmdk(fs, file);
+    return [];
   } finally {
     await file.close();
   }
@@ -82,13 +84,13 @@ async function vetVhd(file: BlockFile): Promise<void> {
   }
 }
 
-async function vetVmdk(fs: FileSystem, file: BlockFile): Promise<void> {
+async function vetVmdk(fs: FileSystem, file: BlockFile): Promise<string[]> {
   const magic = (await readBytes(file, 0, 4)).toString('latin1');
   if (magic === 'COWD') throw unreadable(file.path, 'is an ESX snapshot extent');
   if (magic === 'KDMV') {
     const descriptor = await embeddedDescriptor(file, 'alone');
     if (descriptor !== undefined) refuseVmdkParent(file.path, descriptor);
-    return;
+    return [];
   }
   const sizeBytes = await file.size();
   if (sizeBytes > DESCRIPTOR_MAX_BYTES) {
@@ -96,7 +98,11 @@ async function vetVmdk(fs: FileSystem, file: BlockFile): Promise<void> {
   }
   const descriptor = (await readBytes(file, 0, sizeBytes)).toString('latin1');
   refuseVmdkParent(file.path, descriptor);
-  for (const name of extentNames(file.path, descriptor)) await vetExtent(fs, file.path, name);
+  const extents: string[] = [];
+  for (const name of extentNames(file.path, descriptor)) {
+    extents.push(await vetExtent(fs, file.path, name));
+  }
+  return extents;
 }
 
 /** The text inside a sparse extent; one without a capacity leads to other files and is refused. */
@@ -143,7 +149,8 @@ function extentNames(image: string, descriptor: string): string[] {
   return names;
 }
 
-async function vetExtent(fs: FileSystem, image: string, name: string): Promise<void> {
+/** The path of an extent that may be followed. */
+async function vetExtent(fs: FileSystem, image: string, name: string): Promise<string> {
   const quoted = JSON.stringify(name);
   // A colon would let qemu read the name as a protocol, a slash leads to another folder.
   if (name === '' || name === '.' || name === '..' || /[/\\:\0]/.test(name)) {
@@ -160,6 +167,7 @@ async function vetExtent(fs: FileSystem, image: string, name: string): Promise<v
   try {
     const magic = (await readBytes(file, 0, 4)).toString('latin1');
     if (magic === 'KDMV') await embeddedDescriptor(file, 'extent');
+    return extent;
   } finally {
     await file.close();
   }

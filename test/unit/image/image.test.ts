@@ -399,6 +399,22 @@ describe('foreign image', () => {
     });
   }
 
+  it('never gives way to its own conversion, nor does a file that holds its data', async () => {
+    const fs = new MemoryFileSystem();
+    fs.put('/images/a.vmdk', text('RW 100 FLAT "a-flat.vmdk" 0', 'RW 100 SPARSE "b.vmdk"'));
+    fs.put('/images/a-flat.vmdk', Buffer.alloc(51200));
+    fs.put(
+      '/images/b.vmdk',
+      sparseVmdk(() => undefined),
+    );
+    for (const name of ['a.vmdk', 'a-flat.vmdk', 'b.vmdk']) {
+      const target = `/images/${name}`;
+      const options = { to: 'raw', isReplacing: true } as const;
+      const error = await failure(() => convert(fs, '/images/a.vmdk', target, options, never));
+      expect(error.code, name).to.equal('E_USAGE');
+    }
+  });
+
   const unusable: [string, Buffer][] = [
     ['a short qcow2', Buffer.from('QFI\xfb', 'latin1')],
     ['qcow version 1', qcow2((h) => h.writeUInt32BE(1, 4))],
