@@ -5,22 +5,18 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import {
-  CellSet,
   checkDelta,
   DeltaError,
-  encodeDelta,
+  encodeMerge,
   LayeredDisk,
   ManifestFile,
   ManifestWriter,
   materialise,
-  mergedHeader,
   PcbtDelta,
-  planDelta,
+  planMerge,
   publishTogether,
-  unionOf,
   type DeltaFinding,
 } from '../shared/delta/index.js';
-import { ZeroDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type { BlockFile } from '../shared/files/index.js';
 import { openImage, writeImage } from '../shared/image/index.js';
@@ -100,34 +96,26 @@ async function merge(
     throw new DrError('E_USAGE', 'delta and manifest cannot be the same file');
   }
   await withDeltas(context, deltas, flags.manifest, true, async (sources) => {
-    const header = mergedHeader(sources.map((source) => source.header));
-    const cells = new CellSet();
-    for await (const { entry } of unionOf(sources)) {
-      cells.add(entry.cell, entry.cell + (entry.kind === 'data' ? 1 : entry.count));
-    }
-    const disk = await LayeredDisk.open(
-      new ZeroDisk(header.diskSizeBytes, header.logicalSectorBytes, header.physicalSectorBytes),
-      sources,
-    );
-    const plan = { cells, checksum: undefined };
+    const plan = await planMerge(sources);
+    const { header, cellCount } = plan;
     const progress = new DeltaProgress(context, `write ${flags.out}`);
     const replacing = { isReplacing: flags.force === true };
     const trailer = await publishTogether({ fs, random }, replacing, async (create) => {
       const delta = await create(path.resolve(folder, flags.out));
       const sink = await create(path.resolve(folder, flags.outManifest));
       const manifest = new ManifestWriter(header, sink);
-      const chunks = encodeDelta(disk, plan, { manifest, progress: progress.show });
+      const chunks = encodeMerge(sources, plan, manifest, progress.show);
       for await (const chunk of chunks) await delta(chunk);
       return manifest.finish();
     });
     progress.end();
-    const { fileBytes, blockCount } = planDelta(disk, plan);
+    const { fileBytes, blockCount } = plan.pcbt;
     output.result(
       {
         deltas,
         out: flags.out,
         manifest: flags.outManifest,
-        cellCount: cells.count,
+        cellCount,
         blockCount,
         fileBytes,
         point: header.point,
@@ -135,7 +123,7 @@ async function merge(
         root: trailer.root.toString('hex'),
       },
       () =>
-        `${flags.out}: ${deltas.length} deltas as one, ${cells.count} cells, ${formatSize(fileBytes)}; ` +
+        `${flags.out}: ${deltas.length} deltas as one, ${cellCount} cells, ${formatSize(fileBytes)}; ` +
         `from point ${header.parentPoint} to ${header.point}`,
     );
   });

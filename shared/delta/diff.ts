@@ -216,7 +216,7 @@ function* deltaBlocks(cells: CellSet, diskSizeBytes: number): Generator<PcbtRang
 }
 
 /** Length and block count of the PCBT file that encodeDelta makes. */
-export function planDelta(disk: ReadableDisk, plan: DeltaPlan): PcbtPlan {
+export function planDelta(disk: Pick<ReadableDisk, 'sizeBytes'>, plan: DeltaPlan): PcbtPlan {
   const ranges = { [Symbol.iterator]: () => deltaBlocks(plan.cells, disk.sizeBytes) };
   return planPcbt(ranges, { diskSizeBytes: disk.sizeBytes });
 }

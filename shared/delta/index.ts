@@ -73,6 +73,7 @@ export {
   type ManifestTrailer,
 } from './manifest-format.js';
 export { materialise } from './materialise.js';
+export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';
 export {
   encodePcbt,
   indexPcbt,

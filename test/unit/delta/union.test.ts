@@ -8,20 +8,26 @@ import {
   CellDelta,
   CellDeltaWriter,
   checkAdjacent,
+  checkDelta,
   type DeltaSource,
+  encodeMerge,
   LayeredDisk,
   type ManifestHeader,
+  ManifestWriter,
   mergeDeltas,
   PcbtDelta,
+  planMerge,
   unionOf,
   writeUnion,
 } from '../../../shared/delta/index.js';
 import {
   asFile,
   BufferDisk,
+  collect,
   deltaBetween,
   manifestBytes,
   manifestOf,
+  naiveApply,
   naiveRecords,
   pattern,
   pcbtBytes,
@@ -133,6 +139,59 @@ describe('union of adjacent deltas', () => {
     const target = BufferDisk.of(A);
     await writeUnion([merged], target);
     expect(target.bytes.equals(C)).to.equal(true);
+  });
+
+  async function mergedPcbt(
+    of: readonly DeltaSource[],
+  ): Promise<{ pcbt: Buffer; manifest: Buffer }> {
+    const manifest: Buffer[] = [];
+    const plan = await planMerge(of);
+    const writer = new ManifestWriter(plan.header, async (chunk) => {
+      await Promise.resolve();
+      manifest.push(Buffer.from(chunk));
+    });
+    const pcbt = await collect(encodeMerge(of, plan, writer));
+    const { cellCount } = await writer.finish();
+    expect(pcbt.length).to.equal(plan.pcbt.fileBytes);
+    expect(cellCount).to.equal(plan.cellCount);
+    return { pcbt, manifest: Buffer.concat(manifest) };
+  }
+
+  it('merged to one PCBT file it has a manifest that fits, and leads to the newest point', async () => {
+    const { pcbt, manifest } = await mergedPcbt(await sources());
+    expect(naiveApply(A, pcbt).equals(C)).to.equal(true);
+    const found: string[] = [];
+    const { isVerified } = await checkDelta(
+      await asFile(pcbt),
+      { manifest: await asFile(manifest) },
+      ({ message }) => found.push(message),
+    );
+    expect({ found, isVerified }).to.deep.equal({ found: [], isVerified: true });
+    expect((await manifestOf(manifest)).header.parentPoint).to.equal(testGuid(0));
+  });
+
+  it('merged to one PCBT file, runs of zeros and of data are longer than a block', async () => {
+    const size = 70 * CELL_BYTES + 9;
+    const first = pattern(size, 1);
+    const second = Buffer.from(first).fill(0, 3 * CELL_BYTES, 50 * CELL_BYTES);
+    const third = Buffer.from(second).fill(5, 40 * CELL_BYTES + 1);
+    const { pcbt, manifest } = await mergedPcbt([
+      await pcbtDeltaBetween(first, second, testHeader(size, 1)),
+      await pcbtDeltaBetween(second, third, testHeader(size, 2)),
+    ]);
+    const direct = await deltaBetween(first, third, {
+      ...testHeader(size, 2),
+      parentPoint: testGuid(0),
+    });
+    expect(pcbt.equals(direct.pcbt)).to.equal(true);
+    expect(manifest.equals(direct.manifest)).to.equal(true);
+  });
+
+  it('a merge to a PCBT file ends at a cell that does not have its hash', async () => {
+    const { pcbt, manifest } = await deltaBetween(A, B, testHeader(SIZE, 1));
+    pcbt[200] = (pcbt[200] ?? 0) ^ 1;
+    const rotten = new PcbtDelta(await manifestOf(manifest), await asFile(pcbt));
+    await refusal('E_DELTA_HASH', () => mergedPcbt([rotten]));
   });
 
   it('a merge does not pass on a cell whose bytes have rotted', async () => {
