@@ -4,7 +4,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { Extent } from '../shared/disk/index.js';
-import { openVhdx } from '../shared/vhdx/index.js';
+import { openVhdx, VhdxFile } from '../shared/vhdx/index.js';
 import type { CliContext } from './context.js';
 import { formatSize } from './sizes.js';
 
@@ -23,13 +23,16 @@ export function registerVhdxMap(vhdx: Command, context: CliContext): void {
     .option('--chain', 'through the whole chain: what a guest sees, allocated or zero')
     .action(async (file: string, options: { chain?: true }) => {
       const { files: fs, folder, random } = context;
-      const disk = await openVhdx(path.resolve(folder, file), { fs, random });
+      const filePath = path.resolve(folder, file);
+      // What one file holds is known without its parents, also when these are not there.
+      const disk =
+        options.chain === true
+          ? await openVhdx(filePath, { fs, random })
+          : await VhdxFile.open(filePath, { fs, random, isWritable: false });
       try {
-        const extents =
-          options.chain === true
-            ? disk.extents(0, disk.sizeBytes)
-            : disk.ownExtents(0, disk.sizeBytes);
-        if (context.output.json) await writeJson(context, file, disk.sizeBytes, extents);
+        const sizeBytes = 'sizeBytes' in disk ? disk.sizeBytes : disk.geometry.sizeBytes;
+        const extents = disk.extents(0, sizeBytes);
+        if (context.output.json) await writeJson(context, file, sizeBytes, extents);
         else await writeText(context, extents);
       } finally {
         await disk.close();

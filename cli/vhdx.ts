@@ -130,8 +130,10 @@ function registerCheck(vhdx: Command, context: CliContext): void {
           parents,
         },
         () => {
-          const lines = violations.map(
-            (v) => `${v.code}: ${v.structure} at byte ${v.offset}: ${v.message}`,
+          const lines = violations.map(({ code, structure, offset, message }) =>
+            offset === undefined
+              ? `${code}: ${message}`
+              : `${code}: ${structure} at byte ${offset}: ${message}`,
           );
           if (violationCount > violations.length) {
             lines.push(`… and ${violationCount - violations.length} more`);
@@ -257,8 +259,8 @@ function registerWrite(vhdx: Command, context: CliContext): void {
         const target = path.resolve(folder, file);
         const disk = await openVhdx(target, { fs, random, isWritable: true });
         const { replay } = disk.top.structures;
-        if (replay !== undefined) {
-          const changes = replay.records.length;
+        const changes = replay?.records.length ?? 0;
+        if (changes > 0) {
           (await context.log()).warn('vhdx.log-replayed', { file, changes });
         }
         const label = `write ${file}`;

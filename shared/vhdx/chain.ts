@@ -128,7 +128,6 @@ export function mergePending(parentPath: string, intent: MergeIntent): VhdxError
     {
       code: 'E_VHDX_MERGE_PENDING',
       structure: 'merge mark',
-      offset: 0,
       message: `the merge of ${child} into it is not finished`,
     },
     parentPath,
@@ -137,7 +136,7 @@ export function mergePending(parentPath: string, intent: MergeIntent): VhdxError
 }
 
 function chainError(file: string, code: VhdxErrorCode, message: string): VhdxError {
-  return new VhdxError({ code, structure: 'chain', offset: 0, message }, file);
+  return new VhdxError({ code, structure: 'chain', message }, file);
 }
 
 /** A VHDX with its parents, as a guest sees it. */
@@ -207,11 +206,6 @@ export class VhdxDisk implements WritableDisk {
       pending = extent;
     }
     if (pending !== undefined) yield pending;
-  }
-
-  /** Extents of the topmost file alone: 'data', 'zero', or 'parent' for what it leaves open. */
-  ownExtents(start: number, end: number): AsyncIterable<Extent> {
-    return this.#top.extents(start, end);
   }
 
   async *#layerExtents(index: number, start: number, end: number): AsyncGenerator<Extent> {

@@ -8,6 +8,7 @@ import type { FileSystem } from '../files/index.js';
 import { openVhdx } from './chain.js';
 import { HEADER_BYTES, HEADER_OFFSETS } from './format.js';
 import { parseHeader } from './header.js';
+import { readIntent } from './merge-intent.js';
 import { loadStructures, type Structures } from './structures.js';
 import { VhdxError, type Violation } from './violation.js';
 
@@ -55,13 +56,18 @@ export async function checkVhdx(
   } finally {
     await handle.close();
   }
+  const intent =
+    structures === undefined ? undefined : await readIntent(fs, await fs.realPath(file));
+  if (intent !== undefined) {
+    warnings.push(`the merge of ${intent.child} into it is not finished: merge it again`);
+  }
   if (structures?.locator !== undefined && violationCount === 0) {
     try {
       const disk = await openVhdx(file, { fs, random });
       parents.push(...disk.layers.slice(1).map((layer) => path.basename(layer.path)));
       await disk.close();
     } catch (error) {
-      report(chainViolation(error));
+      report(chainViolation(error, await fs.realPath(file)));
     }
   }
   return {
@@ -73,19 +79,17 @@ export async function checkVhdx(
   };
 }
 
-/** What opening the chain refused, as a finding; the message names the file it is about. */
-function chainViolation(error: unknown): Violation {
+/** What opening the chain refused, as a finding about `file` or about one of its parents. */
+function chainViolation(error: unknown, file: string): Violation {
   if (error instanceof VhdxError) {
-    const { structure, offset, message } = error;
-    if (error.code.startsWith('E_VHDX_')) {
-      return { code: error.code as Violation['code'], structure, offset, message };
-    }
+    const { violation } = error;
+    if (error.context['file'] === file) return violation;
+    return { code: violation.code, structure: 'chain', message: error.message };
   }
   if (error instanceof DrError && error.code !== 'E_LOCKED') {
     return {
       code: 'E_VHDX_CHAIN',
       structure: 'chain',
-      offset: 0,
       message: `${error.code}: ${error.message}`,
     };
   }

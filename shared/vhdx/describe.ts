@@ -3,6 +3,7 @@
 import { ZERO_GUID } from '../bytes/index.js';
 import { defined } from '../assert.js';
 import type { FileSystem } from '../files/index.js';
+import { readIntent } from './merge-intent.js';
 import { parentNameOf } from './parent-path.js';
 import { loadStructures } from './structures.js';
 import { refusing } from './violation.js';
@@ -54,6 +55,8 @@ export async function describeVhdx(
       'a refusing report throws or the structures are there',
     );
     const { header } = current;
+    const intent = await readIntent(fs, await fs.realPath(file));
+    if (intent !== undefined) warnings.push(`the merge of ${intent.child} into it is not finished`);
     return {
       type: disk.type,
       sizeBytes: disk.sizeBytes,

@@ -23,4 +23,5 @@ export { realTargetPath } from './parent-path.js';
 export { SealedVhdxWriter, type SealedVhdx, type SealedVhdxOptions } from './sealed.js';
 export { readVhdxStream, type StreamedRange, type VhdxStreamReader } from './stream-reader.js';
 export { streamVhdx, type StreamVhdxOptions, type VhdxStream } from './stream.js';
+export { VhdxFile } from './vhdx-file.js';
 export { VhdxError, type Violation } from './violation.js';

@@ -21,7 +21,13 @@ import type { FileSystem } from '../files/index.js';
 import { mergePending, validIntent } from './chain.js';
 import { findChildren } from './children.js';
 import { MIB } from './format.js';
-import { INTENT_SUFFIX, readIntent, removeIntent, writeIntent } from './merge-intent.js';
+import {
+  INTENT_SUFFIX,
+  readIntent,
+  removeIntent,
+  writeIntent,
+  type MergeIntent,
+} from './merge-intent.js';
 import { findParent } from './parent-path.js';
 import { VhdxFile } from './vhdx-file.js';
 import { VhdxError } from './violation.js';
@@ -125,7 +131,7 @@ function linkState(child: VhdxFile, parent: VhdxFile, isMarked: boolean): 'linke
     {
       code: 'E_VHDX_PARENT_CHANGED',
       structure: 'parent locator',
-      offset: 0,
+      offset: locator.offset,
       message: `the parent ${parent.path} has the content identity ${identity}, the child was made from ${locator.parentLinkage}`,
     },
     child.path,
@@ -135,7 +141,7 @@ function linkState(child: VhdxFile, parent: VhdxFile, isMarked: boolean): 'linke
 function refuseUnfit(child: VhdxFile, parent: VhdxFile): void {
   const unfit = (message: string, hint?: string): never => {
     throw new VhdxError(
-      { code: 'E_VHDX_CHAIN', structure: 'chain', offset: 0, message },
+      { code: 'E_VHDX_CHAIN', structure: 'chain', message },
       child.path,
       hint === undefined ? {} : { hint },
     );
@@ -169,7 +175,6 @@ async function refuseOtherChildren(
     {
       code: 'E_VHDX_HAS_CHILDREN',
       structure: 'chain',
-      offset: 0,
       message: `other disks depend on it as well: ${others.join(', ')}`,
     },
     parentPath,
@@ -247,7 +252,7 @@ async function finishRenamed(
   for (const name of await fs.list(folder)) {
     if (!name.endsWith(INTENT_SUFFIX)) continue;
     const parentPath = path.join(folder, name.slice(0, -INTENT_SUFFIX.length));
-    const intent = await readIntent(fs, parentPath);
+    const intent = await readableIntent(fs, parentPath);
     if (intent?.child !== path.basename(childPath)) continue;
     if ((await fs.status(parentPath)) !== undefined) continue;
     const merged = await VhdxFile.open(childPath, { fs, random, isWritable: false });
@@ -261,4 +266,17 @@ async function finishRenamed(
     return { parent: parentPath, copiedBytes: 0, zeroedBytes: 0, isResumed: true };
   }
   return undefined;
+}
+
+/** A mark that cannot be read says nothing about this child; opening its own parent refuses it. */
+async function readableIntent(
+  fs: FileSystem,
+  parentPath: string,
+): Promise<MergeIntent | undefined> {
+  try {
+    return await readIntent(fs, parentPath);
+  } catch (error) {
+    if (error instanceof DrError && error.code !== 'E_IO') return undefined;
+    throw error;
+  }
 }

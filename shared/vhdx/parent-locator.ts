@@ -10,6 +10,8 @@ import {
 import type { Report } from './violation.js';
 
 export interface ParentLocator {
+  /** Place of the item in the file that it was read from, for messages. */
+  readonly offset?: number | undefined;
   /** The parent's DataWriteGuid when the child was linked to it. */
   readonly parentLinkage: Guid;
   /** A second acceptable linkage; Windows writes zero, which means none. */
@@ -79,6 +81,7 @@ export function parseParentLocator(
     return wrong(0, 'there is no path to the parent');
   }
   return {
+    offset,
     parentLinkage: linkage,
     parentLinkage2: linkage2 === ZERO_GUID ? undefined : linkage2,
     ...paths,

@@ -39,7 +39,7 @@ export async function findParent(
   const folder = path.dirname(childPath);
   const relative = (locator.relativePath ?? parentNameOf(locator)).replaceAll('\\', '/');
   const candidate = path.join(folder, relative);
-  const at = { structure: 'parent locator', offset: 0 };
+  const at = { structure: 'parent locator', offset: locator.offset };
   const leaves =
     path.posix.isAbsolute(relative) ||
     /^[A-Za-z]:/.test(relative) ||

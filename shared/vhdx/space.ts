@@ -77,6 +77,14 @@ export class SpaceMap {
     this.#endMiB = end;
   }
 
+  /** Declares everything from `byte` on fresh: the file was cut there and will read as zeros. */
+  trustFrom(byte: number): void {
+    const end = Math.ceil(byte / MIB);
+    assert(this.lastUsedEndBytes() <= byte, 'what is used is never cut off');
+    this.#gapMiB -= Math.max(0, this.#endMiB - end);
+    this.#endMiB = Math.min(this.#endMiB, end);
+  }
+
   /** Room for `lengthBytes`, a multiple of 1 MiB: a gap when there is one, else at the end. */
   allocate(lengthBytes: number): Allocation {
     assert(lengthBytes > 0 && lengthBytes % MIB === 0, 'space is given out in MiB');

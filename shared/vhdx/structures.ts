@@ -118,7 +118,9 @@ export async function loadHead(
     replay = await planReplay(file, header, report);
     if (replay === undefined) return undefined;
     view = overlayReplay(file, replay);
-    warnings.push(`the log is dirty: ${replay.records.length} changes are replayed from it`);
+    const changes = replay.records.length;
+    // A session that ended before its first commit leaves a log that changes nothing.
+    if (changes > 0) warnings.push(`the log is dirty: ${changes} changes are replayed from it`);
   }
   const viewSizeBytes = await view.size();
   const table = await readRegions(view, viewSizeBytes, report, warnings);

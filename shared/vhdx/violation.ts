@@ -10,8 +10,11 @@ export interface Violation {
   readonly code: VhdxErrorCode;
   /** Which structure: "header 1", "region table 2", "BAT", "metadata" … */
   readonly structure: string;
-  /** Byte offset in the file of the structure or of the wrong field. */
-  readonly offset: number;
+  /**
+   * Byte offset in the file of the structure or of the wrong field; undefined when the violation is
+   * not at one place of one file (a chain that does not fit together).
+   */
+  readonly offset?: number | undefined;
   /** What is wrong there, with the value found. */
   readonly message: string;
 }
@@ -22,8 +25,7 @@ export type Report = (violation: Violation) => undefined;
 /** A VHDX file that is damaged, not legal, or not usable in the way that was asked for. */
 export class VhdxError extends DrError {
   override readonly name = 'VhdxError';
-  readonly structure: string;
-  readonly offset: number;
+  readonly violation: Violation;
 
   constructor(
     violation: Violation,
@@ -31,12 +33,17 @@ export class VhdxError extends DrError {
     options: { done?: string; hint?: string; cause?: unknown; context?: ErrorContext } = {},
   ) {
     const { code, structure, offset, message } = violation;
-    super(code, `${structure} at byte ${offset} of ${path}: ${message}`, {
+    const place = offset === undefined ? path : `${structure} at byte ${offset} of ${path}`;
+    super(code, `${place}: ${message}`, {
       ...options,
-      context: { ...options.context, file: path, structure, offset },
+      context: {
+        ...options.context,
+        file: path,
+        structure,
+        ...(offset === undefined ? {} : { offset }),
+      },
     });
-    this.structure = structure;
-    this.offset = offset;
+    this.violation = violation;
   }
 }
 

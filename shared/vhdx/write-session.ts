@@ -415,10 +415,24 @@ export class WriteSession {
         this.#contentIdentity === 'keep'
           ? this.#log.header.dataWriteGuid
           : randomGuid(this.#random);
+      await this.#cutUnpublishedTail();
       await this.#log.begin(guid, this.#fileSizeBytes);
       await this.#repairRegionTable();
     });
     return this.#begun;
+  }
+
+  /**
+   * What lies behind the last structure was never published, for instance because the disk was full.
+   * Cut off, it costs no space and reads as zeros when the file grows again. The log's first entry
+   * is flushed after this, and with it the new length.
+   */
+  async #cutUnpublishedTail(): Promise<void> {
+    const end = this.#space.lastUsedEndBytes();
+    if (end >= this.#fileSizeBytes) return;
+    await this.#file.truncate(end);
+    this.#fileSizeBytes = end;
+    this.#space.trustFrom(end);
   }
 
   async #repairRegionTable(): Promise<void> {
@@ -511,7 +525,6 @@ export class WriteSession {
       {
         code: 'E_VHDX_POISONED',
         structure: 'file',
-        offset: 0,
         message: 'an earlier write or flush failed',
       },
       this.#file.path,

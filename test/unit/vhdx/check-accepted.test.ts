@@ -162,7 +162,6 @@ const ODDITIES: readonly Oddity[] = [
       placeInLog(log, 4096, forgeLogEntry({ sequence: 9n, tail: 4096, logGuid }));
       installLog(f, logGuid, log);
     },
-    warnings: 1,
   },
 ];
 

@@ -263,6 +263,7 @@ describe('VHDX metadata', () => {
 
 describe('VHDX parent locator', () => {
   const full = {
+    offset: 0,
     parentLinkage: B,
     parentLinkage2: undefined,
     relativePath: '.\\Gästedaten_ÄÖ.avhdx',

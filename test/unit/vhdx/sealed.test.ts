@@ -320,7 +320,7 @@ describe('sealed differencing VHDX', function () {
     const { blocks } = await describeVhdx('/disk.vhdx', { fs });
     expect(blocks).to.include({ fullyPresent: 0, partiallyPresent: 0, bitmaps: 0, zero: 5 });
     const disk = await openVhdx('/disk.vhdx', { fs, random: new SeededRandom(2) });
-    expect(await all(disk.ownExtents(0, disk.sizeBytes))).to.deep.equal([
+    expect(await all(disk.top.extents(0, disk.sizeBytes))).to.deep.equal([
       { start: 0, end: 4 * MIB, kind: 'zero' },
       { start: 4 * MIB, end: 8 * MIB, kind: 'parent' },
       { start: 8 * MIB, end: 10 * MIB, kind: 'zero' },
@@ -354,7 +354,7 @@ describe('sealed differencing VHDX', function () {
     for (const [i, place] of places.entries()) {
       expect((await readAt(disk, place, 512)).equals(Buffer.alloc(512, i + 1))).to.equal(true);
     }
-    const own = (await all(disk.ownExtents(0, sizeBytes))).filter(({ kind }) => kind === 'data');
+    const own = (await all(disk.top.extents(0, sizeBytes))).filter(({ kind }) => kind === 'data');
     expect(own.map(({ start }) => start)).to.deep.equal(places);
     await disk.close();
   });

@@ -261,7 +261,7 @@ describe('VHDX from a stream', function () {
       const part = bytes.subarray(0, length);
       const error = await refusal(() => readBack(cut(part, () => 65_536)));
       expect(error.code, `${length} bytes`).to.equal('E_VHDX_TRUNCATED');
-      expect(error.offset).to.equal(length);
+      expect(error.violation.offset).to.equal(length);
     }
   });
 
