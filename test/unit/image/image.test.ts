@@ -493,6 +493,7 @@ describe('foreign image', () => {
   });
 
   it('comes through a temporary file that only its owner may read, and that is sparse', async function () {
+    this.timeout(60_000);
     needTool(this, 'qemu-img');
     const work = new WorkFolder('image');
     const umask = process.umask(0);
