@@ -186,24 +186,6 @@ async function settled(promises: readonly Promise<void>[]): Promise<void> {
   }
 }
 
-/**
- * The cells that the given ranges of guest bytes touch. The ranges must be in ascending order and
- * inside the disk; they may overlap.
- */
-export function cellsOfRanges(ranges: Iterable<PcbtRange>, diskSizeBytes: number): DeltaPlan {
-  checkDiskSize(diskSizeBytes, 'the disk');
-  const cells = new CellSet();
-  let next = 0;
-  for (const range of ranges) {
-    const start = Math.max(next, Math.floor(range.offset / CELL_BYTES));
-    const end = Math.ceil(Math.min(range.offset + range.lengthBytes, diskSizeBytes) / CELL_BYTES);
-    if (start >= end) continue;
-    cells.add(start, end);
-    next = end;
-  }
-  return { cells, checksum: undefined };
-}
-
 /** The blocks of a delta of these cells: joined where cells touch, up to 1 MiB each. */
 function* deltaBlocks(cells: CellSet, diskSizeBytes: number): Generator<PcbtRange> {
   for (const range of cells.ranges()) {

@@ -52,7 +52,6 @@ export {
 } from './delta-source.js';
 export {
   addCells,
-  cellsOfRanges,
   type DeltaPlan,
   diffDisks,
   encodeDelta,

@@ -133,11 +133,6 @@ export class LayeredDisk implements ReadableDisk {
     return new LayeredDisk(base, sources, runs);
   }
 
-  /** Number of runs in the index, for reports and tests. */
-  get runCount(): number {
-    return this.#runs.count;
-  }
-
   #run(index: number): Run {
     const { cell, count, source, position } = this.#runs.get(index);
     return {

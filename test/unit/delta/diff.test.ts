@@ -3,7 +3,6 @@
 import { expect } from 'chai';
 
 import {
-  cellsOfRanges,
   CELL_BYTES,
   CellSet,
   diffDisks,
@@ -132,20 +131,6 @@ describe('diff of two disks', () => {
     const plan = await diffDisks(undefined, sparse(4096));
     expect(plan.cells.count).to.equal(4096);
     expect(plan.cells.memoryBytes).to.be.at.most(4096 * 4);
-  });
-});
-
-describe('cells of ranges', () => {
-  it('widens ranges to cells, joins overlaps and stops at the end of the disk', () => {
-    const { cells } = cellsOfRanges(
-      [
-        { offset: 1, lengthBytes: 1 },
-        { offset: 100, lengthBytes: CELL_BYTES },
-        { offset: 5 * CELL_BYTES + 99, lengthBytes: 1_000_000 },
-      ],
-      SIZE,
-    );
-    expect(cellsOf(cells)).to.deep.equal([0, 1, 5]);
   });
 });
 
