@@ -13,6 +13,7 @@ export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] =
   [32, 'no space left'],
   [33, 'the target exists, or two disks do not fit each other'],
   [70, 'internal error: a bug of this program'],
+  [129, 'stopped by SIGHUP'],
   [130, 'stopped by SIGINT'],
   [141, 'the reader of standard output went away'],
   [143, 'stopped by SIGTERM'],

@@ -10,7 +10,7 @@ import { Output } from './output.js';
 import { asDrError, run } from './program.js';
 import { processStreams } from './standard-streams.js';
 
-const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const;
+const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 type StopSignal = keyof typeof SIGNAL_NUMBERS;
 
 /** A terminal's Ctrl-C reaches us directly and through the launcher: one wish, not two. */
@@ -32,6 +32,7 @@ function onSignal(signal: StopSignal): void {
   stop.abort();
 }
 
+process.on('SIGHUP', onSignal);
 process.on('SIGINT', onSignal);
 process.on('SIGTERM', onSignal);
 process.on('uncaughtException', (error) => {

@@ -12,7 +12,7 @@ import { dirname } from 'node:path';
 
 import type { Random } from '../clock.js';
 import { DrError } from '../errors.js';
-import { type BlockFile, type FileSystem, temporaryPathBeside } from '../files/index.js';
+import { type BlockFile, type FileSystem, createBeside } from '../files/index.js';
 import type { ByteSink } from './byte-source.js';
 import { DeltaError } from './delta-error.js';
 
@@ -53,8 +53,7 @@ export async function publishTogether<T>(
 ): Promise<T> {
   const files: Unfinished[] = [];
   const create: CreateFile = async (path) => {
-    const temporary = temporaryPathBeside(path, random);
-    const file = await fs.open(temporary, { mode: 'create' });
+    const { temporaryPath: temporary, file } = await createBeside(fs, path, random);
     files.push({ path, temporary, file, isOpen: true });
     let position = 0;
     return async (chunk) => {

@@ -7,19 +7,12 @@
 // was promised; removeLeftovers() takes it away. Two writers of one target do not disturb each
 // other's files, but the later rename wins: whoever owns a folder's state locks it.
 
-import { basename, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { assert } from '../assert.js';
 import { systemRandom, type Random } from '../clock.js';
 import { DrError } from '../errors.js';
 import type { BlockFile, FileSystem } from './block-file.js';
-import { TEMPORARY_SUFFIX, temporaryPathBeside } from './temporary-path.js';
-
-/** True when `name` was the new file of a write to `targetName` that never finished. */
-export function isLeftoverOf(targetName: string, name: string): boolean {
-  const start = `.${targetName}.`;
-  if (!name.startsWith(start) || !name.endsWith(TEMPORARY_SUFFIX)) return false;
-  return /^[0-9a-f]{8}$/.test(name.slice(start.length, -TEMPORARY_SUFFIX.length));
-}
+import { temporaryPathBeside } from './temporary-path.js';
 
 /**
  * Replaces or creates `path` with `bytes`. Durable on return.
@@ -48,22 +41,6 @@ export async function writeDurably(
     throw error;
   }
   await fileSystem.flushFolder(folder);
-}
-
-/**
- * Removes what crashes left behind of writes to `path`; returns how many. Only the one process that
- * writes `path` may call it, when none of its writes is under way.
- */
-export async function removeLeftovers(fileSystem: FileSystem, path: string): Promise<number> {
-  const folder = dirname(path);
-  let count = 0;
-  for (const name of await fileSystem.list(folder)) {
-    if (!isLeftoverOf(basename(path), name)) continue;
-    await fileSystem.remove(join(folder, name));
-    count++;
-  }
-  if (count > 0) await fileSystem.flushFolder(folder);
-  return count;
 }
 
 /**

@@ -8,14 +8,18 @@ export type {
 } from './block-file.js';
 export { nodeFileSystem } from './node-file.js';
 export { refuseExisting } from './refuse-existing.js';
-export { TEMPORARY_SUFFIX, temporaryPathBeside } from './temporary-path.js';
+export {
+  createBeside,
+  isLeftoverOf,
+  removeLeftovers,
+  TEMPORARY_SUFFIX,
+  temporaryPathBeside,
+} from './temporary-path.js';
 export { WriteBehind } from './write-behind.js';
 export {
-  isLeftoverOf,
   parseJson,
   readJson,
   readSmall,
-  removeLeftovers,
   writeDurably,
   writeJsonDurably,
   type JsonFields,

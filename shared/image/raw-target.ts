@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Random } from '../clock.js';
 import {
   refuseExisting,
-  temporaryPathBeside,
+  createBeside,
   WriteBehind,
   type BlockFile,
   type FileSystem,
@@ -45,8 +45,7 @@ export class RawTarget {
   static async create(options: RawTargetOptions): Promise<RawTarget> {
     const { fs, path: target, random, sizeBytes, isReplacing = false } = options;
     await refuseExisting(fs, target, isReplacing);
-    const temporaryPath = temporaryPathBeside(target, random);
-    const file = await fs.open(temporaryPath, { mode: 'create' });
+    const { temporaryPath, file } = await createBeside(fs, target, random);
     const raw = new RawTarget(options, temporaryPath, file);
     try {
       await file.truncate(sizeBytes);

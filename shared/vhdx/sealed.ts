@@ -16,7 +16,7 @@ import type { Guid } from '../bytes/index.js';
 import type { Random } from '../clock.js';
 import {
   refuseExisting,
-  temporaryPathBeside,
+  createBeside,
   WriteBehind,
   type BlockFile,
   type FileSystem,
@@ -109,8 +109,7 @@ export class SealedVhdxWriter {
   static async create(options: SealedVhdxOptions): Promise<SealedVhdxWriter> {
     const layout = planNewFile(options, options.random);
     await refuseExisting(options.fs, options.path, options.isReplacing ?? false);
-    const temporaryPath = temporaryPathBeside(options.path, options.random);
-    const file = await options.fs.open(temporaryPath, { mode: 'create' });
+    const { temporaryPath, file } = await createBeside(options.fs, options.path, options.random);
     return new SealedVhdxWriter(options, layout, temporaryPath, file);
   }
 
