@@ -17,6 +17,7 @@ import { dirname } from 'node:path';
 import { ZERO_GUID } from '../bytes/index.js';
 import type { Random } from '../clock.js';
 import { isAllZero, type ReadableDisk } from '../disk/index.js';
+import { DrError } from '../errors.js';
 import type { FileSystem } from '../files/index.js';
 import { CELL_BYTES, cellOffset, hashCell } from './cell.js';
 import { DeltaError } from './delta-error.js';
@@ -60,6 +61,13 @@ function checkFollows(base: ManifestHeader, delta: ManifestHeader): void {
     `the disk is at point ${point}, the delta leads from ${delta.parentPoint} to ${delta.point}`,
     { context: { diskPoint: point, parentPoint: delta.parentPoint, point: delta.point } },
   );
+}
+
+/** The same error, whatever it says of an announcement that has been taken back. */
+function withdrawn(error: unknown): unknown {
+  if (!(error instanceof DrError)) return error;
+  const { code, message, context, hint } = error;
+  return new DeltaError(code, message, { context, hint, cause: error });
 }
 
 export class BaseManifest {
@@ -159,9 +167,15 @@ export class BaseManifest {
     try {
       await this.#announce(delta);
     } catch (error) {
-      // The first error is the one to report. What was there before says the same as before.
-      if (!isResumed) await this.withdraw().catch(() => undefined);
-      throw error;
+      // What was there before says the same as before.
+      if (isResumed) throw error;
+      try {
+        await this.withdraw();
+      } catch {
+        // The first error is the one to report.
+        throw error;
+      }
+      throw withdrawn(error);
     }
     return isResumed ? 'resumed' : 'new';
   }

@@ -181,6 +181,23 @@ describe('hvdr pcbt', function () {
     expect(other.stdout.toString()).to.contain(`guest offset ${3 * CELL_BYTES}`);
   });
 
+  it('a base manifest survives a stream of garbage, and the manifest of a delta is none', async () => {
+    await done('pcbt diff old.raw new.raw --out d.cbt --manifest d.manifest');
+    const flags = '--manifest d.manifest --base-manifest';
+    const garbage = await hvdr(`pcbt apply old.raw - ${flags} b.manifest`, Buffer.from('garbage'));
+    expect(garbage.code).to.equal(15);
+    expect(garbage.stderr).to.contain('nothing was changed');
+    expect(readdirSync(folder)).not.to.include('b.manifest.applying');
+    const before = bytes('d.manifest');
+    await refused('E_DELTA_COVERAGE', 15, `pcbt apply old.raw d.cbt ${flags} d.manifest`);
+    expect(bytes('d.manifest').equals(before)).to.equal(true);
+    expect(bytes('old.raw').equals(BEFORE)).to.equal(true);
+    // Another delta than the one that never came.
+    await done('pcbt diff old.raw new.raw --out e.cbt --manifest e.manifest');
+    await done('pcbt apply old.raw e.cbt --manifest e.manifest --base-manifest b.manifest');
+    expect(await done('pcbt check b.manifest --disk new.raw')).to.contain('as it should be');
+  });
+
   it('refuses what cannot be meant', async () => {
     writeFileSync(join(folder, 'short.raw'), BEFORE.subarray(1));
     await refused('E_DISK_MISMATCH', 33, 'pcbt diff old.raw short.raw --out d.cbt');

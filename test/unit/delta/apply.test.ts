@@ -11,6 +11,7 @@ import {
   type DeltaInput,
 } from '../../../shared/delta/index.js';
 import { DrError } from '../../../shared/errors.js';
+import { FaultFileSystem } from '../../support/fault-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 import {
@@ -440,6 +441,24 @@ describe('base manifest', () => {
     await apply();
     expect((await base.state()).current.point).to.equal(testGuid(1));
     expect(fs.paths).to.deep.equal([PATH]);
+  });
+
+  it('an announcement that cannot be made durable is taken back, and nothing was changed', async () => {
+    const { fs } = await prepared();
+    const faulty = new FaultFileSystem(fs);
+    faulty.inject({ kind: 'flushFolder' });
+    const base = new BaseManifest({ fs: faulty, random: new SeededRandom(2) }, PATH);
+    const delta = await deltaBetween(BEFORE, AFTER);
+    const manifest = await manifestOf(delta.manifest);
+    const target = BufferDisk.of(BEFORE);
+    const apply = (): Promise<unknown> =>
+      applyDelta(streamInput(delta.pcbt), target, { manifest, base });
+    const error = await refusal('E_IO', apply);
+    expect(error.done).to.equal('nothing was changed');
+    expect(fs.paths).to.deep.equal([PATH]);
+    expect(target.bytes.equals(BEFORE)).to.equal(true);
+    await apply();
+    expect(target.bytes.equals(AFTER)).to.equal(true);
   });
 
   it('a base that does not fit is refused before a stream is read', async () => {
