@@ -22,6 +22,7 @@ const STREAM = '-';
 const RAW_NAME = /\.(raw|img|bin|dd)$/i;
 
 interface Flags {
+  readonly from?: string;
   readonly to?: string;
   readonly type?: string;
   readonly blockSize?: string;
@@ -39,21 +40,37 @@ export function registerVhdxConvert(vhdx: Command, context: CliContext): void {
     )
     .argument('<src>', 'the image to read, or -')
     .argument('<dst>', 'the file to make, or -')
+    .option('--from <format>', 'raw: take SRC as a raw disk, whatever it looks like')
     .option('--to <format>', 'raw or vhdx (default: raw for *.raw, *.img, *.bin, *.dd, else vhdx)')
     .option('--type <type>', 'of a VHDX: dynamic or fixed (default: dynamic)')
     .option('--block-size <size>', 'of a VHDX: 1M to 256M, a power of two (default: 32M)')
     .option('--force', 'replace DST when it exists')
     .action(async (source: string, target: string, flags: Flags) => {
       const format = targetFormat(target, flags);
-      if (target === STREAM) await toStdout(context, source, format);
-      else await toFile(context, source, target, { ...format, isReplacing: flags.force === true });
+      const { from } = flags;
+      if (from !== undefined && from !== 'raw') {
+        throw new DrError(
+          'E_USAGE',
+          `--from ${from} is not legal; other formats are found by content`,
+        );
+      }
+      const isReplacing = flags.force === true;
+      if (target === STREAM) await toStdout(context, source, format, from);
+      else await toFile(context, source, target, { ...format, from, isReplacing });
     });
 }
+
+const FOREIGN_NAME = /\.(qcow2?|vmdk|vdi|vhd|qed)$/i;
 
 /** What the flags ask for. @throws DrError E_USAGE */
 function targetFormat(target: string, { to, type, blockSize }: Flags): TargetFormat {
   const byName: OwnFormat = RAW_NAME.test(target) ? 'raw' : 'vhdx';
   const chosen = to ?? byName;
+  if (to === undefined && FOREIGN_NAME.test(target)) {
+    throw new DrError('E_USAGE', `${target}: only raw and VHDX can be written`, {
+      hint: 'Choose a name that ends in .vhdx or .raw, or say --to vhdx.',
+    });
+  }
   if (chosen !== 'raw' && chosen !== 'vhdx') {
     throw new DrError('E_USAGE', `--to ${chosen} is not legal, raw and vhdx are`);
   }
@@ -111,7 +128,12 @@ async function toFile(
   );
 }
 
-async function toStdout(context: CliContext, source: string, format: TargetFormat): Promise<void> {
+async function toStdout(
+  context: CliContext,
+  source: string,
+  format: TargetFormat,
+  from: 'raw' | undefined,
+): Promise<void> {
   const { files: fs, folder, output, random } = context;
   if (source === STREAM) {
     throw new DrError('E_USAGE', 'SRC and DST cannot both be "-"');
@@ -119,7 +141,7 @@ async function toStdout(context: CliContext, source: string, format: TargetForma
   const near = path.join(os.tmpdir(), path.basename(source));
   const sourcePath = path.resolve(folder, source);
   const signal = context.stopSignal(); // a foreign image leaves a temporary file to remove
-  await withSource(sourcePath, near, { fs, random }, async (disk) => {
+  await withSource(sourcePath, near, { fs, random, from }, async (disk) => {
     const { lengthBytes, chunks } = await streamImage(disk, format, { random });
     const progress = new ConvertProgress(context, source);
     let position = 0;

@@ -131,7 +131,7 @@ export const CATALOGUE = {
   // VHDX (spec vhdx.md; the section in each cause)
   E_VHDX_SIGNATURE: damaged(
     'The file is no VHDX: too short, or without its signature (§ 1.1).',
-    RESTORE_COPY,
+    'Check that this is the file you mean; `hvdr vhdx convert SRC DST.vhdx` makes a VHDX of a raw, qcow2, VMDK or VHD image.',
   ),
   E_VHDX_VERSION: damaged(
     'The VHDX has a version that this program does not know (§ 1.2).',

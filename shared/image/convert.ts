@@ -10,7 +10,7 @@ import { checkTarget } from './check-target.js';
 import { copyNonZero, type CopyOptions } from './copy-disk.js';
 import { vetForeignImage } from './foreign-image.js';
 import type { ForeignFormat, ImageFormat, OwnFormat } from './image-format.js';
-import { detectImageFormat, openImage } from './open-image.js';
+import { knownImageFormat, openImage } from './open-image.js';
 import { foreignSize, foreignToRaw, runTool, type RunTool } from './qemu-img.js';
 
 export interface ImageEnvironment {
@@ -20,7 +20,10 @@ export interface ImageEnvironment {
   readonly run?: RunTool | undefined;
 }
 
-export interface ConvertOptions extends TargetOptions, CopyOptions {}
+export interface ConvertOptions extends TargetOptions, CopyOptions {
+  /** Take the source as a raw disk, whatever its first bytes look like. */
+  readonly from?: 'raw' | undefined;
+}
 
 export interface ConvertResult {
   readonly sourceFormat: ImageFormat;
@@ -43,7 +46,8 @@ export async function convertImage(
 ): Promise<ConvertResult> {
   const { isReplacing = false } = options;
   await checkTarget(target, { isReplacing, inputs: [source] }, environment);
-  return withSource(source, target, environment, async (disk, sourceFormat) => {
+  const { from } = options;
+  return withSource(source, target, { ...environment, from }, async (disk, sourceFormat) => {
     const { sizeBytes, writtenBytes } = await writeImage(disk, target, options, environment);
     return { sourceFormat, sizeBytes, writtenBytes };
   });
@@ -56,11 +60,11 @@ export async function convertImage(
 export async function withSource<T>(
   source: string,
   near: string,
-  environment: ImageEnvironment,
+  environment: ImageEnvironment & { readonly from?: 'raw' | undefined },
   use: (disk: ReadableDisk, format: ImageFormat) => Promise<T>,
 ): Promise<T> {
-  const { fs, random } = environment;
-  const format = await detectImageFormat(fs, source);
+  const { fs, random, from } = environment;
+  const format = from ?? (await knownImageFormat(fs, source));
   const isOwn = format === 'raw' || format === 'vhdx';
   const opened = isOwn ? source : await toTemporaryRaw(source, format, near, environment);
   const withDisk = async (): Promise<T> => {

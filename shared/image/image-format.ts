@@ -30,6 +30,29 @@ export function formatOf(head: Buffer, tail: Buffer): ImageFormat {
   return 'raw';
 }
 
+/** Marks of files that are surely meant as something else than a raw disk, and which nothing here reads. */
+const OTHER_FORMATS: readonly { name: string; at: number; mark: Buffer }[] = [
+  { name: 'VDI image', at: 64, mark: Buffer.from([0x7f, 0x10, 0xda, 0xbe]) },
+  { name: 'QED image', at: 0, mark: Buffer.from('QED\0', 'latin1') },
+  { name: 'Parallels image', at: 0, mark: Buffer.from('WithoutFreeSpace', 'latin1') },
+  { name: 'Parallels image', at: 0, mark: Buffer.from('WithouFreSpacExt', 'latin1') },
+  { name: 'gzip file', at: 0, mark: Buffer.from([0x1f, 0x8b, 0x08]) },
+  { name: 'xz file', at: 0, mark: Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]) },
+  { name: 'zstd file', at: 0, mark: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]) },
+  { name: 'bzip2 file', at: 0, mark: Buffer.from('BZh', 'latin1') },
+  { name: 'ZIP file', at: 0, mark: Buffer.from('PK\x03\x04', 'latin1') },
+  { name: '7z file', at: 0, mark: Buffer.from([0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c]) },
+  { name: 'PCBT delta', at: 0, mark: Buffer.from('PCBT', 'latin1') },
+];
+
+/** What a file is that would otherwise be taken for a raw disk, or undefined. */
+export function otherFormatOf(head: Buffer): string | undefined {
+  const found = OTHER_FORMATS.find(({ at, mark }) =>
+    head.subarray(at, at + mark.length).equals(mark),
+  );
+  return found?.name;
+}
+
 /** Reads the two ends of an open file and tells its format. */
 export async function formatOfFile(file: BlockFile): Promise<ImageFormat> {
   const sizeBytes = await file.size();

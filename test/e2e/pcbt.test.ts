@@ -173,8 +173,9 @@ describe('hvdr pcbt', function () {
     await done('pcbt apply old.raw d.cbt --manifest d.manifest --base-manifest base.manifest');
     expect(await document('pcbt info base.manifest')).to.include({ kind: 'base' });
     expect(await done('pcbt check base.manifest --disk new.raw')).to.contain('as it should be');
-    const run = await hvdr('pcbt check base.manifest --disk d.cbt');
-    expect(run.code).to.equal(33);
+    expect((await hvdr('pcbt check base.manifest --disk d.cbt')).code).to.equal(16);
+    writeFileSync(join(folder, 'short.raw'), BEFORE.subarray(0, CELL_BYTES));
+    expect((await hvdr('pcbt check base.manifest --disk short.raw')).code).to.equal(33);
     writeFileSync(join(folder, 'new.raw'), BEFORE);
     const other = await hvdr('pcbt check base.manifest --disk new.raw');
     expect(other.code).to.equal(15);
