@@ -11,7 +11,6 @@ import { BENCH_HELP, type BenchArguments, parseBenchArguments } from './argument
 import { type Bench, GIB } from './bench.js';
 import { ALL_BENCHES } from './benches/index.js';
 import { describeMachine, describeRevision } from './machine.js';
-import { touchFreeMemory } from './memory-touch.js';
 import { Product } from './product.js';
 import {
   type BenchRecord,
@@ -133,10 +132,6 @@ async function measureAll(wanted: BenchArguments): Promise<number> {
   if (!wanted.json) print(machineLine(describeMachine(workFolder.path)));
   let areMet = true;
   try {
-    if (spaceBytes >= GIB) {
-      note('uses all free memory once, so that its first use is charged to nobody');
-      await touchFreeMemory(workFolder.path);
-    }
     for (const bench of chosen) {
       const record = await runBench(bench, {
         workFolder: workFolder.path,

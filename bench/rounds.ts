@@ -1,11 +1,13 @@
 // Runs a prepared bench: all contenders in turns, round after round, so that whatever else the
 // machine does falls on all of them alike; the order turns round in every second round. Before each
-// measurement the files are put back, the file system is synced and the inputs are read once.
+// measurement the files are put back, the file system is synced, free memory is touched and the
+// inputs are read once.
 
 import { defined } from '../shared/assert.js';
 import type { Clock } from '../shared/clock.js';
-import type { Contender, Goal, MedianOf, PreparedBench } from './bench.js';
+import { type Contender, GIB, type Goal, type MedianOf, type PreparedBench } from './bench.js';
 import { measure, type Measurement, perform } from './measure.js';
+import { touchFreeMemory } from './memory-touch.js';
 import { cat, syncFileSystem } from './peers.js';
 import { median, orderOfRound } from './statistics.js';
 
@@ -67,6 +69,9 @@ async function runOnce(
 ): Promise<Measurement> {
   await contender.prepare?.(round);
   await perform(syncFileSystem(folder));
+  if (contender.payloadBytes > 0) {
+    await touchFreeMemory(folder, 2 * contender.payloadBytes + GIB);
+  }
   if (contender.inputs !== undefined) await perform(cat(...contender.inputs));
   const measured = await measure(contender.commands(round), clock);
   if (round === 0) await contender.verify?.();
