@@ -141,6 +141,8 @@ class Demo {
     if (qemu !== undefined) {
       const args = ['compare', '-f', 'raw', '-F', 'vhdx', DAY_TWO, DISK];
       proofs.push(await this.#foreign('qemu-img agrees', qemu, args));
+    } else {
+      this.#say('left out', 'qemu-img is not installed (qemu-utils), so it was not asked');
     }
     const sevenZip = findProgram(this.#context, '7zz');
     if (sevenZip !== undefined) {
@@ -157,6 +159,8 @@ class Demo {
           isEqual: expected === sha256,
         }),
       );
+    } else {
+      this.#say('left out', '7zz is not installed (7zip), so it was not asked');
     }
     const fsck = findProgram(this.#context, 'e2fsck');
     if (fsck !== undefined && findProgram(this.#context, 'mke2fs') !== undefined) {
