@@ -128,6 +128,206 @@ export const CATALOGUE = {
     'Flatten the image where it was made, for example with `qemu-img convert`, then convert the result.',
   ),
 
+  // Protection and its state machine (failover.md § 6)
+  E_STATE: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The command is not valid in the present state of the protection.',
+    remedy: '`hvdr status --vm NAME` shows the state; the message lists what is valid now.',
+  },
+  E_NOT_PROTECTED: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The receiver knows no such VM, or it belongs to another principal.',
+    remedy: 'Protect it with `hvdr push --vm NAME`, or check name and key.',
+  },
+  E_FAILED_OVER: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The VM runs at the DR site, so the primary must not replicate over it.',
+    remedy: 'Undo the failover or fail back first; `hvdr status` shows the direction.',
+  },
+  E_NO_POINT: {
+    exitCode: 12,
+    retry: 'operator',
+    grpc: 'NOT_FOUND',
+    cause: 'There is no such restore point, or none at all.',
+    remedy: '`hvdr points VM` lists those that are there.',
+  },
+  E_NO_MATCH: {
+    exitCode: 12,
+    retry: 'operator',
+    grpc: 'NOT_FOUND',
+    cause: 'A pattern matched no VM.',
+    remedy: 'Compare the pattern with the names of the VMs; `*` and `?` are wildcards.',
+  },
+  E_POINT_CORRUPT: {
+    exitCode: 13,
+    retry: 'operator',
+    grpc: 'DATA_LOSS',
+    cause: 'A restore point does not read back to its manifest.',
+    remedy: 'Use one of the good points that the message lists; `hvdr verify VM --point all`.',
+  },
+  E_POINT_PINNED: {
+    exitCode: 14,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'A pinned or otherwise protected restore point would be removed.',
+    remedy: 'Unpin it first: `hvdr points VM --unpin ID`.',
+  },
+  E_STALE_EPOCH: {
+    exitCode: 24,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The source speaks for an epoch that has ended: the direction changed since.',
+    remedy: 'Do not start the VM at this site; `hvdr status` at the DR site shows who is active.',
+  },
+  E_HALTED: {
+    exitCode: 26,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause:
+      'A record of this protection is damaged or contradicts itself, so nothing goes on alone.',
+    remedy: 'The message names the file and the place; restore it, or start a new protection.',
+  },
+  E_BASE_LOST: {
+    exitCode: 34,
+    retry: 'resync',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The changes since the last point of the DR site are not known any more.',
+    remedy: 'Nothing to do: the next cycle compares the whole disk by hashes.',
+  },
+  E_CONSISTENCY: {
+    exitCode: 35,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'An application-consistent checkpoint was required and the guest would not quiesce.',
+    remedy: 'Look at the VSS writers in the guest, or allow less: `quiesce=no`.',
+  },
+  E_SOURCE_UNREACHABLE: {
+    exitCode: 21,
+    retry: 'reconnect',
+    grpc: 'UNAVAILABLE',
+    cause: 'The other site does not answer.',
+    remedy: 'Check host, port and firewall; the command can be run again at any time.',
+  },
+  E_SHUTDOWN_TIMEOUT: {
+    exitCode: 22,
+    retry: 'operator',
+    grpc: 'DEADLINE_EXCEEDED',
+    cause: 'The guest did not shut down in time.',
+    remedy: 'Shut it down by hand, or allow turning it off.',
+  },
+  E_AUTH: {
+    exitCode: 41,
+    retry: 'operator',
+    grpc: 'UNAUTHENTICATED',
+    cause: 'The key was not accepted, or it may not do this.',
+    remedy: 'Compare `hvdr psk inspect FILE` on both sides: id, principal, role.',
+  },
+  E_REPLAY: {
+    exitCode: 41,
+    retry: 'never',
+    grpc: 'UNAUTHENTICATED',
+    cause: 'A record or a call was seen before or did not open.',
+    remedy: 'The session was ended; if it happens again, somebody interferes with the connection.',
+  },
+  E_VERSION: {
+    exitCode: 41,
+    retry: 'operator',
+    grpc: 'UNIMPLEMENTED',
+    cause: 'The two sides share no protocol version.',
+    remedy: 'Upgrade the older side; the message names both versions.',
+  },
+  E_CHANNEL: {
+    exitCode: 21,
+    retry: 'reconnect',
+    grpc: 'UNAVAILABLE',
+    cause: 'The connection failed before the other side had given its sealed answer.',
+    remedy: 'Run the command again: steps are idempotent and go on where they were.',
+  },
+  E_PROTOCOL: {
+    exitCode: 41,
+    retry: 'never',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'The other side sent a message that is not legal.',
+    remedy: 'Compare the versions of both sides; report it with the log when they are equal.',
+  },
+  E_LIMIT: {
+    exitCode: 41,
+    retry: 'never',
+    grpc: 'RESOURCE_EXHAUSTED',
+    cause: 'A value is beyond what the receiver accepts.',
+    remedy: 'The message names the value and the limit.',
+  },
+  E_STALLED: {
+    exitCode: 42,
+    retry: 'reconnect',
+    grpc: 'DEADLINE_EXCEEDED',
+    cause: 'An operation made no progress for the time that `timeout` allows.',
+    remedy: 'Look at the side that the message names; the next run goes on where this one stopped.',
+  },
+
+  // Keys (channel.md § 1)
+  E_KEY_FILE: {
+    exitCode: 41,
+    retry: 'operator',
+    grpc: 'UNAUTHENTICATED',
+    cause: 'A key file is not readable as one, or others may read it.',
+    remedy: 'Make one with `hvdr psk generate --out FILE`; only its owner may read it.',
+  },
+  E_KEY_WEAK: {
+    exitCode: 41,
+    retry: 'operator',
+    grpc: 'UNAUTHENTICATED',
+    cause: 'A passphrase is too easy to guess for a key.',
+    remedy: 'Make a key instead: `hvdr psk generate --out FILE`.',
+  },
+
+  // Parameters (product.md § 5)
+  E_PARAMETER: {
+    exitCode: 2,
+    retry: 'never',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'A parameter is unknown, has a wrong value, or does not go with another one.',
+    remedy: 'The message names the parameter and what is allowed.',
+  },
+
+  // Hypervisor (hyperv.md § 1)
+  E_HYPERVISOR: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'INTERNAL',
+    cause: 'The hypervisor refused an operation or failed in it.',
+    remedy: 'Its own message is part of the error; look at the VM there.',
+  },
+  E_CHECKPOINT: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'ABORTED',
+    cause: 'A checkpoint could not be made, converted or removed.',
+    remedy: 'Look at the VM in the hypervisor; nothing of ours stays behind.',
+  },
+  E_TRACKING_INVALID: {
+    exitCode: 34,
+    retry: 'resync',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The hypervisor cannot say what changed since the reference point.',
+    remedy: 'Nothing to do: the next cycle compares the whole disk by hashes.',
+  },
+
+  // A run over several VMs
+  E_PARTIAL: {
+    exitCode: 1,
+    retry: 'operator',
+    grpc: 'OK',
+    cause: 'Some VMs are unprotected; the others were done.',
+    remedy: 'The output names each VM with its error.',
+  },
+
   // VHDX (spec vhdx.md; the section in each cause)
   E_VHDX_SIGNATURE: damaged(
     'The file is no VHDX: too short, or without its signature (§ 1.1).',

@@ -50,3 +50,16 @@ export function randomGuid(random: Random): Guid {
   bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
   return readGuid(bytes, 0);
 }
+
+/** The 16 bytes of a GUID in the order of its text (RFC 9562), as they travel between the sites. */
+export function guidToWire(value: Guid): Buffer {
+  return Buffer.from(value.replaceAll('-', ''), 'hex');
+}
+
+/** The GUID in 16 bytes from the wire; undefined for any other length. */
+export function guidFromWire(bytes: Uint8Array): Guid | undefined {
+  if (bytes.length !== 16) return undefined;
+  const hex = Buffer.from(bytes).toString('hex');
+  const cut = (start: number, end: number): string => hex.slice(start, end);
+  return `${cut(0, 8)}-${cut(8, 12)}-${cut(12, 16)}-${cut(16, 20)}-${cut(20, 32)}` as Guid;
+}

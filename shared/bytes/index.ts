@@ -1,2 +1,12 @@
 export { crc32c } from './crc32c.js';
-export { guid, parseGuid, randomGuid, readGuid, writeGuid, ZERO_GUID, type Guid } from './guid.js';
+export {
+  guid,
+  guidFromWire,
+  guidToWire,
+  parseGuid,
+  randomGuid,
+  readGuid,
+  writeGuid,
+  ZERO_GUID,
+  type Guid,
+} from './guid.js';

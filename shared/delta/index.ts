@@ -24,6 +24,20 @@ export {
   checkSameDisk,
   verifyBase,
 } from './base-manifest.js';
+export {
+  BATCH_DATA_CELLS,
+  BATCH_ENTRIES,
+  BATCH_PAYLOAD_BYTES,
+  type BatchEntry,
+  batchHeadBytes,
+  type BatchMessage,
+  compressPayload,
+  encodeBatch,
+  encodeBatchHead,
+  encodeEndOfDisk,
+  MAX_DISKS,
+  parseBatch,
+} from './cell-batch.js';
 export { type ByteSink, ByteReader, type Chunks, fileChunks } from './byte-source.js';
 export {
   CELL_BYTES,

@@ -1,0 +1,62 @@
+// The two ends of a channel as their users see them. connect.ts and listen.ts make them.
+
+import type { Clock, Random } from '../clock.js';
+import type { Log } from '../log.js';
+import type { KeyRing, PreSharedKey } from './keys.js';
+import type { Handlers, ServiceClient, ServiceDefinition } from './service.js';
+
+/** PEM texts; TLS below the seal is optional and never a substitute for it. */
+export interface TlsMaterial {
+  readonly certificateAuthority?: string | undefined;
+  readonly certificate?: string | undefined;
+  readonly privateKey?: string | undefined;
+  /** Name that the peer's certificate must carry when it is not the host's. */
+  readonly serverName?: string | undefined;
+}
+
+export interface ConnectOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly key: PreSharedKey;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly tls?: TlsMaterial | undefined;
+  /** The connection and its handshake are given up after so long. Default 10 s. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** An authenticated session; a new one is made inside when it is due, calls go on. */
+export interface ChannelConnection {
+  /** Typed calls of one service; several may be under way. */
+  client<D extends ServiceDefinition>(definition: D): ServiceClient<D>;
+  /** Ends all calls. */
+  close(): Promise<void>;
+}
+
+/** One service with its handlers, as listen() takes it. */
+export interface ServedService<D extends ServiceDefinition = ServiceDefinition> {
+  readonly definition: D;
+  readonly handlers: Handlers<D>;
+}
+
+export interface ListenOptions {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  readonly keys: KeyRing;
+  readonly services: readonly ServedService[];
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly tls?: TlsMaterial | undefined;
+  /** Networks (CIDR) from which operator keys are accepted besides loopback. */
+  readonly operatorNetworks?: readonly string[] | undefined;
+}
+
+export interface ChannelListener {
+  readonly host: string;
+  readonly port: number;
+  /** Takes no new calls, lets those under way end for `graceMs`, then ends them. */
+  close(graceMs: number): Promise<void>;
+}

@@ -1,0 +1,83 @@
+// The channel between the sites: typed services, and how their bytes travel.
+
+export { connectDirectly } from './direct.js';
+export {
+  DiskBytes,
+  ListPointsRequest,
+  ListPointsResponse,
+  PauseRequest,
+  PauseResponse,
+  PinPointRequest,
+  PinPointResponse,
+  PointDisk,
+  ProtectionStatus,
+  ReadDiskRequest,
+  ReadDiskResponse,
+  RestorePoint,
+  StatusRequest,
+  StatusResponse,
+  VerifyDone,
+  VerifyFinding,
+  VerifyProgress,
+  VerifyRequest,
+  VerifyResponse,
+} from './gen/podheitor/dr/v1/control.js';
+export {
+  AbandonRequest,
+  AbandonResponse,
+  CommitRequest,
+  CommitResponse,
+  DescribeRequest,
+  DescribeResponse,
+  DiskGeometry,
+  DiskPlace,
+  DiskPosition,
+  DiskTransfer,
+  HashesRequest,
+  HashesResponse,
+  OpenAccepted,
+  OpenDisk,
+  OpenRequest,
+  OpenResponse,
+  ProtectionState,
+  PushRequest,
+  PushResponse,
+  UnfinishedCycle,
+  VmAdapter,
+  VmDefinition,
+} from './gen/podheitor/dr/v1/replication.js';
+export {
+  type CallContext,
+  type Caller,
+  type CallOptions,
+  type Handler,
+  type Handlers,
+  type MethodCall,
+  type MethodDefinition,
+  type Role,
+  type ServiceClient,
+  type ServiceDefinition,
+} from './service.js';
+export {
+  type ControlService,
+  controlService,
+  type ReplicationService,
+  replicationService,
+} from './services.js';
+export { connect } from './connect.js';
+export type {
+  ChannelConnection,
+  ChannelListener,
+  ConnectOptions,
+  ListenOptions,
+  ServedService,
+  TlsMaterial,
+} from './endpoint.js';
+export {
+  type KeyEnvironment,
+  type KeyRing,
+  loadKey,
+  loadKeyRing,
+  type PreSharedKey,
+} from './keys.js';
+export { listen } from './listen.js';

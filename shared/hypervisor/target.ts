@@ -1,0 +1,66 @@
+// What failover, test failover and failback need of a hypervisor: registering a VM over disks that
+// stand ready, its network, its power, a sign of life. Implementations and suite: see source.ts.
+
+import type { Guid } from '../bytes/index.js';
+import type { AddressSettings, OwnerTag, VmDefinition, VmInventory, VmPower } from './vm.js';
+
+export interface RegisterRequest {
+  /** What the VM is to be; its id is ignored, a new one is given. Adapters start disconnected. */
+  readonly definition: VmDefinition;
+  readonly name: string;
+  /** The file of each disk of the definition, in its order; absolute. */
+  readonly diskPaths: readonly string[];
+  readonly tag: OwnerTag;
+  /** Default: a new MAC for each adapter. */
+  readonly keepsMacAddresses?: boolean | undefined;
+}
+
+export interface SwitchInfo {
+  readonly name: string;
+  /** A private switch reaches neither the host nor the network. */
+  readonly isPrivate: boolean;
+}
+
+/** 'absent': the guest has no integration services, or does not answer. */
+export type Heartbeat = 'ok' | 'absent';
+
+export interface TargetCapabilities {
+  readonly canSetGuestAddress: boolean;
+  readonly canMergeLive: boolean;
+}
+
+export interface TargetHypervisor extends VmInventory, VmPower {
+  readonly name: string;
+  readonly targetCapabilities: TargetCapabilities;
+
+  /**
+   * Creates a VM, off, over disks that stand ready. Nothing of it stays after an error.
+   * @throws DrError E_EXISTS (name taken), E_NOT_FOUND (a disk is not there), E_HYPERVISOR
+   */
+  registerVm(request: RegisterRequest): Promise<Guid>;
+
+  /** Forgets the VM, which must be off; its disks stay. No error when it is gone. */
+  removeVm(vmId: Guid): Promise<void>;
+
+  /** The tag under which a VM was registered; undefined for a VM that is not ours. */
+  tagOf(vmId: Guid): Promise<OwnerTag | undefined>;
+
+  listSwitches(): Promise<readonly SwitchInfo[]>;
+
+  /** Connects an adapter, or disconnects it with undefined. @throws DrError E_NOT_FOUND */
+  connectAdapter(
+    vmId: Guid,
+    adapterId: Guid,
+    connection: { readonly switchName: string; readonly vlan: number | undefined } | undefined,
+  ): Promise<void>;
+
+  /** Twelve hexadecimal digits. */
+  setMacAddress(vmId: Guid, adapterId: Guid, mac: string): Promise<void>;
+
+  /** Applied by the guest at its next start, or at once when it runs. */
+  setGuestAddress(vmId: Guid, adapterId: Guid, settings: AddressSettings): Promise<void>;
+
+  heartbeat(vmId: Guid): Promise<Heartbeat>;
+
+  close(): Promise<void>;
+}
