@@ -10,6 +10,7 @@ import { registerDemo } from './demo.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
+import { overview } from './overview.js';
 import { registerPcbt } from './pcbt.js';
 import { registerVhdx } from './vhdx.js';
 
@@ -121,6 +122,10 @@ async function runCommand(args: readonly string[], context: CliContext): Promise
   // wrong usage is found before a command can set these
   const optionPart = args.includes('--') ? args.slice(0, args.indexOf('--')) : args;
   output.json = optionPart.includes('--json');
+  if (args.length === 0) {
+    output.plain(overview());
+    return 0;
+  }
   try {
     await buildProgram(context).parseAsync(args, { from: 'user' });
     return output.exitCode;

@@ -40,11 +40,27 @@ describe('hvdr', () => {
     }
   });
 
-  it('shows the help on stderr when no command is given', async () => {
-    const run = await runHvdr([]);
+  it('shows the help on stderr when a group is named without a command', async () => {
+    const run = await runHvdr(['vhdx']);
     expect(run.code).to.equal(2);
     expect(run.stdout.length).to.equal(0);
-    expect(run.stderr).to.contain('Usage: hvdr');
+    expect(run.stderr).to.contain('Usage: hvdr vhdx');
+  });
+
+  it('prints ten lines by task when it is started alone', async () => {
+    const run = await runHvdr([]);
+    expect(run.code).to.equal(0);
+    const [tasks = '', rest] = run.stdout.toString().split('\n\n');
+    expect(tasks.split('\n')).to.have.length(10);
+    for (const line of tasks.split('\n')) expect(line).to.contain('  hvdr ');
+    expect(rest).to.contain('hvdr --help');
+  });
+
+  it('proposes the command and the option that was probably meant', async () => {
+    const command = await runHvdr(['vhdx', 'chekc', 'x.vhdx']);
+    expect(command.stderr).to.match(/^E_USAGE: .*Did you mean check\?\n$/);
+    const option = await runHvdr(['vhdx', 'create', 'x.vhdx', '--siez', '1M']);
+    expect(option.stderr).to.match(/^E_USAGE: .*Did you mean --size\?\n$/);
   });
 
   it('reports an error as a JSON document as well with --json', async () => {
