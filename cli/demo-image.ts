@@ -2,11 +2,12 @@
 // is installed, else our own writer makes FAT16. The content is the same on every machine and day.
 
 import { createCipheriv } from 'node:crypto';
-import { accessSync, constants, mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { CliContext } from './context.js';
 import { fat16Image, type DemoFile } from './demo-fat.js';
 import { runStep } from './demo-run.js';
+import { findProgram } from './find-program.js';
 
 export const IMAGE_BYTES = 64 * 1024 * 1024;
 const DATABASE_BYTES = 6 * 1024 * 1024;
@@ -50,22 +51,6 @@ export function demoFiles(day: 1 | 2): readonly DemoFile[] {
       ? [{ name: 'ZNEW.TXT', bytes: Buffer.from('Written on the second day.\n') }]
       : []),
   ];
-}
-
-/** Absolute path of a program on PATH or in the sbin folders. */
-export function findProgram(context: CliContext, name: string): string | undefined {
-  const folders = (context.environment['PATH'] ?? '').split(path.delimiter);
-  return [...folders, '/usr/sbin', '/sbin']
-    .filter((folder) => folder !== '')
-    .map((folder) => path.join(folder, name))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
 }
 
 /** Makes the image `name` in `folder`. Returns the kind of its file system. */

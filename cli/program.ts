@@ -7,6 +7,7 @@ import { DrError } from '../shared/errors.js';
 import type { LogFields } from '../shared/log.js';
 import type { CliContext } from './context.js';
 import { registerDemo } from './demo.js';
+import { registerDoctor } from './doctor.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
@@ -63,6 +64,7 @@ export function buildProgram(context: CliContext): Command {
   registerVhdx(program, context);
   registerPcbt(program, context);
   registerDemo(program, context);
+  registerDoctor(program, context);
   registerExplain(program, context);
   return program;
 }

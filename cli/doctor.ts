@@ -1,0 +1,246 @@
+// `hvdr doctor`: is this machine fit for its role, and how is what is missing mended? Each check says
+// ok, warn or fail in one line; a warn costs comfort, a fail would stop the role's work. What is
+// checked follows from the options: a lab or host makes it a source, a store makes it a receiver.
+
+import path from 'node:path';
+import zlib from 'node:zlib';
+import type { Command } from 'commander';
+import { connect, loadKey, loadKeyRing } from '../shared/channel/index.js';
+import { DrError } from '../shared/errors.js';
+import { openHypervisor } from '../shared/hypervisor/index.js';
+import { silentLog } from '../shared/log.js';
+import type { CliContext } from './context.js';
+import { findProgram } from './find-program.js';
+
+const EXIT_FAILED = 1;
+const EXIT_WARNINGS = 3;
+const OLDEST_NODE_MAJOR = 24;
+
+type Verdict = 'ok' | 'warn' | 'fail';
+
+interface Finding {
+  readonly check: string;
+  readonly verdict: Verdict;
+  readonly detail: string;
+  /** How to mend it; empty when there is nothing to mend. */
+  readonly remedy: string;
+}
+
+interface DoctorFlags {
+  readonly host?: string;
+  readonly stateDir?: string;
+  readonly store?: string;
+  readonly drHost?: string;
+  readonly drPort: string;
+  readonly pskFile?: readonly string[];
+}
+
+export function registerDoctor(program: Command, context: CliContext): void {
+  program
+    .command('doctor')
+    .summary('check this machine for its role')
+    .description(
+      'Checks what a role needs and says how to mend what is missing. Nothing is changed; a folder\n' +
+        'that is named is tried with a small file, which is removed again.\n' +
+        'Ends with 0 when all is well, 3 with warnings, 1 when something would stop the work.',
+    )
+    .option('--host <host>', 'check as a source: lab:DIR or hyperv')
+    .option('--state-dir <dir>', "check the source agent's folder of ledgers")
+    .option('--store <dir>', 'check as a DR receiver with this store')
+    .option('--psk-file <file...>', 'check key files or folders of them')
+    .option('--dr-host <host>', 'check that the receiver there answers and takes the key')
+    .option('--dr-port <port>', "the receiver's port", '9847')
+    .addHelpText(
+      'after',
+      '\nExamples:\n' +
+        '  hvdr doctor\n' +
+        '  hvdr doctor --host lab:primary --psk-file keys/primary.psk --dr-host dr.example\n' +
+        '  hvdr doctor --store /srv/dr-store --psk-file keys',
+    )
+    .action(async (flags: DoctorFlags) => {
+      const findings = await new Doctor(context, flags).examine();
+      report(context, findings);
+    });
+}
+
+class Doctor {
+  readonly #context: CliContext;
+  readonly #flags: DoctorFlags;
+
+  constructor(context: CliContext, flags: DoctorFlags) {
+    this.#context = context;
+    this.#flags = flags;
+  }
+
+  async examine(): Promise<Finding[]> {
+    const { host, stateDir, store, pskFile, drHost } = this.#flags;
+    const findings = [...this.#runtime(), this.#foreignImages()];
+    if (host !== undefined) findings.push(await this.#hypervisor(host));
+    if (stateDir !== undefined) findings.push(await this.#folder('state folder', stateDir));
+    if (store !== undefined) findings.push(await this.#folder('store', store));
+    for (const file of pskFile ?? []) findings.push(await this.#key(file));
+    if (drHost !== undefined) findings.push(await this.#receiver(drHost));
+    return findings;
+  }
+
+  #runtime(): Finding[] {
+    const { node } = process.versions;
+    const isNew = Number(node.split('.')[0]) >= OLDEST_NODE_MAJOR;
+    const runtime = isNew
+      ? ok('runtime', `Node ${node} on ${process.platform} ${process.arch}`)
+      : fail('runtime', `Node ${node} is too old`, `use Node ${OLDEST_NODE_MAJOR} or newer`);
+    const packed = zlib.zstdCompressSync(Buffer.alloc(4096));
+    const isSound = zlib.zstdDecompressSync(packed).equals(Buffer.alloc(4096));
+    const zstd = isSound
+      ? ok('compression', 'zstd works')
+      : fail('compression', 'zstd gives back other bytes', 'install another build of Node');
+    return [runtime, zstd];
+  }
+
+  #foreignImages(): Finding {
+    const found = findProgram(this.#context, 'qemu-img');
+    if (found !== undefined) return ok('foreign images', `qemu-img is ${found}`);
+    return warn(
+      'foreign images',
+      'qemu-img is not installed, so qcow2 and VMDK cannot be converted here',
+      'Debian: apt-get install qemu-utils; not needed for replication',
+    );
+  }
+
+  async #hypervisor(host: string): Promise<Finding> {
+    return this.#attempt('hypervisor', async () => {
+      const { files: fs, clock, random, folder } = this.#context;
+      const seams = { fs, clock, random, log: silentLog };
+      const hypervisor = await openHypervisor(absoluteHost(host, folder), seams);
+      try {
+        const vms = await hypervisor.listVms();
+        const unsupported: string[] = [];
+        for (const { id, name } of vms) {
+          for (const disk of (await hypervisor.describeVm(id)).disks) {
+            if (disk.unsupported !== undefined) unsupported.push(`${name}: ${disk.unsupported}`);
+          }
+        }
+        if (unsupported.length === 0) return ok('hypervisor', `${host} answers, ${vms.length} VMs`);
+        return warn(
+          'hypervisor',
+          `disks that cannot be replicated: ${unsupported.join('; ')}`,
+          'exclude these VMs, or give them VHDX disks',
+        );
+      } finally {
+        await hypervisor.close();
+      }
+    });
+  }
+
+  /** Writes, flushes, renames and removes a file: everything that the durable state relies on. */
+  async #folder(check: string, name: string): Promise<Finding> {
+    return this.#attempt(check, async () => {
+      const { files: fs, clock, folder } = this.#context;
+      const place = path.resolve(folder, name);
+      if ((await fs.status(place)) === undefined) {
+        return warn(check, `${name} is not there yet`, 'it is made at the first use');
+      }
+      const trial = path.join(place, `.doctor-${process.pid}`);
+      const startedAt = clock.monotonic();
+      const file = await fs.open(trial, { mode: 'create' });
+      try {
+        try {
+          await file.write(0, Buffer.alloc(4096, 1));
+          await file.flush();
+          await expectLocked(() => fs.open(trial, { mode: 'write' }));
+        } finally {
+          await file.close();
+        }
+        await fs.rename(trial, `${trial}.renamed`);
+        await fs.flushFolder(place);
+      } finally {
+        await fs.remove(trial);
+        await fs.remove(`${trial}.renamed`);
+      }
+      const took = (clock.monotonic() - startedAt).toFixed(1);
+      return ok(check, `${name} can be written, flushed and locked; durable in ${took} ms`);
+    });
+  }
+
+  async #key(file: string): Promise<Finding> {
+    return this.#attempt(`key ${file}`, async () => {
+      const { files: fs, environment, folder } = this.#context;
+      const place = path.resolve(folder, file);
+      const ring = await loadKeyRing([place], { fs, environment });
+      const keys = ring.keys.map(({ keyId, role, principal }) => `${keyId} (${role} ${principal})`);
+      return ok(`key ${file}`, keys.join(', '));
+    });
+  }
+
+  async #receiver(host: string): Promise<Finding> {
+    return this.#attempt('receiver', async () => {
+      const { drPort, pskFile } = this.#flags;
+      const [reference] = pskFile ?? [];
+      if (reference === undefined) {
+        return fail('receiver', 'no key was named', 'add `--psk-file FILE`');
+      }
+      const { files: fs, environment, folder, clock, random } = this.#context;
+      const key = await loadKey(path.resolve(folder, reference), { fs, environment });
+      const startedAt = clock.monotonic();
+      const connection = await connect({
+        ...{ host, port: Number(drPort), key, clock, random, log: silentLog },
+      });
+      await connection.close();
+      const took = (clock.monotonic() - startedAt).toFixed(0);
+      return ok('receiver', `${host}:${drPort} takes the key; handshake in ${took} ms`);
+    });
+  }
+
+  async #attempt(check: string, work: () => Promise<Finding>): Promise<Finding> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      return fail(check, `${error.code}: ${error.message}`, error.hint);
+    }
+  }
+}
+
+/** `lab:DIR` with the folder taken from the caller's. */
+function absoluteHost(host: string, folder: string): string {
+  return host.startsWith('lab:') ? `lab:${path.resolve(folder, host.slice(4))}` : host;
+}
+
+async function expectLocked(open: () => Promise<{ close(): Promise<void> }>): Promise<void> {
+  try {
+    await (await open()).close();
+  } catch (error) {
+    if (error instanceof DrError && error.code === 'E_LOCKED') return;
+    throw error;
+  }
+  throw new DrError('E_IO', 'the volume keeps no locks, so two programs could write at once', {
+    hint: 'Use a local volume for state and store.',
+  });
+}
+
+function ok(check: string, detail: string): Finding {
+  return { check, verdict: 'ok', detail, remedy: '' };
+}
+
+function warn(check: string, detail: string, remedy: string): Finding {
+  return { check, verdict: 'warn', detail, remedy };
+}
+
+function fail(check: string, detail: string, remedy: string): Finding {
+  return { check, verdict: 'fail', detail, remedy };
+}
+
+function report({ output }: CliContext, findings: readonly Finding[]): void {
+  const has = (verdict: Verdict): boolean =>
+    findings.some((finding) => finding.verdict === verdict);
+  if (has('fail')) output.exitCode = EXIT_FAILED;
+  else if (has('warn')) output.exitCode = EXIT_WARNINGS;
+  output.result({ findings: findings.map((finding) => ({ ...finding })) }, () =>
+    findings
+      .flatMap(({ check, verdict, detail, remedy }) => [
+        `${verdict.padEnd(5)} ${check}: ${detail}`,
+        ...(remedy === '' ? [] : [`      → ${remedy}`]),
+      ])
+      .join('\n'),
+  );
+}
