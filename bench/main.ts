@@ -95,7 +95,11 @@ async function runBench(
       time: new Date(systemClock.now()).toISOString(),
       machine: describeMachine(folder),
       revision: describeRevision(checkout),
-      settings: { rounds, ...prepared.settings },
+      settings: {
+        rounds,
+        ...prepared.settings,
+        ...(options.sizeBytes !== undefined && { 'only a try': 'the data have another size' }),
+      },
       ...results,
     };
   } finally {
