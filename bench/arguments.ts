@@ -1,11 +1,16 @@
 // The command line of `npm run bench`. Pure.
 
+import { parseSize } from '../cli/sizes.js';
 import { DrError } from '../shared/errors.js';
 
 export interface BenchArguments {
   /** Benches to run, in the order of the list; empty: all. */
   readonly names: readonly string[];
   readonly rounds: number | undefined;
+  /** Size of the data in place of each bench's own. */
+  readonly sizeBytes: number | undefined;
+  /** Leaves our own contenders out, and the goals with them. */
+  readonly isPeersOnly: boolean;
   /** Folder under which the work folder is made. */
   readonly folder: string | undefined;
   /** The product to measure: a launcher, or a compiled cli/main.js. */
@@ -25,6 +30,8 @@ Runs the benches (all without a name), each in turns with its peers, and prints 
 
   --list            names, what they ask, and the disk space they need
   --rounds N        measurements of each contender (default: the bench's own, mostly 5)
+  --size SIZE       try with this much data in place of the bench's own; the figures are no result
+  --peers           the other programs only: no product, no goals
   --dir DIR         where the work folder is made; it is removed afterwards
                     (default: the system's temporary folder, or dist/ when that is another volume)
   --json            JSON lines on stdout in place of tables
@@ -37,6 +44,16 @@ Exit codes: 0 all goals met; 1 a goal was missed; 2 wrong usage; others as of hv
 `;
 
 const ROUNDS_MAX = 1000;
+const SIZE_MIN_BYTES = 16 * 1024 ** 2;
+const SIZE_MAX_BYTES = 64 * 1024 ** 3;
+const VALUE_OPTIONS: readonly string[] = [
+  '--rounds',
+  '--size',
+  '--dir',
+  '--record',
+  '--markdown',
+  '--product',
+];
 
 /** @throws DrError E_USAGE */
 export function parseBenchArguments(
@@ -48,9 +65,9 @@ export function parseBenchArguments(
   const names: string[] = [];
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index] ?? '';
-    if (['--json', '--list', '--help'].includes(word)) {
+    if (['--json', '--list', '--peers', '--help'].includes(word)) {
       switches.add(word);
-    } else if (['--rounds', '--dir', '--record', '--markdown', '--product'].includes(word)) {
+    } else if (VALUE_OPTIONS.includes(word)) {
       index += 1;
       const value = words[index];
       if (value === undefined) throw new DrError('E_USAGE', `${word} wants a value`);
@@ -68,6 +85,8 @@ export function parseBenchArguments(
   return {
     names,
     rounds: parseRounds(values.get('--rounds')),
+    sizeBytes: parseDataSize(values.get('--size')),
+    isPeersOnly: switches.has('--peers'),
     folder: values.get('--dir'),
     product: values.get('--product'),
     record: values.get('--record'),
@@ -76,6 +95,13 @@ export function parseBenchArguments(
     list: switches.has('--list'),
     help: switches.has('--help'),
   };
+}
+
+function parseDataSize(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const sizeBytes = parseSize(text, '--size', { min: SIZE_MIN_BYTES, max: SIZE_MAX_BYTES });
+  if (sizeBytes % SIZE_MIN_BYTES === 0) return sizeBytes;
+  throw new DrError('E_USAGE', `--size ${text} is no multiple of 16M`);
 }
 
 function parseRounds(text: string | undefined): number | undefined {

@@ -2,8 +2,9 @@
 // describe them; rounds.ts runs them; report.ts words the result.
 
 import type { Clock } from '../shared/clock.js';
-import type { Command, Measurement } from './measure.js';
+import type { Measurement, Step } from './measure.js';
 import type { Product } from './product.js';
+import type { Services } from './services.js';
 
 export interface Contender {
   /** Unique within the bench. */
@@ -16,9 +17,11 @@ export interface Contender {
   readonly inputs?: readonly string[];
   /** Puts the files back to where they were before the work. Not measured. Rounds count from 0. */
   prepare?(round: number): Promise<void>;
+  /** Starts the programs that run beside the work; the runner stops them. Not measured. */
+  serve?(services: Services, round: number): Promise<void>;
   /** The work, measured as one. Ends durable. */
-  commands(round: number): readonly Command[];
-  /** Judges the result of round 0; throws when it is wrong. Not measured. */
+  commands(round: number): readonly Step[];
+  /** Judges the result of round 0, its services stopped; throws when it is wrong. Not measured. */
   verify?(): Promise<void>;
 }
 
@@ -27,7 +30,7 @@ export type MedianOf = (contender: string) => Measurement;
 
 export interface Goal {
   readonly text: string;
-  readonly unit: 'x' | 'MiB' | 's';
+  readonly unit: 'x' | 'MiB' | 'MB/s' | 's';
   readonly bound: 'at least' | 'at most';
   readonly value: number;
   figure(medianOf: MedianOf): number;
@@ -38,6 +41,8 @@ export interface BenchContext {
   readonly folder: string;
   readonly product: Product;
   readonly clock: Clock;
+  /** Size of the data: the bench's own, or another for a try. 0 when the bench names none. */
+  readonly sizeBytes: number;
 }
 
 export interface PreparedBench {
@@ -51,13 +56,20 @@ export interface Bench {
   readonly name: string;
   /** One sentence: what is done and what it is compared with. */
   readonly question: string;
-  /** Disk space that the work folder takes at most. */
+  /** Disk space that the work folder takes at most, with data of its own size. */
   readonly spaceBytes: number;
+  /** Size of the data; only a bench that names one can be tried with another. */
+  readonly sizeBytes?: number;
   /** Programs of others that must be installed. */
   readonly programs: readonly string[];
   /** Rounds when the command line names no number; default 5. */
   readonly rounds?: number;
   prepare(context: BenchContext): Promise<PreparedBench>;
+}
+
+/** Disk space for data of `sizeBytes`. */
+export function spaceFor({ spaceBytes, sizeBytes: ownBytes }: Bench, sizeBytes: number): number {
+  return ownBytes === undefined ? spaceBytes : Math.ceil((spaceBytes / ownBytes) * sizeBytes);
 }
 
 export const KIB = 1024;
@@ -68,6 +80,17 @@ export const TIB = 1024 * GIB;
 /** How many times faster `ours` is than `other`, by wall time. */
 export function speedRatio(medianOf: MedianOf, ours: string, other: string): number {
   return medianOf(other).wallSeconds / medianOf(ours).wallSeconds;
+}
+
+/** The goal "`ours` takes at most `value` times the CPU time of `peer`". */
+export function cpuGoal(ours: string, peer: string, value: number): Goal {
+  return {
+    text: `CPU time against ${peer}`,
+    unit: 'x',
+    bound: 'at most',
+    value,
+    figure: (medianOf) => medianOf(ours).cpuSeconds / medianOf(peer).cpuSeconds,
+  };
 }
 
 /** The goal "`ours` is at least `value` times as fast as `peer`". */

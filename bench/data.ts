@@ -3,7 +3,7 @@
 // our own writer, so that a bench of `apply` does not rest on the code that it measures.
 
 import { createCipheriv, createHash } from 'node:crypto';
-import { closeSync, fdatasyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { assert } from '../shared/assert.js';
 import { KIB, MIB } from './bench.js';
 
@@ -44,6 +44,26 @@ export function writeRandomFile(path: string, sizeBytes: number, seed: string): 
   withFile(path, 'w', (descriptor) => {
     for (let position = 0; position < sizeBytes; position += PIECE_BYTES) {
       const piece = random.next(Math.min(PIECE_BYTES, sizeBytes - position));
+      writeSync(descriptor, piece, 0, piece.length, position);
+    }
+  });
+}
+
+/**
+ * Writes a new file of which half are holes, a quarter random bytes and a quarter text that
+ * compresses two to one, in turns of 4 MiB; durable on return.
+ */
+export function writeMixedFile(path: string, sizeBytes: number, seed: string): void {
+  const random = new RandomBytes(seed);
+  withFile(path, 'w', (descriptor) => {
+    ftruncateSync(descriptor, sizeBytes);
+    for (let index = 0; index * PIECE_BYTES < sizeBytes; index += 2) {
+      const position = index * PIECE_BYTES;
+      const lengthBytes = Math.min(PIECE_BYTES, sizeBytes - position);
+      const piece =
+        index % 4 === 0
+          ? random.next(lengthBytes)
+          : Buffer.from(random.next(lengthBytes / 2).toString('hex'), 'latin1');
       writeSync(descriptor, piece, 0, piece.length, position);
     }
   });
@@ -110,6 +130,25 @@ export function writeRuns(path: string, runs: readonly Run[], seed: string): voi
         writeSync(descriptor, piece, 0, piece.length, offset + done);
       }
     }
+  });
+}
+
+/** Overwrites `runs` of an existing raw file with what stands there in `source`. */
+export function copyRuns(source: string, path: string, runs: readonly Run[]): void {
+  const buffer = Buffer.alloc(PIECE_BYTES);
+  withFile(source, 'r', (from) => {
+    withFile(path, 'r+', (descriptor) => {
+      for (const { offset, lengthBytes } of runs) {
+        for (let done = 0; done < lengthBytes; done += PIECE_BYTES) {
+          const count = Math.min(PIECE_BYTES, lengthBytes - done);
+          assert(
+            readSync(from, buffer, 0, count, offset + done) === count,
+            'the runs fit the file',
+          );
+          writeSync(descriptor, buffer, 0, count, offset + done);
+        }
+      }
+    });
   });
 }
 

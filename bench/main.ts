@@ -8,9 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import { BENCH_HELP, type BenchArguments, parseBenchArguments } from './arguments.js';
-import { type Bench, GIB } from './bench.js';
+import { type Bench, GIB, type PreparedBench, spaceFor } from './bench.js';
 import { ALL_BENCHES } from './benches/index.js';
 import { describeMachine, describeRevision } from './machine.js';
+import { SYSTEM_PYTHON } from './peers.js';
 import { Product } from './product.js';
 import {
   type BenchRecord,
@@ -23,6 +24,9 @@ import {
 import { runRounds } from './rounds.js';
 import { defaultParent, makeWorkFolder, requireSpace } from './work-folder.js';
 
+/** What the benches of Debian's programs need. */
+const PACKAGES =
+  'qemu-utils openssl nbdkit libnbd-bin python3-libnbd gnutls-bin rsync restic diffutils';
 const ROUNDS = 5;
 const EXIT_GOAL_MISSED = 1;
 const STDOUT = 1;
@@ -39,12 +43,21 @@ function note(text: string): void {
   writeSync(STDERR, `${text}\n`);
 }
 
+/** A program, or `python:MODULE` for a module of Debian's Python. */
+function isInstalled(program: string): boolean {
+  const module = /^python:(.+)$/.exec(program)?.[1];
+  const { status } =
+    module === undefined
+      ? spawnSync('sh', ['-c', 'command -v "$1"', 'which', program])
+      : spawnSync(SYSTEM_PYTHON, ['-c', `import ${module}`]);
+  return status === 0;
+}
+
 function requirePrograms(programs: readonly string[]): void {
   for (const program of programs) {
-    const { status } = spawnSync('sh', ['-c', 'command -v "$1"', 'which', program]);
-    if (status !== 0) {
+    if (!isInstalled(program)) {
       throw new DrError('E_TOOL_MISSING', `the peer program ${program} is not installed`, {
-        hint: 'Debian: apt-get install qemu-utils openssl',
+        hint: `Debian: apt-get install ${PACKAGES}`,
       });
     }
   }
@@ -52,17 +65,26 @@ function requirePrograms(programs: readonly string[]): void {
 
 async function runBench(
   bench: Bench,
-  options: { workFolder: string; product: Product; rounds: number | undefined },
+  options: {
+    workFolder: string;
+    product: Product;
+    rounds: number | undefined;
+    sizeBytes: number | undefined;
+    isPeersOnly: boolean;
+  },
 ): Promise<BenchRecord> {
   const { workFolder, product } = options;
+  const sizeBytes = options.sizeBytes ?? bench.sizeBytes ?? 0;
+  const spaceBytes = spaceFor(bench, sizeBytes);
   const rounds = options.rounds ?? bench.rounds ?? ROUNDS;
   requirePrograms(bench.programs);
-  requireSpace(workFolder, bench.spaceBytes, `bench ${bench.name}`);
-  note(`${bench.name}: makes its input (up to ${(bench.spaceBytes / GIB).toFixed(1)} GiB)`);
+  requireSpace(workFolder, spaceBytes, `bench ${bench.name}`);
+  note(`${bench.name}: makes its input (up to ${(spaceBytes / GIB).toFixed(1)} GiB)`);
   const folder = join(workFolder, bench.name);
   mkdirSync(folder);
   try {
-    const prepared = await bench.prepare({ folder, product, clock: systemClock });
+    const whole = await bench.prepare({ folder, product, clock: systemClock, sizeBytes });
+    const prepared = options.isPeersOnly ? withoutOurs(whole) : whole;
     const onStep = (text: string): void => note(`${bench.name}: ${text}`);
     const results = await runRounds(prepared, { folder, rounds, clock: systemClock, onStep });
     return {
@@ -73,12 +95,20 @@ async function runBench(
       time: new Date(systemClock.now()).toISOString(),
       machine: describeMachine(folder),
       revision: describeRevision(checkout),
-      settings: { rounds, ...prepared.settings },
+      settings: {
+        rounds,
+        ...prepared.settings,
+        ...(options.sizeBytes !== undefined && { 'only a try': 'the data have another size' }),
+      },
       ...results,
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function withoutOurs({ contenders, settings }: PreparedBench): PreparedBench {
+  return { contenders: contenders.filter(({ role }) => role !== 'ours'), goals: [], settings };
 }
 
 /** Words a kept record; of a bench that was run several times, the last. */
@@ -121,11 +151,20 @@ async function measureAll(wanted: BenchArguments): Promise<number> {
   const chosen = ALL_BENCHES.filter(
     ({ name }) => wanted.names.length === 0 || wanted.names.includes(name),
   );
+  const fixed = chosen.find((bench) => bench.sizeBytes === undefined);
+  if (wanted.sizeBytes !== undefined && fixed !== undefined) {
+    throw new DrError(
+      'E_USAGE',
+      `bench ${fixed.name} has a fixed size, --size does not go with it`,
+    );
+  }
   const entry = resolve(wanted.product ?? join(checkout, 'bin', 'hvdr'));
   if (!existsSync(entry)) throw new DrError('E_NOT_FOUND', `there is no ${entry}`);
   const product = new Product(entry, builtFolder);
   const workFolder = makeWorkFolder(resolve(wanted.folder ?? defaultParent(checkout)));
-  const spaceBytes = Math.max(...chosen.map((bench) => bench.spaceBytes));
+  const spaceBytes = Math.max(
+    ...chosen.map((bench) => spaceFor(bench, wanted.sizeBytes ?? bench.sizeBytes ?? 0)),
+  );
   note(
     `${chosen.length} benches in ${workFolder.path}, at most ${(spaceBytes / GIB).toFixed(1)} GiB at a time`,
   );
@@ -137,6 +176,8 @@ async function measureAll(wanted: BenchArguments): Promise<number> {
         workFolder: workFolder.path,
         product,
         rounds: wanted.rounds,
+        sizeBytes: wanted.sizeBytes,
+        isPeersOnly: wanted.isPeersOnly,
       });
       areMet &&= record.goals.every(({ isMet }) => isMet);
       print(wanted.json ? jsonLine(record) : `\n${textReport(record)}`);

@@ -1,23 +1,33 @@
 // Runs commands and measures them from outside: wall time, CPU of the whole tree of processes, and
 // the largest resident set of any single process in it. Linux only: all three come from /proc.
 //
-// The runner starts one command at a time and nothing else, so the growth of "CPU of children that
-// were waited for" between start and end is the command's own.
+// The runner starts one command at a time, so the growth of "CPU of children that were waited for"
+// between start and end is the command's own. Services (services.ts) run beside it; theirs is the
+// growth of what /proc tells of their living trees, which nobody waits for before the end.
 
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { constants as systemConstants } from 'node:os';
 import { assert, defined } from '../shared/assert.js';
 import type { Clock } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
-import { parseChildren, parseChildTicks, parsePeakRss } from './process-facts.js';
+import { type Command, commandLine } from './command.js';
+import { treePeakRss, waitedChildCpuSeconds } from './process-tree.js';
+import { Services } from './services.js';
 
-export interface Command {
-  readonly program: string;
-  readonly arguments: readonly string[];
-  /** File that takes stdout; without it stdout is discarded. */
-  readonly output?: string;
-  readonly folder?: string;
+/** Work that no command line can do: it waits for what a service does by itself. */
+export interface Act {
+  readonly act: string;
+  /** Returns the seconds that count in place of those that passed, when they differ. */
+  run(clock: Clock): Promise<number | undefined>;
+}
+
+export type Step = Command | Act;
+
+/** The part of a measurement that the services have in it. */
+export interface ServiceShare {
+  readonly cpuSeconds: number;
+  readonly peakRssBytes: number;
 }
 
 export interface Measurement {
@@ -26,36 +36,51 @@ export interface Measurement {
   readonly cpuSeconds: number;
   /** Largest VmHWM of one process, sampled; growth in the last few ms of a process is not seen. */
   readonly peakRssBytes: number;
+  /** Of contenders with services: what of the figures above is theirs. */
+  readonly services?: ServiceShare;
 }
 
+/** Services work on for a moment after their client has ended. */
+const SETTLE_MS = 100;
 /** Often enough for a figure in MiB, rarely enough to cost under one per cent of a core. */
 const SAMPLE_EVERY_MS = 20;
-/** USER_HZ, part of the kernel's interface to programs on all machines that Node runs on. */
-const TICKS_PER_SECOND = 100;
 const STDERR_KEPT_BYTES = 4000;
 
-/** A command as a person would type it, for messages and documents. */
-export function commandLine(command: Command): string {
-  const quote = (text: string): string =>
-    /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-  const line = [command.program, ...command.arguments].map(quote).join(' ');
-  return command.output === undefined ? line : `${line} > ${quote(command.output)}`;
-}
-
 /**
- * Runs `commands` one after the other and measures them as one.
+ * Runs `steps` one after the other and measures them as one, with what `services` spend meanwhile.
  * @throws DrError E_TOOL_MISSING, E_TOOL_FAILED when one cannot start or does not exit with 0
  */
-export async function measure(commands: readonly Command[], clock: Clock): Promise<Measurement> {
-  assert(commands.length > 0, 'there is something to measure');
+export async function measure(
+  steps: readonly Step[],
+  clock: Clock,
+  services = new Services(clock),
+): Promise<Measurement> {
+  assert(steps.length > 0, 'there is something to measure');
   let peakRssBytes = 0;
-  const cpuBefore = childCpuSeconds();
-  const start = clock.monotonic();
-  for (const command of commands) {
-    peakRssBytes = Math.max(peakRssBytes, await run(command));
+  let wallSeconds = 0;
+  const cpuBefore = waitedChildCpuSeconds();
+  const servedBefore = services.usage();
+  for (const step of steps) {
+    const start = clock.monotonic();
+    let counted: number | undefined;
+    if ('act' in step) counted = await step.run(clock);
+    else peakRssBytes = Math.max(peakRssBytes, await run(step));
+    wallSeconds += counted ?? (clock.monotonic() - start) / 1000;
   }
-  const wallSeconds = (clock.monotonic() - start) / 1000;
-  return { wallSeconds, cpuSeconds: childCpuSeconds() - cpuBefore, peakRssBytes };
+  const cpuSeconds = waitedChildCpuSeconds() - cpuBefore;
+  if (!services.hasCounted) return { wallSeconds, cpuSeconds, peakRssBytes };
+  await clock.sleep(SETTLE_MS);
+  const served = services.usage();
+  const share = {
+    cpuSeconds: served.cpuSeconds - servedBefore.cpuSeconds,
+    peakRssBytes: served.peakRssBytes,
+  };
+  return {
+    wallSeconds,
+    cpuSeconds: cpuSeconds + share.cpuSeconds,
+    peakRssBytes: Math.max(peakRssBytes, share.peakRssBytes),
+    services: share,
+  };
 }
 
 /** Runs a command that is not measured, for preparation and judgement. @throws as measure() */
@@ -70,13 +95,14 @@ async function run(command: Command): Promise<number> {
     return await new Promise<number>((resolve, reject) => {
       const child = spawn(command.program, command.arguments, {
         stdio: ['ignore', output, 'pipe'],
+        env: { ...process.env, ...command.environment },
         ...(command.folder === undefined ? {} : { cwd: command.folder }),
       });
       let peakRssBytes = 0;
       let complaint = '';
       const sample = (): void => {
         if (child.pid !== undefined) {
-          peakRssBytes = Math.max(peakRssBytes, largestPeakRss(child.pid));
+          peakRssBytes = Math.max(peakRssBytes, treePeakRss(child.pid));
         }
       };
       const sampler = setInterval(sample, SAMPLE_EVERY_MS);
@@ -127,25 +153,4 @@ function commandFailed(
     `${commandLine(command)} ${end}: ${complaint.trim() || 'it said nothing'}`,
     { done: 'the bench was stopped; its figures do not count' },
   );
-}
-
-function childCpuSeconds(): number {
-  const ticks = parseChildTicks(readFileSync('/proc/self/stat', 'utf8'));
-  return defined(ticks, 'the kernel tells the CPU time of children') / TICKS_PER_SECOND;
-}
-
-/** Largest VmHWM in the tree under `root`; processes that ended meanwhile do not count. */
-function largestPeakRss(root: number): number {
-  let largest = 0;
-  const pending = [root];
-  for (let pid = pending.pop(); pid !== undefined; pid = pending.pop()) {
-    try {
-      largest = Math.max(largest, parsePeakRss(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? 0);
-      pending.push(...parseChildren(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')));
-    } catch (error) {
-      // ENOENT and ESRCH: the process has ended between two looks
-      if (!(error instanceof Error && 'code' in error)) throw error;
-    }
-  }
-  return largest;
 }

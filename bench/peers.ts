@@ -2,8 +2,11 @@
 // Each is used as its manual shows it, with its own defaults; whoever writes ends with a sync of
 // what was written, because our commands return only when the result is durable.
 
-import type { Command } from './measure.js';
+import type { Command } from './command.js';
 import { perform } from './measure.js';
+
+/** Debian's modules belong to Debian's Python; another one may come first on PATH. */
+export const SYSTEM_PYTHON = '/usr/bin/python3';
 
 export type QemuFormat = 'raw' | 'qcow2' | 'vhdx';
 

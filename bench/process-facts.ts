@@ -7,14 +7,23 @@
  * and brackets, so fields are counted from its last bracket.
  */
 export function parseChildTicks(stat: string): number | undefined {
+  return sumOfFields(stat, 16, 17); // cutime, cstime
+}
+
+/** Clock ticks (user + system) of all threads of a process itself, from /proc/PID/stat. */
+export function parseOwnTicks(stat: string): number | undefined {
+  return sumOfFields(stat, 14, 15); // utime, stime
+}
+
+function sumOfFields(stat: string, one: number, other: number): number | undefined {
   const end = stat.lastIndexOf(')');
   if (end < 0) return undefined;
-  // behind the bracket stands field 3; cutime is field 16, cstime field 17
+  // behind the bracket stands field 3
   const fields = stat
     .slice(end + 1)
     .trim()
     .split(/\s+/);
-  const ticks = Number(fields[13] ?? Number.NaN) + Number(fields[14] ?? Number.NaN);
+  const ticks = Number(fields[one - 3] ?? Number.NaN) + Number(fields[other - 3] ?? Number.NaN);
   return Number.isInteger(ticks) && ticks >= 0 ? ticks : undefined;
 }
 

@@ -2,7 +2,10 @@
 // that is named for the bench (a build of another commit, or cli/main.js without the launcher).
 
 import { join } from 'node:path';
-import type { Command } from './measure.js';
+import type { Command } from './command.js';
+
+/** The helper programs: compiled files of this folder, by name. */
+export type HelperName = 'plain-pwrite' | 'delay-proxy' | 'transport-channel' | 'transport-plain';
 
 export class Product {
   /** The launcher, or a compiled cli/main.js, which then runs on the Node of this process. */
@@ -23,7 +26,7 @@ export class Product {
   }
 
   /** A helper program of the benches, on the Node of this process. */
-  helper(name: 'plain-pwrite', ...words: string[]): Command {
+  helper(name: HelperName, ...words: string[]): Command {
     return {
       program: process.execPath,
       arguments: [join(this.#builtFolder, `${name}.js`), ...words],

@@ -22,18 +22,33 @@ export interface BenchRecord {
   readonly goals: readonly GoalResult[];
 }
 
+const SERVER_COLUMNS = ['of it server', 'server RSS MiB'] as const;
 const COLUMNS: readonly Column[] = [
   { title: 'contender', align: 'left' },
   { title: 'wall s', align: 'right' },
   { title: '±', align: 'right' },
   { title: 'MB/s', align: 'right' },
   { title: 'CPU s', align: 'right' },
+  { title: SERVER_COLUMNS[0], align: 'right' },
   { title: 'CPU s/GB', align: 'right' },
   { title: 'peak RSS MiB', align: 'right' },
+  { title: SERVER_COLUMNS[1], align: 'right' },
 ];
 
+/** Columns and rows of a record; without those of servers when there were none. */
+function tableOf({ contenders }: BenchRecord): readonly [readonly Column[], string[][]] {
+  const rows = contenders.map(contenderRow);
+  if (contenders.some(({ median }) => median.services !== undefined)) return [COLUMNS, rows];
+  const isKept = (index: number): boolean =>
+    !SERVER_COLUMNS.some((title) => title === COLUMNS[index]?.title);
+  return [
+    COLUMNS.filter((_, index) => isKept(index)),
+    rows.map((row) => row.filter((_, index) => isKept(index))),
+  ];
+}
+
 function contenderRow({ name, role, payloadBytes, rounds, median }: ContenderResult): string[] {
-  const { wallSeconds, cpuSeconds, peakRssBytes } = median;
+  const { wallSeconds, cpuSeconds, peakRssBytes, services } = median;
   const hasPayload = payloadBytes > 0;
   return [
     role === 'ours' ? name : `${name} (${role})`,
@@ -41,16 +56,18 @@ function contenderRow({ name, role, payloadBytes, rounds, median }: ContenderRes
     `${(spread(rounds.map((round) => round.wallSeconds)) * 100).toFixed(0)} %`,
     hasPayload ? megabytesPerSecond(payloadBytes, wallSeconds).toFixed(0) : '',
     cpuSeconds.toFixed(2),
+    services?.cpuSeconds.toFixed(2) ?? '',
     hasPayload ? cpuSecondsPerGigabyte(cpuSeconds, payloadBytes).toFixed(2) : '',
     (peakRssBytes / 2 ** 20).toFixed(0),
+    services === undefined ? '' : (services.peakRssBytes / 2 ** 20).toFixed(0),
   ];
 }
 
 /** `met 1.25x (at least 1.00x): speed against qemu-img convert` */
 export function goalLine({ text, unit, bound, value, figure, isMet }: GoalResult): string {
   const amount = (number: number): string =>
-    unit === 'MiB'
-      ? `${number.toFixed(0)} MiB`
+    unit === 'MiB' || unit === 'MB/s'
+      ? `${number.toFixed(0)} ${unit}`
       : `${number.toFixed(2)}${unit === 's' ? ' s' : unit}`;
   return `${isMet ? 'met' : 'MISSED'}: ${text} ${amount(figure)} (wanted ${bound} ${amount(value)})`;
 }
@@ -85,7 +102,7 @@ export function textReport(record: BenchRecord): string {
   return [
     `${record.bench}: ${record.question}`,
     `  ${settingsLine(record.settings)}`,
-    ...textTable(COLUMNS, record.contenders.map(contenderRow)).map((line) => `  ${line}`),
+    ...textTable(...tableOf(record)).map((line) => `  ${line}`),
     ...record.goals.map((goal) => `  ${goalLine(goal)}`),
   ].join('\n');
 }
@@ -101,7 +118,7 @@ export function markdownReport(record: BenchRecord): string {
     '',
     `Commit ${commit}, ${record.time.slice(0, 10)}; ${settingsLine(record.settings)}.`,
     '',
-    ...markdownTable(COLUMNS, record.contenders.map(contenderRow)),
+    ...markdownTable(...tableOf(record)),
     '',
     ...record.goals.map((goal) => `- ${goalLine(goal)}`),
     '',

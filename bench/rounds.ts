@@ -9,6 +9,7 @@ import { type Contender, GIB, type Goal, type MedianOf, type PreparedBench } fro
 import { measure, type Measurement, perform } from './measure.js';
 import { touchFreeMemory } from './memory-touch.js';
 import { cat, syncFileSystem } from './peers.js';
+import { Services } from './services.js';
 import { median, orderOfRound } from './statistics.js';
 
 export interface ContenderResult {
@@ -68,22 +69,36 @@ async function runOnce(
   { folder, clock }: RoundsOptions,
 ): Promise<Measurement> {
   await contender.prepare?.(round);
-  await perform(syncFileSystem(folder));
-  if (contender.payloadBytes > 0) {
-    await touchFreeMemory(folder, 2 * contender.payloadBytes + GIB);
+  const services = new Services(clock);
+  let measured: Measurement;
+  try {
+    await contender.serve?.(services, round);
+    await perform(syncFileSystem(folder));
+    if (contender.payloadBytes > 0) {
+      await touchFreeMemory(folder, 2 * contender.payloadBytes + GIB);
+    }
+    if (contender.inputs !== undefined) await perform(cat(...contender.inputs));
+    measured = await measure(contender.commands(round), clock, services);
+  } finally {
+    await services.stopAll();
   }
-  if (contender.inputs !== undefined) await perform(cat(...contender.inputs));
-  const measured = await measure(contender.commands(round), clock);
   if (round === 0) await contender.verify?.();
   return measured;
 }
 
 /** Each figure's own median: they need not come from one round. */
 function medianMeasurement(rounds: readonly Measurement[]): Measurement {
+  const shares = rounds.flatMap(({ services }) => services ?? []);
   return {
     wallSeconds: median(rounds.map(({ wallSeconds }) => wallSeconds)),
     cpuSeconds: median(rounds.map(({ cpuSeconds }) => cpuSeconds)),
     peakRssBytes: median(rounds.map(({ peakRssBytes }) => peakRssBytes)),
+    ...(shares.length > 0 && {
+      services: {
+        cpuSeconds: median(shares.map(({ cpuSeconds }) => cpuSeconds)),
+        peakRssBytes: median(shares.map(({ peakRssBytes }) => peakRssBytes)),
+      },
+    }),
   };
 }
 

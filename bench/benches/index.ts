@@ -1,8 +1,14 @@
 import type { Bench } from '../bench.js';
 import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
+import { fullRandom, fullSparse } from './full-copy.js';
+import { incremental, userAlternative } from './incremental.js';
 import { memoryFlat } from './memory-flat.js';
+import { pushMemory } from './push-memory.js';
+import { roundTrip } from './round-trip.js';
+import { smallCycle } from './small-cycle.js';
 import { start } from './start.js';
+import { transportOnly } from './transport.js';
 import { vhdxMerge } from './vhdx-merge.js';
 import { vhdxRead } from './vhdx-read.js';
 import { vhdxStream } from './vhdx-stream.js';
@@ -10,6 +16,14 @@ import { vhdxWrite } from './vhdx-write.js';
 
 /** All benches, in the order of the table. */
 export const ALL_BENCHES: readonly Bench[] = [
+  fullRandom,
+  fullSparse,
+  incremental,
+  userAlternative,
+  smallCycle,
+  roundTrip,
+  transportOnly,
+  pushMemory,
   vhdxRead,
   vhdxWrite,
   vhdxScattered,

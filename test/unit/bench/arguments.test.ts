@@ -2,7 +2,7 @@
 
 import { expect } from 'chai';
 import { parseBenchArguments } from '../../../bench/arguments.js';
-import { commandLine } from '../../../bench/measure.js';
+import { commandLine } from '../../../bench/command.js';
 import { evenRuns, scatteredCells } from '../../../bench/data.js';
 import { DrError } from '../../../shared/errors.js';
 
@@ -27,12 +27,23 @@ describe('bench arguments', () => {
     expect(wanted.folder).to.equal('a b');
   });
 
+  it('takes a size for a try and leaves our own side out when told so', () => {
+    const wanted = parseBenchArguments(['--size', '64M', '--peers'], known);
+    expect(wanted.sizeBytes).to.equal(64 * 1024 ** 2);
+    expect(wanted.isPeersOnly).to.equal(true);
+    expect(parseBenchArguments([], known).sizeBytes).to.equal(undefined);
+  });
+
   for (const words of [
     ['other'],
     ['--other'],
     ['--rounds'],
     ['--rounds', '0'],
     ['--rounds', 'x'],
+    ['--size', 'x'],
+    ['--size', '1M'],
+    ['--size', '17M'],
+    ['--size', '1T'],
   ]) {
     it(`refuses "${words.join(' ')}" as wrong usage`, () => {
       expect(() => parseBenchArguments(words, known))

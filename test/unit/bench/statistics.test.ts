@@ -15,6 +15,7 @@ import {
   parseMemoryFree,
   parseMemoryTotal,
   parseMountOf,
+  parseOwnTicks,
   parsePeakRss,
   parseProcessorModel,
 } from '../../../bench/process-facts.js';
@@ -89,6 +90,11 @@ describe('bench reading of /proc', () => {
 
   it('adds user and system ticks of waited-for children behind a name with blanks and brackets', () => {
     expect(parseChildTicks(stat)).to.equal(377);
+  });
+
+  it('adds user and system ticks of a process itself', () => {
+    expect(parseOwnTicks(stat)).to.equal(33);
+    expect(parseOwnTicks('812 (node) S 1 2 3')).to.equal(undefined);
   });
 
   it('gives undefined for a stat line that is cut off', () => {
