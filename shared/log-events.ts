@@ -9,6 +9,15 @@ export const LOG_EVENTS = {
   'vhdx.log-replayed': 'The log of a VHDX was dirty and was replayed.',
   'vhdx.merge-resumed': 'A merge that had been interrupted goes on.',
   'delta.apply-resumed': 'An apply that had been interrupted goes on.',
+  'cycle.started': 'A cycle of one VM began.',
+  'cycle.planned': 'What the cycle transfers, disk by disk, and why.',
+  'cycle.resumed': 'A broken stream goes on from the durable positions.',
+  'cycle.committed': 'The receiver has listed the point of a cycle.',
+  'cycle.failed': 'A cycle ended without a point; what it carried stays owed to the receiver.',
+  'cycle.warning': 'A cycle was done with a warning.',
+  'checkpoint.leftover-removed':
+    'A checkpoint or reference point that a killed run left was removed.',
+  'ledger.set-aside': 'The record of changed cells could not be used; the next cycle compares.',
 } as const satisfies Record<string, string>;
 
 export type LogEvent = keyof typeof LOG_EVENTS;

@@ -81,9 +81,12 @@ export {
   ManifestWriter,
 } from './manifest.js';
 export {
+  encodeManifestRecord,
+  MANIFEST_RECORD_BYTES,
   type ManifestHeader,
   type ManifestRecord,
   type ManifestTrailer,
+  parseManifestRecord,
 } from './manifest-format.js';
 export { materialise } from './materialise.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';
