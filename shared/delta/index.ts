@@ -34,6 +34,7 @@ export {
   compressPayload,
   encodeBatch,
   encodeBatchHead,
+  encodeBegin,
   encodeEndOfDisk,
   MAX_DISKS,
   parseBatch,
