@@ -9,6 +9,7 @@ import type { CliContext } from './context.js';
 import { registerDemo } from './demo.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
+import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { registerPcbt } from './pcbt.js';
 import { registerVhdx } from './vhdx.js';
@@ -61,6 +62,7 @@ export function buildProgram(context: CliContext): Command {
     });
   registerVhdx(program, context);
   registerPcbt(program, context);
+  registerLab(program, context);
   registerDemo(program, context);
   registerExplain(program, context);
   return program;
