@@ -10,6 +10,7 @@ import { registerDemo } from './demo.js';
 import { registerDoctor } from './doctor.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
+import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
 import { registerPcbt } from './pcbt.js';
@@ -63,6 +64,7 @@ export function buildProgram(context: CliContext): Command {
     });
   registerVhdx(program, context);
   registerPcbt(program, context);
+  registerLab(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);
   registerExplain(program, context);

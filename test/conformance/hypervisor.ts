@@ -122,13 +122,13 @@ export function hypervisorConformance(
       it('starts, shows a heartbeat, shuts down and turns off; each is no error twice', async () => {
         const vmId = await under.makeVm('vm', [SIZE]);
         expect(await host.heartbeat(vmId)).to.equal('absent');
-        for (const _ of [1, 2]) await host.startVm(vmId);
+        for (let times = 0; times < 2; times++) await host.startVm(vmId);
         expect(await host.heartbeat(vmId)).to.equal('ok');
         expect((await host.listVms())[0]?.powerState).to.equal('running');
-        for (const _ of [1, 2]) await host.shutDownVm(vmId, 30_000);
+        for (let times = 0; times < 2; times++) await host.shutDownVm(vmId, 30_000);
         expect((await host.listVms())[0]?.powerState).to.equal('off');
         await host.startVm(vmId);
-        for (const _ of [1, 2]) await host.turnOffVm(vmId);
+        for (let times = 0; times < 2; times++) await host.turnOffVm(vmId);
         expect(await host.heartbeat(vmId)).to.equal('absent');
       });
     });

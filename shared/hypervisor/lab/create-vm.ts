@@ -230,7 +230,6 @@ async function removeUnfinishedVms(context: LabContext): Promise<void> {
 
 function checkName(name: string): void {
   const isLegal = name.trim() === name && name !== '' && name.length <= NAME_LENGTH_MAX;
-  // eslint-disable-next-line no-control-regex -- a name stands in messages and tables
   if (isLegal && !/[\u0000-\u001f\u007f]/.test(name)) return;
   throw new DrError('E_PARAMETER', `${JSON.stringify(name)} is no name for a VM`, {
     hint: `1 to ${NAME_LENGTH_MAX} characters, without blanks around it and control characters.`,

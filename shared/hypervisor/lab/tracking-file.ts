@@ -111,8 +111,7 @@ export class TrackingFile {
       await file.read(0, bytes);
       const head = parseHead(bytes);
       const isExpected =
-        head !== undefined &&
-        head.epoch === expected.epoch &&
+        head?.epoch === expected.epoch &&
         head.diskId === expected.diskId &&
         head.sizeBytes === expected.sizeBytes &&
         head.sequence === expected.sequence;
