@@ -70,7 +70,9 @@ describe('hostile: the end of a call', () => {
   };
 
   it('case 9: OK trailers without FINAL are a failed transport', async () => {
-    const channel = await against(answering((sealer) => [whole(sealer.seal('message', count(1n)))]));
+    const channel = await against(
+      answering((sealer) => [whole(sealer.seal('message', count(1n)))]),
+    );
     const client = channel.client(echoService);
     expect((await refusal(() => client.unary(Buffer.alloc(0)))).code).to.equal('E_CHANNEL');
     expect((await refusal(() => all(client.spread(Buffer.alloc(0))))).code).to.equal('E_CHANNEL');

@@ -223,7 +223,8 @@ describe('hostile: handshake', () => {
     ).request;
     const time = (request: HandshakeRequest): number => {
       const start = performance.now();
-      for (let i = 0; i < 50; i++) expect(answerHandshake(request, policy).kind).to.equal('refused');
+      for (let i = 0; i < 50; i++)
+        expect(answerHandshake(request, policy).kind).to.equal('refused');
       return performance.now() - start;
     };
     // interleaved, and the fastest of many: what the code takes, not what the machine does beside

@@ -173,10 +173,9 @@ describe('hostile: records', () => {
     const sealer = new RecordSealer(identityOf(session, COLLECT, 1n));
     const count = Buffer.alloc(8);
     count.writeBigUInt64BE(7n);
-    await send(
-      [whole(sealer.seal('open', Buffer.alloc(4))), whole(sealer.seal('final', count))],
-      { path: COLLECT },
-    );
+    await send([whole(sealer.seal('open', Buffer.alloc(4))), whole(sealer.seal('final', count))], {
+      path: COLLECT,
+    });
     await raw.closed();
     expect(loop.server.committed).to.deep.equal([]);
   });
