@@ -14,6 +14,7 @@ import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
 import { registerPcbt } from './pcbt.js';
+import { registerPsk } from './psk.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
@@ -65,6 +66,7 @@ export function buildProgram(context: CliContext): Command {
   registerVhdx(program, context);
   registerPcbt(program, context);
   registerLab(program, context);
+  registerPsk(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);
   registerExplain(program, context);

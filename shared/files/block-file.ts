@@ -76,6 +76,11 @@ export interface FileStatus {
   readonly kind: 'file' | 'folder' | 'other';
   /** Equal exactly for two names of one file (device and inode). */
   readonly identity: string;
+  /**
+   * Others than its owner may read or change it: permissions of group or world (POSIX). Not known,
+   * so undefined, on Windows.
+   */
+  readonly isExposed?: boolean | undefined;
 }
 
 export interface FileSystem {

@@ -240,6 +240,7 @@ async function status(path: string): Promise<FileStatus | undefined> {
       sizeBytes: Number(stats.size),
       kind: kindOf(stats),
       identity: `${stats.dev}:${stats.ino}`,
+      isExposed: process.platform === 'win32' ? undefined : (Number(stats.mode) & 0o077) !== 0,
     };
   } catch (error) {
     const code = systemCode(error);
