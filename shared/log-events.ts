@@ -9,6 +9,12 @@ export const LOG_EVENTS = {
   'vhdx.log-replayed': 'The log of a VHDX was dirty and was replayed.',
   'vhdx.merge-resumed': 'A merge that had been interrupted goes on.',
   'delta.apply-resumed': 'An apply that had been interrupted goes on.',
+  'receiver.listening': 'A receiver takes calls; address and store are fields.',
+  'receiver.stopped': 'A receiver has ended at a safe point.',
+  'protection.began': 'A VM was opened for the first time, and belongs to a principal from now on.',
+  'protection.halted': 'Nothing of a VM is changed any more until somebody has looked.',
+  'cycle.opened': 'A source opened a cycle, or was told why not.',
+  'point.committed': 'A restore point was listed.',
 } as const satisfies Record<string, string>;
 
 export type LogEvent = keyof typeof LOG_EVENTS;

@@ -82,10 +82,18 @@ export {
   ManifestWriter,
 } from './manifest.js';
 export {
+  encodeManifestHeader,
+  encodeManifestRecord,
+  MANIFEST_RECORD_BYTES,
   type ManifestHeader,
   type ManifestRecord,
   type ManifestTrailer,
 } from './manifest-format.js';
+export {
+  ManifestAppender,
+  type ManifestPosition,
+  readManifestRecords,
+} from './manifest-appender.js';
 export { materialise } from './materialise.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';
 export {
@@ -111,6 +119,7 @@ export {
 } from './publish.js';
 export {
   checkAdjacent,
+  forEachBatch,
   mergedHeader,
   mergeDeltas,
   unionOf,

@@ -95,4 +95,6 @@ export interface FileSystem {
   list(folder: string): Promise<string[]>;
   /** Creates a folder and its parents, durable on return; no error when it is there. */
   makeFolder(path: string): Promise<void>;
+  /** Removes an empty folder, durable after flushFolder() of its parent; none there is no error. */
+  removeFolder(path: string): Promise<void>;
 }

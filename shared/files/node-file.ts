@@ -313,6 +313,13 @@ export const nodeFileSystem: FileSystem = {
       if (systemCode(error) !== 'ENOENT') throw fromSystemError(error, 'remove', path);
     }
   },
+  removeFolder: async (path) => {
+    try {
+      await fs.promises.rmdir(path);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw fromSystemError(error, 'remove the folder', path);
+    }
+  },
   list: async (folder) => {
     try {
       return (await fs.promises.readdir(folder)).sort();

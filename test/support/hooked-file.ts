@@ -19,7 +19,8 @@ export type CallKind =
   | 'status'
   | 'realPath'
   | 'list'
-  | 'makeFolder';
+  | 'makeFolder'
+  | 'removeFolder';
 
 export interface Call {
   readonly kind: CallKind;
@@ -77,6 +78,10 @@ export class HookedFileSystem implements FileSystem {
 
   makeFolder(path: string): Promise<void> {
     return this.#hook({ kind: 'makeFolder', path }, () => this.#inner.makeFolder(path));
+  }
+
+  removeFolder(path: string): Promise<void> {
+    return this.#hook({ kind: 'removeFolder', path }, () => this.#inner.removeFolder(path));
   }
 }
 
