@@ -11,6 +11,7 @@ import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { registerPcbt } from './pcbt.js';
+import { registerPsk } from './psk.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
@@ -61,6 +62,7 @@ export function buildProgram(context: CliContext): Command {
     });
   registerVhdx(program, context);
   registerPcbt(program, context);
+  registerPsk(program, context);
   registerDemo(program, context);
   registerExplain(program, context);
   return program;

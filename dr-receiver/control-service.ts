@@ -36,11 +36,13 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       receiver.requireRole(caller, LOOK);
       const protections: ProtectionStatus[] = [];
       for (const desk of findVms(receiver, vm)) protections.push(await statusOf(receiver, desk));
+      const freeBytes = await receiver.seams.fs.freeBytes(receiver.store.layout.folder);
       return {
         storeId: guidToWire(receiver.store.storeId),
         protections,
         nowMs: BigInt(clock.now()),
-        storeFreeBytes: 0n,
+        // 0: the system does not tell
+        storeFreeBytes: BigInt(freeBytes ?? 0),
       };
     },
 

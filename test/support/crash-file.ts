@@ -243,6 +243,11 @@ export class CrashFileSystem implements FileSystem {
     return this.#live.makeFolder(path);
   }
 
+  async freeBytes(folder: string): Promise<number | undefined> {
+    this.#requirePower();
+    return this.#live.freeBytes(folder);
+  }
+
   async removeFolder(path: string): Promise<void> {
     this.#requirePower();
     return this.#live.removeFolder(path);

@@ -20,7 +20,8 @@ export type CallKind =
   | 'realPath'
   | 'list'
   | 'makeFolder'
-  | 'removeFolder';
+  | 'removeFolder'
+  | 'freeBytes';
 
 export interface Call {
   readonly kind: CallKind;
@@ -78,6 +79,10 @@ export class HookedFileSystem implements FileSystem {
 
   makeFolder(path: string): Promise<void> {
     return this.#hook({ kind: 'makeFolder', path }, () => this.#inner.makeFolder(path));
+  }
+
+  freeBytes(folder: string): Promise<number | undefined> {
+    return this.#hook({ kind: 'freeBytes', path: folder }, () => this.#inner.freeBytes(folder));
   }
 
   removeFolder(path: string): Promise<void> {

@@ -129,6 +129,12 @@ export class MemoryFileSystem implements FileSystem {
     for (const folder of made) this.#folders.add(folder);
   }
 
+  async freeBytes(folder: string): Promise<number | undefined> {
+    await Promise.resolve();
+    this.#requireFolder(keyOf(folder), folder);
+    return undefined;
+  }
+
   async removeFolder(path: string): Promise<void> {
     await Promise.resolve();
     const key = keyOf(path);
