@@ -9,9 +9,14 @@ import type { CliContext } from './context.js';
 import { registerDemo } from './demo.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
+import { registerExport } from './export.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { registerPcbt } from './pcbt.js';
+import { registerPoints } from './points.js';
 import { registerPsk } from './psk.js';
+import { registerReceiver } from './receiver.js';
+import { registerStatus } from './status.js';
+import { registerVerify } from './verify.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
@@ -63,6 +68,11 @@ export function buildProgram(context: CliContext): Command {
   registerVhdx(program, context);
   registerPcbt(program, context);
   registerPsk(program, context);
+  registerReceiver(program, context);
+  registerStatus(program, context);
+  registerPoints(program, context);
+  registerVerify(program, context);
+  registerExport(program, context);
   registerDemo(program, context);
   registerExplain(program, context);
   return program;

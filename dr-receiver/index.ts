@@ -12,3 +12,4 @@ export { healthOf } from './health.js';
 export { DEFAULT_POLICY, Receiver, type ReceiverOptions, type ReceiverPolicy } from './receiver.js';
 export { replicationHandlers } from './replication-service.js';
 export type { RetentionPolicy } from './store/retention.js';
+export { type ServedReceiver, serveReceiver, type ServeOptions } from './server.js';

@@ -57,7 +57,7 @@ export function requireGuid(bytes: Uint8Array, what: string): Guid {
 /** Text for people: short, without control characters. */
 export function requireText(text: string, what: string, max = TEXT_MAX): string {
   if (text.length > max) refuse(`${what} has ${text.length} characters, at most ${max} are legal`);
-  // eslint-disable-next-line no-control-regex -- these are what is refused
+
   if (/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(text)) {
     refuse(`${what} has control characters`);
   }

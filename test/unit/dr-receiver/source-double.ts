@@ -60,11 +60,15 @@ export function caller(
 export const SOURCE = caller('site-a');
 export const OPERATOR = caller('operator', 'operator');
 
-export interface Site {
-  readonly receiver: Receiver;
-  readonly clock: FakeClock;
+/** The services of a receiver, in process or over a network. */
+export interface Services {
   replication(as?: Caller): ServiceClient<ReplicationService>;
   control(as?: Caller): ServiceClient<ControlService>;
+}
+
+export interface Site extends Services {
+  readonly receiver: Receiver;
+  readonly clock: FakeClock;
 }
 
 export async function openSite(
@@ -281,13 +285,13 @@ export class SourceVm {
     });
   }
 
-  async open(site: Site, plan: CyclePlan, as = SOURCE): Promise<OpenResponse> {
+  async open(site: Services, plan: CyclePlan, as = SOURCE): Promise<OpenResponse> {
     return site.replication(as).open(this.openRequest(plan));
   }
 
   /** Pushes from `positions` on; every acknowledgement is shown to `onAck`. */
   async push(
-    site: Site,
+    site: Services,
     messages: Iterable<Buffer>,
     onAck: (ack: PushResponse) => void = () => undefined,
     as = SOURCE,
@@ -301,7 +305,7 @@ export class SourceVm {
     for await (const ack of site.replication(as).push(stream)) onAck(ack);
   }
 
-  commit(site: Site, plan: CyclePlan, as = SOURCE): Promise<CommitResponse> {
+  commit(site: Services, plan: CyclePlan, as = SOURCE): Promise<CommitResponse> {
     return site.replication(as).commit({
       vmId: guidToWire(this.vmId),
       cycleId: guidToWire(plan.cycleId),
@@ -311,7 +315,7 @@ export class SourceVm {
 
   /** A whole cycle. */
   async replicate(
-    site: Site,
+    site: Services,
     plan: CyclePlan,
     onAck?: (ack: PushResponse) => void,
   ): Promise<CommitResponse> {
@@ -325,7 +329,7 @@ export class SourceVm {
 
 /** All bytes of a disk as of a point, as an operator reads them. */
 export async function readPoint(
-  site: Site,
+  site: Services,
   vm: string,
   point: string,
   diskIndex: number,
@@ -338,13 +342,13 @@ export async function readPoint(
   return out;
 }
 
-export async function pointIds(site: Site, vm: string): Promise<Guid[]> {
+export async function pointIds(site: Services, vm: string): Promise<Guid[]> {
   const { points } = await site.control().listPoints({ vm });
   return points.map(({ pointId }) => guidFromWire(pointId) ?? ZERO_GUID);
 }
 
 /** Expects the bytes of each disk at a point, and says where they differ. */
-export async function expectPoint(site: Site, vm: SourceVm, plan: CyclePlan): Promise<void> {
+export async function expectPoint(site: Services, vm: SourceVm, plan: CyclePlan): Promise<void> {
   for (const [index, image] of plan.images.entries()) {
     const found = await readPoint(site, vm.name, plan.pointId, index);
     expect(found.length).to.equal(image.length);
