@@ -11,10 +11,15 @@ import { registerDoctor } from './doctor.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerLab } from './lab.js';
+import { registerExport } from './export.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
 import { registerPcbt } from './pcbt.js';
+import { registerPoints } from './points.js';
 import { registerPsk } from './psk.js';
+import { registerReceiver } from './receiver.js';
+import { registerStatus } from './status.js';
+import { registerVerify } from './verify.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
@@ -67,6 +72,11 @@ export function buildProgram(context: CliContext): Command {
   registerPcbt(program, context);
   registerLab(program, context);
   registerPsk(program, context);
+  registerReceiver(program, context);
+  registerStatus(program, context);
+  registerPoints(program, context);
+  registerVerify(program, context);
+  registerExport(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);
   registerExplain(program, context);

@@ -98,6 +98,10 @@ export interface FileSystem {
   realPath(path: string): Promise<string>;
   /** Names in a folder, sorted. */
   list(folder: string): Promise<string[]>;
+  /** Bytes that may still be written to the volume of a folder; undefined when nobody can tell. */
+  freeBytes(folder: string): Promise<number | undefined>;
   /** Creates a folder and its parents, durable on return; no error when it is there. */
   makeFolder(path: string): Promise<void>;
+  /** Removes an empty folder, durable after flushFolder() of its parent; none there is no error. */
+  removeFolder(path: string): Promise<void>;
 }
