@@ -6,11 +6,14 @@ import { Command, CommanderError, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { LogFields } from '../shared/log.js';
 import type { CliContext } from './context.js';
+import { registerDaemon } from './daemon.js';
 import { registerDemo } from './demo.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
+import { registerParameters } from './parameters.js';
 import { registerPcbt } from './pcbt.js';
+import { registerPush } from './push.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
@@ -59,6 +62,9 @@ export function buildProgram(context: CliContext): Command {
       const command = [action.parent?.name(), action.name()].join(' ');
       (await context.log()).debug('run.started', { command, version: productVersion() });
     });
+  registerPush(program, context);
+  registerDaemon(program, context);
+  registerParameters(program, context);
   registerVhdx(program, context);
   registerPcbt(program, context);
   registerDemo(program, context);
