@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { LogFields } from '../shared/log.js';
 import type { CliContext } from './context.js';
+import { registerDaemon } from './daemon.js';
 import { registerDemo } from './demo.js';
 import { registerDoctor } from './doctor.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
@@ -20,6 +21,9 @@ import { registerPsk } from './psk.js';
 import { registerReceiver } from './receiver.js';
 import { registerStatus } from './status.js';
 import { registerVerify } from './verify.js';
+import { registerParameters } from './parameters.js';
+import { registerPcbt } from './pcbt.js';
+import { registerPush } from './push.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
@@ -68,6 +72,9 @@ export function buildProgram(context: CliContext): Command {
       const command = [action.parent?.name(), action.name()].join(' ');
       (await context.log()).debug('run.started', { command, version: productVersion() });
     });
+  registerPush(program, context);
+  registerDaemon(program, context);
+  registerParameters(program, context);
   registerVhdx(program, context);
   registerPcbt(program, context);
   registerLab(program, context);

@@ -84,6 +84,18 @@ export function cellsReferenceIn(fields: JsonFields, path: string): CellsReferen
   return { name, digest, sizeBytes: read.whole(cells['sizeBytes'], 'sizeBytes') };
 }
 
+/** The latest consistency time of any confirmed point. @throws DrError E_FILE_DAMAGED */
+export function newestConfirmedIn(fields: JsonFields, path: string): number | undefined {
+  const read = new FieldReader(path);
+  let newest: number | undefined;
+  for (const value of read.list(fields['chains'], 'chains', CHAINS_MAX)) {
+    const { confirmed } = read.object(value, 'chains');
+    if (confirmed === null) continue;
+    newest = Math.max(newest ?? 0, read.point(confirmed).consistentAtMs);
+  }
+  return newest;
+}
+
 /** @throws DrError E_FILE_DAMAGED */
 export function parseLedger(fields: JsonFields, sets: readonly CellSet[], path: string): Ledger {
   const read = new FieldReader(path, sets);

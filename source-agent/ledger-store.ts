@@ -28,6 +28,7 @@ import {
   cellsReferenceIn,
   encodeLedger,
   LEDGER_FORMAT,
+  newestConfirmedIn,
   parseLedger,
 } from './ledger-json.js';
 
@@ -163,6 +164,25 @@ export class LedgerStore {
     }
     this.#nextNumber = last + 1;
     await removeLeftovers(fs, this.#jsonPath);
+  }
+}
+
+/**
+ * When the newest confirmed point of the VM was frozen, over all chains, by its ledger as it is now;
+ * undefined when nobody knows. Needs no lease.
+ */
+export async function newestConfirmedMs(
+  fs: FileSystem,
+  folder: string,
+  vmId: Guid,
+): Promise<number | undefined> {
+  const file = path.join(folder, `${vmId}.json`);
+  try {
+    const fields = await readJson(fs, file, LEDGER_FORMAT);
+    return fields === undefined ? undefined : newestConfirmedIn(fields, file);
+  } catch (error) {
+    if (isUnusable(error)) return undefined;
+    throw error;
   }
 }
 

@@ -145,7 +145,7 @@ async function lockedError(fs: FileSystem, file: string, request: LeaseRequest):
     if (!(error instanceof DrError)) throw error;
   }
   return new DrError('E_LOCKED', `the VM ${request.vmName} is being worked on by ${who}`, {
-    context: { vmId: request.vmId },
+    context: { vmId: request.vmId, isLease: true },
     hint: 'Wait until it has ended, or give overlap=wait.',
   });
 }

@@ -392,7 +392,7 @@ function applied(disk: StagedDisk, head: NaivePoint | undefined): Buffer {
   }
   for (const [cell, content] of disk.cells) {
     const start = cell * CELL_BYTES;
-    if (content === undefined) bytes.fill(0, start, start + CELL_BYTES);
+    if (content === undefined) bytes.fill(0, start, Math.min(bytes.length, start + CELL_BYTES));
     else content.copy(bytes, start);
   }
   return bytes;
