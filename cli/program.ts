@@ -22,7 +22,6 @@ import { registerReceiver } from './receiver.js';
 import { registerStatus } from './status.js';
 import { registerVerify } from './verify.js';
 import { registerParameters } from './parameters.js';
-import { registerPcbt } from './pcbt.js';
 import { registerPush } from './push.js';
 import { registerVhdx } from './vhdx.js';
 

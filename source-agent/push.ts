@@ -3,7 +3,8 @@
 // position beyond what was sent in this very cycle is refused: bytes of another moment must never
 // become part of a point.
 
-import { guidToWire } from '../shared/bytes/index.js';
+import { defined } from '../shared/assert.js';
+import { type Guid, guidFromWire, guidToWire } from '../shared/bytes/index.js';
 import type {
   CommitResponse,
   DiskPosition,
@@ -13,6 +14,7 @@ import type {
   ServiceClient,
 } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
+import { encodeBegin } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { Backoff, isBroken, type ReceiverLink } from './receiver-link.js';
@@ -188,7 +190,9 @@ class RequestSource {
 
   async *messages(): AsyncGenerator<Buffer, void, undefined> {
     const { bandwidth, watch } = this.#seams;
+    const { vmId, cycleId } = this.#work.request;
     try {
+      yield encodeBegin(ownGuid(vmId), ownGuid(cycleId));
       for (const [index, disk] of this.#work.disks.entries()) {
         const start = this.#starts[index] ?? 0;
         if (start === 'complete') continue;
@@ -236,6 +240,10 @@ class RequestSource {
       reuse: reuseCycleId === undefined ? undefined : open({ cycleId: reuseCycleId }, generation),
     };
   }
+}
+
+function ownGuid(bytes: Uint8Array): Guid {
+  return defined(guidFromWire(bytes), 'the ids of a request are GUIDs');
 }
 
 /** The wire form of a GUID that may be missing. */

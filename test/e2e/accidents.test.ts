@@ -108,7 +108,10 @@ describe('accidents', () => {
     this.timeout(120_000);
     await guestWrites(0, 500, 1);
     await site.startReceiver();
-    const proxy = await TcpProxy.start({ targetPort: site.port, delayMs: 10 });
+    const proxy = await TcpProxy.start({
+      target: { host: '127.0.0.1', port: site.port },
+      delayMs: 10,
+    });
     try {
       site.pushPort = proxy.port;
       const hashes = await site.guestHashes(VM, 2);

@@ -146,12 +146,15 @@ describe('replication', () => {
       ...['--disk', '0', '--offset', '65536', '--file', 'secret'],
     );
     await site.startReceiver();
-    const proxy = await TcpProxy.start({ targetPort: site.port, isRecording: true });
+    const proxy = await TcpProxy.start({
+      target: { host: '127.0.0.1', port: site.port },
+      isRecording: true,
+    });
     try {
       site.pushPort = proxy.port;
       const { bytesSent } = await site.push(VM);
       expect(bytesSent).to.be.above(1000);
-      const recorded = proxy.recorded();
+      const recorded = Buffer.concat([proxy.recorded('to-server'), proxy.recorded('to-client')]);
       expect(recorded.length).to.be.above(1000);
       for (const word of ['the guest keeps', VM, 'primary:']) {
         expect(recorded.includes(word), word).to.equal(false);

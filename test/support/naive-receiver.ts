@@ -196,6 +196,7 @@ export class NaiveReceiver {
       );
       const cycle = defined(protection.open, 'a cycle is open');
       const message = parseBatch(bytes);
+      if (message.kind === 'begin') continue;
       const disk = cycle.disks[message.diskIndex];
       if (disk === undefined) throw new DrError('E_PROTOCOL', 'no such disk');
       if (this.messageCount >= this.breakAfterMessages) {
