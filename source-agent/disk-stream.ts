@@ -74,9 +74,9 @@ export class DiskStream {
     return this.#isRead;
   }
 
-  /** No cell from here on was handed out yet. */
+  /** No cell from here on was handed out yet. After the last one: the end of the disk. */
   get fedCells(): number {
-    return this.#fedCells;
+    return this.#isRead ? cellCount(this.#options.header.diskSizeBytes) : this.#fedCells;
   }
 
   /** The manifest root; all messages must have been taken once. */
