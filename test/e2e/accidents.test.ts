@@ -60,8 +60,9 @@ describe('accidents', () => {
       } else {
         await site.stopReceiver('SIGKILL');
         await site.startReceiver();
+        // a push that began while nobody listened says so at once; one under way goes on
         const { code, stderr } = await push.done;
-        expect(code, stderr).to.be.oneOf([0, 3]);
+        expect(code, stderr).to.be.oneOf([0, 3, 21]);
       }
       if (round % 3 === 2) await expectNewestIsGuest();
     }

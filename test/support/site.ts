@@ -3,7 +3,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -172,6 +172,7 @@ export class Site {
         ...['--out', out, ...this.operator()],
       );
       hashes.push(await hashFile(join(this.folder, out)));
+      rmSync(join(this.folder, out));
     }
     return hashes;
   }
