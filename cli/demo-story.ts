@@ -2,8 +2,15 @@
 // receiver, through everything that a working day brings. After every cycle the guest's bytes are
 // hashed; at the end each restore point must give exactly these bytes back.
 
-import { createReadStream, mkdirSync, openSync, readSync, closeSync, statSync } from 'node:fs';
-import { writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  openSync,
+  readSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
@@ -85,7 +92,6 @@ export class DemoStory {
     const kind = await makeImage(this.#context, this.#folder, DAY_ONE, 1);
     await makeImage(this.#context, this.#folder, DAY_TWO, 2);
     this.#report.say('made', `a guest disk with ${kind}, ${formatSize(IMAGE_BYTES)}`);
-    mkdirSync(path.join(this.#folder, KEYS));
     await this.#hvdr('psk', 'generate', '--out', SOURCE_KEY, '--principal', 'primary');
     await this.#hvdr(
       ...['psk', 'generate', '--out', OPERATOR_KEY],

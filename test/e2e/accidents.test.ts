@@ -21,7 +21,6 @@ describe('accidents', () => {
 
   beforeEach(async () => {
     site = new Site(mkdtempSync(join(tmpdir(), 'hvdr-accidents-')));
-    mkdirSync(join(site.folder, 'keys'));
     await site.prepare();
     await site.hvdr('lab', 'create-vm', 'lab', VM, '--disk', '64M', '--disk', '16M');
     await site.hvdr('lab', 'start', 'lab', VM);

@@ -12,6 +12,8 @@ interface Result {
   readonly isEqual?: boolean;
   readonly error?: { readonly code: string };
   readonly proofs?: readonly { readonly command: string; readonly isEqual: boolean }[];
+  readonly timeline?: readonly { readonly site: string }[];
+  readonly next?: readonly string[];
 }
 
 function lastLine(stdout: Buffer): Result {
@@ -31,22 +33,31 @@ describe('hvdr demo', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('turns, diffs, applies and streams a real file system and proves it equal', async () => {
+  it('replicates, survives its accidents and proves every point equal', async function () {
+    this.timeout(120_000);
     const run = await runHvdr(['demo', '--keep', 'files', '--json'], { folder });
     expect(run.code, run.stderr).to.equal(0);
     const result = lastLine(run.stdout);
     expect(result).to.include({ event: 'result', isEqual: true });
-    expect(result.proofs).to.have.length.of.at.least(3);
+    // four points of two disks, the image of the second day, and the rotten byte
+    expect(result.proofs).to.have.length.of.at.least(10);
+    expect(result.next).to.have.length(3);
+    expect(result.timeline?.map(({ site }) => site)).to.include.members(['primary', 'wire', 'dr']);
 
     const hash = (name: string): string =>
       createHash('sha256')
         .update(readFileSync(join(folder, 'files', name)))
         .digest('hex');
-    expect(hash('back.img')).to.equal(hash('tuesday.img'));
+    expect(hash('point2-disk0.raw')).to.equal(hash('tuesday.img'));
+    expect(hash('point1-disk0.raw')).to.equal(hash('monday.img'));
     expect(hash('monday.img')).not.to.equal(hash('tuesday.img'));
+    // nothing goes on running, so the store is free for who looks at it next
+    const points = await runHvdr(['points', 'SQL01', '--store', 'files/dr-store'], { folder });
+    expect(points.code, points.stderr).to.equal(0);
   });
 
-  it('ends with 1 and E_DIFFERENT when a judge disagrees', async () => {
+  it('ends with 1 and E_DIFFERENT when a judge disagrees', async function () {
+    this.timeout(120_000);
     const bin = join(folder, 'bin');
     mkdirSync(bin);
     writeFileSync(join(bin, 'qemu-img'), '#!/bin/sh\nexit 1\n');

@@ -1,7 +1,7 @@
 // The main job as a user does it: lab host, receiver, push, points, export; every restore point
 // compared with what the guest had at that moment.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -25,7 +25,6 @@ describe('replication', () => {
 
   beforeEach(async () => {
     site = new Site(mkdtempSync(join(tmpdir(), 'hvdr-replication-')));
-    mkdirSync(join(site.folder, 'keys'));
     await site.prepare();
   });
 
