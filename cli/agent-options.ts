@@ -99,7 +99,8 @@ export async function parametersOf(
   return resolveParameters(given, fromFile);
 }
 
-function givenOf(command: Command, names: readonly ParameterName[]): GivenParameter[] {
+/** What stands on the command line for these parameters. */
+export function givenOf(command: Command, names: readonly ParameterName[]): GivenParameter[] {
   const options: Readonly<Record<string, unknown>> = command.opts();
   const flags: [string, string][] = [];
   for (const name of names) {

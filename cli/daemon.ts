@@ -2,9 +2,14 @@
 
 import type { Command } from 'commander';
 import { DrError } from '../shared/errors.js';
-import { parseConfigSections, resolveParameters } from '../shared/params/index.js';
+import {
+  type GivenParameter,
+  type ParameterName,
+  parseConfigSections,
+  resolveParameters,
+} from '../shared/params/index.js';
 import { verdict } from '../source-agent/index.js';
-import { readConfig } from './agent-options.js';
+import { addParameterOptions, givenOf, readConfig } from './agent-options.js';
 import { type JobParameters, runJobs, totalsLine, vmDocument } from './agent-run.js';
 import type { CliContext } from './context.js';
 
@@ -23,17 +28,28 @@ Example:
   exclude=SQL*
 `;
 
+/** What concerns all jobs may stand on the command line and then overrides the file. */
+const OVERRIDES: readonly ParameterName[] = [
+  'host',
+  'state_dir',
+  'dr_host',
+  'dr_port',
+  'dr_psk_file',
+];
+
 export function registerDaemon(program: Command, context: CliContext): void {
-  program
+  const command = program
     .command('daemon')
     .summary('push for ever, by a config file')
     .description('Runs cycles until SIGTERM: earliest deadline first, over one connection.')
-    .requiredOption('--config <file>', 'config file with a section for each job')
+    .requiredOption('--config <file>', 'config file with a section for each job');
+  addParameterOptions(command, OVERRIDES)
     .addHelpText('after', HELP)
     .action(async ({ config }: { readonly config: string }) => {
       const { output, clock } = context;
       const startedAt = clock.monotonic();
-      const jobs = jobsIn(await readConfig(config, context), config);
+      const flags = givenOf(command, OVERRIDES);
+      const jobs = jobsIn(await readConfig(config, context), config, flags);
       output.event({ event: 'started', jobs: jobs.map(({ name }) => name) }, () =>
         jobs.length === 1 ? 'running 1 job' : `running ${jobs.length} jobs`,
       );
@@ -47,13 +63,21 @@ export function registerDaemon(program: Command, context: CliContext): void {
     });
 }
 
-/** The jobs of a daemon's file. @throws DrError E_PARAMETER */
-export function jobsIn(text: string, file: string): JobParameters[] {
+/**
+ * The jobs of a daemon's file; `flags` override what it says. @throws DrError E_PARAMETER
+ */
+export function jobsIn(
+  text: string,
+  file: string,
+  flags: readonly GivenParameter[] = [],
+): JobParameters[] {
+  const isOverridden = ({ key }: GivenParameter): boolean => flags.some((flag) => flag.key === key);
   const [common, ...sections] = parseConfigSections(text, file);
   const shared = common?.given ?? [];
   const jobs = sections.length === 0 ? [{ name: 'all', given: [] }] : sections;
   return jobs.map(({ name, given }) => {
-    const { values, origins } = resolveParameters(given, shared);
+    const own = [...flags, ...given.filter((each) => !isOverridden(each))];
+    const { values, origins } = resolveParameters(own, shared);
     if (origins.push_cycles !== 'default' && values.push_cycles !== 0) {
       throw new DrError('E_PARAMETER', `push_cycles, job ${name}: a daemon pushes for ever`, {
         context: { parameter: 'push_cycles' },
