@@ -334,9 +334,11 @@ export class VmDesk {
     });
     await this.vm.append(record);
     this.#active = undefined;
+    // it is listed: whoever reads it next must not meet our own locks
+    await cycle.close().catch(() => undefined);
     this.#stagedBytes = 0;
     this.#unfinished?.delete(cycleId);
-    void this.vm.change(() => this.#cleanUp(cycle));
+    void this.vm.change(() => this.#cleanUp(cycleId));
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
@@ -364,14 +366,13 @@ export class VmDesk {
   }
 
   /** After a commit: older unfinished cycles are of no use any more. Failures wait for the next. */
-  async #cleanUp(cycle: IncomingCycle): Promise<void> {
+  async #cleanUp(cycleId: Guid): Promise<void> {
     const { fs } = this.#options.seams;
     const { layout, protection } = this.vm;
-    await cycle.close();
     const kept = new Set<Guid>();
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
-      await fs.remove(layout.progress(cycle.request.cycleId));
+      await fs.remove(layout.progress(cycleId));
       await removeUnfinished(fs, layout, protection, kept);
     } catch {
       // what is left is found and removed after the next commit
