@@ -92,3 +92,4 @@ export {
   PASSPHRASE_BYTES_MAX,
 } from './passphrase.js';
 export { encodeKey, isKeyId, isPrincipal, isRole, parseKey } from './psk-format.js';
+export { type AdminListener, type AdminOptions, listenAdmin } from './admin.js';
