@@ -96,7 +96,10 @@ export class ReceiverConnection {
       this.#onStream(stream, headers);
     });
     this.#http2.on('error', () => undefined);
-    socket.on('error', () => undefined);
+    // an error of TLS leaves the socket open otherwise
+    socket.on('error', () => {
+      socket.destroy();
+    });
     const closed = (): void => {
       this.#closed();
     };

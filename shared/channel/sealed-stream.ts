@@ -9,6 +9,7 @@ import type { Http2Stream } from 'node:http2';
 import { encodeFinal, type Final, parseFinal } from './final.js';
 import { MessageReader, MessageWriter, transportFailed } from './grpc-wire.js';
 import { MESSAGE_BYTES_MAX, RECORD_OVERHEAD_MAX } from './limits.js';
+import { releaseMemory } from './release-memory.js';
 import {
   type RecordOpener,
   type RecordSealer,
@@ -20,14 +21,6 @@ const OPEN_BYTES = 4;
 const RECORD_BYTES_MAX = MESSAGE_BYTES_MAX + RECORD_OVERHEAD_MAX;
 /** The longest deadline that OPEN can say. */
 const DEADLINE_MAX_MS = 0xffffffff;
-
-/** Gives the memory of a buffer back at once, instead of when the collector comes round. */
-function releaseMemory(bytes: Buffer): void {
-  const { buffer } = bytes;
-  if (buffer.byteLength !== bytes.length || !('transfer' in buffer)) return;
-  // in every supported Node, but not in the library that the compiler is set to
-  (buffer as ArrayBuffer & { transfer(lengthBytes: number): ArrayBuffer }).transfer(0);
-}
 
 export class SealedSender {
   readonly #writer: MessageWriter;
