@@ -18,6 +18,19 @@ export const LOG_EVENTS = {
   'checkpoint.leftover-removed':
     'A checkpoint or reference point that a killed run left was removed.',
   'ledger.set-aside': 'The record of changed cells could not be used; the next cycle compares.',
+  'receiver.listening': 'A receiver takes calls; address and store are fields.',
+  'receiver.stopped': 'A receiver has ended at a safe point.',
+  'protection.began': 'A VM was opened for the first time, and belongs to a principal from now on.',
+  'protection.halted': 'Nothing of a VM is changed any more until somebody has looked.',
+  'cycle.opened': 'A source opened a cycle, or was told why not.',
+  'point.committed': 'A restore point was listed.',
+  'channel.key-in-clear': 'A parameter holds a key or passphrase in clear.',
+  'channel.keys-unreadable': 'Key files could not be read again; those keys are not accepted.',
+  'channel.connection-refused': 'A connection was refused or cut before it was authenticated.',
+  'channel.handshake-refused': 'A handshake was refused; the reason stands here and nowhere else.',
+  'channel.session-opened': 'A peer proved that it has a key.',
+  'channel.session-ended': 'A session ended; the reason is a field.',
+  'channel.call-failed': 'A handler met an error that is no DrError: a bug of ours.',
 } as const satisfies Record<string, string>;
 
 export type LogEvent = keyof typeof LOG_EVENTS;

@@ -3,7 +3,8 @@
 import type { Clock, Random } from '../clock.js';
 import type { Log } from '../log.js';
 import type { KeyRing, PreSharedKey } from './keys.js';
-import type { Handlers, ServiceClient, ServiceDefinition } from './service.js';
+import type { Suite } from './aead.js';
+import type { Handlers, Role, ServiceClient, ServiceDefinition } from './service.js';
 
 /** PEM texts; TLS below the seal is optional and never a substitute for it. */
 export interface TlsMaterial {
@@ -24,6 +25,8 @@ export interface ConnectOptions {
   readonly tls?: TlsMaterial | undefined;
   /** The connection and its handshake are given up after so long. Default 10 s. */
   readonly timeoutMs?: number | undefined;
+  /** The initiator's choice; never changed by what the receiver says. Default AES-256-GCM. */
+  readonly suite?: Suite | undefined;
 }
 
 /** An authenticated session; a new one is made inside when it is due, calls go on. */
@@ -38,6 +41,8 @@ export interface ChannelConnection {
 export interface ServedService<D extends ServiceDefinition = ServiceDefinition> {
   readonly definition: D;
   readonly handlers: Handlers<D>;
+  /** Who may call what, for methods that are not in METHOD_ROLES. */
+  readonly roles?: Readonly<Record<string, readonly Role[]>> | undefined;
 }
 
 export interface ListenOptions {
@@ -52,6 +57,25 @@ export interface ListenOptions {
   readonly tls?: TlsMaterial | undefined;
   /** Networks (CIDR) from which operator keys are accepted besides loopback. */
   readonly operatorNetworks?: readonly string[] | undefined;
+  /** The ciphers that are accepted. Default: both. */
+  readonly suites?: readonly Suite[] | undefined;
+}
+
+/** What a listener holds, for health and tests. */
+export interface ListenerStatus {
+  readonly connections: number;
+  /** Of these, not authenticated yet. */
+  readonly waiting: number;
+  /** Handshakes that no record has followed yet. */
+  readonly pendingSessions: number;
+  readonly sessions: number;
+  readonly calls: number;
+  /** Receive windows granted to all sessions. */
+  readonly windowBytes: number;
+  /** Addresses of which something is remembered. */
+  readonly addresses: number;
+  /** The real receive window of each session's connection. */
+  readonly localWindows: readonly number[];
 }
 
 export interface ChannelListener {
@@ -59,4 +83,5 @@ export interface ChannelListener {
   readonly port: number;
   /** Takes no new calls, lets those under way end for `graceMs`, then ends them. */
   close(graceMs: number): Promise<void>;
+  status(): ListenerStatus;
 }

@@ -65,10 +65,12 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
+export type { Suite } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,
   ConnectOptions,
+  ListenerStatus,
   ListenOptions,
   ServedService,
   TlsMaterial,
@@ -78,6 +80,15 @@ export {
   type KeyRing,
   loadKey,
   loadKeyRing,
+  loadSecret,
   type PreSharedKey,
 } from './keys.js';
 export { listen } from './listen.js';
+export { METHOD_ROLES } from './method-roles.js';
+export {
+  estimateBits,
+  keyFromPassphrase,
+  PASSPHRASE_BITS_MIN,
+  PASSPHRASE_BYTES_MAX,
+} from './passphrase.js';
+export { encodeKey, isKeyId, isPrincipal, isRole, parseKey } from './psk-format.js';

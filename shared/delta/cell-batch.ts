@@ -1,17 +1,20 @@
 // The messages of the push stream (docs/protocol.md "Push"), framed by hand because they carry the
 // bulk of the bytes. Little-endian:
 //
-//   0 kind u8 (1 cells, 2 end of disk)   1 flags u8 (1: payload is zstd)   2 disk index u16
+//   0 kind u8 (1 cells, 2 end of disk, 3 begin)   1 flags u8 (1: payload is zstd)   2 disk index u16
 //   4 entry count u32   8 payload bytes u32   12 stored bytes u32
 //   16 entries, 40 bytes each: records of the manifest (manifest-format.ts); kind 3 besides: the
 //      cell has this SHA-256 and the receiver has its bytes already (reuse of an unfinished cycle)
 //   then the stored payload: the bytes of the data cells in order, compressed as one zstd frame
 //
 // Entries of a disk are in ascending order over the whole stream; zero runs may touch, the receiver
-// joins them. An end-of-disk message has neither entries nor payload.
+// joins them. An end-of-disk message has neither entries nor payload. The first message of a stream,
+// and no other, is begin: a head of zeros but for its kind, then VM id and cycle id, 16 bytes each as
+// they stand in the protobuf messages; it names the open cycle that the stream belongs to.
 
 import { zstdCompressSync, zstdDecompressSync, constants as zlib } from 'node:zlib';
 import { assert } from '../assert.js';
+import { type Guid, guidFromWire, guidToWire } from '../bytes/index.js';
 import { CELL_BYTES, HASH_BYTES, MAX_DISK_BYTES } from './cell.js';
 import { DeltaError } from './delta-error.js';
 import {
@@ -32,6 +35,8 @@ export const MAX_DISKS = 260;
 
 const KIND_CELLS = 1;
 const KIND_END = 2;
+const KIND_BEGIN = 3;
+const BEGIN_BYTES = BATCH_HEADER_BYTES + 32;
 const FLAG_ZSTD = 1;
 const RECORD_REUSE = 3;
 /** zstd windows beyond this are refused, so that a frame cannot ask for much memory. */
@@ -50,7 +55,8 @@ export type BatchMessage =
       /** Bytes of the data cells, in order. Valid as long as the encoded message is. */
       readonly payload: Buffer;
     }
-  | { readonly kind: 'end'; readonly diskIndex: number };
+  | { readonly kind: 'end'; readonly diskIndex: number }
+  | { readonly kind: 'begin'; readonly vmId: Guid; readonly cycleId: Guid };
 
 /** Bytes of an encoded message, or of its head when the payload is written in place. */
 export function batchHeadBytes(entryCount: number): number {
@@ -94,6 +100,7 @@ export function encodeBatchHead(
  */
 export function encodeBatch(message: BatchMessage, compressionLevel?: number): Buffer {
   if (message.kind === 'end') return encodeEndOfDisk(message.diskIndex);
+  if (message.kind === 'begin') return encodeBegin(message.vmId, message.cycleId);
   const { diskIndex, entries, payload } = message;
   const headBytes = batchHeadBytes(entries.length);
   let stored = payload;
@@ -128,6 +135,26 @@ export function encodeEndOfDisk(diskIndex: number): Buffer {
   return out;
 }
 
+/** The first message of a push stream. */
+export function encodeBegin(vmId: Guid, cycleId: Guid): Buffer {
+  const out = Buffer.alloc(BEGIN_BYTES);
+  out.writeUInt8(KIND_BEGIN, 0);
+  guidToWire(vmId).copy(out, BATCH_HEADER_BYTES);
+  guidToWire(cycleId).copy(out, BATCH_HEADER_BYTES + 16);
+  return out;
+}
+
+function parseBegin(bytes: Buffer): BatchMessage {
+  if (bytes.length !== BEGIN_BYTES) throw bad('a begin has another length', bytes.length);
+  if (!bytes.subarray(1, BATCH_HEADER_BYTES).equals(Buffer.alloc(BATCH_HEADER_BYTES - 1))) {
+    throw bad('the head of a begin carries something', 1);
+  }
+  const vmId = guidFromWire(bytes.subarray(BATCH_HEADER_BYTES, BATCH_HEADER_BYTES + 16));
+  const cycleId = guidFromWire(bytes.subarray(BATCH_HEADER_BYTES + 16));
+  assert(vmId !== undefined && cycleId !== undefined, '16 bytes are a GUID');
+  return { kind: 'begin', vmId, cycleId };
+}
+
 function bad(message: string, position: number): DeltaError {
   return new DeltaError('E_PROTOCOL', `${message}, at byte ${position} of a push message`, {
     context: { position },
@@ -142,6 +169,7 @@ function bad(message: string, position: number): DeltaError {
 export function parseBatch(bytes: Buffer): BatchMessage {
   if (bytes.length < BATCH_HEADER_BYTES) throw bad('the message ends in its header', bytes.length);
   const kind = bytes.readUInt8(0);
+  if (kind === KIND_BEGIN) return parseBegin(bytes);
   const flags = bytes.readUInt8(1);
   const diskIndex = bytes.readUInt16LE(2);
   const entryCount = bytes.readUInt32LE(4);

@@ -34,6 +34,7 @@ export {
   compressPayload,
   encodeBatch,
   encodeBatchHead,
+  encodeBegin,
   encodeEndOfDisk,
   MAX_DISKS,
   parseBatch,
@@ -81,6 +82,7 @@ export {
   ManifestWriter,
 } from './manifest.js';
 export {
+  encodeManifestHeader,
   encodeManifestRecord,
   MANIFEST_RECORD_BYTES,
   type ManifestHeader,
@@ -88,6 +90,11 @@ export {
   type ManifestTrailer,
   parseManifestRecord,
 } from './manifest-format.js';
+export {
+  ManifestAppender,
+  type ManifestPosition,
+  readManifestRecords,
+} from './manifest-appender.js';
 export { materialise } from './materialise.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';
 export {
@@ -113,6 +120,7 @@ export {
 } from './publish.js';
 export {
   checkAdjacent,
+  forEachBatch,
   mergedHeader,
   mergeDeltas,
   unionOf,

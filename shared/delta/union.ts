@@ -125,8 +125,11 @@ async function* batches(
   if (open !== undefined) yield open;
 }
 
-/** Reads the union once, verified, and hands on each batch: data as whole cells, or zeros. */
-async function forEachBatch(
+/**
+ * Reads the union once and hands on each batch: data as whole cells whose hashes were checked, valid
+ * until the call settles, or zeros. @throws DeltaError E_DELTA_HASH, E_DELTA_MANIFEST, …
+ */
+export async function forEachBatch(
   sources: readonly DeltaSource[],
   onData: (entries: readonly DataEntry[], bytes: Buffer) => Promise<void>,
   onZero: (cell: number, count: number) => Promise<void>,

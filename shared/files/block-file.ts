@@ -76,6 +76,11 @@ export interface FileStatus {
   readonly kind: 'file' | 'folder' | 'other';
   /** Equal exactly for two names of one file (device and inode). */
   readonly identity: string;
+  /**
+   * Others than its owner may read or change it: permissions of group or world (POSIX). Not known,
+   * so undefined, on Windows.
+   */
+  readonly isExposed?: boolean | undefined;
 }
 
 export interface FileSystem {
@@ -93,6 +98,10 @@ export interface FileSystem {
   realPath(path: string): Promise<string>;
   /** Names in a folder, sorted. */
   list(folder: string): Promise<string[]>;
+  /** Bytes that may still be written to the volume of a folder; undefined when nobody can tell. */
+  freeBytes(folder: string): Promise<number | undefined>;
   /** Creates a folder and its parents, durable on return; no error when it is there. */
   makeFolder(path: string): Promise<void>;
+  /** Removes an empty folder, durable after flushFolder() of its parent; none there is no error. */
+  removeFolder(path: string): Promise<void>;
 }

@@ -28,6 +28,7 @@ const CALL_BYTES_MAX = 1 << 30;
 
 /** Disk images hold other people's data: their owner alone may read what we create. */
 const NEW_FILE_PERMISSIONS = 0o600;
+const NEW_FOLDER_PERMISSIONS = 0o700;
 
 class NodeFile implements BlockFile {
   readonly path: string;
@@ -240,6 +241,7 @@ async function status(path: string): Promise<FileStatus | undefined> {
       sizeBytes: Number(stats.size),
       kind: kindOf(stats),
       identity: `${stats.dev}:${stats.ino}`,
+      isExposed: process.platform === 'win32' ? undefined : (Number(stats.mode) & 0o077) !== 0,
     };
   } catch (error) {
     const code = systemCode(error);
@@ -268,7 +270,7 @@ async function flushFolder(folder: string): Promise<void> {
 async function makeFolder(path: string): Promise<void> {
   let first: string | undefined;
   try {
-    first = await fs.promises.mkdir(path, { recursive: true });
+    first = await fs.promises.mkdir(path, { recursive: true, mode: NEW_FOLDER_PERMISSIONS });
   } catch (error) {
     throw fromSystemError(error, 'create the folder', path);
   }
@@ -311,6 +313,21 @@ export const nodeFileSystem: FileSystem = {
       await fs.promises.unlink(path);
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw fromSystemError(error, 'remove', path);
+    }
+  },
+  freeBytes: async (folder) => {
+    try {
+      const { bavail, bsize } = await fs.promises.statfs(folder);
+      return bavail * bsize;
+    } catch (error) {
+      throw fromSystemError(error, 'ask for the free space of', folder);
+    }
+  },
+  removeFolder: async (path) => {
+    try {
+      await fs.promises.rmdir(path);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw fromSystemError(error, 'remove the folder', path);
     }
   },
   list: async (folder) => {

@@ -20,7 +20,13 @@ export type { VhdxType } from './geometry.js';
 export type { NewDisk } from './layout.js';
 export { mergeVhdx, type MergeOptions, type MergeResult } from './merge.js';
 export { realTargetPath } from './parent-path.js';
-export { SealedVhdxWriter, type SealedVhdx, type SealedVhdxOptions } from './sealed.js';
+export { SealedPlaces } from './sealed-places.js';
+export {
+  SealedVhdxWriter,
+  type OwnedVhdxOptions,
+  type SealedVhdx,
+  type SealedVhdxOptions,
+} from './sealed.js';
 export { readVhdxStream, type StreamedRange, type VhdxStreamReader } from './stream-reader.js';
 export { streamVhdx, type StreamVhdxOptions, type VhdxStream } from './stream.js';
 export { VhdxFile } from './vhdx-file.js';

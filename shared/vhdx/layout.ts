@@ -90,9 +90,14 @@ export function planNewFile(request: NewDisk, random: Random): NewFileLayout {
     disk,
     dataWriteGuid,
     batOffset: fileOffset(BAT_OFFSET),
-    firstBlockOffset: fileOffset(BAT_OFFSET + geometry.batRegionBytes),
+    firstBlockOffset: firstBlockOffsetOf(geometry),
     head,
   };
+}
+
+/** Where the first block of a file of ours goes. */
+export function firstBlockOffsetOf(geometry: Geometry): FileOffset {
+  return fileOffset(BAT_OFFSET + geometry.batRegionBytes);
 }
 
 function checkParameters(disk: DiskParameters, hasLocator: boolean): void {

@@ -1,6 +1,8 @@
 // Builds a VHDX file that nobody can see yet (§ 7.1): payload in ascending order, then bitmaps, BAT
 // and head, one flush, and a rename to the final name. No log is needed, because a crash leaves only
-// the temporary file. Used by convert, export and materialise.
+// the temporary file. Used by convert, export and materialise. The DR store builds the base of a
+// disk in a file of its own naming instead, over hours and with interruptions: places follow from the
+// order of the calls alone, so a builder that is told the same ranges again goes on where it was.
 //
 // Invariants:
 // - Space is handed out at the end of a new file, where everything not yet written reads as zeros.
@@ -50,6 +52,11 @@ export interface SealedVhdxOptions extends NewDisk {
   readonly isReplacing?: boolean | undefined;
 }
 
+/** A file of the caller's that takes the disk; it has no other content. */
+export interface OwnedVhdxOptions extends NewDisk {
+  readonly random: Random;
+}
+
 export interface SealedVhdx {
   readonly path: string;
   /** Length of the file. */
@@ -67,9 +74,9 @@ interface Placement {
 }
 
 export class SealedVhdxWriter {
-  readonly #options: SealedVhdxOptions;
+  /** undefined: the file is the caller's, and so is its name. */
+  readonly #naming: (SealedVhdxOptions & { readonly temporaryPath: string }) | undefined;
   readonly #layout: NewFileLayout;
-  readonly #temporaryPath: string;
   readonly #file: BlockFile;
   readonly #output: WriteBehind;
   readonly #bat = new AscendingBat();
@@ -88,17 +95,15 @@ export class SealedVhdxWriter {
   #state: 'open' | 'finished' | 'aborted' = 'open';
 
   private constructor(
-    options: SealedVhdxOptions,
     layout: NewFileLayout,
-    temporaryPath: string,
     file: BlockFile,
+    naming?: SealedVhdxOptions & { readonly temporaryPath: string },
   ) {
-    this.#options = options;
+    this.#naming = naming;
     this.#layout = layout;
-    this.#temporaryPath = temporaryPath;
     this.#file = file;
     this.#output = new WriteBehind(file, IN_FLIGHT_BYTES, FLUSH_EVERY_BYTES);
-    this.#bitmap = options.type === 'differencing' ? new ChunkBitmap() : undefined;
+    this.#bitmap = layout.geometry.type === 'differencing' ? new ChunkBitmap() : undefined;
     this.#nextFree = layout.firstBlockOffset;
   }
 
@@ -110,7 +115,15 @@ export class SealedVhdxWriter {
     const layout = planNewFile(options, options.random);
     await refuseExisting(options.fs, options.path, options.isReplacing ?? false);
     const { temporaryPath, file } = await createBeside(options.fs, options.path, options.random);
-    return new SealedVhdxWriter(options, layout, temporaryPath, file);
+    return new SealedVhdxWriter(layout, file, { ...options, temporaryPath });
+  }
+
+  /**
+   * Builds into `file`, which stays the caller's to flush, to close and to name; finish() leaves it
+   * complete and flushed. @throws DrError E_USAGE for an impossible disk
+   */
+  static into(file: BlockFile, options: OwnedVhdxOptions): SealedVhdxWriter {
+    return new SealedVhdxWriter(planNewFile(options, options.random), file);
   }
 
   get geometry(): Geometry {
@@ -138,6 +151,19 @@ export class SealedVhdxWriter {
       return { done: Promise.all(writes) };
     });
     await written.done;
+  }
+
+  /**
+   * Passes over a range that an earlier builder has written to this file. Returns where in the file
+   * it ends; what lies behind that has to read as zeros, so the caller cuts it off before it goes on.
+   */
+  async skip(offset: number, lengthBytes: number): Promise<number> {
+    return this.#inTurn(async () => {
+      this.#take(offset, lengthBytes);
+      const last = this.#place(offset, lengthBytes).at(-1);
+      await this.#output.room();
+      return last === undefined ? this.#nextFree : last.fileStart + last.to - last.from;
+    });
   }
 
   /**
@@ -187,7 +213,6 @@ export class SealedVhdxWriter {
 
   #complete(): Promise<SealedVhdx> {
     return this.#inTurn(async () => {
-      const { fs, path: target, isReplacing = false } = this.#options;
       const { geometry, head } = this.#layout;
       if (geometry.type === 'fixed') await this.#allocateAll();
       this.#leaveChunk();
@@ -197,18 +222,26 @@ export class SealedVhdxWriter {
       await this.#file.truncate(this.#nextFree);
       await this.#file.write(0, head);
       await this.#file.flush();
-      await this.#file.close();
-      await refuseExisting(fs, target, isReplacing);
-      await fs.rename(this.#temporaryPath, target);
+      await this.#publish();
       this.#state = 'finished';
-      await fs.flushFolder(path.dirname(target));
       return {
-        path: target,
+        path: this.#naming?.path ?? this.#file.path,
         lengthBytes: this.#nextFree,
         dataWriteGuid: this.#layout.dataWriteGuid,
         diskId: this.#layout.disk.diskId,
       };
     });
+  }
+
+  async #publish(): Promise<void> {
+    if (this.#naming === undefined) return;
+    const { fs, path: target, temporaryPath, isReplacing = false } = this.#naming;
+    await this.#file.close();
+    await refuseExisting(fs, target, isReplacing);
+    await fs.rename(temporaryPath, target);
+    // it has its name: abort() must not look for the temporary one
+    this.#state = 'finished';
+    await fs.flushFolder(path.dirname(target));
   }
 
   /**
@@ -220,8 +253,9 @@ export class SealedVhdxWriter {
     if (this.#state !== 'open') return;
     this.#state = 'aborted';
     await this.#output.settled();
+    if (this.#naming === undefined) return;
     await this.#file.close().catch(() => undefined);
-    await this.#options.fs.remove(this.#temporaryPath).catch(() => undefined);
+    await this.#naming.fs.remove(this.#naming.temporaryPath).catch(() => undefined);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -14,7 +14,8 @@
 //   names     Creations, renames and removals are recorded until a flush of their folder (both
 //             folders of a rename). Each is kept or lost on its own. Flushing a file does not keep
 //             its name, and a kept name may show a file whose data was lost.
-//   folders   makeFolder() is durable on return, as nodeFileSystem makes it.
+//   folders   makeFolder() is durable on return, as nodeFileSystem makes it. A removed folder comes
+//             back with a file in it whose removal was lost, and not without one.
 //
 // A crash is scheduled at the n-th operation that matters for durability (write, truncate, flush,
 // create, rename, remove, flushFolder), counted from 1. The operation itself is under way when the
@@ -240,6 +241,16 @@ export class CrashFileSystem implements FileSystem {
   async makeFolder(path: string): Promise<void> {
     this.#requirePower();
     return this.#live.makeFolder(path);
+  }
+
+  async freeBytes(folder: string): Promise<number | undefined> {
+    this.#requirePower();
+    return this.#live.freeBytes(folder);
+  }
+
+  async removeFolder(path: string): Promise<void> {
+    this.#requirePower();
+    return this.#live.removeFolder(path);
   }
 
   // For CrashFile.

@@ -19,7 +19,9 @@ export type CallKind =
   | 'status'
   | 'realPath'
   | 'list'
-  | 'makeFolder';
+  | 'makeFolder'
+  | 'removeFolder'
+  | 'freeBytes';
 
 export interface Call {
   readonly kind: CallKind;
@@ -77,6 +79,14 @@ export class HookedFileSystem implements FileSystem {
 
   makeFolder(path: string): Promise<void> {
     return this.#hook({ kind: 'makeFolder', path }, () => this.#inner.makeFolder(path));
+  }
+
+  freeBytes(folder: string): Promise<number | undefined> {
+    return this.#hook({ kind: 'freeBytes', path: folder }, () => this.#inner.freeBytes(folder));
+  }
+
+  removeFolder(path: string): Promise<void> {
+    return this.#hook({ kind: 'removeFolder', path }, () => this.#inner.removeFolder(path));
   }
 }
 

@@ -129,6 +129,24 @@ export class MemoryFileSystem implements FileSystem {
     for (const folder of made) this.#folders.add(folder);
   }
 
+  async freeBytes(folder: string): Promise<number | undefined> {
+    await Promise.resolve();
+    this.#requireFolder(keyOf(folder), folder);
+    return undefined;
+  }
+
+  async removeFolder(path: string): Promise<void> {
+    await Promise.resolve();
+    const key = keyOf(path);
+    if (!this.#folders.has(key)) return;
+    if ((await this.list(path)).length > 0) {
+      throw new DrError('E_IO', `cannot remove the folder ${path}: it is not empty`, {
+        context: { path },
+      });
+    }
+    this.#folders.delete(key);
+  }
+
   // For tests and for the other doubles.
 
   /** All bytes of a file, or undefined when there is none. */

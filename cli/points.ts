@@ -1,0 +1,96 @@
+// `hvdr points`: the restore points of a VM; pins and unpins one.
+
+import type { Command } from 'commander';
+import { guidFromWire } from '../shared/bytes/index.js';
+import type { RestorePoint } from '../shared/channel/index.js';
+import { DrError } from '../shared/errors.js';
+import type { CliContext } from './context.js';
+import type { JsonObject } from './output.js';
+import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
+import { formatSize } from './sizes.js';
+
+interface Flags extends AccessFlags {
+  readonly pin?: string;
+  readonly unpin?: string;
+}
+
+export function registerPoints(program: Command, context: CliContext): void {
+  withAccessOptions(
+    program
+      .command('points')
+      .summary('list the restore points of a VM; pin or unpin one')
+      .description(
+        'Lists the restore points of a VM, the oldest first, with the reason why each is kept. A pinned\n' +
+          'point is kept until it is unpinned. An id may be cut short as long as it is unique.',
+      )
+      .argument('<vm>', 'name or id of the VM')
+      .option('--pin <id>', 'keep this point')
+      .option('--unpin <id>', 'leave this point to retention again'),
+  )
+    .addHelpText('after', '\nExample:\n  hvdr points SQL01 --store /srv/dr --pin 1f3a\n')
+    .action((vm: string, flags: Flags) => points(context, vm, flags));
+}
+
+export function pointDocument(point: RestorePoint): JsonObject {
+  const time = (ms: bigint): string | null =>
+    ms === 0n ? null : new Date(Number(ms)).toISOString();
+  return {
+    id: guidFromWire(point.pointId) ?? '',
+    createdAt: time(point.committedAtMs),
+    consistentAt: time(point.consistentAtMs),
+    kind: point.kind,
+    consistency: point.isApplicationConsistent ? 'application' : 'crash',
+    pinned: point.isPinned,
+    keptBecause: point.keptBecause,
+    verifiedAt: time(point.verifiedAtMs),
+    damaged: point.isDamaged,
+    parent: point.parentPointId.length === 0 ? null : (guidFromWire(point.parentPointId) ?? null),
+    disks: point.disks.map(({ geometry, isBase, storedBytes }) => ({
+      id: guidFromWire(geometry?.diskId ?? Buffer.alloc(0)) ?? '',
+      generation: geometry?.generation ?? 0,
+      sizeBytes: Number(geometry?.sizeBytes ?? 0n),
+      storedBytes: Number(storedBytes),
+      isBase,
+    })),
+  };
+}
+
+async function points(context: CliContext, vm: string, flags: Flags): Promise<void> {
+  const { pin, unpin } = flags;
+  if (pin !== undefined && unpin !== undefined) {
+    throw new DrError('E_USAGE', 'a point is either pinned or unpinned');
+  }
+  const changed = pin ?? unpin;
+  const use = changed === undefined ? 'read' : 'write';
+  const answer = await withAccess(context, flags, use, async ({ control }) => {
+    if (changed !== undefined) {
+      await control.pinPoint({ vm, point: changed, isPinned: pin !== undefined });
+    }
+    return control.listPoints({ vm });
+  });
+  context.output.result(
+    {
+      vm: answer.vmName,
+      vmId: guidFromWire(answer.vmId) ?? '',
+      points: answer.points.map(pointDocument),
+    },
+    () => {
+      if (answer.points.length === 0) return `${answer.vmName} has no restore point yet`;
+      return answer.points.map(pointLine).join('\n');
+    },
+  );
+}
+
+function pointLine(point: RestorePoint): string {
+  const id = guidFromWire(point.pointId) ?? '';
+  const bytes = point.disks.reduce((sum, disk) => sum + Number(disk.storedBytes), 0);
+  const notes = [
+    point.isApplicationConsistent ? 'app-consistent' : 'crash-consistent',
+    ...(point.isDamaged ? ['DAMAGED'] : []),
+    ...(point.isPinned && !point.keptBecause.startsWith('pinned') ? ['pinned'] : []),
+    ...(point.keptBecause === '' ? [] : [point.keptBecause]),
+    ...(point.verifiedAtMs === 0n ? [] : ['verified']),
+  ];
+  const time = new Date(Number(point.committedAtMs)).toISOString();
+  return `${id}  ${time}  ${point.kind}  ${formatSize(bytes)}, ${point.disks.length} disks, ${notes.join(', ')}`;
+}

@@ -1,0 +1,133 @@
+// How a command reaches a store: through the receiver that runs on it (--dr-host, --dr-port,
+// --psk-file), or directly when none does (--store). Either way the command sees the same service.
+
+import path from 'node:path';
+import type { Command } from 'commander';
+import { Receiver } from '../dr-receiver/index.js';
+import { controlHandlers } from '../dr-receiver/index.js';
+import {
+  type Caller,
+  connect,
+  connectDirectly,
+  type ControlService,
+  controlService,
+  loadKey,
+  type ServiceClient,
+} from '../shared/channel/index.js';
+import { DrError } from '../shared/errors.js';
+import { silentLog } from '../shared/log.js';
+import type { CliContext } from './context.js';
+
+export const DEFAULT_PORT = 9847;
+
+export interface AccessFlags {
+  readonly drHost?: string;
+  readonly drPort?: string;
+  readonly pskFile?: string;
+  readonly store?: string;
+}
+
+export interface ReceiverAccess {
+  readonly control: ServiceClient<ControlService>;
+  /** For error messages: the store's folder or the receiver's address. */
+  readonly place: string;
+  close(): Promise<void>;
+}
+
+/** Adds the options by which a command is told where the store is. */
+export function withAccessOptions(command: Command): Command {
+  return command
+    .option('--dr-host <host>', 'the receiver to ask')
+    .option('--dr-port <port>', `its port (default: ${DEFAULT_PORT})`)
+    .option('--psk-file <file>', 'key for it: a file, or env:NAME')
+    .option('--store <dir>', 'work on the store itself, while no receiver runs on it');
+}
+
+/** Whoever can open the store's files is its operator. */
+const LOCAL: Caller = {
+  principal: 'local operator',
+  keyId: 'none',
+  role: 'operator',
+  vmPattern: '',
+  address: 'local',
+};
+
+/** @throws DrError E_USAGE */
+export function parsePort(text: string, what: string): number {
+  const port = Number(text);
+  if (/^\d{1,5}$/.test(text) && port <= 65_535) return port;
+  throw new DrError('E_USAGE', `${what} "${text}" is not a port`, {
+    hint: 'Ports are numbers from 0 to 65535.',
+  });
+}
+
+/**
+ * Opens the way to the store. `use` says whether a command changes anything in it: those that do not
+ * can work on one store at the same time.
+ * @throws DrError E_USAGE, E_LOCKED, E_SOURCE_UNREACHABLE, E_AUTH, …
+ */
+export async function openAccess(
+  context: CliContext,
+  flags: AccessFlags,
+  use: 'read' | 'write',
+): Promise<ReceiverAccess> {
+  const { drHost, drPort, pskFile, store } = flags;
+  if (store !== undefined) {
+    if (drHost !== undefined || drPort !== undefined) {
+      throw new DrError('E_USAGE', 'either --store or --dr-host says where the store is, not both');
+    }
+    return openLocally(context, store, use);
+  }
+  if (drHost === undefined || pskFile === undefined) {
+    throw new DrError('E_USAGE', 'the command is not told where the store is', {
+      hint: 'Give --dr-host HOST --psk-file FILE, or --store DIR when no receiver runs on it.',
+    });
+  }
+  const { files: fs, clock, environment, folder, random } = context;
+  const log = await context.log();
+  const reference = /^(env|file):/.test(pskFile) ? pskFile : path.resolve(folder, pskFile);
+  const key = await loadKey(reference, { fs, environment, log });
+  const port = parsePort(drPort ?? String(DEFAULT_PORT), '--dr-port');
+  const connection = await connect({ host: drHost, port, key, clock, random, log });
+  return {
+    control: connection.client(controlService),
+    place: `${drHost}:${port}`,
+    close: () => connection.close(),
+  };
+}
+
+async function openLocally(
+  context: CliContext,
+  store: string,
+  use: 'read' | 'write',
+): Promise<ReceiverAccess> {
+  const { files: fs, clock, folder, random } = context;
+  const storeFolder = path.resolve(folder, store);
+  if ((await fs.status(path.join(storeFolder, 'store.json'))) === undefined) {
+    throw new DrError('E_NOT_FOUND', `${store} is no store`, {
+      context: { path: storeFolder },
+      hint: 'Name the folder that `hvdr receiver --store` works on.',
+    });
+  }
+  const receiver = await Receiver.open({ fs, clock, random, log: silentLog, storeFolder, use });
+  return {
+    control: connectDirectly(controlService, controlHandlers(receiver), LOCAL),
+    place: store,
+    close: () => receiver.close(),
+  };
+}
+
+/** Runs `work` with the way open, and closes it. */
+export async function withAccess<T>(
+  context: CliContext,
+  flags: AccessFlags,
+  use: 'read' | 'write',
+  work: (access: ReceiverAccess) => Promise<T>,
+): Promise<T> {
+  const access = await openAccess(context, flags, use);
+  try {
+    return await work(access);
+  } finally {
+    await access.close();
+  }
+}

@@ -1,0 +1,129 @@
+// `hvdr receiver`: the DR site's service, in the foreground until SIGTERM.
+
+import path from 'node:path';
+import type { Command } from 'commander';
+import { DEFAULT_POLICY, Receiver, serveReceiver } from '../dr-receiver/index.js';
+import { loadKeyRing } from '../shared/channel/index.js';
+import { DrError } from '../shared/errors.js';
+import type { CliContext } from './context.js';
+import { DEFAULT_PORT, parsePort } from './receiver-connection.js';
+import { parseSize } from './sizes.js';
+
+interface Flags {
+  readonly store: string;
+  readonly host?: string;
+  readonly listen: string;
+  readonly pskFile: readonly string[];
+  readonly operatorFrom?: readonly string[];
+  readonly minRestorePoints: string;
+  readonly quota?: string;
+  readonly quotaVms?: string;
+}
+
+const many = (value: string, all: readonly string[] | undefined): string[] => [
+  ...(all ?? []),
+  value,
+];
+
+export function registerReceiver(program: Command, context: CliContext): void {
+  program
+    .command('receiver')
+    .summary('take the cycles of sources and keep their restore points')
+    .description(
+      'Takes the cycles of source agents into a store, in the foreground, until SIGTERM; then it ends\n' +
+        'at a safe point. Prints "listening ADDR:PORT" on stdout when it is ready. The store is made\n' +
+        'when the folder is empty or not there. One receiver works on a store at a time.',
+    )
+    .requiredOption('--store <dir>', 'folder of the store')
+    .option('--host <host>', 'hypervisor of this site: lab:DIR or hyperv')
+    .option(
+      '--listen <addr:port>',
+      'address to listen on; port 0 takes a free one',
+      `0.0.0.0:${DEFAULT_PORT}`,
+    )
+    .requiredOption('--psk-file <file>', 'key file or folder of key files; may be repeated', many)
+    .option('--operator-from <network>', 'network (CIDR) operators may come from; repeated', many)
+    .option('--min-restore-points <n>', 'points kept even when a source asks for fewer', '1')
+    .option('--quota <size>', 'bytes that one principal may store')
+    .option('--quota-vms <n>', 'VMs that one principal may protect')
+    .addHelpText(
+      'after',
+      '\nExample:\n  hvdr receiver --store /srv/dr --listen 0.0.0.0:9847 --psk-file site-a.psk --psk-file operator.psk\n',
+    )
+    .action((flags: Flags) => serve(context, flags));
+}
+
+/** `ADDR:PORT`, an IPv6 address in brackets. @throws DrError E_USAGE */
+export function parseAddress(text: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^[\]:]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = match?.[3];
+  if (host === undefined || port === undefined) {
+    throw new DrError('E_USAGE', `--listen "${text}" is not ADDR:PORT`, {
+      hint: 'For example 0.0.0.0:9847, or [::]:9847 for IPv6.',
+    });
+  }
+  return { host, port: parsePort(port, '--listen') };
+}
+
+function parseCount(text: string, what: string, max: number): number {
+  const value = Number(text);
+  if (/^\d{1,7}$/.test(text) && value >= 1 && value <= max) return value;
+  throw new DrError('E_USAGE', `${what} "${text}" is not a number from 1 to ${max}`);
+}
+
+async function serve(context: CliContext, flags: Flags): Promise<void> {
+  const { files: fs, clock, environment, folder, output, random } = context;
+  const { host, port } = parseAddress(flags.listen);
+  if (flags.host !== undefined && !/^(lab:.+|hyperv)$/.test(flags.host)) {
+    throw new DrError('E_USAGE', `--host ${flags.host} names no hypervisor`, {
+      hint: 'Give --host lab:DIR or --host hyperv.',
+    });
+  }
+  const { retention, maxProtections, maxStoredBytes } = DEFAULT_POLICY;
+  const minimum = parseCount(flags.minRestorePoints, '--min-restore-points', 1000);
+  const policy = {
+    retention: { ...retention, minRestorePoints: minimum },
+    maxProtections:
+      flags.quotaVms === undefined
+        ? maxProtections
+        : parseCount(flags.quotaVms, '--quota-vms', 1_000_000),
+    maxStoredBytes:
+      flags.quota === undefined
+        ? maxStoredBytes
+        : parseSize(flags.quota, '--quota', { min: 1, max: Number.MAX_SAFE_INTEGER }),
+  };
+  const signal = context.stopSignal();
+  const log = await context.log();
+  const paths = flags.pskFile.map((file) =>
+    file.startsWith('env:') ? file : path.resolve(folder, file.replace(/^file:/, '')),
+  );
+  const keys = await loadKeyRing(paths, { fs, environment, log });
+  const storeFolder = path.resolve(folder, flags.store);
+  const receiver = await Receiver.open({ fs, clock, random, log, storeFolder, policy });
+  let served: Awaited<ReturnType<typeof serveReceiver>>;
+  try {
+    const operatorNetworks = flags.operatorFrom;
+    served = await serveReceiver(receiver, { host, port, keys, operatorNetworks });
+  } catch (error) {
+    await receiver.close();
+    throw error;
+  }
+  const address = served.host.includes(':') ? `[${served.host}]` : served.host;
+  output.event(
+    { event: 'listening', host: served.host, port: served.port },
+    () => `listening ${address}:${served.port}`,
+  );
+  if (!signal.aborted) {
+    await new Promise<void>((resolve) => {
+      signal.addEventListener(
+        'abort',
+        () => {
+          resolve();
+        },
+        { once: true },
+      );
+    });
+  }
+  await served.close();
+}

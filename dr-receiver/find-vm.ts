@@ -1,0 +1,56 @@
+// Finds what an operator names: a VM by name or id, a point by id, the beginning of one, or `latest`.
+
+import { parseGuid } from '../shared/bytes/index.js';
+import { DrError } from '../shared/errors.js';
+import type { VmDesk } from './ingest/vm-desk.js';
+import { matchesPattern, type Receiver } from './receiver.js';
+import type { Point } from './store/protection.js';
+
+/** All VMs that a name, id or pattern means; empty means all. @throws DrError E_NO_MATCH */
+export function findVms(receiver: Receiver, pattern: string): VmDesk[] {
+  const id = parseGuid(pattern);
+  const found = receiver.desks.filter(
+    ({ vm }) => pattern === '' || vm.vmId === id || matchesPattern(vm.protection.vmName, pattern),
+  );
+  if (found.length > 0 || pattern === '' || pattern === '*') {
+    return found.sort((a, b) => a.vm.protection.vmName.localeCompare(b.vm.protection.vmName));
+  }
+  throw new DrError('E_NO_MATCH', `no VM of this store is named ${pattern}`, {
+    hint: '`hvdr status` lists the VMs of the store.',
+  });
+}
+
+/** The one VM of this name or id. @throws DrError E_NOT_PROTECTED, E_USAGE */
+export function findVm(receiver: Receiver, name: string): VmDesk {
+  const id = parseGuid(name);
+  const found = receiver.desks.filter(
+    ({ vm }) => vm.vmId === id || vm.protection.vmName.toLowerCase() === name.toLowerCase(),
+  );
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  if (only === undefined) {
+    throw new DrError('E_NOT_PROTECTED', `no VM of this store is named ${name}`, {
+      hint: '`hvdr status` lists the VMs of the store.',
+    });
+  }
+  const ids = found.map(({ vm }) => vm.vmId).join(', ');
+  throw new DrError('E_USAGE', `${found.length} VMs are named ${name}: ${ids}`, {
+    hint: 'Name the VM by its id.',
+  });
+}
+
+/** A listed point. @throws DrError E_NO_POINT */
+export function findPoint({ vm }: VmDesk, name: string): Point {
+  const { listed, vmName } = vm.protection;
+  if (name === 'latest') {
+    const newest = listed.at(-1);
+    if (newest !== undefined) return newest;
+    throw new DrError('E_NO_POINT', `${vmName} has no restore point yet`);
+  }
+  const wanted = name.toLowerCase();
+  const found = listed.filter(({ pointId }) => wanted !== '' && pointId.startsWith(wanted));
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  const what = only === undefined ? 'no point' : `${found.length} points that begin with`;
+  throw new DrError('E_NO_POINT', `${vmName} has ${what} ${name}`, { context: { vmId: vm.vmId } });
+}

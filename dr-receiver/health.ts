@@ -1,0 +1,36 @@
+// Health of a protection: a pure function of what is known. RPO is the age of the newest point; every
+// cell of a point was checked against its hash when it came.
+
+export type Health = 'ok' | 'warn' | 'critical';
+
+export interface HealthInput {
+  readonly nowMs: number;
+  readonly newestPointAtMs: number | undefined;
+  /** 0: none was asked for. */
+  readonly rpoSeconds: number;
+  readonly isPaused: boolean;
+  readonly haltReason: string | undefined;
+  readonly damagedCount: number;
+}
+
+const WARN_SHARE = 0.8;
+
+export function healthOf(input: HealthInput): { health: Health; reasons: string[] } {
+  const { nowMs, newestPointAtMs, rpoSeconds, isPaused, haltReason, damagedCount } = input;
+  const critical: string[] = [];
+  const warn: string[] = [];
+  if (haltReason !== undefined) critical.push(haltReason);
+  if (damagedCount > 0)
+    critical.push(`${damagedCount} point(s) do not read back to their manifests`);
+  if (newestPointAtMs === undefined) {
+    warn.push('there is no restore point yet');
+  } else if (rpoSeconds > 0) {
+    const ageSeconds = Math.max(0, Math.round((nowMs - newestPointAtMs) / 1000));
+    const text = `the newest point is ${ageSeconds} s old, the RPO is ${rpoSeconds} s`;
+    if (ageSeconds >= rpoSeconds) critical.push(text);
+    else if (ageSeconds >= rpoSeconds * WARN_SHARE) warn.push(text);
+  }
+  if (isPaused) warn.push('the protection is paused');
+  const health = critical.length > 0 ? 'critical' : warn.length > 0 ? 'warn' : 'ok';
+  return { health, reasons: [...critical, ...warn] };
+}

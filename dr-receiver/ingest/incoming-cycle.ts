@@ -1,0 +1,340 @@
+// A cycle on its way in: its folder, its disks, and how far it is durable. Invisible until commit.ts
+// lists its point. One process, one cycle per VM at a time; a cycle that broke off is opened again
+// from its folder, from nothing else.
+//
+//   take ─▶ settle: data ∥ manifests ∥ folders flushed ─▶ progress flushed ─▶ acknowledged
+//
+// A settle begins when SETTLE_BYTES of a disk wait and none is under way; a disk waits when as much
+// again has come meanwhile. So at most twice of that is sent again after a kill.
+
+import type { Clock, Random } from '../../shared/clock.js';
+import { cellCount, DeltaError, parseBatch } from '../../shared/delta/index.js';
+import { OpenRequest } from '../../shared/channel/index.js';
+import { DrError } from '../../shared/errors.js';
+import type { FileSystem } from '../../shared/files/index.js';
+import { defined } from '../../shared/assert.js';
+import type { Guid } from '../../shared/bytes/index.js';
+import type { VmLayout } from '../store/layout.js';
+import type { DiskRecord } from '../store/records.js';
+import { DiskIntake } from './disk-intake.js';
+import {
+  type CycleDisk,
+  type CycleRequest,
+  manifestHeaderOf,
+  parseOpenRequest,
+} from './open-request.js';
+import { type DiskProgress, ProgressFile } from './progress-file.js';
+import { StagedCells, type StagedDisk } from './staged-cells.js';
+
+const SETTLE_BYTES = 4 * 1024 * 1024;
+const IN_FLIGHT_BYTES = 8 * 1024 * 1024;
+/** Acknowledgements between the ends of disks: so seldom that they cost nothing. */
+const ACKNOWLEDGE_BYTES = 32 * 1024 * 1024;
+const ACKNOWLEDGE_MS = 1000;
+
+export interface IngestSeams {
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** What is told to the source: all cells of the disk before `durableCell` survive a power cut. */
+export interface Acknowledgement {
+  readonly diskIndex: number;
+  readonly durableCell: number;
+  readonly isComplete: boolean;
+}
+
+/** What a folder holds of a cycle that was not committed. */
+export interface UnfinishedCycle {
+  readonly request: CycleRequest;
+  readonly progress: ReadonlyMap<number, DiskProgress>;
+}
+
+/** Reads what a cycle folder says; undefined when it says nothing that counts. */
+export async function readUnfinished(
+  fs: FileSystem,
+  layout: VmLayout,
+  cycleId: Guid,
+): Promise<UnfinishedCycle | undefined> {
+  const path = layout.progress(cycleId);
+  if ((await fs.status(path)) === undefined) return undefined;
+  const file = await fs.open(path, { mode: 'read', lock: 'none' });
+  try {
+    const found = await ProgressFile.open(file, false);
+    if (found === undefined) return undefined;
+    return { request: parseOpenRequest(OpenRequest.decode(found.request)), progress: found.disks };
+  } catch (error) {
+    if (error instanceof DrError && error.code === 'E_PROTOCOL') return undefined;
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The durable part of a disk in an unfinished cycle; undefined when it has none. */
+export function stagedDisk(
+  layout: VmLayout,
+  { request, progress }: UnfinishedCycle,
+  disk: { readonly diskId: Guid; readonly generation: number },
+): StagedDisk | undefined {
+  const index = request.disks.findIndex(
+    (each) => each.diskId === disk.diskId && each.generation === disk.generation,
+  );
+  const found = request.disks[index];
+  const position = progress.get(index);
+  if (found === undefined || position === undefined) return undefined;
+  return {
+    header: manifestHeaderOf(request, found),
+    files: layout.files(found, request.cycleId, found.transfer),
+    progress: position,
+  };
+}
+
+export class IncomingCycle {
+  readonly request: CycleRequest;
+  readonly #layout: VmLayout;
+  readonly #seams: IngestSeams;
+  readonly #intakes: DiskIntake[];
+  readonly #progress: ProgressFile;
+  /** Other cycles whose cells may be used again. */
+  readonly #others: readonly UnfinishedCycle[];
+  readonly #reusable = new Map<number, StagedCells[]>();
+  #areNamesDurable: boolean;
+  #settling: Promise<void> | undefined;
+  #failure: { readonly error: unknown } | undefined;
+  /** Per disk, what was acknowledged last. */
+  readonly #acknowledged = new Map<number, { dataBytes: number; atMs: number }>();
+  /** Called with what has become durable. */
+  onDurable: (acknowledgement: Acknowledgement) => void = () => undefined;
+  /** Called before bytes are taken; throws when there is no room for them. */
+  onBytes: (lengthBytes: number) => void = () => undefined;
+  /** By the monotonic clock: when the last message came. */
+  lastMessageAt = 0;
+
+  private constructor(
+    request: CycleRequest,
+    layout: VmLayout,
+    seams: IngestSeams,
+    intakes: DiskIntake[],
+    progress: ProgressFile,
+    others: readonly UnfinishedCycle[],
+    areNamesDurable: boolean,
+  ) {
+    this.request = request;
+    this.#layout = layout;
+    this.#seams = seams;
+    this.#intakes = intakes;
+    this.#progress = progress;
+    this.#others = others;
+    this.#areNamesDurable = areNamesDurable;
+  }
+
+  /** Begins a cycle, or goes on with what `found` tells. @throws DrError E_IO, E_CAPACITY, … */
+  static async open(
+    request: CycleRequest,
+    layout: VmLayout,
+    seams: IngestSeams,
+    found: UnfinishedCycle | undefined,
+    others: readonly UnfinishedCycle[],
+  ): Promise<IncomingCycle> {
+    const { fs } = seams;
+    const path = layout.progress(request.cycleId);
+    const intakes: DiskIntake[] = [];
+    let progress: ProgressFile | undefined;
+    try {
+      await fs.makeFolder(layout.cycle(request.cycleId));
+      if (found === undefined) {
+        await fs.remove(path);
+        const file = await fs.open(path, { mode: 'create' });
+        progress = await ProgressFile.create(file, request.encoded);
+      } else {
+        const file = await fs.open(path, { mode: 'write' });
+        progress = (await ProgressFile.open(file, true))?.file;
+        if (progress === undefined) {
+          await file.close();
+          throw new DrError('E_IO', `${path} cannot be read a second time`);
+        }
+      }
+      for (const [diskIndex, disk] of request.disks.entries()) {
+        const files = layout.files(disk, request.cycleId, disk.transfer);
+        const header = manifestHeaderOf(request, disk);
+        const options = { ...seams, diskIndex, header, files };
+        const position = found?.progress.get(diskIndex);
+        if (position === undefined) await fs.makeFolder(files.folder);
+        intakes.push(
+          position === undefined
+            ? await DiskIntake.create(options)
+            : await DiskIntake.resume(options, position),
+        );
+      }
+      const areAllThere = request.disks.every((_, index) => found?.progress.has(index) === true);
+      const cycle = new IncomingCycle(
+        request,
+        layout,
+        seams,
+        intakes,
+        progress,
+        others,
+        areAllThere,
+      );
+      if (found !== undefined) await cycle.confirm(found.progress);
+      return cycle;
+    } catch (error) {
+      for (const intake of intakes) await intake.close();
+      await progress?.close();
+      throw error;
+    }
+  }
+
+  /** Where each disk goes on. */
+  get positions(): { nextCell: number; isComplete: boolean }[] {
+    return this.#intakes.map(({ nextCell, isComplete }) => ({ nextCell, isComplete }));
+  }
+
+  get isComplete(): boolean {
+    return this.#intakes.every((intake) => intake.isComplete);
+  }
+
+  #intake(index: number): DiskIntake {
+    const intake = this.#intakes[index];
+    if (intake !== undefined) return intake;
+    throw new DeltaError('E_PROTOCOL', `the cycle has no disk ${index}`, {
+      done: 'the cycle was stopped, what was durable before stays so',
+    });
+  }
+
+  /** Puts down once more what is durable, so that what the source is told now rests on this flush. */
+  async confirm(positions: ReadonlyMap<number, DiskProgress>): Promise<void> {
+    if (positions.size > 0) await this.#progress.append([...positions.values()]);
+  }
+
+  /** Takes the next message of the stream. @throws DeltaError E_PROTOCOL, E_DELTA_HASH; DrError */
+  async take(bytes: Buffer): Promise<void> {
+    this.#throwFailure();
+    this.lastMessageAt = this.#seams.clock.monotonic();
+    const message = parseBatch(bytes);
+    if (message.kind === 'begin') {
+      throw new DeltaError('E_PROTOCOL', 'a second begin came in a stream');
+    }
+    const intake = this.#intake(message.diskIndex);
+    if (message.kind === 'end') {
+      await this.#settling;
+      this.#throwFailure();
+      await intake.end();
+      this.#beginSettle();
+      return;
+    }
+    this.onBytes(message.payload.length);
+    const { diskIndex } = message;
+    await intake.take(message.entries, message.payload, (cell, hash) =>
+      this.#reuse(diskIndex, cell, hash),
+    );
+    if (intake.unsettledBytes >= SETTLE_BYTES) {
+      await this.#settling;
+      this.#beginSettle();
+    }
+    while (intake.underWayBytes > IN_FLIGHT_BYTES) await intake.oneWrite();
+    this.#throwFailure();
+  }
+
+  async #reuse(diskIndex: number, cell: number, hash: Buffer): Promise<Buffer | undefined> {
+    const { fs } = this.#seams;
+    let sources = this.#reusable.get(diskIndex);
+    if (sources === undefined) {
+      sources = [];
+      this.#reusable.set(diskIndex, sources);
+      const disk = defined(this.request.disks[diskIndex], 'the disk was looked up before');
+      for (const other of this.#others) {
+        const staged = stagedDisk(this.#layout, other, disk);
+        if (staged !== undefined) sources.push(await StagedCells.open(fs, staged));
+      }
+    }
+    for (const source of sources) {
+      const bytes = await source.find(cell, hash);
+      if (bytes === undefined) continue;
+      this.onBytes(bytes.length);
+      return bytes;
+    }
+    return undefined;
+  }
+
+  #throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  #beginSettle(): void {
+    this.#settling ??= this.#settle()
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .then(() => {
+        this.#settling = undefined;
+      });
+  }
+
+  async #settle(): Promise<void> {
+    const open = this.#intakes.filter((intake) => intake.hasNews);
+    if (open.length === 0) return;
+    const [progress] = await Promise.all([
+      Promise.all(open.map((intake) => intake.settle())),
+      this.#flushNames(),
+    ]);
+    await this.#progress.append(progress);
+    const now = this.#seams.clock.monotonic();
+    for (const { diskIndex, nextCell, isComplete, dataBytes } of progress) {
+      if (isComplete) this.#intake(diskIndex).markComplete();
+      const last = this.#acknowledged.get(diskIndex) ?? { dataBytes: 0, atMs: 0 };
+      const isDue = dataBytes - last.dataBytes >= ACKNOWLEDGE_BYTES;
+      if (!isComplete && !isDue && now - last.atMs < ACKNOWLEDGE_MS) continue;
+      this.#acknowledged.set(diskIndex, { dataBytes, atMs: now });
+      this.onDurable({ diskIndex, durableCell: nextCell, isComplete });
+    }
+  }
+
+  async #flushNames(): Promise<void> {
+    if (this.#areNamesDurable) return;
+    const { cycleId, disks } = this.request;
+    const folders = new Set([this.#layout.cycle(cycleId)]);
+    for (const disk of disks) folders.add(this.#layout.files(disk, cycleId, disk.transfer).folder);
+    await Promise.all([...folders].map((folder) => this.#seams.fs.flushFolder(folder)));
+    this.#areNamesDurable = true;
+  }
+
+  /** Makes durable whatever was taken. @throws the first failure */
+  async settleAll(): Promise<void> {
+    await this.#settling;
+    this.#throwFailure();
+    this.#beginSettle();
+    await this.#settling;
+    this.#throwFailure();
+  }
+
+  /** What a commit records of each disk; all of them are complete. @throws DrError E_STATE */
+  diskRecords(): DiskRecord[] {
+    return this.request.disks.map((disk: CycleDisk, index) => {
+      const intake = this.#intake(index);
+      const { trailer } = intake;
+      if (!intake.isComplete || trailer === undefined) {
+        throw new DrError(
+          'E_STATE',
+          `disk ${disk.diskId} is not complete: ${intake.nextCell} of ${cellCount(disk.sizeBytes)} cells came`,
+          { hint: 'Send the rest of the disk and its end, then commit.' },
+        );
+      }
+      const { cellCount: cells, dataCellCount, root } = trailer;
+      const dataBytes = intake.dataBytes;
+      return { ...disk, root: root.toString('hex'), cellCount: cells, dataCellCount, dataBytes };
+    });
+  }
+
+  /** Releases all files; what was not settled does not count. */
+  async close(): Promise<void> {
+    await this.#settling;
+    for (const sources of this.#reusable.values()) {
+      for (const source of sources) await source.close();
+    }
+    for (const intake of this.#intakes) await intake.close();
+    await this.#progress.close();
+  }
+}

@@ -1,0 +1,230 @@
+// The receiver: a store, and a desk for each of its VMs. Who may do what is decided here, once, for
+// every call (channel.md § 5); what the calls do is told in ingest/ and store/.
+
+import type { Guid } from '../shared/bytes/index.js';
+import type { Caller } from '../shared/channel/index.js';
+import { DrError } from '../shared/errors.js';
+import type { Log } from '../shared/log.js';
+import type { CycleRequest } from './ingest/open-request.js';
+import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
+import type { CommitAnswer } from './store/protection.js';
+import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
+import { Store, type StoreSeams, type StoreUse } from './store/store.js';
+import type { VmStore } from './store/vm-store.js';
+
+export interface ReceiverPolicy {
+  readonly retention: RetentionPolicy;
+  /** Of one principal. */
+  readonly maxProtections: number;
+  readonly maxStoredBytes: number;
+}
+
+export const DEFAULT_POLICY: ReceiverPolicy = {
+  retention: DEFAULT_RETENTION,
+  maxProtections: 1000,
+  maxStoredBytes: 2 ** 50,
+};
+
+export interface ReceiverOptions extends StoreSeams {
+  readonly storeFolder: string;
+  /** Default: write. With read, all that changes something is refused. */
+  readonly use?: StoreUse | undefined;
+  readonly policy?: ReceiverPolicy | undefined;
+  readonly log: Log;
+}
+
+const CLOCK_JUMP_MS = 60 * 60 * 1000;
+
+export class Receiver {
+  readonly store: Store;
+  readonly seams: StoreSeams;
+  readonly policy: ReceiverPolicy;
+  readonly log: Log;
+  readonly #desks = new Map<Guid, VmDesk>();
+  readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
+  #hasClockJumped = false;
+  #protecting: Promise<unknown> = Promise.resolve();
+
+  private constructor(store: Store, options: ReceiverOptions) {
+    const { fs, clock, random, log, policy = DEFAULT_POLICY } = options;
+    this.store = store;
+    this.seams = { fs, clock, random };
+    this.policy = policy;
+    this.log = log;
+    this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
+    for (const vm of store.vms) this.#addDesk(vm);
+  }
+
+  /** @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO */
+  static async open(options: ReceiverOptions): Promise<Receiver> {
+    const { storeFolder, use = 'write', fs, clock, random, log } = options;
+    const store = await Store.open(storeFolder, use, { fs, clock, random });
+    for (const vm of store.vms) {
+      if (vm.halt !== undefined) {
+        log.error('protection.halted', { vmId: vm.vmId, reason: vm.halt.message });
+      }
+    }
+    return new Receiver(store, options);
+  }
+
+  #addDesk(vm: VmStore): VmDesk {
+    const options: DeskOptions = {
+      seams: this.seams,
+      policy: this.policy.retention,
+      isClockTrusted: () => this.isClockTrusted(),
+      requireRoom: (owner, moreBytes) => {
+        this.#requireRoom(owner, moreBytes);
+      },
+    };
+    const desk = new VmDesk(vm, options);
+    this.#desks.set(vm.vmId, desk);
+    return desk;
+  }
+
+  /** Once the wall clock went another way than the monotonic one, it is not trusted any more. */
+  isClockTrusted(): boolean {
+    const { clock } = this.seams;
+    const wall = clock.now() - this.#startedAt.wallMs;
+    const monotonic = clock.monotonic() - this.#startedAt.monotonicMs;
+    if (Math.abs(wall - monotonic) > CLOCK_JUMP_MS) this.#hasClockJumped = true;
+    return !this.#hasClockJumped;
+  }
+
+  #requireRoom(owner: string, moreBytes: number): void {
+    let used = moreBytes;
+    for (const { vm, stagedBytes } of this.#desks.values()) {
+      if (vm.protection.owner === owner) used += vm.protection.storedBytes + stagedBytes;
+    }
+    const { maxStoredBytes } = this.policy;
+    if (used <= maxStoredBytes) return;
+    throw new DrError('E_CAPACITY', `${owner} may store ${maxStoredBytes} bytes here, no more`, {
+      context: { principal: owner, limitBytes: maxStoredBytes },
+      done: 'the cycle was stopped; no point was removed to make room',
+      hint: 'Raise the quota of the receiver, or forget a protection.',
+    });
+  }
+
+  get desks(): readonly VmDesk[] {
+    return [...this.#desks.values()];
+  }
+
+  /** The desk of a VM that the caller may push for; undefined when there is none, or not for him. */
+  #deskOf(vmId: Guid, caller: Caller): VmDesk | undefined {
+    const desk = this.#desks.get(vmId);
+    if (desk === undefined || caller.role === 'operator') return desk;
+    const { owner } = desk.vm.protection;
+    // Nobody is known as the owner of a VM whose journal cannot be read at all: then it answers
+    // E_HALTED to whoever knows its id, instead of being protected anew.
+    return owner === caller.principal || owner === '' ? desk : undefined;
+  }
+
+  requireRole(caller: Caller, roles: readonly Caller['role'][]): void {
+    if (roles.includes(caller.role)) return;
+    throw new DrError('E_AUTH', `a key with the role ${caller.role} may not do this`, {
+      hint: `Use a key with the role ${roles.join(' or ')}.`,
+    });
+  }
+
+  findDesk(vmId: Guid, caller: Caller): VmDesk | undefined {
+    this.requireRole(caller, ['source', 'operator']);
+    return this.#deskOf(vmId, caller);
+  }
+
+  /** @throws DrError E_NOT_PROTECTED */
+  requireDesk(vmId: Guid, caller: Caller): VmDesk {
+    const desk = this.findDesk(vmId, caller);
+    if (desk !== undefined) return desk;
+    throw new DrError('E_NOT_PROTECTED', `no VM ${vmId} is protected here for ${caller.principal}`);
+  }
+
+  async open(request: CycleRequest, caller: Caller): Promise<OpenOutcome> {
+    this.requireRole(caller, ['source', 'operator']);
+    const { vmId, cycleId, vmName } = request;
+    const desk = this.#deskOf(vmId, caller) ?? (await this.#protect(request, caller));
+    const outcome = await desk.vm.change(() => desk.open(request, caller.principal));
+    this.log
+      .child({ component: 'ingest', vmId, cycleId })
+      .debug('cycle.opened', { vmName, kind: request.kind, outcome: outcome.kind });
+    return outcome;
+  }
+
+  /** The first Open binds the VM to its principal. One at a time. */
+  #protect(request: CycleRequest, caller: Caller): Promise<VmDesk> {
+    const result = this.#protecting.then(() => this.#protectNow(request, caller));
+    this.#protecting = result.catch(() => undefined);
+    return result;
+  }
+
+  async #protectNow(request: CycleRequest, caller: Caller): Promise<VmDesk> {
+    const { vmId, vmName, epoch } = request;
+    const known = this.#deskOf(vmId, caller);
+    if (known !== undefined) return known;
+    const isOther = this.#desks.has(vmId);
+    if (isOther || !matchesPattern(vmName, caller.vmPattern)) {
+      throw new DrError(
+        'E_NOT_PROTECTED',
+        `no VM ${vmId} is protected here for ${caller.principal}`,
+        {
+          hint: 'Check name and key: a key admits new VMs by its pattern of names only.',
+        },
+      );
+    }
+    const owned = this.desks.filter(({ vm }) => vm.protection.owner === caller.principal).length;
+    if (owned >= this.policy.maxProtections) {
+      throw new DrError(
+        'E_CAPACITY',
+        `${caller.principal} protects ${owned} VMs here, no more fit`,
+        {
+          context: { principal: caller.principal, limit: this.policy.maxProtections },
+          hint: 'Raise the quota of the receiver, or forget a protection.',
+        },
+      );
+    }
+    if (request.parentPointId !== undefined) {
+      // nothing is known of this VM, so there is no such point; the source learns it from Describe
+      throw new DrError('E_BASE_LOST', `${vmName} has no restore point here`, {
+        hint: 'Describe the VM, then send it whole.',
+      });
+    }
+    const vm = await this.store.protect({
+      kind: 'protect',
+      atMs: this.seams.clock.now(),
+      vmId,
+      vmName,
+      owner: caller.principal,
+      epoch: epoch.toString(),
+    });
+    this.log.info('protection.began', { vmId, vmName, owner: caller.principal });
+    return this.#addDesk(vm);
+  }
+
+  async commit(
+    vmId: Guid,
+    cycleId: Guid,
+    roots: readonly Buffer[],
+    caller: Caller,
+  ): Promise<CommitAnswer> {
+    const desk = this.requireDesk(vmId, caller);
+    const answer = await desk.vm.change(() => desk.commit(cycleId, roots, caller.principal));
+    const { vmName } = desk.vm.protection;
+    this.log
+      .child({ component: 'ingest', vmId, cycleId })
+      .info('point.committed', { vmName, pointId: answer.pointId, warnings: answer.warnings });
+    return answer;
+  }
+
+  /** Ends at a safe point: what was taken is durable, open cycles can go on later. */
+  async close(): Promise<void> {
+    for (const desk of this.#desks.values()) await desk.close();
+    await this.store.close();
+  }
+}
+
+/** `*` and `?` as wildcards, upper and lower case alike. */
+export function matchesPattern(name: string, pattern: string): boolean {
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
+  return new RegExp(`^${source}$`, 'isu').test(name);
+}

@@ -1,0 +1,97 @@
+// Every path of a store (docs/on-disk.md "Store"). All parts of a name are GUIDs and numbers that
+// were parsed as such, so no path leaves the store.
+
+import { join } from 'node:path';
+import type { Guid } from '../../shared/bytes/index.js';
+
+/** One disk of a VM, in one of its sizes. */
+export interface DiskKey {
+  readonly diskId: Guid;
+  readonly generation: number;
+}
+
+export function diskName({ diskId, generation }: DiskKey): string {
+  return `${diskId}.${generation}`;
+}
+
+export class StoreLayout {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  get description(): string {
+    return join(this.folder, 'store.json');
+  }
+
+  /** Locked by whoever works on the store; has no content. */
+  get lock(): string {
+    return join(this.folder, 'lock');
+  }
+
+  get vms(): string {
+    return join(this.folder, 'vms');
+  }
+
+  vm(vmId: Guid): VmLayout {
+    return new VmLayout(join(this.vms, vmId));
+  }
+}
+
+export class VmLayout {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  get journal(): string {
+    return join(this.folder, 'journal');
+  }
+
+  get snapshot(): string {
+    return join(this.folder, 'protection.json');
+  }
+
+  get cycles(): string {
+    return join(this.folder, 'cycles');
+  }
+
+  cycle(cycleId: Guid): string {
+    return join(this.cycles, cycleId);
+  }
+
+  progress(cycleId: Guid): string {
+    return join(this.cycle(cycleId), 'progress');
+  }
+
+  /** Folder of the base that a cycle brought. */
+  base(disk: DiskKey, cycleId: Guid): string {
+    return join(this.folder, 'disks', diskName(disk), cycleId);
+  }
+
+  /** The two files in which a cycle keeps a disk. */
+  files(disk: DiskKey, cycleId: Guid, transfer: 'base' | 'delta'): DiskFiles {
+    if (transfer === 'base') {
+      const folder = this.base(disk, cycleId);
+      return {
+        folder,
+        data: join(folder, 'base.vhdx'),
+        manifest: join(folder, 'base.manifest'),
+      };
+    }
+    const folder = this.cycle(cycleId);
+    return {
+      folder,
+      data: join(folder, `${diskName(disk)}.delta`),
+      manifest: join(folder, `${diskName(disk)}.manifest`),
+    };
+  }
+}
+
+export interface DiskFiles {
+  readonly folder: string;
+  readonly data: string;
+  readonly manifest: string;
+}

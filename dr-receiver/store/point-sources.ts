@@ -1,0 +1,171 @@
+// A restore point as what it is made of: the base of each disk and the deltas up to the point, the
+// oldest first. Forgotten points are in between like any other. Everything is opened for reading and
+// closed together.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import type { Random } from '../../shared/clock.js';
+import {
+  CELL_BYTES,
+  CellDelta,
+  type DeltaEntry,
+  type DeltaSource,
+  ManifestFile,
+  type ManifestHeader,
+  type ManifestRecord,
+  unionOf,
+} from '../../shared/delta/index.js';
+import type { ReadableDisk } from '../../shared/disk/index.js';
+import { DrError } from '../../shared/errors.js';
+import type { BlockFile, FileSystem } from '../../shared/files/index.js';
+import { openVhdx } from '../../shared/vhdx/index.js';
+import type { DiskFiles, DiskKey } from './layout.js';
+import type { Point } from './protection.js';
+import type { DiskRecord } from './records.js';
+import type { VmStore } from './vm-store.js';
+
+export interface ReadSeams {
+  readonly fs: FileSystem;
+  readonly random: Random;
+}
+
+/** What one cycle brought of a disk. */
+export interface Layer {
+  readonly point: Point;
+  readonly disk: DiskRecord;
+  readonly files: DiskFiles;
+}
+
+/** The layers of a disk as of a point, the base first. @throws DrError E_NO_POINT, E_POINT_CORRUPT */
+export function layersOf(vm: VmStore, point: Point, { diskId, generation }: DiskKey): Layer[] {
+  const { protection, layout } = vm;
+  const layers: Layer[] = [];
+  let at: Point | undefined = point;
+  while (at !== undefined) {
+    const disk = at.disks.find((each) => each.diskId === diskId && each.generation === generation);
+    if (disk === undefined) break;
+    layers.push({ point: at, disk, files: layout.files(disk, at.cycleId, disk.transfer) });
+    if (disk.transfer === 'base') return layers.reverse();
+    at = at.parentPointId === undefined ? undefined : protection.point(at.parentPointId);
+  }
+  if (layers.length === 0) {
+    throw new DrError('E_NO_POINT', `point ${point.pointId} has no disk ${diskId}.${generation}`);
+  }
+  throw new DrError('E_POINT_CORRUPT', `disk ${diskId} of point ${point.pointId} has no base`);
+}
+
+/** An open layer: a source of cells, whatever its form. */
+export interface OpenLayer extends Layer {
+  readonly manifest: ManifestFile;
+  readonly source: DeltaSource;
+  /** Of a base. */
+  readonly base: ReadableDisk | undefined;
+  close(): Promise<void>;
+}
+
+/** The data cells of a base, as its manifest lists them, read from its VHDX. */
+class BaseSource implements DeltaSource {
+  readonly header: ManifestHeader;
+  readonly #manifest: ManifestFile;
+  readonly #disk: ReadableDisk;
+
+  constructor(manifest: ManifestFile, disk: ReadableDisk) {
+    this.header = manifest.header;
+    this.#manifest = manifest;
+    this.#disk = disk;
+  }
+
+  async *entries(): AsyncGenerator<DeltaEntry> {
+    for await (const record of this.#manifest.records()) {
+      yield record.kind === 'zero' ? record : { ...record, position: record.cell * CELL_BYTES };
+    }
+  }
+
+  read(position: number, target: Uint8Array): Promise<void> {
+    return this.#disk.read(position, target);
+  }
+}
+
+/** Opens a layer and checks that its manifest is the one that the journal knows. */
+export async function openLayer({ fs, random }: ReadSeams, layer: Layer): Promise<OpenLayer> {
+  const { disk, files, point } = layer;
+  const manifestFile = await fs.open(files.manifest, { mode: 'read' });
+  let data: BlockFile | undefined;
+  let base: ReadableDisk | undefined;
+  try {
+    const manifest = await ManifestFile.open(manifestFile);
+    const { header, trailer } = manifest;
+    if (header.point !== point.pointId || trailer.root.toString('hex') !== disk.root) {
+      throw new DrError('E_POINT_CORRUPT', `${files.manifest} is not the manifest of its point`, {
+        context: { file: files.manifest, point: point.pointId },
+      });
+    }
+    let source: DeltaSource;
+    if (disk.transfer === 'base') {
+      base = await openVhdx(files.data, { fs, random });
+      if (base.sizeBytes !== disk.sizeBytes) {
+        throw new DrError('E_POINT_CORRUPT', `${files.data} is a disk of another size`, {
+          context: { file: files.data },
+        });
+      }
+      source = new BaseSource(manifest, base);
+    } else {
+      data = await fs.open(files.data, { mode: 'read' });
+      source = await CellDelta.open(manifest, data);
+    }
+    const close = async (): Promise<void> => {
+      await base?.close();
+      await data?.close();
+      await manifestFile.close();
+    };
+    return { ...layer, manifest, source, base, close };
+  } catch (error) {
+    await base?.close();
+    await data?.close();
+    await manifestFile.close();
+    throw error;
+  }
+}
+
+/** Runs `use` with all layers open. */
+export async function withLayers<T>(
+  seams: ReadSeams,
+  layers: readonly Layer[],
+  use: (open: readonly OpenLayer[]) => Promise<T>,
+): Promise<T> {
+  const open: OpenLayer[] = [];
+  try {
+    for (const layer of layers) open.push(await openLayer(seams, layer));
+    return await use(open);
+  } finally {
+    for (const layer of open) await layer.close();
+  }
+}
+
+/** A listed point. @throws DrError E_NO_POINT */
+export function listedPoint(vm: VmStore, pointId: Guid): Point {
+  const point = vm.protection.point(pointId);
+  if (point?.isListed === true) return point;
+  throw new DrError('E_NO_POINT', `${vm.protection.vmName} has no point ${pointId}`, {
+    context: { vmId: vm.vmId, pointId },
+  });
+}
+
+/** The hashes of all cells of a disk that are not zero as of a point, in ascending order. */
+export async function* pointRecords(
+  seams: ReadSeams,
+  vm: VmStore,
+  pointId: Guid,
+  disk: DiskKey,
+): AsyncGenerator<ManifestRecord> {
+  const open: OpenLayer[] = [];
+  try {
+    for (const layer of layersOf(vm, listedPoint(vm, pointId), disk)) {
+      open.push(await openLayer(seams, layer));
+    }
+    for await (const { entry } of unionOf(open.map(({ source }) => source))) {
+      if (entry.kind === 'data') yield { kind: 'data', cell: entry.cell, hash: entry.hash };
+    }
+  } finally {
+    for (const layer of open) await layer.close();
+  }
+}

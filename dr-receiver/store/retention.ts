@@ -1,0 +1,88 @@
+// Which points stay listed: a pure function of the points and the receiver's policy. The source may
+// ask for more points than the receiver keeps by itself, never for fewer than its floor.
+//
+//   newest            always
+//   count             the newest `max_restore_points`; pinned and guard points are not counted off
+//   pins              until an operator unpins
+//   guard points      the first of each day of the receiver's clock, for seven days
+//   last verified     the newest point that was read back and found whole
+//
+// When the clock has jumped, no guard point is let go for its age.
+
+import type { Guid } from '../../shared/bytes/index.js';
+
+export interface RetentionPolicy {
+  /** The receiver's own minimum. */
+  readonly minRestorePoints: number;
+  /** What a source may ask for at most. */
+  readonly maxRestorePoints: number;
+}
+
+export const DEFAULT_RETENTION: RetentionPolicy = { minRestorePoints: 1, maxRestorePoints: 1000 };
+
+/** Kept when a source asks for nothing. */
+const DEFAULT_RESTORE_POINTS = 5;
+const DAY_MS = 24 * 60 * 60 * 1000;
+const GUARD_DAYS = 7;
+
+/** What retention knows of a listed point. */
+export interface RetentionPoint {
+  readonly pointId: Guid;
+  readonly committedAtMs: number;
+  readonly isPinned: boolean;
+  /** 0: never. */
+  readonly verifiedAtMs: number;
+  readonly isDamaged: boolean;
+}
+
+export interface RetentionInput {
+  /** Listed points, the oldest first. */
+  readonly points: readonly RetentionPoint[];
+  /** What the source asks for; 0: nothing. */
+  readonly requestedPoints: number;
+  readonly policy: RetentionPolicy;
+  readonly nowMs: number;
+  /** False after a jump of the clock. */
+  readonly isClockTrusted: boolean;
+}
+
+export type Verdict =
+  | { readonly pointId: Guid; readonly isKept: true; readonly because: string }
+  | { readonly pointId: Guid; readonly isKept: false };
+
+export function keptPointCount(requestedPoints: number, policy: RetentionPolicy): number {
+  const wished = requestedPoints === 0 ? DEFAULT_RESTORE_POINTS : requestedPoints;
+  return Math.max(1, policy.minRestorePoints, Math.min(wished, policy.maxRestorePoints));
+}
+
+/** One verdict for each point, in order. `because` is empty when only the count keeps it. */
+export function decideRetention(input: RetentionInput): Verdict[] {
+  const { points, requestedPoints, policy, nowMs, isClockTrusted } = input;
+  const keptCount = keptPointCount(requestedPoints, policy);
+  const lastVerified = points.findLast((point) => point.verifiedAtMs > 0 && !point.isDamaged);
+  const guards = new Set<Guid>();
+  const days = new Set<number>();
+  for (const { pointId, committedAtMs } of points) {
+    const day = Math.floor(committedAtMs / DAY_MS);
+    if (days.has(day)) continue;
+    days.add(day);
+    if (!isClockTrusted || nowMs - committedAtMs < GUARD_DAYS * DAY_MS) guards.add(pointId);
+  }
+  const verdicts: Verdict[] = [];
+  let counted = 0;
+  for (const point of points.toReversed()) {
+    const { pointId } = point;
+    const isBesides = point.isPinned || guards.has(pointId);
+    if (!isBesides) counted++;
+    const because = point.isPinned
+      ? 'pinned'
+      : guards.has(pointId)
+        ? 'first point of its day'
+        : point === lastVerified
+          ? 'last verified point'
+          : '';
+    const isKept = because !== '' || counted <= keptCount;
+    verdicts.push(isKept ? { pointId, isKept, because } : { pointId, isKept });
+  }
+  return verdicts.reverse();
+}

@@ -1,0 +1,191 @@
+// A store folder: described by store.json, locked while somebody works on it, one folder for each VM.
+// A receiver holds it exclusively; commands that only read share it, and never while a receiver runs.
+
+import { DrError } from '../../shared/errors.js';
+import { type Guid, parseGuid, randomGuid } from '../../shared/bytes/index.js';
+import type { Clock, Random } from '../../shared/clock.js';
+import {
+  type BlockFile,
+  type FileSystem,
+  readJson,
+  removeLeftovers,
+  writeJsonDurably,
+} from '../../shared/files/index.js';
+import { StoreLayout } from './layout.js';
+import type { ProtectRecord } from './records.js';
+import { vmIdOf, VmStore } from './vm-store.js';
+
+const DESCRIPTION = { name: 'store description', version: 1, limitBytes: 64 * 1024 };
+
+export interface StoreSeams {
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** write: one process. read: any number of them, and no writer. */
+export type StoreUse = 'write' | 'read';
+
+export class Store {
+  readonly storeId: Guid;
+  readonly layout: StoreLayout;
+  readonly seams: StoreSeams;
+  readonly #use: StoreUse;
+  readonly #lock: BlockFile;
+  readonly #vms = new Map<Guid, VmStore>();
+
+  private constructor(
+    layout: StoreLayout,
+    storeId: Guid,
+    seams: StoreSeams,
+    use: StoreUse,
+    lock: BlockFile,
+  ) {
+    this.layout = layout;
+    this.storeId = storeId;
+    this.seams = seams;
+    this.#use = use;
+    this.#lock = lock;
+  }
+
+  /**
+   * Opens a store, making it first when `use` is to write and the folder holds nothing.
+   * @throws DrError E_LOCKED (in use), E_NOT_FOUND, E_FILE_VERSION, E_FILE_DAMAGED, E_EXISTS, E_IO
+   */
+  static async open(folder: string, use: StoreUse, seams: StoreSeams): Promise<Store> {
+    const layout = new StoreLayout(folder);
+    const { fs } = seams;
+    if (use === 'write') await makeLockFile(layout, fs);
+    const lock = await takeLock(fs, layout, use);
+    try {
+      if (use === 'write') {
+        await removeLeftovers(fs, layout.description);
+        await prepare(layout, seams);
+      }
+      const storeId = await readDescription(fs, layout);
+      const store = new Store(layout, storeId, seams, use, lock);
+      await store.#openVms();
+      return store;
+    } catch (error) {
+      await lock.close();
+      throw error;
+    }
+  }
+
+  async #openVms(): Promise<void> {
+    const { fs } = this.seams;
+    for (const name of await fs.list(this.layout.vms)) {
+      const vmId = vmIdOf(name);
+      if (vmId === undefined) continue;
+      const vm = await VmStore.open(vmId, this.layout.vm(vmId), this.#vmSeams, true);
+      if (vm !== undefined) this.#vms.set(vmId, vm);
+    }
+  }
+
+  get #vmSeams(): { fs: FileSystem; random: Random; storeId: Guid; isReadOnly: boolean } {
+    const { fs, random } = this.seams;
+    return { fs, random, storeId: this.storeId, isReadOnly: this.#use === 'read' };
+  }
+
+  get isReadOnly(): boolean {
+    return this.#use === 'read';
+  }
+
+  get vms(): readonly VmStore[] {
+    return [...this.#vms.values()];
+  }
+
+  vm(vmId: Guid): VmStore | undefined {
+    return this.#vms.get(vmId);
+  }
+
+  /** Begins the protection of a VM that the store does not know; durable on return. */
+  async protect(first: ProtectRecord): Promise<VmStore> {
+    const vm = await VmStore.create(this.layout.vm(first.vmId), first, this.#vmSeams);
+    this.#vms.set(first.vmId, vm);
+    return vm;
+  }
+
+  async close(): Promise<void> {
+    for (const vm of this.#vms.values()) await vm.close();
+    await this.#lock.close();
+  }
+}
+
+/** Makes the file that is locked, in a folder that is a store or can become one. */
+async function makeLockFile(layout: StoreLayout, fs: FileSystem): Promise<void> {
+  await fs.makeFolder(layout.folder);
+  if ((await fs.status(layout.lock)) !== undefined) return;
+  if ((await fs.status(layout.description)) === undefined) {
+    const foreign = (await fs.list(layout.folder)).filter(
+      (name) => !['lock', 'vms', 'lost+found'].includes(name) && !name.startsWith('.'),
+    );
+    if (foreign.length > 0) {
+      throw new DrError('E_EXISTS', `${layout.folder} is no store, and holds ${foreign[0] ?? ''}`, {
+        hint: 'Name an empty folder, or one that does not exist.',
+      });
+    }
+  }
+  try {
+    await (await fs.open(layout.lock, { mode: 'create', lock: 'none' })).close();
+  } catch (error) {
+    if (!(error instanceof DrError) || error.code !== 'E_EXISTS') throw error;
+  }
+}
+
+/** Makes what a new store needs; what is there stays. */
+async function prepare(layout: StoreLayout, { fs, clock, random }: StoreSeams): Promise<void> {
+  if ((await fs.status(layout.description)) === undefined) {
+    if ((await fs.status(layout.vms)) !== undefined && (await fs.list(layout.vms)).length > 0) {
+      throw new DrError('E_FILE_DAMAGED', `${layout.description} is missing, and VMs are there`, {
+        hint: 'Restore store.json from a copy of the store.',
+      });
+    }
+    await fs.makeFolder(layout.vms);
+    await writeJsonDurably(
+      fs,
+      layout.description,
+      DESCRIPTION,
+      { storeId: randomGuid(random), createdAt: new Date(clock.now()).toISOString() },
+      random,
+    );
+  }
+}
+
+async function takeLock(fs: FileSystem, layout: StoreLayout, use: StoreUse): Promise<BlockFile> {
+  try {
+    return await fs.open(layout.lock, {
+      mode: 'read',
+      lock: use === 'write' ? 'exclusive' : 'shared',
+    });
+  } catch (error) {
+    if (!(error instanceof DrError)) throw error;
+    if (error.code === 'E_NOT_FOUND') {
+      throw new DrError('E_NOT_FOUND', `${layout.folder} is no store`, {
+        context: { path: layout.folder },
+        hint: 'Name the folder that `hvdr receiver --store` works on.',
+        cause: error,
+      });
+    }
+    if (error.code !== 'E_LOCKED') throw error;
+    throw new DrError('E_LOCKED', `the store ${layout.folder} is in use by another process`, {
+      context: { path: layout.folder },
+      hint: 'Ask the receiver that runs on it (--dr-host), or stop it first.',
+      cause: error,
+    });
+  }
+}
+
+async function readDescription(fs: FileSystem, layout: StoreLayout): Promise<Guid> {
+  const path = layout.description;
+  const fields = await readJson(fs, path, DESCRIPTION);
+  if (fields === undefined) {
+    throw new DrError('E_NOT_FOUND', `${path} is missing, so ${layout.folder} is no store`);
+  }
+  const storeId = fields['storeId'];
+  const parsed = typeof storeId === 'string' ? parseGuid(storeId) : undefined;
+  if (parsed === undefined) {
+    throw new DrError('E_FILE_DAMAGED', `${path} cannot be used: it names no store id`);
+  }
+  return parsed;
+}
