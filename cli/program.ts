@@ -11,6 +11,7 @@ import { registerDemo } from './demo.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerExport } from './export.js';
+import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { registerParameters } from './parameters.js';
 import { registerPcbt } from './pcbt.js';
@@ -79,6 +80,7 @@ export function buildProgram(context: CliContext): Command {
   registerPoints(program, context);
   registerVerify(program, context);
   registerExport(program, context);
+  registerLab(program, context);
   registerDemo(program, context);
   registerExplain(program, context);
   return program;
