@@ -264,7 +264,8 @@ class Cycle {
     await store.save(ledger);
 
     const request = this.#openRequest(plan, pointId, definition, lease, ready);
-    const work = { request, disks: await this.#streams(lease, plan, pointId, receiver.epoch) };
+    const disksToPush = await this.#streams(lease, plan, pointId, receiver.epoch);
+    const work = { vmId: this.#vm.id, cycleId: this.#cycleId, request, disks: disksToPush };
     const onSent = (bytes: number): void => {
       this.#bytesSent += bytes;
       this.#seams.onSent?.(this.#vm.id, bytes);

@@ -3,7 +3,7 @@
 // position beyond what was sent in this very cycle is refused: bytes of another moment must never
 // become part of a point.
 
-import { guidToWire } from '../shared/bytes/index.js';
+import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type {
   CommitResponse,
   DiskPosition,
@@ -13,6 +13,7 @@ import type {
   ServiceClient,
 } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
+import { encodeBegin } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { Backoff, isBroken, type ReceiverLink } from './receiver-link.js';
@@ -41,6 +42,8 @@ export interface PushDisk {
 }
 
 export interface PushWork {
+  readonly vmId: Guid;
+  readonly cycleId: Guid;
   readonly request: OpenRequest;
   readonly disks: readonly PushDisk[];
   /** Told after every message. */
@@ -188,8 +191,10 @@ class RequestSource {
 
   async *messages(): AsyncGenerator<Buffer, void, undefined> {
     const { bandwidth, watch } = this.#seams;
+    const { vmId, cycleId, disks } = this.#work;
     try {
-      for (const [index, disk] of this.#work.disks.entries()) {
+      yield encodeBegin(vmId, cycleId);
+      for (const [index, disk] of disks.entries()) {
         const start = this.#starts[index] ?? 0;
         if (start === 'complete') continue;
         const remote = this.#openRemote(disk.plan);
@@ -239,6 +244,6 @@ class RequestSource {
 }
 
 /** The wire form of a GUID that may be missing. */
-export function wireOrEmpty(value: Parameters<typeof guidToWire>[0] | undefined): Buffer {
+export function wireOrEmpty(value: Guid | undefined): Buffer {
   return value === undefined ? Buffer.alloc(0) : guidToWire(value);
 }
