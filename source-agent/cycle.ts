@@ -190,7 +190,7 @@ class Cycle {
       { fs, clock },
     );
     try {
-      this.#log.info('cycle.started', { vmName: this.#vm.name });
+      this.#log.debug('cycle.started', { vmName: this.#vm.name });
       return await this.#underLease();
     } finally {
       await lease.release();
@@ -506,7 +506,9 @@ class Cycle {
   }
 
   #logPlan({ kind, disks }: CyclePlan): void {
-    this.#log.info('cycle.planned', {
+    // A compare is worth a line in the morning, an ordinary delta is not.
+    const level = kind === 'resync' ? 'info' : 'debug';
+    this.#log[level]('cycle.planned', {
       kind,
       disks: disks.map(({ diskId, send, because, reuseCycleId }) => ({
         diskId,

@@ -74,9 +74,9 @@ export class DiskStream {
     return this.#isRead;
   }
 
-  /** No cell from here on was handed out yet. */
-  get fedCells(): number {
-    return this.#fedCells;
+  /** No cell from here on was spoken of yet; when the disk was read to its end, it is its end. */
+  get sentCells(): number {
+    return this.#isRead ? cellCount(this.#options.header.diskSizeBytes) : this.#fedCells;
   }
 
   /** The manifest root; all messages must have been taken once. */

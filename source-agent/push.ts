@@ -122,7 +122,7 @@ function checkPositions(
     const stream = disks[index]?.stream;
     if (stream === undefined) throw protocolError('positions of no disk');
     if (isComplete && !stream.isRead) throw protocolError('a disk is complete that was never sent');
-    if (nextCell > BigInt(stream.fedCells)) {
+    if (nextCell > BigInt(stream.sentCells)) {
       throw protocolError(`it claims cells up to ${nextCell.toString()} that were never sent`);
     }
     return isComplete ? 'complete' : Number(nextCell);
@@ -160,7 +160,7 @@ function checkResponse(response: PushResponse, disks: readonly PushDisk[]): Push
   const { diskIndex, durableCell } = response;
   const stream = disks[diskIndex]?.stream;
   if (stream === undefined) throw protocolError(`an answer about disk ${diskIndex}`);
-  if (durableCell > BigInt(stream.fedCells)) {
+  if (durableCell > BigInt(stream.sentCells)) {
     throw protocolError(`it acknowledges cell ${durableCell.toString()} that was never sent`);
   }
   return response;
