@@ -89,7 +89,10 @@ export class DiskStream {
     return this.#digest;
   }
 
-  /** The messages from `firstCell` on, the end of the disk included. */
+  /**
+   * The messages from `firstCell` on, the end of the disk included. Each is valid until the next one
+   * is asked for.
+   */
   async *messages(firstCell: number, remote: RemoteSides): AsyncGenerator<Buffer> {
     const { diskIndex, disk, compression, meanRunCells } = this.#options;
     const batcher = new Batcher(diskIndex, compression);
