@@ -191,6 +191,15 @@ class Cycle {
     );
     try {
       this.#log.debug('cycle.started', { vmName: this.#vm.name });
+      if (lease.killed !== undefined) {
+        const { operationId, sinceMs } = lease.killed;
+        const since = new Date(sinceMs).toISOString();
+        this.#log.warn('cycle.warning', {
+          what: 'an earlier cycle was killed',
+          operationId,
+          since,
+        });
+      }
       return await this.#underLease();
     } finally {
       await lease.release();
