@@ -88,6 +88,7 @@ export {
   type ManifestHeader,
   type ManifestRecord,
   type ManifestTrailer,
+  parseManifestRecord,
 } from './manifest-format.js';
 export {
   ManifestAppender,

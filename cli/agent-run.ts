@@ -1,0 +1,297 @@
+// What `hvdr push` and `hvdr daemon` share: the ports of a job made from its parameters, the run,
+// and how it is told.
+
+import path from 'node:path';
+import type { Guid } from '../shared/bytes/index.js';
+import {
+  connect,
+  loadKey,
+  loadSecret,
+  type PreSharedKey,
+  replicationService,
+} from '../shared/channel/index.js';
+import { DrError } from '../shared/errors.js';
+import { openHypervisor, type SourceHypervisor } from '../shared/hypervisor/index.js';
+import { type ParameterValues, wantedConsistency } from '../shared/params/index.js';
+import {
+  Bandwidth,
+  type ConnectReceiver,
+  type CycleOutcome,
+  type CycleResult,
+  type Job,
+  ReceiverLink,
+  runAgent,
+  type RunReport,
+  stateFolder,
+  type VmReport,
+} from '../source-agent/index.js';
+import type { CliContext } from './context.js';
+import { errorDocument, type JsonObject } from './output.js';
+import { startProgress } from './progress.js';
+import { formatSize } from './sizes.js';
+
+export interface JobParameters {
+  readonly name: string;
+  readonly values: ParameterValues;
+}
+
+/** Makes the jobs' ports, runs them, closes the ports. */
+export async function runJobs(
+  jobs: readonly JobParameters[],
+  context: CliContext,
+): Promise<RunReport> {
+  const { files, clock, random, output } = context;
+  const log = await context.log();
+  const ports = new Ports(context);
+  const progress = startProgress(output, clock, { label: 'push' });
+  try {
+    const ready: Job[] = [];
+    for (const job of jobs) ready.push(await ports.job(job));
+    return await runAgent(ready, {
+      fs: files,
+      clock,
+      random,
+      log,
+      signal: context.stopSignal(),
+      onOutcome: (vm, job, outcome) => {
+        progress.end();
+        const { rpoSeconds } = job.cycle;
+        output.event(
+          { event: 'cycle', job: job.name, ...outcomeDocument(vm, outcome, rpoSeconds) },
+          () => outcomeLine(vm.name, outcome, rpoSeconds),
+        );
+      },
+      onSent: (_vmId: Guid, bytes: number) => {
+        progress.advance(bytes);
+      },
+    });
+  } finally {
+    progress.end();
+    await ports.close();
+  }
+}
+
+/** Hypervisors and connections, one for each place that jobs name. */
+class Ports {
+  readonly #context: CliContext;
+  readonly #hypervisors = new Map<string, SourceHypervisor>();
+  readonly #links = new Map<string, { link: ReceiverLink; bandwidth: Bandwidth; rate: number }>();
+
+  constructor(context: CliContext) {
+    this.#context = context;
+  }
+
+  async job({ name, values }: JobParameters): Promise<Job> {
+    const { files: fs, random, environment, folder } = this.#context;
+    const wanted =
+      values.state_dir === undefined ? undefined : path.resolve(folder, values.state_dir);
+    const { platform } = process;
+    return {
+      name,
+      hypervisor: await this.#hypervisor(values),
+      ...this.#receiver(name, values),
+      stateFolder: await stateFolder(wanted, { fs, random, environment, platform }),
+      vmPattern: values.vm,
+      exclude: values.exclude,
+      takesRunning: values.online,
+      cycle: {
+        consistency: wantedConsistency(values),
+        timeoutMs: values.timeout * 1000,
+        overlap: values.overlap,
+        rpoSeconds: values.rpo_seconds,
+        maxRestorePoints: values.max_restore_points,
+      },
+      cycleCount: values.push_cycles,
+      intervalMs: values.push_interval * 1000,
+      isAbortingOnError: values.abort_on_error,
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const { link } of this.#links.values()) await link.close();
+    for (const hypervisor of this.#hypervisors.values()) await hypervisor.close();
+  }
+
+  async #hypervisor({ host }: ParameterValues): Promise<SourceHypervisor> {
+    const name = host ?? (process.platform === 'win32' ? 'hyperv' : undefined);
+    if (name === undefined) {
+      throw new DrError('E_PARAMETER', 'host: nothing says whose VMs are meant', {
+        context: { parameter: 'host' },
+        hint: 'Give --host lab:DIR or --host hyperv.',
+      });
+    }
+    const known = this.#hypervisors.get(name);
+    if (known !== undefined) return known;
+    const { files: fs, clock, random, folder } = this.#context;
+    const place = name.startsWith('lab:') ? `lab:${path.resolve(folder, name.slice(4))}` : name;
+    const log = await this.#context.log();
+    const hypervisor = await openHypervisor(place, { fs, clock, random, log });
+    this.#hypervisors.set(name, hypervisor);
+    return hypervisor;
+  }
+
+  #receiver(
+    job: string,
+    values: ParameterValues,
+  ): { readonly link: ReceiverLink; readonly bandwidth: Bandwidth } {
+    const { dr_host: host, dr_port: port, bandwidth: rate } = values;
+    if (host === undefined) {
+      throw new DrError('E_PARAMETER', 'dr_host: nothing says where the receiver is', {
+        context: { parameter: 'dr_host' },
+        hint: 'Give --dr-host HOST.',
+      });
+    }
+    const key = keyReference(values, this.#context.folder);
+    const place = JSON.stringify([host, port, key]);
+    const known = this.#links.get(place);
+    if (known !== undefined) {
+      if (known.rate !== rate) {
+        throw new DrError(
+          'E_PARAMETER',
+          `bandwidth, job ${job}: ${rate} is not the ${known.rate} of another job for the same receiver`,
+          {
+            context: { parameter: 'bandwidth' },
+            hint: 'Jobs for one receiver share one budget: give it once, before the sections.',
+          },
+        );
+      }
+      return known;
+    }
+    const made = {
+      link: new ReceiverLink(this.#connector(host, port, key)),
+      bandwidth: new Bandwidth(this.#context.clock, rate),
+      rate,
+    };
+    this.#links.set(place, made);
+    return made;
+  }
+
+  #connector(host: string, port: number, reference: KeyReference): ConnectReceiver {
+    const { files: fs, environment, clock, random } = this.#context;
+    const bare = host.replace(/^\[(.*)\]$/, '$1');
+    let loaded: Promise<PreSharedKey> | undefined;
+    return async () => {
+      const log = await this.#context.log();
+      const keys = { fs, environment, log };
+      // A passphrase takes long to stretch and cannot change; a file may have been replaced.
+      const key =
+        reference.file === undefined
+          ? await (loaded ??= loadSecret(reference.secret, reference.keyId, keys))
+          : await loadKey(reference.file, keys);
+      const connection = await connect({ host: bare, port, key, clock, random, log });
+      return {
+        client: connection.client(replicationService),
+        close: () => connection.close(),
+      };
+    };
+  }
+}
+
+type KeyReference =
+  | { readonly file: string }
+  | { readonly file?: undefined; readonly secret: string; readonly keyId: string | undefined };
+
+function keyReference(values: ParameterValues, folder: string): KeyReference {
+  const { dr_psk: secret, dr_psk_file: file, dr_psk_id: keyId } = values;
+  if (file !== undefined) return { file: path.resolve(folder, file) };
+  if (secret === undefined) {
+    throw new DrError('E_PARAMETER', 'dr_psk_file: nothing says which key to use', {
+      context: { parameter: 'dr_psk_file' },
+      hint: 'Give --psk-file FILE; `hvdr psk generate --out FILE` makes one.',
+    });
+  }
+  if (secret.startsWith('file:')) return { file: path.resolve(folder, secret.slice(5)) };
+  return { secret, keyId };
+}
+
+/** `SQL01 delta 42 MiB, 2 disks, app-consistent, RPO 412/600 s, point 1f3a` */
+export function outcomeLine(vmName: string, outcome: CycleOutcome, rpoSeconds: number): string {
+  switch (outcome.kind) {
+    case 'done':
+      return doneLine(vmName, outcome.result, rpoSeconds);
+    case 'failed':
+      return `${vmName} failed, ${outcome.error.line}`;
+    case 'skipped':
+      return `${vmName} skipped: ${outcome.text}`;
+    case 'stopped':
+      return `${vmName} stopped; what changed stays owed to the receiver`;
+  }
+}
+
+function doneLine(vmName: string, result: CycleResult, rpoSeconds: number): string {
+  const { kind, bytesSent, disks, consistency, ageSeconds, pointId } = result;
+  const repeated = disks.reduce((sum, { repeatedBytes }) => sum + repeatedBytes, 0);
+  const reused = disks.reduce((sum, { reusedBytes }) => sum + reusedBytes, 0);
+  const parts = [
+    `${vmName} ${kind} ${formatSize(bytesSent)}`,
+    `${disks.length} ${disks.length === 1 ? 'disk' : 'disks'}`,
+    consistency === 'application' ? 'app-consistent' : 'crash-consistent',
+    `RPO ${ageSeconds}/${rpoSeconds} s`,
+    `point ${pointId.slice(0, 4)}`,
+  ];
+  if (repeated > 0) parts.push(`${formatSize(repeated)} sent again after a break`);
+  if (reused > 0) parts.push(`${formatSize(reused)} taken from an unfinished cycle`);
+  const said = [...result.warnings.map(({ code, text }) => `${code} ${text}`), ...result.notes];
+  return [parts.join(', '), ...said.map((text) => `  ${text}`)].join('\n');
+}
+
+export function outcomeDocument(
+  vm: { readonly id: Guid; readonly name: string },
+  outcome: CycleOutcome,
+  rpoSeconds: number,
+): JsonObject {
+  const who = { vm: vm.name, vmId: vm.id };
+  switch (outcome.kind) {
+    case 'done': {
+      const { result } = outcome;
+      return {
+        ...who,
+        kind: result.kind,
+        bytesSent: result.bytesSent,
+        point: result.pointId,
+        cycle: result.cycleId,
+        consistency: result.consistency,
+        consistentAt: new Date(result.consistentAtMs).toISOString(),
+        ageSeconds: result.ageSeconds,
+        rpoSeconds,
+        durationMs: result.durationMs,
+        disks: result.disks.map((disk) => ({ ...disk })),
+        warnings: result.warnings.map((warning) => ({ ...warning })),
+        notes: result.notes,
+      };
+    }
+    case 'failed':
+      return { ...who, kind: 'failed', bytesSent: 0, ...errorDocument(outcome.error) };
+    case 'skipped': {
+      const { reason, text, isCovered } = outcome;
+      return { ...who, kind: 'skipped', bytesSent: 0, reason, text, isCovered };
+    }
+    case 'stopped':
+      return { ...who, kind: 'stopped', bytesSent: 0 };
+  }
+}
+
+/** One VM at the end of a run: its last cycle, with the counts over all. */
+export function vmDocument(report: VmReport): JsonObject {
+  const { vmId, vmName, last, rpoSeconds, cycleCount, failureCount, bytesSent } = report;
+  return {
+    ...outcomeDocument({ id: vmId, name: vmName }, last, rpoSeconds),
+    bytesSent,
+    cycles: cycleCount,
+    failures: failureCount,
+  };
+}
+
+/** `3 VMs: 2 done, 1 failed; 42 MiB sent, 1.2 s` */
+export function totalsLine({ vms, warnings }: RunReport, durationMs: number): string {
+  const count = (kind: CycleOutcome['kind']): number =>
+    vms.filter(({ last }) => last.kind === kind).length;
+  const parts = (['done', 'failed', 'skipped', 'stopped'] as const)
+    .map((kind) => [kind, count(kind)] as const)
+    .filter(([, number]) => number > 0)
+    .map(([kind, number]) => `${number} ${kind}`);
+  const bytes = vms.reduce((sum, { bytesSent }) => sum + bytesSent, 0);
+  const seconds = (durationMs / 1000).toFixed(1);
+  const line = `${vms.length} ${vms.length === 1 ? 'VM' : 'VMs'}: ${parts.join(', ')}; ${formatSize(bytes)} sent, ${seconds} s`;
+  return [line, ...warnings].join('\n');
+}

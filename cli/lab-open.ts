@@ -1,0 +1,30 @@
+// What all commands of `hvdr lab` begin and end with: the lab in a folder, and its merges done.
+
+import path from 'node:path';
+import { Lab, type VmRecord } from '../shared/hypervisor/lab/index.js';
+import type { CliContext } from './context.js';
+
+/** Runs `action` on the lab in `folder`; returns when the merges that it began have ended. */
+export async function withLab<T>(
+  context: CliContext,
+  folder: string,
+  action: (lab: Lab) => Promise<T>,
+): Promise<T> {
+  const { files: fs, clock, random } = context;
+  const lab = await Lab.open(path.resolve(context.folder, folder), { fs, clock, random });
+  try {
+    return await action(lab);
+  } finally {
+    await lab.close();
+  }
+}
+
+/** The same with the VM of that name or id. */
+export function withLabVm<T>(
+  context: CliContext,
+  folder: string,
+  name: string,
+  action: (lab: Lab, vm: VmRecord) => Promise<T>,
+): Promise<T> {
+  return withLab(context, folder, async (lab) => action(lab, await lab.findVm(name)));
+}

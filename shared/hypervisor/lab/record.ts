@@ -1,0 +1,244 @@
+// vm.json: everything that the lab knows about one VM. It is replaced as a whole, durably; that is
+// the commit point of every change of a VM. File names are relative to the VM's folder, or absolute
+// for disks that stand elsewhere.
+
+import type { Guid } from '../../bytes/index.js';
+import { readJson, writeJsonDurably, type JsonFormat } from '../../files/index.js';
+import type { AddressSettings, OwnerTag, PowerState } from '../vm.js';
+import type { Consistency } from '../source.js';
+import type { LabContext } from './context.js';
+import { Fields } from './fields.js';
+import { vmFile } from './layout.js';
+
+const FORMAT: JsonFormat = { name: 'lab VM', version: 1, limitBytes: 8 * 1024 * 1024 };
+/** Ended epochs that are remembered with their reason, per disk. */
+export const ENDED_EPOCHS_MAX = 16;
+
+export interface AdapterRecord {
+  readonly id: Guid;
+  readonly name: string;
+  readonly mac: string;
+  readonly isMacStatic: boolean;
+  readonly switchName: string | undefined;
+  readonly vlan: number | undefined;
+  /** As the guest has it now. */
+  readonly guest: AddressSettings;
+  /** Taken over by the guest at its next start. */
+  readonly nextGuest: AddressSettings | undefined;
+}
+
+/** One VHDX file of a disk. The lowest one has no parent here, though it may be differencing. */
+export interface FileRecord {
+  readonly file: string;
+  readonly parent: string | undefined;
+}
+
+export interface TrackingRecord {
+  /** Ids of another epoch are invalid. */
+  readonly epoch: Guid;
+  /** Generations with a tracking file, ascending; guest writes are marked in the last one. */
+  readonly sequences: readonly number[];
+  readonly ended: readonly { readonly epoch: Guid; readonly reason: string }[];
+}
+
+/** A merge that may have changed files already: it must be finished before anything else. */
+export interface MergeRecord {
+  readonly parent: string;
+  readonly child: string;
+  /** True when the merged file gets the parent's name back: nothing depends on the child's. */
+  readonly keepsParentName: boolean;
+}
+
+export interface DiskRecord {
+  readonly diskId: Guid;
+  readonly controller: 'ide' | 'scsi';
+  readonly controllerNumber: number;
+  readonly controllerLocation: number;
+  readonly sizeBytes: number;
+  readonly logicalSectorBytes: number;
+  readonly physicalSectorBytes: number;
+  /** False for a disk that was registered where it stood. */
+  readonly isOwn: boolean;
+  readonly files: readonly FileRecord[];
+  /** The file that the guest writes to. */
+  readonly leaf: string;
+  readonly merge: MergeRecord | undefined;
+  readonly tracking: TrackingRecord;
+}
+
+/** The file that a checkpoint froze. */
+export interface FrozenDisk {
+  readonly diskId: Guid;
+  readonly file: string;
+  readonly epoch: Guid;
+  /** Writes of this generation and later ones came after the checkpoint. */
+  readonly sequence: number;
+}
+
+export interface CheckpointRecord {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly consistency: Consistency;
+  readonly tag: OwnerTag | undefined;
+  readonly disks: readonly FrozenDisk[];
+}
+
+export interface UserCheckpointRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAtMs: number;
+  readonly parentId: string | undefined;
+  readonly disks: readonly { readonly diskId: Guid; readonly file: string }[];
+}
+
+export interface ReferencePointRecord {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly tag: OwnerTag | undefined;
+  readonly disks: readonly {
+    readonly diskId: Guid;
+    readonly epoch: Guid;
+    readonly sequence: number;
+  }[];
+}
+
+export interface VmRecord {
+  readonly id: Guid;
+  readonly name: string;
+  readonly powerState: PowerState;
+  readonly generation: 1 | 2;
+  readonly cpuCount: number;
+  readonly memoryBytes: number;
+  readonly isAutoStart: boolean;
+  readonly tag: OwnerTag | undefined;
+  readonly adapters: readonly AdapterRecord[];
+  readonly disks: readonly DiskRecord[];
+  readonly checkpoints: readonly CheckpointRecord[];
+  readonly userCheckpoints: readonly UserCheckpointRecord[];
+  /** The user checkpoint that the guest's present state began from. */
+  readonly currentCheckpointId: string | undefined;
+  readonly referencePoints: readonly ReferencePointRecord[];
+  /** By the wall clock; no merge is begun before (scripted delay). */
+  readonly mergeNotBeforeMs: number;
+}
+
+/** undefined when there is no such VM. @throws DrError E_FILE_DAMAGED, E_FILE_VERSION */
+export async function readVm(
+  { fs }: Pick<LabContext, 'fs'>,
+  file: string,
+): Promise<VmRecord | undefined> {
+  const json = await readJson(fs, file, FORMAT);
+  return json === undefined ? undefined : vmOf(new Fields(json, file));
+}
+
+/** Durable on return. */
+export async function saveVm(context: LabContext, vm: VmRecord): Promise<void> {
+  const { fs, random, folder } = context;
+  await writeJsonDurably(fs, vmFile(folder, vm.id), FORMAT, { ...vm }, random);
+}
+
+function vmOf(fields: Fields): VmRecord {
+  return {
+    id: fields.guid('id'),
+    name: fields.string('name'),
+    powerState: fields.oneOf('powerState', ['off', 'running', 'paused', 'starting', 'stopping']),
+    generation: fields.oneOf('generation', [1, 2]),
+    cpuCount: fields.whole('cpuCount', 1),
+    memoryBytes: fields.whole('memoryBytes', 1),
+    isAutoStart: fields.boolean('isAutoStart'),
+    tag: fields.optionalObject('tag', tagOf),
+    adapters: fields.list('adapters', adapterOf),
+    disks: fields.list('disks', diskOf),
+    checkpoints: fields.list('checkpoints', (item) => ({
+      id: item.string('id'),
+      createdAtMs: item.whole('createdAtMs'),
+      consistency: item.oneOf('consistency', ['application', 'crash']),
+      tag: item.optionalObject('tag', tagOf),
+      disks: item.list('disks', (disk) => ({
+        diskId: disk.guid('diskId'),
+        file: disk.string('file'),
+        epoch: disk.guid('epoch'),
+        sequence: disk.whole('sequence'),
+      })),
+    })),
+    userCheckpoints: fields.list('userCheckpoints', (item) => ({
+      id: item.string('id'),
+      name: item.string('name'),
+      createdAtMs: item.whole('createdAtMs'),
+      parentId: item.optionalString('parentId'),
+      disks: item.list('disks', (disk) => ({
+        diskId: disk.guid('diskId'),
+        file: disk.string('file'),
+      })),
+    })),
+    currentCheckpointId: fields.optionalString('currentCheckpointId'),
+    referencePoints: fields.list('referencePoints', (item) => ({
+      id: item.string('id'),
+      createdAtMs: item.whole('createdAtMs'),
+      tag: item.optionalObject('tag', tagOf),
+      disks: item.list('disks', (disk) => ({
+        diskId: disk.guid('diskId'),
+        epoch: disk.guid('epoch'),
+        sequence: disk.whole('sequence'),
+      })),
+    })),
+    mergeNotBeforeMs: fields.whole('mergeNotBeforeMs'),
+  };
+}
+
+function tagOf(fields: Fields): OwnerTag {
+  return { protectionId: fields.guid('protectionId'), operationId: fields.guid('operationId') };
+}
+
+function addressesOf(fields: Fields): AddressSettings {
+  return {
+    isDhcp: fields.boolean('isDhcp'),
+    addresses: fields.strings('addresses'),
+    gateways: fields.strings('gateways'),
+    dnsServers: fields.strings('dnsServers'),
+  };
+}
+
+function adapterOf(fields: Fields): AdapterRecord {
+  return {
+    id: fields.guid('id'),
+    name: fields.string('name'),
+    mac: fields.string('mac', 12),
+    isMacStatic: fields.boolean('isMacStatic'),
+    switchName: fields.optionalString('switchName'),
+    vlan: fields.optionalWhole('vlan', 1, 4094),
+    guest: fields.object('guest', addressesOf),
+    nextGuest: fields.optionalObject('nextGuest', addressesOf),
+  };
+}
+
+function diskOf(fields: Fields): DiskRecord {
+  return {
+    diskId: fields.guid('diskId'),
+    controller: fields.oneOf('controller', ['ide', 'scsi']),
+    controllerNumber: fields.whole('controllerNumber'),
+    controllerLocation: fields.whole('controllerLocation'),
+    sizeBytes: fields.whole('sizeBytes', 1),
+    logicalSectorBytes: fields.oneOf('logicalSectorBytes', [512, 4096]),
+    physicalSectorBytes: fields.oneOf('physicalSectorBytes', [512, 4096]),
+    isOwn: fields.boolean('isOwn'),
+    files: fields.list('files', (file) => ({
+      file: file.string('file'),
+      parent: file.optionalString('parent'),
+    })),
+    leaf: fields.string('leaf'),
+    merge: fields.optionalObject('merge', (merge) => ({
+      parent: merge.string('parent'),
+      child: merge.string('child'),
+      keepsParentName: merge.boolean('keepsParentName'),
+    })),
+    tracking: fields.object('tracking', (tracking) => ({
+      epoch: tracking.guid('epoch'),
+      sequences: tracking.wholes('sequences'),
+      ended: tracking.list('ended', (ended) => ({
+        epoch: ended.guid('epoch'),
+        reason: ended.string('reason'),
+      })),
+    })),
+  };
+}

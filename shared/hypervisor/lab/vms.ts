@@ -1,0 +1,140 @@
+// Finding VMs, and changing one: under its lock, from its record as it stands, with leftovers of
+// crashes out of the way.
+
+import path from 'node:path';
+import { parseGuid, type Guid } from '../../bytes/index.js';
+import { DrError } from '../../errors.js';
+import type { VmDefinition, VmDisk } from '../vm.js';
+import { removeStrayFiles, settle } from './chain.js';
+import { withLockFile, type LabContext } from './context.js';
+import {
+  diskPath,
+  disksFolder,
+  removingFile,
+  trackingFolder,
+  vmFile,
+  vmFolder,
+  vmLockFile,
+  vmsFolder,
+} from './layout.js';
+import { readVm, type DiskRecord, type VmRecord } from './record.js';
+import { removeStrayGenerations } from './tracking.js';
+
+/** All VMs, in the order of their names. */
+export async function allVms(context: LabContext): Promise<VmRecord[]> {
+  const vms: VmRecord[] = [];
+  for (const vmId of await vmFolders(context)) {
+    const vm = await readVm(context, vmFile(context.folder, vmId));
+    if (vm !== undefined) vms.push(vm);
+  }
+  return vms.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/** Ids of the folders of VMs, whole or not. */
+export async function vmFolders({ fs, folder }: LabContext): Promise<Guid[]> {
+  const names = await fs.list(vmsFolder(folder));
+  return names.flatMap((name) => parseGuid(name) ?? []);
+}
+
+/** @throws DrError E_NOT_FOUND */
+export async function loadVm(context: LabContext, vmId: Guid): Promise<VmRecord> {
+  const vm = await readVm(context, vmFile(context.folder, vmId));
+  if (vm !== undefined) return vm;
+  throw new DrError('E_NOT_FOUND', `the lab ${context.folder} has no VM ${vmId}`, {
+    context: { vmId },
+    hint: `\`hvdr lab list ${context.folder}\` shows its VMs.`,
+  });
+}
+
+/**
+ * Runs `action` on the VM's record while nobody else changes the VM. A merge that had begun is
+ * finished before. `timeoutMs`: how long to wait for others, as the lab was opened by default.
+ * @throws DrError E_NOT_FOUND, E_LOCKED
+ */
+export async function changingVm<T>(
+  context: LabContext,
+  vmId: Guid,
+  action: (vm: VmRecord) => Promise<T>,
+  timeoutMs?: number,
+): Promise<T> {
+  await loadVm(context, vmId);
+  return withLockFile(
+    context,
+    vmLockFile(context.folder, vmId),
+    async () => {
+      const vm = await loadVm(context, vmId);
+      await removeStrayFiles(context, vm);
+      return action(await settle(context, vm, 'begun'));
+    },
+    timeoutMs,
+  );
+}
+
+/** The disk at a place in the order of the controllers. @throws DrError E_NOT_FOUND */
+export function diskAt(vm: VmRecord, index: number): DiskRecord {
+  const disk = vm.disks[index];
+  if (disk !== undefined) return disk;
+  const last = vm.disks.length - 1;
+  throw new DrError('E_NOT_FOUND', `the VM ${vm.name} has no disk ${index}`, {
+    context: { vmId: vm.id, disk: index },
+    hint: last < 0 ? 'It has no disk at all.' : `Its disks are 0 to ${last}.`,
+  });
+}
+
+/** @throws DrError E_NOT_FOUND */
+export function diskOf(vm: VmRecord, diskId: Guid): DiskRecord {
+  const disk = vm.disks.find((other) => other.diskId === diskId);
+  if (disk !== undefined) return disk;
+  throw new DrError('E_NOT_FOUND', `the VM ${vm.name} has no disk ${diskId}`, {
+    context: { vmId: vm.id, diskId },
+  });
+}
+
+export function definitionOf({ folder }: LabContext, vm: VmRecord): VmDefinition {
+  const { id, name, generation, cpuCount, memoryBytes, isAutoStart } = vm;
+  return {
+    id,
+    name,
+    generation,
+    cpuCount,
+    memoryBytes,
+    isAutoStart,
+    disks: vm.disks.map((disk): VmDisk => {
+      const { diskId, controller, controllerNumber, controllerLocation } = disk;
+      const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = disk;
+      return {
+        diskId,
+        controller,
+        controllerNumber,
+        controllerLocation,
+        sizeBytes,
+        logicalSectorBytes,
+        physicalSectorBytes,
+        path: diskPath(folder, vm.id, disk.leaf),
+      };
+    }),
+    adapters: vm.adapters.map((adapter) => {
+      const { id: adapterId, mac, isMacStatic, switchName, vlan, guest } = adapter;
+      return { id: adapterId, name: adapter.name, mac, isMacStatic, switchName, vlan, guest };
+    }),
+  };
+}
+
+/** Takes away what is left of a VM whose record is renamed or was never written. Under its lock. */
+export async function removeVmFiles(context: LabContext, vmId: Guid): Promise<void> {
+  const { fs, folder } = context;
+  for (const where of [disksFolder(folder, vmId), trackingFolder(folder, vmId)]) {
+    if ((await fs.status(where)) === undefined) continue;
+    for (const name of await fs.list(where)) await fs.remove(path.join(where, name));
+    await fs.flushFolder(where);
+  }
+  // Last of all, because it says that there is something to be taken away. The empty folder and its
+  // lock stay: another process may be waiting for that very file.
+  await fs.remove(removingFile(folder, vmId));
+  await fs.flushFolder(vmFolder(folder, vmId));
+}
+
+/** Tracking files that nobody can ask any more. */
+export async function tidyTracking(context: LabContext, vm: VmRecord): Promise<void> {
+  await removeStrayGenerations(context, vm);
+}

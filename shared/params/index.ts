@@ -1,0 +1,26 @@
+// The parameters of the product: one table, three ways to write them, one way to check them.
+
+export {
+  CONFIG_FILE_MAX,
+  type ConfigSection,
+  givenByFlags,
+  type GivenParameter,
+  type Origin,
+  parseConfigFile,
+  parseConfigSections,
+  parsePluginString,
+  type PluginNamespace,
+} from './given.js';
+export { parametersPage } from './page.js';
+export { matchesPattern } from './pattern.js';
+export { type ParameterSet, resolveParameters, wantedConsistency } from './resolve.js';
+export {
+  flagOf,
+  PARAMETER_NAMES,
+  type ParameterName,
+  type ParameterRow,
+  PARAMETERS,
+  type ParameterValues,
+  rowOf,
+} from './table.js';
+export { allowedOf } from './values.js';

@@ -1,0 +1,151 @@
+// Puts together what was given: flag or Plugin string before config file before default. Checks
+// every value, also those that are overridden, and what does not go together.
+
+import { DrError } from '../errors.js';
+import type { GivenParameter, Origin } from './given.js';
+import { badSyntax, badValue, unknownKey } from './refusal.js';
+import {
+  isParameterName,
+  PARAMETER_NAMES,
+  type ParameterName,
+  type ParameterValues,
+  rowOf,
+} from './table.js';
+import { BadValue, type ParameterValue, parseValue } from './values.js';
+
+export interface ParameterSet {
+  readonly values: ParameterValues;
+  /** Where each value comes from. */
+  readonly origins: Readonly<Record<ParameterName, Origin>>;
+  /** What is legal and probably not meant. */
+  readonly warnings: readonly string[];
+}
+
+interface Chosen {
+  readonly value: ParameterValue | undefined;
+  readonly origin: Origin;
+  readonly place: string;
+}
+
+/**
+ * The values that are in force. `given` is what the Plugin string or the flags say, `fromFile` what
+ * the config file says.
+ * @throws DrError E_PARAMETER, names key, value and what is allowed
+ */
+export function resolveParameters(
+  given: readonly GivenParameter[],
+  fromFile: readonly GivenParameter[] = [],
+): ParameterSet {
+  const above = readLevel(given);
+  const below = readLevel(fromFile);
+  const nested = below.get('config_file');
+  if (nested !== undefined) {
+    const hint = 'Name one config file, in the Plugin string or as --config-file.';
+    throw badSyntax('a config file names another one', nested.place, hint);
+  }
+  dropOverruledKey(above, below);
+  const chosen = new Map<ParameterName, Chosen>();
+  for (const name of PARAMETER_NAMES) {
+    chosen.set(name, above.get(name) ?? below.get(name) ?? defaultOf(name));
+  }
+  const values = Object.fromEntries([...chosen].map(([name, { value }]) => [name, value]));
+  const origins = Object.fromEntries([...chosen].map(([name, { origin }]) => [name, origin]));
+  const set = {
+    // each value was made by the row of its name
+    values: values as ParameterValues,
+    origins: origins as Record<ParameterName, Origin>,
+  };
+  checkTogether(set);
+  return { ...set, warnings: doubts(set) };
+}
+
+function readLevel(given: readonly GivenParameter[]): Map<ParameterName, Chosen> {
+  const level = new Map<ParameterName, Chosen>();
+  for (const { key, value, origin, place } of given) {
+    if (!isParameterName(key)) throw unknownKey(key, place);
+    if (level.has(key)) {
+      throw badSyntax(`${key} is given twice`, place, 'Give each parameter once.');
+    }
+    const parsed = parseValue(rowOf(key), value);
+    if (parsed instanceof BadValue) throw badValue(key, value, parsed.why, place);
+    level.set(key, { value: parsed, origin, place });
+  }
+  return level;
+}
+
+function defaultOf(name: ParameterName): Chosen {
+  const row = rowOf(name);
+  const place = 'default';
+  if (row.default === undefined) {
+    return { value: row.kind === 'list' ? [] : undefined, origin: 'default', place };
+  }
+  const value = parseValue(row, row.default);
+  if (value instanceof BadValue) throw badValue(name, row.default, value.why, place);
+  return { value, origin: 'default', place };
+}
+
+/** A key that is given one way above overrules one that is given the other way below. */
+function dropOverruledKey(
+  above: ReadonlyMap<ParameterName, Chosen>,
+  below: Map<ParameterName, Chosen>,
+): void {
+  if (!above.has('dr_psk') && !above.has('dr_psk_file')) return;
+  for (const name of ['dr_psk', 'dr_psk_file', 'dr_psk_id'] as const) below.delete(name);
+}
+
+function together(names: readonly ParameterName[], why: string, allowed: string): DrError {
+  return new DrError('E_PARAMETER', `${names.join(' and ')}: ${why}`, {
+    context: { parameter: names.join(',') },
+    hint: allowed,
+  });
+}
+
+function checkTogether({ values, origins }: Omit<ParameterSet, 'warnings'>): void {
+  const isGiven = (name: ParameterName): boolean => origins[name] !== 'default';
+  const { consistency } = values;
+  if (values.push_apply_remote && values.dr_host === undefined) {
+    throw together(
+      ['push_apply_remote', 'dr_host'],
+      'a push to the receiver needs its host',
+      'Give dr_host, or push_apply_remote=no.',
+    );
+  }
+  if (values.dr_psk !== undefined && values.dr_psk_file !== undefined) {
+    throw together(['dr_psk', 'dr_psk_file'], 'one key is given twice', 'Give one of the two.');
+  }
+  if (values.dr_psk_id !== undefined && values.dr_psk === undefined) {
+    throw together(
+      ['dr_psk_id', 'dr_psk'],
+      'a key id goes with a passphrase only',
+      'A key file names its own id: leave dr_psk_id out.',
+    );
+  }
+  if (isGiven('quiesce') && consistency !== undefined) {
+    if (values.quiesce === (consistency === 'crash')) {
+      throw together(
+        ['quiesce', 'consistency'],
+        `quiesce=${values.quiesce ? 'yes' : 'no'} and consistency=${consistency} contradict each other`,
+        'consistency=crash goes with quiesce=no, the others with quiesce=yes.',
+      );
+    }
+  }
+  if (values.new_vm_name !== undefined && !['backup', 'seed'].includes(values.mode)) {
+    throw together(
+      ['new_vm_name', 'mode'],
+      `a new name is for restores, not for mode=${values.mode}`,
+      'Leave new_vm_name out.',
+    );
+  }
+}
+
+function doubts({ values }: Omit<ParameterSet, 'warnings'>): string[] {
+  if (values.push_cycles === 1 || values.rpo_seconds >= values.push_interval) return [];
+  return [
+    `rpo_seconds=${values.rpo_seconds} cannot hold with push_interval=${values.push_interval}: raise the one or lower the other`,
+  ];
+}
+
+/** What a guest's consistency is wanted to be: `consistency`, or what `quiesce` says. */
+export function wantedConsistency(values: ParameterValues): 'require' | 'prefer' | 'crash' {
+  return values.consistency ?? (values.quiesce ? 'prefer' : 'crash');
+}

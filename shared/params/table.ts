@@ -1,0 +1,243 @@
+// The parameters of the product, once (product.md § 5, failover.md § 7, channel.md § 1): the Plugin
+// string, the config file, the command line, --help, docs/parameters.md and the validation are made
+// from this table. Names are public.
+
+interface RowBase {
+  /** For people; one or two sentences. */
+  readonly meaning: string;
+  /** Never shown: not in errors, logs or reports. */
+  readonly isSecret?: boolean;
+  /** The text that stands for the value when none is given. */
+  readonly default?: string;
+}
+
+export interface TextRow extends RowBase {
+  readonly kind: 'text';
+  /** What the text must look like, by name; see values.ts. Default: any text. */
+  readonly form?: 'network-map' | 'reip-rules';
+}
+
+/** Comma-separated patterns. */
+export interface ListRow extends RowBase {
+  readonly kind: 'list';
+}
+
+export interface FlagRow extends RowBase {
+  readonly kind: 'flag';
+  readonly default: string;
+}
+
+export interface WholeRow extends RowBase {
+  readonly kind: 'whole';
+  readonly unit?: 's';
+  readonly min: number;
+  readonly max: number;
+  readonly default: string;
+}
+
+/** Bytes per second, with K, M, G. */
+export interface RateRow extends RowBase {
+  readonly kind: 'rate';
+  readonly default: string;
+}
+
+export interface ChoiceRow extends RowBase {
+  readonly kind: 'choice';
+  readonly choices: readonly string[];
+}
+
+export type ParameterRow = TextRow | ListRow | FlagRow | WholeRow | RateRow | ChoiceRow;
+
+const DAY = 86_400;
+
+export const PARAMETERS = {
+  vm: {
+    kind: 'text',
+    default: '*',
+    meaning: 'VM name or wildcard (`*`, `?`), whatever the case; one pattern a line.',
+  },
+  exclude: { kind: 'list', meaning: 'Comma-separated patterns of VMs to leave out.' },
+  quiesce: {
+    kind: 'flag',
+    default: 'yes',
+    meaning:
+      'Application-consistent (VSS) checkpoint where the guest allows it, with a warning where it ' +
+      'does not; `no` for guests without VSS.',
+  },
+  consistency: {
+    kind: 'choice',
+    choices: ['require', 'prefer', 'crash'],
+    meaning:
+      'Sharpens `quiesce`: `require` fails rather than lower, `prefer` is `quiesce=yes`, `crash` is ' +
+      '`quiesce=no`.',
+  },
+  online: { kind: 'flag', default: 'yes', meaning: 'Take running VMs; `no` skips them.' },
+  timeout: {
+    kind: 'whole',
+    unit: 's',
+    min: 1,
+    max: 30 * DAY,
+    default: '3600',
+    meaning:
+      'An operation (checkpoint, streaming, …) without progress for so long is given up; the total ' +
+      'time is not limited.',
+  },
+  new_vm_name: {
+    kind: 'text',
+    meaning: 'On restore: register under this name with a new GUID.',
+  },
+  restore_path: { kind: 'text', meaning: "Restore directory; default: the job's Where." },
+  abort_on_error: {
+    kind: 'flag',
+    default: 'no',
+    meaning: 'Fail the whole job on the first VM that fails; else go on with the next.',
+  },
+  on_partial: {
+    kind: 'choice',
+    choices: ['warn', 'fail'],
+    default: 'warn',
+    meaning:
+      'How a run ends in which some VMs failed: `warn` exit code 1 (Bacula: OK with warnings), ' +
+      "`fail` the first failure's own code.",
+  },
+  config_file: {
+    kind: 'text',
+    meaning: 'File with parameters, one `key=value` a line, `#` comments.',
+  },
+  mode: {
+    kind: 'choice',
+    choices: [
+      'backup',
+      'rct-push',
+      'seed',
+      'async-hvr',
+      'receiver',
+      'replication-status',
+      'daemon',
+      'failback',
+      'reprotect',
+      'failover-planned',
+      'failover-unplanned',
+      'failover-test',
+      'failover-undo',
+      'failover-permanent',
+    ],
+    default: 'backup',
+    meaning: 'What a Bacula job does; on the command line the command says it.',
+  },
+  push_interval: {
+    kind: 'whole',
+    unit: 's',
+    min: 1,
+    max: 7 * DAY,
+    default: '300',
+    meaning:
+      'Seconds between cycles, start to start, when `push_cycles` is not 1. A cycle that takes ' +
+      'longer is followed by the next at once.',
+  },
+  push_cycles: {
+    kind: 'whole',
+    min: 0,
+    max: 1_000_000_000,
+    default: '1',
+    meaning: 'Cycles per job, counted when they start; 0 = for ever.',
+  },
+  rpo_seconds: {
+    kind: 'whole',
+    unit: 's',
+    min: 1,
+    max: 365 * DAY,
+    default: '900',
+    meaning:
+      'Target RPO: the age that the newest point may reach; a cycle that finds it older warns.',
+  },
+  overlap: {
+    kind: 'choice',
+    choices: ['skip', 'wait'],
+    default: 'skip',
+    meaning:
+      'When another process works on the VM: `skip` leaves it to that one (a failure only when the ' +
+      'RPO does not hold), `wait` waits for up to `timeout`.',
+  },
+  push_apply_remote: {
+    kind: 'flag',
+    default: 'no',
+    meaning: 'Push straight to the DR receiver instead of the SD; `hvdr push` always does.',
+  },
+  dr_host: { kind: 'text', meaning: "Receiver's host; an IPv6 address may stand in brackets." },
+  dr_port: { kind: 'whole', min: 1, max: 65_535, default: '9847', meaning: "Receiver's port." },
+  dr_psk: {
+    kind: 'text',
+    isSecret: true,
+    meaning:
+      'Pre-shared key: `file:PATH`, `env:NAME`, or a passphrase in clear (it then stands in ' +
+      'FileSet, catalog and volumes; prefer `dr_psk_file`).',
+  },
+  dr_psk_file: { kind: 'text', meaning: 'Key file, made by `hvdr psk generate`.' },
+  dr_psk_id: { kind: 'text', meaning: 'Key id that goes with a passphrase as `dr_psk`.' },
+  bandwidth: {
+    kind: 'rate',
+    default: '0',
+    meaning:
+      'Cap in bytes per second for all VMs together, with K, M, G (powers of 1024); 0 = none, ' +
+      'otherwise at least 16K.',
+  },
+  max_restore_points: {
+    kind: 'whole',
+    min: 1,
+    max: 10_000,
+    default: '5',
+    meaning: "Restore points kept at the DR site; the receiver's floor and policy rule.",
+  },
+  network_map: {
+    kind: 'text',
+    form: 'network-map',
+    meaning: '`src_switch=dst_switch,…`; `*=dst` is the default, `src=` leaves it disconnected.',
+  },
+  reip_rules: { kind: 'text', form: 'reip-rules', meaning: '`vm:new_ip/mask/gw,…`' },
+  host: {
+    kind: 'text',
+    meaning: 'Hypervisor of this side: `lab:DIR` or `hyperv`.',
+  },
+  state_dir: {
+    kind: 'text',
+    meaning: 'Where ledgers and leases live; the default needs no root.',
+  },
+} as const satisfies Record<string, ParameterRow>;
+
+export type ParameterName = keyof typeof PARAMETERS;
+
+type ValueOf<R extends ParameterRow> = R extends { kind: 'flag' }
+  ? boolean
+  : R extends { kind: 'whole' | 'rate' }
+    ? number
+    : R extends { kind: 'list' }
+      ? readonly string[]
+      : R extends { kind: 'choice'; choices: readonly (infer C)[] }
+        ? R extends { default: string }
+          ? C
+          : C | undefined
+        : R extends { default: string }
+          ? string
+          : string | undefined;
+
+export type ParameterValues = {
+  readonly [K in ParameterName]: ValueOf<(typeof PARAMETERS)[K]>;
+};
+
+export const PARAMETER_NAMES: readonly ParameterName[] =
+  Object.keys(PARAMETERS).filter(isParameterName);
+
+export function isParameterName(text: string): text is ParameterName {
+  return Object.hasOwn(PARAMETERS, text);
+}
+
+/** The row of a parameter, seen as any row. */
+export function rowOf(name: ParameterName): ParameterRow {
+  return PARAMETERS[name];
+}
+
+/** The flag of a parameter on the command line. */
+export function flagOf(name: string): string {
+  return `--${name.replaceAll('_', '-')}`;
+}

@@ -1,0 +1,124 @@
+// Text to value, by the kind of the row, and in words what is allowed. Pure.
+
+import type { ParameterRow } from './table.js';
+
+export type ParameterValue = string | number | boolean | readonly string[];
+
+const TEXT_MAX = 4096;
+const RATE_MIN = 16 * 1024;
+const RATE_MAX = 2 ** 40;
+const FACTORS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+const FORMS = {
+  'network-map': 'pairs source=target separated by commas, each source once',
+  'reip-rules': 'rules vm:address/mask/gateway separated by commas',
+} as const;
+
+/** What is wrong with a value; `why` continues the sentence "the value …". */
+export class BadValue {
+  readonly why: string;
+
+  constructor(why: string) {
+    this.why = why;
+  }
+}
+
+/** What a row allows, for messages and the documentation. */
+export function allowedOf(row: ParameterRow): string {
+  switch (row.kind) {
+    case 'flag':
+      return 'yes or no (also true/false, 1/0)';
+    case 'whole':
+      return `a whole number from ${row.min} to ${row.max}${row.unit === 's' ? ', in seconds' : ''}`;
+    case 'rate':
+      return '0, or bytes per second from 16K to 1024G with K, M or G (powers of 1024)';
+    case 'choice':
+      return `one of ${row.choices.join(', ')}`;
+    case 'list':
+      return 'patterns separated by commas';
+    case 'text':
+      return row.form === undefined ? 'a text that is not empty' : FORMS[row.form];
+  }
+}
+
+export function parseValue(row: ParameterRow, text: string): ParameterValue | BadValue {
+  if (text.length > TEXT_MAX) return new BadValue(`has more than ${TEXT_MAX} characters`);
+  if (hasControl(text)) return new BadValue('holds control characters');
+  switch (row.kind) {
+    case 'flag':
+      return parseFlag(text);
+    case 'whole':
+      return parseWhole(text, row.min, row.max);
+    case 'rate':
+      return parseRate(text);
+    case 'choice':
+      return row.choices.includes(text) ? text : new BadValue('is none of the choices');
+    case 'list':
+      return text
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '');
+    case 'text':
+      if (text.trim() === '') return new BadValue('is empty');
+      return row.form === undefined ? text : parseForm(row.form, text);
+  }
+}
+
+function hasControl(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code < 32 || code === 127) return true;
+  }
+  return false;
+}
+
+function parseFlag(text: string): boolean | BadValue {
+  switch (text.toLowerCase()) {
+    case 'yes':
+    case 'true':
+    case '1':
+      return true;
+    case 'no':
+    case 'false':
+    case '0':
+      return false;
+    default:
+      return new BadValue('is neither yes nor no');
+  }
+}
+
+function parseWhole(text: string, min: number, max: number): number | BadValue {
+  if (!/^\d{1,15}$/.test(text)) return new BadValue('is not a whole number');
+  const value = Number(text);
+  return value < min || value > max ? new BadValue('is out of range') : value;
+}
+
+function parseRate(text: string): number | BadValue {
+  if (/bit|bps|[kmg]b\b/i.test(text)) {
+    return new BadValue('is ambiguous between bits and bytes: write bytes');
+  }
+  const match = /^(\d{1,13})([KMG]?)$/i.exec(text);
+  if (match === null) return new BadValue('is not a rate');
+  const value = Number(match[1]) * (FACTORS[(match[2] ?? '').toUpperCase()] ?? Number.NaN);
+  if (value !== 0 && value < RATE_MIN) return new BadValue('is too slow to be useful');
+  return value > RATE_MAX ? new BadValue('is out of range') : value;
+}
+
+function parseForm(form: 'network-map' | 'reip-rules', text: string): string | BadValue {
+  const parts = text.split(',').map((part) => part.trim());
+  if (form === 'reip-rules') {
+    const bad = parts.find(
+      (part) => !/^[^:/]+:[^/]+(\/[^/]+){1,2}$/.test(part) && !part.includes('>'),
+    );
+    return bad === undefined ? text : new BadValue('holds a rule without address and mask');
+  }
+  const sources = new Set<string>();
+  for (const part of parts) {
+    const at = part.indexOf('=');
+    const source = part.slice(0, Math.max(0, at)).trim().toLowerCase();
+    if (source === '') return new BadValue('holds a pair without a source');
+    if (sources.has(source)) return new BadValue('names one source twice');
+    sources.add(source);
+  }
+  return text;
+}

@@ -1,0 +1,619 @@
+// One cycle of one VM towards one receiver (failover.md § 4 "cycle"). The order of steps is what
+// keeps every change from being lost; docs/source-agent.md tells what a kill between any two means.
+//
+//    1 lease · leftovers removed        5 ledger: changes into every chain, this chain in flight, fsync
+//    2 Describe · in-flight settled     6 Open · Push until every disk is durable there
+//    3 checkpoint                       7 Commit is asked; meanwhile: checkpoint → reference point,
+//    4 changes since the reference        recorded, the older one destroyed
+//                                       8 the answer: in flight cleared, fsync
+//
+// The receiver's answer to Commit is not awaited before the checkpoint is given back: from step 5 on
+// the ledger carries what is unacknowledged.
+
+import { type Guid, guidToWire, randomGuid, ZERO_GUID } from '../shared/bytes/index.js';
+import { type CommitResponse, DiskTransfer, type OpenRequest } from '../shared/channel/index.js';
+import type { Clock, Random } from '../shared/clock.js';
+import { cellCount, type ManifestHeader } from '../shared/delta/index.js';
+import { DrError } from '../shared/errors.js';
+import type { FileSystem } from '../shared/files/index.js';
+import type {
+  CheckpointDisk,
+  Consistency,
+  OwnerTag,
+  ReferencePoint,
+  SourceHypervisor,
+  VmDefinition,
+  VmSummary,
+} from '../shared/hypervisor/index.js';
+import type { Log } from '../shared/log.js';
+import type { Bandwidth } from './bandwidth.js';
+import { CompressionChoice } from './batcher.js';
+import {
+  type LeasedCheckpoint,
+  removeLeftoversOf,
+  removeReferencePoints,
+  type WantedConsistency,
+  withCheckpoint,
+} from './checkpoint-lease.js';
+import { cellsOf, type DirtyCells } from './dirty-cells.js';
+import { DiskStream } from './disk-stream.js';
+import {
+  absorb,
+  begin,
+  type Chain,
+  confirm,
+  type DiskChanges,
+  isSameGeometry,
+  type Ledger,
+  newChain,
+  type Reference,
+  settle,
+  type TrackedDisk,
+  withChain,
+} from './ledger.js';
+import { LedgerStore } from './ledger-store.js';
+import { checkReceiver, type CycleKind, type CyclePlan, type DiskPlan, planCycle } from './plan.js';
+import { ProgressWatch } from './progress-watch.js';
+import { commitCycle, type PushDisk, pushDisks, type PushSeams, wireOrEmpty } from './push.js';
+import type { ReceiverLink } from './receiver-link.js';
+import { checkCommit, type ReceiverView, receiverView } from './receiver-view.js';
+import { takeVmLease } from './vm-lease.js';
+import { wireDefinition } from './wire-definition.js';
+
+export interface CycleSeams {
+  readonly hypervisor: SourceHypervisor;
+  readonly link: ReceiverLink;
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly bandwidth: Bandwidth;
+  /** Ledgers, leases. Must exist. */
+  readonly stateFolder: string;
+  /** Aborting ends the cycle at the next safe point. */
+  readonly signal: AbortSignal;
+  /** Bytes handed to the transport, as they go. */
+  readonly onSent?: ((vmId: Guid, bytes: number) => void) | undefined;
+}
+
+export interface CycleSettings {
+  readonly consistency: WantedConsistency;
+  /** An operation without progress for so long is given up. */
+  readonly timeoutMs: number;
+  readonly overlap: 'skip' | 'wait';
+  readonly rpoSeconds: number;
+  readonly maxRestorePoints: number;
+}
+
+/** Names of warnings that make a run end with exit code 3. */
+export type WarningCode = 'W_CRASH_CONSISTENT' | 'W_RPO' | 'W_LEDGER' | 'W_CHECKPOINT';
+
+export interface CycleWarning {
+  readonly code: WarningCode;
+  readonly text: string;
+}
+
+export interface CycleDisk {
+  readonly diskId: Guid;
+  readonly how: 'whole' | 'dirty' | 'compare';
+  readonly because: string;
+  readonly dataBytes: number;
+  readonly reusedBytes: number;
+  readonly repeatedBytes: number;
+}
+
+export interface CycleResult {
+  readonly vmId: Guid;
+  readonly vmName: string;
+  readonly kind: CycleKind;
+  readonly pointId: Guid;
+  readonly cycleId: Guid;
+  /** Bytes of messages, before they were sealed. */
+  readonly bytesSent: number;
+  readonly disks: readonly CycleDisk[];
+  readonly consistency: Consistency;
+  readonly consistentAtMs: number;
+  /** How old the newest point had become when this one was committed. */
+  readonly ageSeconds: number;
+  readonly durationMs: number;
+  readonly warnings: readonly CycleWarning[];
+  /** What the receiver wants people to know. */
+  readonly notes: readonly string[];
+}
+
+/** The stop that was asked for through the signal. */
+export class CycleStopped extends Error {
+  override readonly name = 'CycleStopped';
+}
+
+/**
+ * Runs one cycle. @throws CycleStopped when the signal ended it; DrError of every step, and then
+ * what the cycle carried is still owed to the receiver
+ */
+export async function runCycle(
+  vm: VmSummary,
+  settings: CycleSettings,
+  seams: CycleSeams,
+): Promise<CycleResult> {
+  const cycle = new Cycle(vm, settings, seams);
+  try {
+    return await cycle.run();
+  } catch (error) {
+    // A refusal of the work itself is told even when a stop came as well.
+    if (seams.signal.aborted && !(error instanceof DrError)) throw new CycleStopped(vm.name);
+    throw error;
+  }
+}
+
+/** What steps 1 and 2 found. */
+interface Ready {
+  readonly store: LedgerStore;
+  readonly ledger: Ledger;
+  readonly chain: Chain;
+  readonly receiver: ReceiverView;
+}
+
+class Cycle {
+  readonly #vm: VmSummary;
+  readonly #settings: CycleSettings;
+  readonly #seams: CycleSeams;
+  readonly #cycleId: Guid;
+  readonly #tag: OwnerTag;
+  readonly #log: Log;
+  readonly #startedAt: number;
+  readonly #warnings: CycleWarning[] = [];
+  #bytesSent = 0;
+
+  constructor(vm: VmSummary, settings: CycleSettings, seams: CycleSeams) {
+    this.#vm = vm;
+    this.#settings = settings;
+    this.#seams = seams;
+    this.#cycleId = randomGuid(seams.random);
+    this.#tag = { protectionId: vm.id, operationId: this.#cycleId };
+    this.#log = seams.log.child({ component: 'agent', vmId: vm.id, cycleId: this.#cycleId });
+    this.#startedAt = seams.clock.monotonic();
+  }
+
+  async run(): Promise<CycleResult> {
+    const { fs, clock, signal, stateFolder } = this.#seams;
+    const { timeoutMs, overlap } = this.#settings;
+    const lease = await takeVmLease(
+      stateFolder,
+      {
+        vmId: this.#vm.id,
+        vmName: this.#vm.name,
+        operationId: this.#cycleId,
+        holder: `process ${process.pid}`,
+        waitMs: overlap === 'wait' ? timeoutMs : 0,
+        signal,
+      },
+      { fs, clock },
+    );
+    try {
+      this.#log.debug('cycle.started', { vmName: this.#vm.name });
+      if (lease.killed !== undefined) {
+        const { operationId, sinceMs } = lease.killed;
+        const since = new Date(sinceMs).toISOString();
+        this.#log.warn('cycle.warning', {
+          what: 'an earlier cycle was killed',
+          operationId,
+          since,
+        });
+      }
+      return await this.#underLease();
+    } finally {
+      await lease.release();
+    }
+  }
+
+  async #underLease(): Promise<CycleResult> {
+    const { hypervisor, signal } = this.#seams;
+    const ready = await this.#prepare();
+    signal.throwIfAborted();
+    await hypervisor.waitForMerge(this.#vm.id, this.#settings.timeoutMs);
+    return withCheckpoint(
+      hypervisor,
+      {
+        vmId: this.#vm.id,
+        tag: this.#tag,
+        consistency: this.#settings.consistency,
+        timeoutMs: this.#settings.timeoutMs,
+      },
+      this.#log,
+      (lease) => this.#withCheckpoint(lease, ready),
+    );
+  }
+
+  /** Steps 1 and 2. Nothing is made anywhere before the receiver has answered. */
+  async #prepare(): Promise<Ready> {
+    const { fs, random, clock, stateFolder, hypervisor } = this.#seams;
+    const { id, name } = this.#vm;
+    const seams = { fs, random, now: () => clock.now() };
+    const { store, ledger, setAside } = await LedgerStore.open(stateFolder, id, name, seams);
+    if (setAside !== undefined) {
+      const { path, error } = setAside;
+      this.#log.warn('ledger.set-aside', { path, error });
+      this.#warn('W_LEDGER', `the ledger could not be used (${error.message}); now at ${path}`);
+    }
+    await removeLeftoversOf(hypervisor, id, id, ledger.reference?.id, this.#log);
+    const watch = this.#watch('describe');
+    const receiver = await this.#call(watch, (client, signal) =>
+      client.describe({ vmId: guidToWire(id), vmName: name }, { signal }),
+    ).then(receiverView);
+    const key = `dr:${receiver.storeId}`;
+    const chain = ledger.chains.get(key) ?? newChain(key, receiver.epoch);
+    checkReceiver(receiver, chain, name);
+    return { store, ledger, chain: settle(chain, receiver.headPointId), receiver };
+  }
+
+  async #withCheckpoint(lease: LeasedCheckpoint, ready: Ready): Promise<CycleResult> {
+    const { hypervisor, signal } = this.#seams;
+    const { store, receiver } = ready;
+    const { checkpoint, loweredBecause } = lease;
+    if (loweredBecause !== undefined) {
+      this.#warn('W_CRASH_CONSISTENT', `the point is crash-consistent only: ${loweredBecause}`);
+    }
+    const definition = await hypervisor.describeVm(this.#vm.id);
+    const disks = orderedDisks(definition, checkpoint.disks);
+    const changes = await this.#changes(checkpoint.id, disks, ready.ledger.reference);
+
+    let ledger = absorb(withChain(ready.ledger, ready.chain), changes);
+    const absorbed = ledger.chains.get(ready.chain.key) ?? ready.chain;
+    const plan = planCycle({ disks, chain: absorbed, receiver });
+    this.#logPlan(plan);
+    const pointId = randomGuid(this.#seams.random);
+    const consistentAtMs = Math.max(0, Math.round(checkpoint.createdAtMs));
+    const inFlight = { cycleId: this.#cycleId, pointId, consistentAtMs };
+    const sent = plan.disks.map(({ diskId, generation, geometry, send }) => {
+      const cells: DirtyCells = send.how === 'dirty' ? send.cells : 'all';
+      return { diskId, generation, geometry, cells };
+    });
+    signal.throwIfAborted();
+    ledger = withChain(ledger, begin(absorbed, inFlight, sent));
+    await store.save(ledger);
+
+    const request = this.#openRequest(plan, pointId, definition, lease, ready);
+    const disksToPush = await this.#streams(lease, plan, pointId, receiver.epoch);
+    const work = { vmId: this.#vm.id, cycleId: this.#cycleId, request, disks: disksToPush };
+    const onSent = (bytes: number): void => {
+      this.#bytesSent += bytes;
+      this.#seams.onSent?.(this.#vm.id, bytes);
+    };
+    const pushing = this.#pushSeams(this.#watch('the push'), signal);
+    const outcome = await pushDisks({ ...work, onSent }, pushing);
+
+    // From here on nothing is stopped: what is left is short, and the point is worth having.
+    const patient = this.#pushSeams(this.#watch('the commit'), new AbortController().signal);
+    const commit: Promise<CommitResponse> =
+      outcome.kind === 'committed' ? Promise.resolve(outcome.answer) : commitCycle(work, patient);
+    // seen when it is awaited below
+    commit.catch(() => undefined);
+    ledger = await this.#advance(lease, ledger, disks, store);
+    const answer = checkCommit(await commit, pointId);
+    const flown = ledger.chains.get(ready.chain.key) ?? absorbed;
+    await store.save(withChain(ledger, confirm(flown)));
+    return this.#result(plan, pointId, lease, ready, answer, work.disks);
+  }
+
+  /** Step 4: what changed on each disk since the reference point; 'all' where nobody knows. */
+  async #changes(
+    checkpointId: string,
+    disks: readonly CheckpointDisk[],
+    reference: Reference | undefined,
+  ): Promise<DiskChanges[]> {
+    const changes: DiskChanges[] = [];
+    for (const disk of disks) {
+      const { diskId } = disk;
+      const geometry = geometryOf(disk);
+      const known = reference?.disks.find((other) => other.diskId === diskId);
+      if (known === undefined) {
+        const because =
+          reference === undefined
+            ? 'there is no reference point'
+            : 'the reference point does not know the disk';
+        changes.push({ diskId, geometry, changed: 'all', because });
+      } else if (!isSameGeometry(known.geometry, geometry)) {
+        changes.push({ diskId, geometry, changed: 'all', because: 'the disk was resized' });
+      } else {
+        changes.push({
+          diskId,
+          geometry,
+          ...(await this.#changesOf(checkpointId, disk, known.trackingId)),
+        });
+      }
+    }
+    return changes;
+  }
+
+  async #changesOf(
+    checkpointId: string,
+    disk: CheckpointDisk,
+    trackingId: string,
+  ): Promise<{ changed: DirtyCells; because: string }> {
+    const { hypervisor } = this.#seams;
+    try {
+      const ranges = hypervisor.changedRanges(this.#vm.id, checkpointId, disk.diskId, trackingId);
+      return { changed: await cellsOf(ranges, disk.sizeBytes), because: '' };
+    } catch (error) {
+      if (!(error instanceof DrError) || error.code !== 'E_TRACKING_INVALID') throw error;
+      return { changed: 'all', because: `change tracking is not valid: ${error.message}` };
+    }
+  }
+
+  /**
+   * Step 7: the checkpoint becomes the reference point, which is recorded before the older one is
+   * destroyed. A failure leaves the old reference point in force: the next delta is larger.
+   */
+  async #advance(
+    lease: LeasedCheckpoint,
+    ledger: Ledger,
+    disks: readonly CheckpointDisk[],
+    store: LedgerStore,
+  ): Promise<Ledger> {
+    const { hypervisor } = this.#seams;
+    let point: ReferencePoint;
+    try {
+      point = await lease.convert();
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      this.#warn('W_CHECKPOINT', `the reference point stays the older one: ${error.message}`);
+      return ledger;
+    }
+    const advanced = { ...ledger, reference: referenceOf(point, disks) };
+    await store.save(advanced);
+    try {
+      await removeReferencePoints(hypervisor, this.#vm.id, this.#vm.id, point.id);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      this.#warn(
+        'W_CHECKPOINT',
+        `the older reference point could not be removed: ${error.message}`,
+      );
+    }
+    return advanced;
+  }
+
+  async #streams(
+    lease: LeasedCheckpoint,
+    plan: CyclePlan,
+    pointId: Guid,
+    epoch: bigint,
+  ): Promise<PushDisk[]> {
+    const compression = new CompressionChoice();
+    const disks: PushDisk[] = [];
+    for (const [diskIndex, disk] of plan.disks.entries()) {
+      const opened = await lease.openDisk(disk.diskId);
+      if (opened.sizeBytes !== disk.geometry.sizeBytes) {
+        throw new DrError(
+          'E_DISK_MISMATCH',
+          `the disk ${disk.diskId} of ${this.#vm.name} has ${opened.sizeBytes} bytes, its checkpoint says ${disk.geometry.sizeBytes}`,
+          { context: { diskId: disk.diskId } },
+        );
+      }
+      const stream = new DiskStream({
+        diskIndex,
+        disk: opened,
+        header: manifestHeader(disk, plan, pointId, this.#vm.id, epoch),
+        ...rangesToRead(disk),
+        compression,
+      });
+      disks.push({ plan: disk, stream });
+    }
+    return disks;
+  }
+
+  #openRequest(
+    plan: CyclePlan,
+    pointId: Guid,
+    definition: VmDefinition,
+    { checkpoint }: LeasedCheckpoint,
+    { receiver }: Ready,
+  ): OpenRequest {
+    const { maxRestorePoints, rpoSeconds } = this.#settings;
+    return {
+      vmId: guidToWire(this.#vm.id),
+      vmName: this.#vm.name,
+      cycleId: guidToWire(this.#cycleId),
+      pointId: guidToWire(pointId),
+      parentPointId: wireOrEmpty(plan.parentPointId),
+      epoch: receiver.epoch,
+      kind: plan.kind === 'nothing' ? 'delta' : plan.kind,
+      disks: plan.disks.map((disk) => ({
+        geometry: {
+          diskId: guidToWire(disk.diskId),
+          generation: disk.generation,
+          sizeBytes: BigInt(disk.geometry.sizeBytes),
+          logicalSectorBytes: disk.geometry.logicalSectorBytes,
+          physicalSectorBytes: disk.geometry.physicalSectorBytes,
+        },
+        transfer:
+          disk.send.how === 'whole'
+            ? DiskTransfer.DISK_TRANSFER_BASE
+            : DiskTransfer.DISK_TRANSFER_DELTA,
+      })),
+      definition: wireDefinition(definition, plan.disks),
+      consistentAtMs: BigInt(Math.max(0, Math.round(checkpoint.createdAtMs))),
+      isApplicationConsistent: checkpoint.consistency === 'application',
+      maxRestorePoints,
+      rpoSeconds,
+      checkpointId: checkpoint.id,
+    };
+  }
+
+  #result(
+    plan: CyclePlan,
+    pointId: Guid,
+    { checkpoint }: LeasedCheckpoint,
+    { chain }: Ready,
+    answer: CommitResponse,
+    disks: readonly PushDisk[],
+  ): CycleResult {
+    const { clock } = this.#seams;
+    const { rpoSeconds } = this.#settings;
+    const consistentAtMs = Math.max(0, Math.round(checkpoint.createdAtMs));
+    const since = chain.confirmed?.consistentAtMs ?? consistentAtMs;
+    const ageSeconds = Math.max(0, Math.round((clock.now() - since) / 1000));
+    if (ageSeconds > rpoSeconds) {
+      this.#warn('W_RPO', `the newest point was ${ageSeconds} s old, the goal is ${rpoSeconds} s`);
+    }
+    const result: CycleResult = {
+      vmId: this.#vm.id,
+      vmName: this.#vm.name,
+      kind: plan.kind,
+      pointId,
+      cycleId: this.#cycleId,
+      bytesSent: this.#bytesSent,
+      disks: disks.map(({ plan: { diskId, send, because }, stream: { counts } }) => ({
+        diskId,
+        how: send.how,
+        because,
+        dataBytes: counts.dataBytes,
+        reusedBytes: counts.reusedBytes,
+        repeatedBytes: counts.repeatedBytes,
+      })),
+      consistency: checkpoint.consistency,
+      consistentAtMs,
+      ageSeconds,
+      durationMs: Math.round(clock.monotonic() - this.#startedAt),
+      warnings: this.#warnings,
+      notes: answer.warnings.slice(0, 16).map((text) => text.slice(0, 500)),
+    };
+    const { kind, bytesSent, durationMs } = result;
+    this.#log.info('cycle.committed', { kind, pointId, bytesSent, ageSeconds, durationMs });
+    return result;
+  }
+
+  #call<T>(
+    watch: ProgressWatch,
+    call: (client: Awaited<ReturnType<ReceiverLink['client']>>, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const { link, signal } = this.#seams;
+    return watch.guard(signal, async (inner) => {
+      const client = await link.client();
+      try {
+        return await call(client, inner);
+      } catch (error) {
+        if (error instanceof DrError && error.code === 'E_CHANNEL') await link.drop(client);
+        throw error;
+      }
+    });
+  }
+
+  #pushSeams(watch: ProgressWatch, signal: AbortSignal): PushSeams {
+    const { link, clock, random, bandwidth } = this.#seams;
+    return { link, clock, random, bandwidth, log: this.#log, watch, signal };
+  }
+
+  #watch(what: string): ProgressWatch {
+    const { clock } = this.#seams;
+    return new ProgressWatch(clock, this.#settings.timeoutMs, `${what} of ${this.#vm.name}`);
+  }
+
+  #warn(code: WarningCode, text: string): void {
+    this.#warnings.push({ code, text });
+    this.#log.warn('cycle.warning', { code, text });
+  }
+
+  #logPlan({ kind, disks }: CyclePlan): void {
+    // A compare is worth a line in the morning, an ordinary delta is not.
+    const level = kind === 'resync' ? 'info' : 'debug';
+    this.#log[level]('cycle.planned', {
+      kind,
+      disks: disks.map(({ diskId, send, because, reuseCycleId }) => ({
+        diskId,
+        how: send.how,
+        because,
+        isReusing: reuseCycleId !== undefined,
+      })),
+    });
+  }
+}
+
+function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {
+  const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = disk;
+  return { sizeBytes, logicalSectorBytes, physicalSectorBytes };
+}
+
+/** The disks of the checkpoint in the order of the VM's places. */
+function orderedDisks(
+  definition: VmDefinition,
+  frozen: readonly CheckpointDisk[],
+): CheckpointDisk[] {
+  const { name } = definition;
+  const refused = definition.disks.find(({ unsupported }) => unsupported !== undefined);
+  if (refused !== undefined) {
+    throw new DrError(
+      'E_HYPERVISOR',
+      `the disk ${refused.path} of ${name} cannot be replicated: ${refused.unsupported ?? ''}`,
+      {
+        context: { diskId: refused.diskId },
+        hint: 'Give the VM a VHDX in its place, or leave the VM out with exclude.',
+      },
+    );
+  }
+  const ordered = definition.disks.flatMap(({ diskId }) =>
+    frozen.filter((disk) => disk.diskId === diskId),
+  );
+  if (ordered.length !== frozen.length || ordered.length !== definition.disks.length) {
+    throw new DrError(
+      'E_CHECKPOINT',
+      `the disks of ${name} changed while its checkpoint was made: ${definition.disks.length} now, ${frozen.length} frozen`,
+      { hint: 'Nothing to do: the next cycle takes the disks as they are then.' },
+    );
+  }
+  if (ordered.length === 0) {
+    throw new DrError('E_HYPERVISOR', `${name} has no disk that could be replicated`, {
+      hint: 'Leave the VM out with exclude.',
+    });
+  }
+  return ordered;
+}
+
+/** Tracking ids by disk; a disk without one is compared next time. */
+function referenceOf(point: ReferencePoint, disks: readonly CheckpointDisk[]): Reference {
+  const tracked: TrackedDisk[] = [];
+  for (const disk of disks) {
+    const found = point.disks.find(({ diskId }) => diskId === disk.diskId);
+    if (found === undefined || found.trackingId === '') continue;
+    const { diskId, trackingId } = found;
+    tracked.push({ diskId, trackingId, geometry: geometryOf(disk) });
+  }
+  const createdAtMs = Math.max(0, Math.round(point.createdAtMs));
+  return { id: point.id, createdAtMs, disks: tracked };
+}
+
+function manifestHeader(
+  disk: DiskPlan,
+  plan: CyclePlan,
+  pointId: Guid,
+  vmId: Guid,
+  epoch: bigint,
+): ManifestHeader {
+  const isBase = disk.send.how === 'whole';
+  return {
+    kind: isBase ? 'base' : 'delta',
+    point: pointId,
+    parentPoint: isBase ? ZERO_GUID : (plan.parentPointId ?? ZERO_GUID),
+    vmId,
+    diskId: disk.diskId,
+    diskGeneration: disk.generation,
+    diskSizeBytes: disk.geometry.sizeBytes,
+    logicalSectorBytes: disk.geometry.logicalSectorBytes,
+    physicalSectorBytes: disk.geometry.physicalSectorBytes,
+    epoch,
+  };
+}
+
+function rangesToRead({
+  send,
+  geometry,
+}: DiskPlan): Pick<ConstructorParameters<typeof DiskStream>[0], 'ranges' | 'meanRunCells'> {
+  if (send.how !== 'dirty') {
+    const end = cellCount(geometry.sizeBytes);
+    return { ranges: () => (end === 0 ? [] : [{ start: 0, end }]), meanRunCells: end };
+  }
+  const { cells } = send;
+  let runCount = 0;
+  for (const range of cells.ranges()) if (range.end > range.start) runCount++;
+  return { ranges: () => cells.ranges(), meanRunCells: cells.count / Math.max(1, runCount) };
+}

@@ -1,0 +1,239 @@
+// The ledger of one VM (design.md § 1): for every chain - one consumer of the VM's changes, here one
+// DR store - the cells that the consumer may still lack. Values and pure rules; ledger-store.ts
+// makes them durable.
+//
+// The law (failover.md I3), for every chain and disk, at every moment at which a ledger is durable:
+//
+//   pending ∪ in flight ∪ (changes since the reference point)
+//       ⊇ what differs between the confirmed point and the disk as it is now
+//
+// It also holds for every point that was offered since the last confirmation: each of them was the
+// disk at a later moment than the confirmed point, and nothing was taken out of the sets since. So a
+// receiver whose head is one of those - the answer to a commit was lost - gets a delta, not a
+// compare.
+
+import type { Guid } from '../shared/bytes/index.js';
+import { type DirtyCells, noCells, union } from './dirty-cells.js';
+
+export interface Geometry {
+  readonly sizeBytes: number;
+  readonly logicalSectorBytes: number;
+  readonly physicalSectorBytes: number;
+}
+
+export function isSameGeometry(one: Geometry, other: Geometry): boolean {
+  return (
+    one.sizeBytes === other.sizeBytes &&
+    one.logicalSectorBytes === other.logicalSectorBytes &&
+    one.physicalSectorBytes === other.physicalSectorBytes
+  );
+}
+
+/** What one chain lacks of one disk. */
+export interface DiskDebt {
+  readonly generation: number;
+  readonly geometry: Geometry;
+  readonly pending: DirtyCells;
+  /** Why pending is 'all'; for people. */
+  readonly because: string;
+  /** undefined: the disk is not part of the cycle in flight. */
+  readonly inFlight: DirtyCells | undefined;
+}
+
+export interface PointFacts {
+  readonly pointId: Guid;
+  /** When the disks were frozen, by the source's clock. */
+  readonly consistentAtMs: number;
+}
+
+export interface CycleInFlight extends PointFacts {
+  readonly cycleId: Guid;
+}
+
+export interface KnownGeneration {
+  readonly generation: number;
+  readonly geometry: Geometry;
+  /** A point with it was confirmed, so the next base of the disk needs another number. */
+  readonly isUsed: boolean;
+}
+
+export interface Chain {
+  readonly key: string;
+  readonly epoch: bigint;
+  readonly confirmed: PointFacts | undefined;
+  /** Points sent since the last confirmation whose answer is not known; the newest last. */
+  readonly offered: readonly PointFacts[];
+  readonly inFlight: CycleInFlight | undefined;
+  readonly disks: ReadonlyMap<Guid, DiskDebt>;
+  /** Of every disk that was ever sent, so that no generation is used twice. */
+  readonly generations: ReadonlyMap<Guid, KnownGeneration>;
+}
+
+export interface TrackedDisk {
+  readonly diskId: Guid;
+  readonly trackingId: string;
+  readonly geometry: Geometry;
+}
+
+/** The reference point from which the next cycle asks for changes. */
+export interface Reference {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly disks: readonly TrackedDisk[];
+}
+
+export interface Ledger {
+  readonly vmId: Guid;
+  /** For people. */
+  readonly vmName: string;
+  readonly reference: Reference | undefined;
+  readonly chains: ReadonlyMap<string, Chain>;
+}
+
+/** More chains than this are a mistake; the one confirmed longest ago is forgotten. */
+export const CHAINS_MAX = 64;
+export const OFFERED_MAX = 16;
+
+export function emptyLedger(vmId: Guid, vmName: string): Ledger {
+  return { vmId, vmName, reference: undefined, chains: new Map() };
+}
+
+export function newChain(key: string, epoch: bigint): Chain {
+  return {
+    key,
+    epoch,
+    confirmed: undefined,
+    offered: [],
+    inFlight: undefined,
+    disks: new Map(),
+    generations: new Map(),
+  };
+}
+
+export function withChain(ledger: Ledger, chain: Chain): Ledger {
+  const chains = new Map(ledger.chains);
+  chains.set(chain.key, chain);
+  if (chains.size > CHAINS_MAX) {
+    const age = (other: Chain): number => other.confirmed?.consistentAtMs ?? 0;
+    const others = [...chains.values()].filter((other) => other.key !== chain.key);
+    const oldest = others.reduce((one, other) => (age(other) < age(one) ? other : one));
+    chains.delete(oldest.key);
+  }
+  return { ...ledger, chains };
+}
+
+/** What changed on one disk since the reference point, as a checkpoint shows it. */
+export interface DiskChanges {
+  readonly diskId: Guid;
+  readonly geometry: Geometry;
+  readonly changed: DirtyCells;
+  /** Why `changed` is 'all'; for people. */
+  readonly because: string;
+}
+
+/** ORs changes into the set of every chain. A disk that a chain never sent needs no set. */
+export function absorb(ledger: Ledger, changes: readonly DiskChanges[]): Ledger {
+  const chains = new Map<string, Chain>();
+  for (const [key, chain] of ledger.chains) {
+    const disks = new Map(chain.disks);
+    for (const { diskId, geometry, changed, because } of changes) {
+      const debt = disks.get(diskId);
+      if (debt === undefined) continue;
+      if (!isSameGeometry(debt.geometry, geometry)) {
+        disks.set(diskId, { ...debt, pending: 'all', because: 'its size changed' });
+        continue;
+      }
+      const reason = debt.pending === 'all' ? debt.because : because;
+      disks.set(diskId, { ...debt, pending: union(debt.pending, changed), because: reason });
+    }
+    chains.set(key, { ...chain, disks });
+  }
+  return { ...ledger, chains };
+}
+
+/** One disk of a cycle as it was planned. */
+export interface DiskInFlight {
+  readonly diskId: Guid;
+  readonly generation: number;
+  readonly geometry: Geometry;
+  /** What the cycle brings level: the disk's whole debt, or 'all'. */
+  readonly cells: DirtyCells;
+}
+
+/** Moves what the cycle carries from pending to in flight. */
+export function begin(chain: Chain, cycle: CycleInFlight, sent: readonly DiskInFlight[]): Chain {
+  const disks = new Map(chain.disks);
+  const generations = new Map(chain.generations);
+  for (const { diskId, generation, geometry, cells } of sent) {
+    const inFlight = union(cells, disks.get(diskId)?.pending ?? noCells());
+    disks.set(diskId, { generation, geometry, pending: noCells(), because: '', inFlight });
+    const known = generations.get(diskId);
+    const isUsed = known?.generation === generation && known.isUsed;
+    generations.set(diskId, { generation, geometry, isUsed });
+  }
+  return { ...chain, inFlight: cycle, disks, generations };
+}
+
+/** The receiver has the point in flight. Disks that were no part of it are forgotten. */
+export function confirm(chain: Chain): Chain {
+  const { inFlight } = chain;
+  if (inFlight === undefined) return chain;
+  const disks = new Map<Guid, DiskDebt>();
+  const generations = new Map(chain.generations);
+  for (const [diskId, debt] of chain.disks) {
+    if (debt.inFlight === undefined) continue;
+    disks.set(diskId, { ...debt, inFlight: undefined });
+    const { generation, geometry } = debt;
+    generations.set(diskId, { generation, geometry, isUsed: true });
+  }
+  const { pointId, consistentAtMs } = inFlight;
+  return {
+    ...chain,
+    confirmed: { pointId, consistentAtMs },
+    offered: [],
+    inFlight: undefined,
+    disks,
+    generations,
+  };
+}
+
+/** The cycle in flight failed, or nobody knows: everything that it carried is owed again. */
+export function putBack(chain: Chain): Chain {
+  const { inFlight } = chain;
+  if (inFlight === undefined) return chain;
+  const disks = new Map<Guid, DiskDebt>();
+  for (const [diskId, debt] of chain.disks) {
+    if (debt.inFlight === undefined) {
+      disks.set(diskId, debt);
+      continue;
+    }
+    const isAll = debt.inFlight === 'all' && debt.pending !== 'all';
+    const because = isAll ? 'the last cycle did not end' : debt.because;
+    const pending = union(debt.pending, debt.inFlight);
+    disks.set(diskId, { ...debt, pending, because, inFlight: undefined });
+  }
+  const { pointId, consistentAtMs } = inFlight;
+  const offered = [...chain.offered, { pointId, consistentAtMs }].slice(-OFFERED_MAX);
+  return { ...chain, offered, inFlight: undefined, disks };
+}
+
+/**
+ * What became of the cycle in flight, by the receiver's head point: confirmed when it is the head;
+ * otherwise put back. A head that was offered earlier becomes the confirmed point, with everything
+ * still owed: more than needed, never less.
+ */
+export function settle(chain: Chain, headPointId: Guid | undefined): Chain {
+  if (chain.inFlight !== undefined && chain.inFlight.pointId === headPointId) return confirm(chain);
+  const settled = putBack(chain);
+  const found = settled.offered.find((point) => point.pointId === headPointId);
+  return found === undefined ? settled : { ...settled, confirmed: found };
+}
+
+/** Nothing is known any more of what the receiver lacks. */
+export function oweAll(chain: Chain, because: string): Chain {
+  const disks = new Map<Guid, DiskDebt>();
+  for (const [diskId, debt] of chain.disks) {
+    disks.set(diskId, { ...debt, pending: 'all', because, inFlight: undefined });
+  }
+  return { ...chain, confirmed: undefined, offered: [], inFlight: undefined, disks };
+}

@@ -1,0 +1,110 @@
+// What the receiver says about a VM, checked and converted at the edge: protobuf turns a missing
+// field into a silent zero, and everything that comes from the network is bounded before use.
+
+import { type Guid, guidFromWire, guidToWire } from '../shared/bytes/index.js';
+import {
+  type CommitResponse,
+  type DescribeResponse,
+  type DiskGeometry,
+  ProtectionState,
+} from '../shared/channel/index.js';
+import { MAX_DISK_BYTES, MAX_DISKS } from '../shared/delta/index.js';
+import { DrError } from '../shared/errors.js';
+import { type Geometry } from './ledger.js';
+
+export interface ReceiverDisk {
+  readonly diskId: Guid;
+  readonly generation: number;
+  readonly geometry: Geometry;
+}
+
+export type ReceiverState =
+  | 'unprotected'
+  | 'seeding'
+  | 'protected'
+  | 'resync'
+  | 'paused'
+  | 'failed-over'
+  | 'committed'
+  | 'halted';
+
+export interface ReceiverView {
+  readonly storeId: Guid;
+  readonly state: ReceiverState;
+  readonly epoch: bigint;
+  readonly headPointId: Guid | undefined;
+  readonly disks: readonly ReceiverDisk[];
+  readonly unfinished:
+    { readonly cycleId: Guid; readonly disks: readonly ReceiverDisk[] } | undefined;
+}
+
+const STATES = new Map<ProtectionState, ReceiverState>([
+  [ProtectionState.PROTECTION_STATE_UNPROTECTED, 'unprotected'],
+  [ProtectionState.PROTECTION_STATE_SEEDING, 'seeding'],
+  [ProtectionState.PROTECTION_STATE_PROTECTED, 'protected'],
+  [ProtectionState.PROTECTION_STATE_RESYNC, 'resync'],
+  [ProtectionState.PROTECTION_STATE_PAUSED, 'paused'],
+  [ProtectionState.PROTECTION_STATE_FAILED_OVER, 'failed-over'],
+  [ProtectionState.PROTECTION_STATE_COMMITTED, 'committed'],
+  [ProtectionState.PROTECTION_STATE_HALTED, 'halted'],
+]);
+
+export function protocolError(what: string): DrError {
+  return new DrError('E_PROTOCOL', `the receiver's answer is not legal: ${what}`, {
+    done: 'the cycle was stopped',
+  });
+}
+
+/** @throws DrError E_PROTOCOL */
+export function receiverView(response: DescribeResponse): ReceiverView {
+  const state = STATES.get(response.state);
+  if (state === undefined) throw protocolError(`no state has the number ${response.state}`);
+  const { unfinished } = response;
+  return {
+    storeId: wireGuid(response.storeId, 'store id'),
+    state,
+    epoch: response.epoch,
+    headPointId:
+      response.headPointId.length === 0 ? undefined : wireGuid(response.headPointId, 'head point'),
+    disks: receiverDisks(response.disks),
+    unfinished:
+      unfinished === undefined
+        ? undefined
+        : {
+            cycleId: wireGuid(unfinished.cycleId, 'unfinished cycle'),
+            disks: receiverDisks(unfinished.disks),
+          },
+  };
+}
+
+/** The point that a commit names, which must be the one that was asked for. */
+export function checkCommit(response: CommitResponse, pointId: Guid): CommitResponse {
+  if (!response.pointId.equals(guidToWire(pointId))) {
+    throw protocolError('it committed another point than the one that was sent');
+  }
+  return response;
+}
+
+function wireGuid(bytes: Uint8Array, what: string): Guid {
+  const parsed = guidFromWire(bytes);
+  if (parsed === undefined) throw protocolError(`the ${what} has ${bytes.length} bytes`);
+  return parsed;
+}
+
+function receiverDisks(disks: readonly DiskGeometry[]): ReceiverDisk[] {
+  if (disks.length > MAX_DISKS) throw protocolError(`${disks.length} disks`);
+  return disks.map((disk) => {
+    if (disk.sizeBytes > BigInt(MAX_DISK_BYTES)) {
+      throw protocolError(`a disk of ${disk.sizeBytes.toString()} bytes`);
+    }
+    return {
+      diskId: wireGuid(disk.diskId, 'disk id'),
+      generation: disk.generation,
+      geometry: {
+        sizeBytes: Number(disk.sizeBytes),
+        logicalSectorBytes: disk.logicalSectorBytes,
+        physicalSectorBytes: disk.physicalSectorBytes,
+      },
+    };
+  });
+}

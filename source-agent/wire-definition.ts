@@ -1,0 +1,51 @@
+// The VM's definition as it travels: bounded fields, data and nothing else.
+
+import { type Guid, guidToWire } from '../shared/bytes/index.js';
+import type { VmDefinition as WireDefinition } from '../shared/channel/index.js';
+import type { VmDefinition } from '../shared/hypervisor/index.js';
+
+/** Adapters beyond this are left out: no VM of Hyper-V has more than twelve. */
+const ADAPTERS_MAX = 64;
+const TEXT_MAX = 256;
+const LIST_MAX = 64;
+
+/** `disks` gives the order of the places. */
+export function wireDefinition(
+  vm: VmDefinition,
+  disks: readonly { readonly diskId: Guid }[],
+): WireDefinition {
+  return {
+    generation: vm.generation,
+    cpuCount: vm.cpuCount,
+    memoryBytes: BigInt(vm.memoryBytes),
+    isAutoStart: vm.isAutoStart,
+    adapters: vm.adapters.slice(0, ADAPTERS_MAX).map((adapter) => ({
+      adapterId: guidToWire(adapter.id),
+      name: text(adapter.name),
+      mac: text(adapter.mac),
+      isMacStatic: adapter.isMacStatic,
+      switchName: text(adapter.switchName ?? ''),
+      vlan: adapter.vlan ?? 0,
+      isDhcp: adapter.guest.isDhcp,
+      addresses: texts(adapter.guest.addresses),
+      gateways: texts(adapter.guest.gateways),
+      dnsServers: texts(adapter.guest.dnsServers),
+    })),
+    diskPlaces: disks.map(({ diskId }) => {
+      const place = vm.disks.find((disk) => disk.diskId === diskId);
+      return {
+        isScsi: place?.controller !== 'ide',
+        controllerNumber: place?.controllerNumber ?? 0,
+        controllerLocation: place?.controllerLocation ?? 0,
+      };
+    }),
+  };
+}
+
+function text(value: string): string {
+  return value.slice(0, TEXT_MAX);
+}
+
+function texts(values: readonly string[]): string[] {
+  return values.slice(0, LIST_MAX).map(text);
+}
