@@ -12,6 +12,7 @@ import {
   hashCell,
   MANIFEST_RECORD_BYTES,
 } from '../../../shared/delta/index.js';
+import { isAllZero } from '../../../shared/disk/index.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
 import {
@@ -386,6 +387,57 @@ describe('receiver', () => {
       expect((await outcome).code).to.equal('E_LOCKED');
       await expectPoint(site, vm, next);
     });
+  });
+
+  it('tells the hashes of all cells of a point that are not zero', async () => {
+    await vm.replicate(site, seed);
+    vm.write(0, 2, 0);
+    vm.write(0, 30, 7);
+    const second = vm.plan(2, seed.pointId, [[2, 30], []]);
+    await vm.replicate(site, second);
+    for (const plan of [seed, second]) {
+      for (const [index, { diskId, generation }] of vm.disks.entries()) {
+        const image = plan.images[index] ?? Buffer.alloc(0);
+        const expected: string[] = [];
+        for (let cell = 0; cell * CELL_BYTES < image.length; cell++) {
+          const bytes = image.subarray(cell * CELL_BYTES, (cell + 1) * CELL_BYTES);
+          if (!isAllZero(bytes)) expected.push(`${cell} ${hashCell(bytes).toString('hex')}`);
+        }
+        const found: string[] = [];
+        const of = { $case: 'pointId', value: guidToWire(plan.pointId) } as const;
+        const ids = { vmId: guidToWire(vm.vmId), diskId: guidToWire(diskId) };
+        for await (const { records } of site.replication().hashes({ ...ids, generation, of })) {
+          for (let at = 0; at < records.length; at += MANIFEST_RECORD_BYTES) {
+            const hash = records.toString('hex', at + 8, at + 40);
+            found.push(`${records.readUIntLE(at, 6)} ${hash}`);
+          }
+        }
+        expect(found).to.deep.equal(expected);
+      }
+    }
+  });
+
+  it('takes cycles of many VMs of several sources at once', async () => {
+    const lives = Array.from({ length: 9 }, async (_, index) => {
+      const as = caller(`site-${index % 3}`);
+      const one = new SourceVm(10 + index, [8 * CELL_BYTES, 2 * CELL_BYTES]);
+      let parent: CyclePlan | undefined;
+      for (let n = 1; n <= 4; n++) {
+        one.write(0, n, index * 100 + n);
+        const cells = parent === undefined ? [undefined, undefined] : [[n], []];
+        const plan = one.plan(index * 10 + n, parent?.pointId, cells);
+        const { outcome } = await one.open(site, plan, as);
+        if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+        await one.push(site, one.messages(plan, outcome.value.positions), undefined, as);
+        await one.commit(site, plan, as);
+        parent = plan;
+      }
+      return { one, parent };
+    });
+    for (const { one, parent } of await Promise.all(lives)) {
+      if (parent !== undefined) await expectPoint(site, one, parent);
+    }
+    expect((await site.control().status({ vm: '' })).protections.length).to.equal(9);
   });
 
   describe('rights', () => {
