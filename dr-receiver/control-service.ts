@@ -137,7 +137,8 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
   const active = desk.activeRequest;
   return {
     vmId: guidToWire(vm.vmId),
-    vmName: protection.vmName,
+    // a journal that cannot be read at all does not tell the name
+    vmName: protection.vmName === '' ? vm.vmId : protection.vmName,
     state: stateOf(desk, unfinished.length > 0),
     epoch: protection.epoch,
     owner: protection.owner,

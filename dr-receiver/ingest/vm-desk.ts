@@ -135,7 +135,9 @@ export class VmDesk {
     }
     const active = this.#active;
     if (active !== undefined) {
-      if (this.#isAlive(active)) throw locked(vmName, active);
+      // Whoever opens the very same cycle is the source that began it, after its line broke.
+      const isSame = active.cycle.request.cycleId === cycleId;
+      if (!isSame && this.#isAlive(active)) throw locked(vmName, active);
       await this.#drop(active);
     }
     if (request.parentPointId !== protection.head?.pointId) return { kind: 'parentRefused' };

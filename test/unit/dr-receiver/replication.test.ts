@@ -358,6 +358,32 @@ describe('receiver', () => {
       expect((await describeVm()).unfinished).not.to.equal(undefined);
     });
 
+    it('is taken over at once by its own source, whose older stream hangs', async () => {
+      await vm.open(site, seed);
+      const first = vm.messages(seed, [], { batchCells: 2 })[Symbol.iterator]();
+      let release = (): void => undefined;
+      const hanging = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const stuck = async function* (): AsyncGenerator<Buffer> {
+        for (let count = 0; count < 5; count++) yield first.next().value as Buffer;
+        await hanging;
+        yield first.next().value as Buffer;
+      };
+      const old = refusal(async () => {
+        const acks = site.replication().push(stuck())[Symbol.asyncIterator]();
+        while ((await acks.next()).done !== true);
+      });
+      for (let turn = 0; turn < 100; turn++) await Promise.resolve();
+      const { outcome } = await vm.open(site, seed);
+      if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+      await vm.push(site, vm.messages(seed, outcome.value.positions));
+      release();
+      expect((await old).code).to.equal('E_LOCKED');
+      await vm.commit(site, seed);
+      await expectPoint(site, vm, seed);
+    });
+
     it('keeps others out while its stream lives, and not longer', async () => {
       await vm.open(site, seed);
       let release = (): void => undefined;
