@@ -3,7 +3,13 @@
 
 import path from 'node:path';
 import type { Guid } from '../shared/bytes/index.js';
-import { connect, loadKey, replicationService } from '../shared/channel/index.js';
+import {
+  connect,
+  loadKey,
+  loadSecret,
+  type PreSharedKey,
+  replicationService,
+} from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor, type SourceHypervisor } from '../shared/hypervisor/index.js';
 import { type ParameterValues, wantedConsistency } from '../shared/params/index.js';
@@ -135,8 +141,8 @@ class Ports {
         hint: 'Give --dr-host HOST.',
       });
     }
-    const reference = keyReference(values, this.#context.folder);
-    const place = JSON.stringify([host, port, reference]);
+    const key = keyReference(values, this.#context.folder);
+    const place = JSON.stringify([host, port, key]);
     const known = this.#links.get(place);
     if (known !== undefined) {
       if (known.rate !== rate) {
@@ -152,7 +158,7 @@ class Ports {
       return known;
     }
     const made = {
-      link: new ReceiverLink(this.#connector(host, port, reference)),
+      link: new ReceiverLink(this.#connector(host, port, key)),
       bandwidth: new Bandwidth(this.#context.clock, rate),
       rate,
     };
@@ -160,12 +166,18 @@ class Ports {
     return made;
   }
 
-  #connector(host: string, port: number, reference: string): ConnectReceiver {
+  #connector(host: string, port: number, reference: KeyReference): ConnectReceiver {
     const { files: fs, environment, clock, random } = this.#context;
     const bare = host.replace(/^\[(.*)\]$/, '$1');
+    let loaded: Promise<PreSharedKey> | undefined;
     return async () => {
       const log = await this.#context.log();
-      const key = await loadKey(reference, { fs, environment });
+      const keys = { fs, environment, log };
+      // A passphrase takes long to stretch and cannot change; a file may have been replaced.
+      const key =
+        reference.file === undefined
+          ? await (loaded ??= loadSecret(reference.secret, reference.keyId, keys))
+          : await loadKey(reference.file, keys);
       const connection = await connect({ host: bare, port, key, clock, random, log });
       return {
         client: connection.client(replicationService),
@@ -175,17 +187,21 @@ class Ports {
   }
 }
 
-/** What names the key; never the key. */
-function keyReference(values: ParameterValues, folder: string): string {
-  const { dr_psk: secret, dr_psk_file: file } = values;
-  if (file !== undefined) return path.resolve(folder, file);
+type KeyReference =
+  | { readonly file: string }
+  | { readonly file?: undefined; readonly secret: string; readonly keyId: string | undefined };
+
+function keyReference(values: ParameterValues, folder: string): KeyReference {
+  const { dr_psk: secret, dr_psk_file: file, dr_psk_id: keyId } = values;
+  if (file !== undefined) return { file: path.resolve(folder, file) };
   if (secret === undefined) {
     throw new DrError('E_PARAMETER', 'dr_psk_file: nothing says which key to use', {
       context: { parameter: 'dr_psk_file' },
       hint: 'Give --psk-file FILE; `hvdr psk generate --out FILE` makes one.',
     });
   }
-  return secret.startsWith('file:') ? path.resolve(folder, secret.slice('file:'.length)) : secret;
+  if (secret.startsWith('file:')) return { file: path.resolve(folder, secret.slice(5)) };
+  return { secret, keyId };
 }
 
 /** `SQL01 delta 42 MiB, 2 disks, app-consistent, RPO 412/600 s, point 1f3a` */

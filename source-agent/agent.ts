@@ -117,13 +117,13 @@ class Agent {
   async #loop(): Promise<void> {
     const { clock } = this.#seams;
     while (!this.#stop.signal.aborted) {
+      // what ends from here on ends the pause below, too
+      this.#wake = new AbortController();
       for (const job of this.#jobs) await this.#refreshWhenDue(job);
       this.#startDue();
       const open = [...this.#tasks.values()].filter((task) => !isDone(task));
       const isForEver = this.#jobs.some(({ cycleCount }) => cycleCount === 0);
       if (open.length === 0 && this.#running.size === 0 && !isForEver) return;
-      this.#wake = new AbortController();
-      if (this.#stop.signal.aborted) return;
       const wakeAt = Math.min(
         // a VM that is being worked on wakes the loop when that ends
         ...open.filter(({ vm }) => !this.#isWorkedOn(vm.id)).map(({ nextAtMs }) => nextAtMs),

@@ -1,8 +1,7 @@
 // Gathers the cells of one disk into push messages (shared/delta/cell-batch.ts). Each message is
 // built in its final buffer: the payload is copied once, behind room for the longest head; the head
-// is then written right before it. A full batch is handed out by the call that found it full. It lies
-// in one of two buffers that take turns, so it must have been sealed before the next one is full: a
-// new buffer for each message cost a tenth of the agent's time in collecting garbage.
+// is then written right before it. A full batch is handed out by the call that found it full. There
+// are two such buffers, used in turn: a message is valid until the one after it was asked for.
 //
 // Compression is tried where it may pay: a payload that zstd does not make an eighth smaller lets
 // the next ones pass untried, twice as many each time, so that random data costs next to nothing.
@@ -47,8 +46,9 @@ export class Batcher {
   readonly #diskIndex: number;
   readonly #compression: CompressionChoice;
   #entries: BatchEntry[] = [];
+  /** The buffer of the batch that is being gathered, and the one of the message before. */
   #buffer: Buffer | undefined;
-  #otherBuffer: Buffer | undefined;
+  #other: Buffer | undefined;
   #payloadBytes = 0;
 
   constructor(diskIndex: number, compression: CompressionChoice) {
@@ -92,17 +92,17 @@ export class Batcher {
   flush(): Buffer | undefined {
     const entries = this.#entries;
     const payloadBytes = this.#payloadBytes;
-    const buffer = this.#buffer;
     if (entries.length === 0) return undefined;
     this.#entries = [];
     this.#payloadBytes = 0;
     const headBytes = batchHeadBytes(entries.length);
-    if (payloadBytes === 0) {
+    const buffer = this.#buffer;
+    if (buffer === undefined || payloadBytes === 0) {
+      assert(payloadBytes === 0, 'bytes stand in a buffer');
       const out = Buffer.alloc(headBytes);
       encodeBatchHead(out, this.#diskIndex, entries, 0);
       return out;
     }
-    assert(buffer !== undefined, 'bytes stand in a buffer');
     const payload = buffer.subarray(HEAD_ROOM_BYTES, HEAD_ROOM_BYTES + payloadBytes);
     const packed = this.#compression.tryCompress(payload);
     if (packed !== undefined) {
@@ -111,10 +111,10 @@ export class Batcher {
       packed.copy(out, headBytes);
       return out;
     }
-    this.#buffer = this.#otherBuffer;
-    this.#otherBuffer = buffer;
     const out = buffer.subarray(HEAD_ROOM_BYTES - headBytes, HEAD_ROOM_BYTES + payloadBytes);
     encodeBatchHead(out, this.#diskIndex, entries, payloadBytes);
+    this.#buffer = this.#other;
+    this.#other = buffer;
     return out;
   }
 }

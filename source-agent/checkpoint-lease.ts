@@ -45,7 +45,7 @@ export async function withCheckpoint<T>(
   const { vmId } = options;
   const { checkpoint, loweredBecause } = await create(hypervisor, options);
   const disks = new Set<ReadableDisk>();
-  let isGone = false;
+  const state = { isGone: false };
   const closeDisks = async (): Promise<void> => {
     const open = [...disks];
     disks.clear();
@@ -63,12 +63,12 @@ export async function withCheckpoint<T>(
       convert: async () => {
         await closeDisks();
         const point = await hypervisor.convertToReferencePoint(vmId, checkpoint.id);
-        isGone = true;
+        state.isGone = true;
         return point;
       },
     });
   } finally {
-    if (!isGone) await giveBack(hypervisor, vmId, checkpoint.id, closeDisks, log);
+    if (!state.isGone) await giveBack(hypervisor, vmId, checkpoint.id, closeDisks, log);
   }
 }
 

@@ -190,7 +190,16 @@ class Cycle {
       { fs, clock },
     );
     try {
-      this.#log.info('cycle.started', { vmName: this.#vm.name });
+      this.#log.debug('cycle.started', { vmName: this.#vm.name });
+      if (lease.killed !== undefined) {
+        const { operationId, sinceMs } = lease.killed;
+        const since = new Date(sinceMs).toISOString();
+        this.#log.warn('cycle.warning', {
+          what: 'an earlier cycle was killed',
+          operationId,
+          since,
+        });
+      }
       return await this.#underLease();
     } finally {
       await lease.release();
@@ -264,7 +273,8 @@ class Cycle {
     await store.save(ledger);
 
     const request = this.#openRequest(plan, pointId, definition, lease, ready);
-    const work = { request, disks: await this.#streams(lease, plan, pointId, receiver.epoch) };
+    const disksToPush = await this.#streams(lease, plan, pointId, receiver.epoch);
+    const work = { vmId: this.#vm.id, cycleId: this.#cycleId, request, disks: disksToPush };
     const onSent = (bytes: number): void => {
       this.#bytesSent += bytes;
       this.#seams.onSent?.(this.#vm.id, bytes);
@@ -505,7 +515,9 @@ class Cycle {
   }
 
   #logPlan({ kind, disks }: CyclePlan): void {
-    this.#log.info('cycle.planned', {
+    // A compare is worth a line in the morning, an ordinary delta is not.
+    const level = kind === 'resync' ? 'info' : 'debug';
+    this.#log[level]('cycle.planned', {
       kind,
       disks: disks.map(({ diskId, send, because, reuseCycleId }) => ({
         diskId,

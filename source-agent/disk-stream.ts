@@ -74,8 +74,8 @@ export class DiskStream {
     return this.#isRead;
   }
 
-  /** No cell from here on was handed out yet. After the last one: the end of the disk. */
-  get fedCells(): number {
+  /** No cell from here on was spoken of yet; when the disk was read to its end, it is its end. */
+  get sentCells(): number {
     return this.#isRead ? cellCount(this.#options.header.diskSizeBytes) : this.#fedCells;
   }
 
@@ -89,7 +89,10 @@ export class DiskStream {
     return this.#digest;
   }
 
-  /** The messages from `firstCell` on, the end of the disk included. */
+  /**
+   * The messages from `firstCell` on, the end of the disk included. Each is valid until the next one
+   * is asked for.
+   */
   async *messages(firstCell: number, remote: RemoteSides): AsyncGenerator<Buffer> {
     const { diskIndex, disk, compression, meanRunCells } = this.#options;
     const batcher = new Batcher(diskIndex, compression);

@@ -2,6 +2,7 @@
 // are named here by their number. Everything is checked field by field: a file that an editor, a
 // restore or another release touched is refused, and the caller then compares by hashes.
 
+import { hash } from 'node:crypto';
 import { type Guid, parseGuid } from '../shared/bytes/index.js';
 import { type CellSet, cellCount, MAX_DISK_BYTES, MAX_DISKS } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
@@ -69,6 +70,22 @@ export function encodeLedger(
       generations: [...chain.generations].map(([diskId, known]) => ({ diskId, ...known })),
     })),
   };
+}
+
+/** The fields with their SHA-256, so that a changed digit does not go unnoticed. */
+export function withChecksum(fields: JsonFields): JsonFields {
+  return { ...fields, checksum: checksumOf(fields) };
+}
+
+/** The fields without their checksum. @throws DrError E_FILE_DAMAGED when it is another one */
+export function checkedFields(found: JsonFields, path: string): JsonFields {
+  const { checksum, ...fields } = found;
+  if (checksum === checksumOf(fields)) return fields;
+  throw new FieldReader(path).bad('checksum', 'the file was changed');
+}
+
+function checksumOf(fields: JsonFields): string {
+  return hash('sha256', JSON.stringify(fields), 'hex');
 }
 
 /** Which file the sets of an encoded ledger stand in. @throws DrError E_FILE_DAMAGED */

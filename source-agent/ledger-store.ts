@@ -26,10 +26,12 @@ import { emptyLedger, type Ledger } from './ledger.js';
 import {
   type CellsReference,
   cellsReferenceIn,
+  checkedFields,
   encodeLedger,
   LEDGER_FORMAT,
   newestConfirmedIn,
   parseLedger,
+  withChecksum,
 } from './ledger-json.js';
 
 export interface LedgerSeams {
@@ -96,7 +98,7 @@ export class LedgerStore {
       sets.length === this.#written.length && sets.every((set, i) => set === this.#written[i]);
     let cells = former;
     if (!isSame) cells = sets.length === 0 ? undefined : await this.#writeSets(sets);
-    const fields = encodeLedger(ledger, cells);
+    const fields = withChecksum(encodeLedger(ledger, cells));
     await writeJsonDurably(fs, this.#jsonPath, LEDGER_FORMAT, fields, random);
     this.#cells = cells;
     this.#written = sets;
@@ -120,8 +122,9 @@ export class LedgerStore {
 
   async #read(): Promise<Ledger | undefined> {
     const { fs } = this.#seams;
-    const fields = await readJson(fs, this.#jsonPath, LEDGER_FORMAT);
-    if (fields === undefined) return undefined;
+    const found = await readJson(fs, this.#jsonPath, LEDGER_FORMAT);
+    if (found === undefined) return undefined;
+    const fields = checkedFields(found, this.#jsonPath);
     const cells = cellsReferenceIn(fields, this.#jsonPath);
     const sets =
       cells === undefined

@@ -3,8 +3,7 @@
 // position beyond what was sent in this very cycle is refused: bytes of another moment must never
 // become part of a point.
 
-import { defined } from '../shared/assert.js';
-import { type Guid, guidFromWire, guidToWire } from '../shared/bytes/index.js';
+import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type {
   CommitResponse,
   DiskPosition,
@@ -43,6 +42,8 @@ export interface PushDisk {
 }
 
 export interface PushWork {
+  readonly vmId: Guid;
+  readonly cycleId: Guid;
   readonly request: OpenRequest;
   readonly disks: readonly PushDisk[];
   /** Told after every message. */
@@ -121,7 +122,7 @@ function checkPositions(
     const stream = disks[index]?.stream;
     if (stream === undefined) throw protocolError('positions of no disk');
     if (isComplete && !stream.isRead) throw protocolError('a disk is complete that was never sent');
-    if (nextCell > BigInt(stream.fedCells)) {
+    if (nextCell > BigInt(stream.sentCells)) {
       throw protocolError(`it claims cells up to ${nextCell.toString()} that were never sent`);
     }
     return isComplete ? 'complete' : Number(nextCell);
@@ -159,7 +160,7 @@ function checkResponse(response: PushResponse, disks: readonly PushDisk[]): Push
   const { diskIndex, durableCell } = response;
   const stream = disks[diskIndex]?.stream;
   if (stream === undefined) throw protocolError(`an answer about disk ${diskIndex}`);
-  if (durableCell > BigInt(stream.fedCells)) {
+  if (durableCell > BigInt(stream.sentCells)) {
     throw protocolError(`it acknowledges cell ${durableCell.toString()} that was never sent`);
   }
   return response;
@@ -190,10 +191,10 @@ class RequestSource {
 
   async *messages(): AsyncGenerator<Buffer, void, undefined> {
     const { bandwidth, watch } = this.#seams;
-    const { vmId, cycleId } = this.#work.request;
+    const { vmId, cycleId, disks } = this.#work;
     try {
-      yield encodeBegin(ownGuid(vmId), ownGuid(cycleId));
-      for (const [index, disk] of this.#work.disks.entries()) {
+      yield encodeBegin(vmId, cycleId);
+      for (const [index, disk] of disks.entries()) {
         const start = this.#starts[index] ?? 0;
         if (start === 'complete') continue;
         const remote = this.#openRemote(disk.plan);
@@ -242,11 +243,7 @@ class RequestSource {
   }
 }
 
-function ownGuid(bytes: Uint8Array): Guid {
-  return defined(guidFromWire(bytes), 'the ids of a request are GUIDs');
-}
-
 /** The wire form of a GUID that may be missing. */
-export function wireOrEmpty(value: Parameters<typeof guidToWire>[0] | undefined): Buffer {
+export function wireOrEmpty(value: Guid | undefined): Buffer {
   return value === undefined ? Buffer.alloc(0) : guidToWire(value);
 }

@@ -38,7 +38,7 @@ export interface LeaseRequest {
 export interface VmLease {
   /** The operation that held the lease before and never gave it back. */
   readonly killed: { readonly operationId: Guid; readonly sinceMs: number } | undefined;
-  /** Gives the lease back. */
+  /** Gives the lease back; the work that was done under it stands even when that is hard. */
   release(): Promise<void>;
 }
 
@@ -86,6 +86,9 @@ async function hold(
       release: async () => {
         try {
           await writeRecord(handle, {});
+        } catch (error) {
+          // The record then names an operation that has ended, which costs a look for leftovers.
+          if (!(error instanceof DrError)) throw error;
         } finally {
           await handle.close();
         }
@@ -95,6 +98,11 @@ async function hold(
     await handle.close();
     throw error;
   }
+}
+
+/** A moment that a date can show. */
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && Math.abs(value) < 8e15;
 }
 
 /** One sector, so it is never torn. */
@@ -113,7 +121,7 @@ async function readRecord(handle: BlockFile): Promise<VmLease['killed']> {
     const fields = parseJson(bytes.subarray(0, count), handle.path, LEASE_FORMAT);
     const { operationId, sinceMs } = fields;
     const parsed = typeof operationId === 'string' ? parseGuid(operationId) : undefined;
-    if (parsed === undefined || typeof sinceMs !== 'number') return undefined;
+    if (parsed === undefined || !isTime(sinceMs)) return undefined;
     return { operationId: parsed, sinceMs };
   } catch (error) {
     // What cannot be read names nobody; the objects at the hypervisor carry our tag anyway.
@@ -134,7 +142,7 @@ async function lockedError(fs: FileSystem, file: string, request: LeaseRequest):
         file,
         LEASE_FORMAT,
       );
-      if (typeof operationId === 'string' && typeof sinceMs === 'number') {
+      if (typeof operationId === 'string' && isTime(sinceMs)) {
         const since = new Date(sinceMs).toISOString();
         who = `operation ${operationId.slice(0, 36)} of ${String(holder).slice(0, 100)} since ${since}`;
       }

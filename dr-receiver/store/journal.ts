@@ -101,6 +101,11 @@ export class Journal {
     }
   }
 
+  /** Why nothing is appended any more; undefined: all is well. */
+  get failure(): DrError | undefined {
+    return this.#failure;
+  }
+
   get mark(): JournalMark {
     return { sequence: this.#sequence, chain: this.#chain.toString('hex') };
   }

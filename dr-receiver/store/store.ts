@@ -58,10 +58,12 @@ export class Store {
     if (use === 'write') await makeLockFile(layout, fs);
     const lock = await takeLock(fs, layout, use);
     try {
-      if (use === 'write') await prepare(layout, seams);
+      if (use === 'write') {
+        await removeLeftovers(fs, layout.description);
+        await prepare(layout, seams);
+      }
       const storeId = await readDescription(fs, layout);
       const store = new Store(layout, storeId, seams, use, lock);
-      if (use === 'write') await removeLeftovers(fs, layout.description);
       await store.#openVms();
       return store;
     } catch (error) {

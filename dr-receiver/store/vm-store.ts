@@ -8,6 +8,7 @@ import {
   type FileSystem,
   type JsonFields,
   readJson,
+  removeLeftovers,
   writeJsonDurably,
 } from '../../shared/files/index.js';
 import { Journal, type JournalMark } from './journal.js';
@@ -71,6 +72,10 @@ export class VmStore {
     const vm = new VmStore(vmId, layout, seams);
     let mark: Snapshot | undefined;
     try {
+      if (!seams.isReadOnly) {
+        await removeLeftovers(fs, layout.journal);
+        await removeLeftovers(fs, layout.snapshot);
+      }
       mark = await readSnapshot(fs, layout.snapshot);
       const hasJournal = (await fs.status(layout.journal)) !== undefined;
       if (isOptional && !hasJournal && mark === undefined) return undefined;
@@ -107,12 +112,13 @@ export class VmStore {
 
   /** Why nothing may be changed; undefined: all is well. */
   get halt(): DrError | undefined {
-    return this.#halt;
+    return this.#halt ?? this.#journal?.failure;
   }
 
   /** @throws DrError E_HALTED */
   requireSound(): void {
-    if (this.#halt !== undefined) throw this.#halt;
+    const { halt } = this;
+    if (halt !== undefined) throw halt;
   }
 
   /** Runs `work` when all earlier changes of this VM have ended. */

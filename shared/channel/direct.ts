@@ -29,10 +29,11 @@ export function connectDirectly<D extends ServiceDefinition>(
 }
 
 function directCall(method: MethodDefinition, handler: Loose, caller: Caller): Loose {
+  // Copied, because a sender may use its buffer again once the next message is asked for.
   const request = (value: unknown): unknown =>
-    method.requestDeserialize(method.requestSerialize(value as never));
+    method.requestDeserialize(Buffer.from(method.requestSerialize(value as never)));
   const response = (value: unknown): unknown =>
-    method.responseDeserialize(method.responseSerialize(value as never));
+    method.responseDeserialize(Buffer.from(method.responseSerialize(value as never)));
   return (argument, second) => {
     const { signal = new AbortController().signal } = (second ?? {}) as CallOptions;
     const context: CallContext = { caller, signal };

@@ -109,7 +109,8 @@ function parseContext(value: unknown): ErrorContext | undefined {
     const [name, kind, raw] = item as readonly unknown[];
     if (typeof name !== 'string' || name.length > CONTEXT_NAME_MAX) return undefined;
     if (kind === 'u') {
-      if (typeof raw !== 'string' || raw.length > BIGINT_TEXT_MAX || !/^-?\d+$/.test(raw)) return undefined;
+      if (typeof raw !== 'string' || raw.length > BIGINT_TEXT_MAX || !/^-?\d+$/.test(raw))
+        return undefined;
       out.push([printable(name), BigInt(raw)]);
     } else if (typeof raw === 'string') {
       if (raw.length > TEXT_MAX) return undefined;

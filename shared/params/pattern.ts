@@ -2,8 +2,9 @@
 // case. Linear in the text for any pattern: no regular expression is built from what people write.
 
 export function matchesPattern(pattern: string, name: string): boolean {
-  const wanted = [...pattern.toLowerCase()];
-  const text = [...name.toLowerCase()];
+  // by code points, so that `?` is one character wherever it lies
+  const wanted = Array.from(pattern.toLowerCase());
+  const text = Array.from(name.toLowerCase());
   let p = 0;
   let t = 0;
   // where the last star stood, and up to where of the text it has swallowed

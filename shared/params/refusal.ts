@@ -12,7 +12,8 @@ export function shownValue(name: ParameterName, text: string): string {
   if (rowOf(name).isSecret === true) return 'its value';
   const short = text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
   // Control characters must not reach a terminal.
-  return `"${[...short].map((char) => (char < ' ' || char === '\u007f' ? '?' : char)).join('')}"`;
+  const visible = Array.from(short, (char) => (char < ' ' || char === '\u007f' ? '?' : char));
+  return `"${visible.join('')}"`;
 }
 
 export function badValue(name: ParameterName, text: string, why: string, place: string): DrError {

@@ -107,7 +107,9 @@ function parseRate(text: string): number | BadValue {
 function parseForm(form: 'network-map' | 'reip-rules', text: string): string | BadValue {
   const parts = text.split(',').map((part) => part.trim());
   if (form === 'reip-rules') {
-    const bad = parts.find((part) => !/^[^:/]+:[^/]+(\/[^/]+){1,2}$/.test(part) && !/>/.test(part));
+    const bad = parts.find(
+      (part) => !/^[^:/]+:[^/]+(\/[^/]+){1,2}$/.test(part) && !part.includes('>'),
+    );
     return bad === undefined ? text : new BadValue('holds a rule without address and mask');
   }
   const sources = new Set<string>();

@@ -27,7 +27,7 @@ export interface CrashTrial {
   /** States per crash for the styles with chance in them (prefix, random). Default 4. */
   readonly seedCount?: number;
   /** When the run has more operations, so many of them are tried, spread by chance. */
-  readonly operationsMax?: number;
+  readonly operationsMax?: number | undefined;
   readonly firstSeed?: number;
 }
 

@@ -187,16 +187,21 @@ export class NaiveReceiver {
 
   async *#push(requests: AsyncIterable<Buffer>): AsyncGenerator<PushResponse> {
     await this.onCall('push');
-    // one cycle at a time is open in these tests
+    let protection: Protection | undefined;
     for await (const bytes of requests) {
       await this.onCall('message');
-      const protection = defined(
-        [...this.protections.values()].find(({ open }) => open !== undefined),
-        'a cycle is open',
-      );
-      const cycle = defined(protection.open, 'a cycle is open');
       const message = parseBatch(bytes);
-      if (message.kind === 'begin') continue;
+      if (message.kind === 'begin') {
+        protection = this.#protection(guidToWire(message.vmId));
+        if (protection.open?.id !== guidToWire(message.cycleId).toString('hex')) {
+          throw new DrError('E_STATE', 'no such cycle is open');
+        }
+        continue;
+      }
+      const cycle = protection?.open;
+      if (protection === undefined || cycle === undefined) {
+        throw new DrError('E_PROTOCOL', 'a stream without its beginning');
+      }
       const disk = cycle.disks[message.diskIndex];
       if (disk === undefined) throw new DrError('E_PROTOCOL', 'no such disk');
       if (this.messageCount >= this.breakAfterMessages) {

@@ -189,7 +189,7 @@ export function endOf(stream: ClientHttp2Stream): Promise<Ending> {
   stream.on('response', (received) => {
     headers = received;
   });
-  stream.on('trailers', (received) => {
+  stream.on('trailers', (received: IncomingHttpHeaders) => {
     trailers = received;
   });
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));

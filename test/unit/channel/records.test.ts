@@ -63,7 +63,9 @@ describe('channel: records', () => {
 
     it(`do not open when a single bit differs, ${suite}`, () => {
       const salt = Buffer.alloc(16, 4);
-      const record = whole(new RecordSealer(identity(suite), salt).seal('message', Buffer.alloc(9)));
+      const record = whole(
+        new RecordSealer(identity(suite), salt).seal('message', Buffer.alloc(9)),
+      );
       for (let bit = 0; bit < record.length * 8; bit++) {
         const bad = Buffer.from(record);
         bad.writeUInt8(bad.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);

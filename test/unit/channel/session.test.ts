@@ -71,6 +71,7 @@ describe('channel: sessions', () => {
     let produced = 0;
     async function* chunks(): AsyncGenerator<Buffer> {
       for (let i = 0; i < 40; i++) {
+        await Promise.resolve();
         yield Buffer.alloc(1 << 20, i);
         produced++;
       }

@@ -71,11 +71,14 @@ export interface Site extends Services {
   readonly clock: FakeClock;
 }
 
+let siteCount = 0;
+
 export async function openSite(
   fs: FileSystem,
   options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy } = {},
 ): Promise<Site> {
-  const { clock = new FakeClock(), seed = 1, policy } = options;
+  // each process draws other names, as real ones do
+  const { clock = new FakeClock(), seed = ++siteCount, policy } = options;
   const receiver = await Receiver.open({
     fs,
     clock,

@@ -85,12 +85,12 @@ export class AgentWorld {
 
   /** Lets the clock run while `work` is under way, so that pauses and limits take no time. */
   async running<T>(work: Promise<T>, stepMs = 1000): Promise<T> {
-    let isDone = false;
+    const state = { isDone: false };
     const ended = work.finally(() => {
-      isDone = true;
+      state.isDone = true;
     });
     ended.catch(() => undefined);
-    while (!isDone) await this.clock.advance(stepMs / 100);
+    while (!state.isDone) await this.clock.advance(stepMs / 100);
     return ended;
   }
 }

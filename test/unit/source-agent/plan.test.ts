@@ -49,7 +49,7 @@ function view(part: Partial<ReceiverView>): ReceiverView {
 
 function chain(
   debts: readonly (readonly [Guid, DirtyCells, number?, number?])[],
-  confirmed: Guid | undefined = HEAD,
+  confirmed: Guid = HEAD,
 ): Chain {
   const disks = new Map<Guid, DiskDebt>(
     debts.map(([diskId, pending, sizeBytes = MIB, generation = 0]) => [
@@ -63,7 +63,7 @@ function chain(
       },
     ]),
   );
-  const point = confirmed === undefined ? undefined : { pointId: confirmed, consistentAtMs: 1 };
+  const point = { pointId: confirmed, consistentAtMs: 1 };
   return { ...newChain('dr:x', 1n), confirmed: point, disks };
 }
 
