@@ -201,6 +201,10 @@ describe('cycle', () => {
     const result = await set.world.cycle(set.vm);
     expect(result.ageSeconds).to.be.within(1000, 1010);
     expect(result.warnings.map(({ code }) => code)).to.deep.equal(['W_RPO']);
+    await set.world.clock.advance(800_000);
+    const near = await set.world.cycle(set.vm);
+    expect(near.warnings).to.have.length(0);
+    expect(near.notes[0]).to.contain('near the goal');
   });
 
   it('leaves foreign checkpoints alone and removes its own leftovers', async () => {
