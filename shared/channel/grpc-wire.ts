@@ -187,7 +187,7 @@ export class MessageWriter {
     const lengthBytes = parts.reduce((sum, part) => sum + part.length, 0);
     const prefix = Buffer.alloc(PREFIX_BYTES);
     prefix.writeUInt32BE(lengthBytes, 1);
-    const [head = prefix, ...rest] = parts;
+    const [head = Buffer.alloc(0), ...rest] = parts;
     const all = [Buffer.concat([prefix, head]), ...rest].filter((part) => part.length > 0);
     this.#waitingBytes += lengthBytes;
     this.#stream.cork();
