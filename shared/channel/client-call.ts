@@ -8,7 +8,7 @@ import { decode, single } from './call-values.js';
 import type { ClientSession } from './client-session.js';
 import { transportFailed } from './grpc-wire.js';
 import { RecordOpener, RecordSealer, UnopenedRecord } from './records.js';
-import { SealedReceiver, SealedSender } from './sealed-stream.js';
+import { type Bulk, SealedReceiver, SealedSender } from './sealed-stream.js';
 import { slept } from './slept.js';
 import type { CallOptions, MethodDefinition } from './service.js';
 
@@ -53,7 +53,7 @@ export async function* streamResponses(call: ClientCallOptions): AsyncGenerator 
       if (isLate) stop(new DrError('E_STALLED', `the call was not done after ${deadlineMs} ms`));
     });
   }
-  void sendRequests(call, sender, stream, over.signal).catch(stop);
+  void sendRequests(call, session.bulk, sender, stream, over.signal).catch(stop);
   try {
     for (;;) {
       const received = await receiver.next();
@@ -93,12 +93,13 @@ export async function unaryResponse(call: ClientCallOptions): Promise<unknown> {
 /** Sends OPEN, the requests and FINAL. A failing iterable is told to the receiver, then thrown. */
 async function sendRequests(
   { method, argument, options }: ClientCallOptions,
+  bulk: Bulk,
   sender: SealedSender,
   stream: ClientHttp2Stream,
   over: AbortSignal,
 ): Promise<void> {
   const serialize = method.requestSerialize as (value: unknown) => Buffer;
-  await sender.open(options.deadlineMs);
+  await sender.open({ deadlineMs: options.deadlineMs, bulk });
   if (!method.requestStream) {
     await sender.message(serialize(argument));
   } else {

@@ -150,7 +150,7 @@ describe('hostile: noise on the port', () => {
     const start = (callId: bigint): void => {
       const sealer = new RecordSealer(identityOf(session, path, callId));
       const stream = raw.open(path, callHeaders(session.sessionId, callId));
-      stream.write(framed(whole(sealer.seal('open', Buffer.alloc(4)))));
+      stream.write(framed(whole(sealer.seal('open', Buffer.alloc(5)))));
     };
     start(0n);
     await until(() => raw.http2.remoteSettings.maxConcurrentStreams === 32, 'the wide limits');

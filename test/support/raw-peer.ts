@@ -156,7 +156,7 @@ export function unaryRecords(identity: CallIdentity, message: Buffer): Buffer[] 
   const count = Buffer.alloc(8);
   count.writeBigUInt64BE(2n);
   return [
-    whole(sealer.seal('open', Buffer.alloc(4))),
+    whole(sealer.seal('open', Buffer.alloc(5))),
     whole(sealer.seal('message', message)),
     whole(sealer.seal('final', count)),
   ];
