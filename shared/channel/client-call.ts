@@ -7,6 +7,7 @@ import { DrError } from '../errors.js';
 import { decode, single } from './call-values.js';
 import type { ClientSession } from './client-session.js';
 import { transportFailed } from './grpc-wire.js';
+import { UNAUTHENTICATED } from './limits.js';
 import { RecordOpener, RecordSealer, UnopenedRecord } from './records.js';
 import { type Bulk, SealedReceiver, SealedSender } from './sealed-stream.js';
 import { slept } from './slept.js';
@@ -73,7 +74,7 @@ export async function* streamResponses(call: ClientCallOptions): AsyncGenerator 
     options.signal?.removeEventListener('abort', onAbort);
     sender.fail(transportFailed('the call is over'));
     receiver.wipe();
-    finish(stream);
+    void finish(stream, clock);
   }
 }
 
@@ -121,14 +122,21 @@ async function sendRequests(
   stream.end();
 }
 
-/** Closes a stream that is whole in silence, resets any other. */
-function finish(stream: ClientHttp2Stream): void {
+/**
+ * A stream whose two sides are whole may end in peace: the trailers are still on their way, though
+ * not for ever. Any other is reset.
+ */
+async function finish(stream: ClientHttp2Stream, clock: Clock): Promise<void> {
   if (stream.destroyed) return;
   if (stream.writableEnded) {
-    // the trailers may still be on their way
+    const closed = new AbortController();
+    stream.on('close', () => {
+      closed.abort();
+    });
+    // what still comes is not kept
     stream.removeAllListeners('data');
     stream.resume();
-    if (stream.readableEnded) return;
+    if (!(await slept(clock, UNAUTHENTICATED.timeMs, closed.signal))) return;
   }
-  if (!stream.writableEnded) stream.close(CANCEL);
+  stream.close(CANCEL);
 }
