@@ -86,6 +86,38 @@ describe('channel: sessions', () => {
     expect(received).to.equal(40 << 20);
   });
 
+  it('carry bulk both ways at once, in one call and in two', async () => {
+    await loop.close();
+    const large = Buffer.alloc(1 << 20, 9);
+    async function* many(): AsyncGenerator<Buffer> {
+      for (let i = 0; i < 64; i++) {
+        await Promise.resolve();
+        yield large;
+      }
+    }
+    const count = async (values: AsyncIterable<Buffer>): Promise<number> => {
+      let bytes = 0;
+      for await (const value of values) bytes += value.length;
+      return bytes;
+    };
+    loop = await loopback({
+      clock,
+      handlers: {
+        spread: many,
+        collect: async (requests) => Buffer.from(String(await count(requests))),
+      },
+    });
+    const calls = await client();
+    // wider windows than socket buffers in both directions of one connection would end in silence
+    expect(await count(calls.both(many()))).to.equal(64 << 20);
+    const [down, up] = await Promise.all([
+      count(calls.spread(Buffer.alloc(0))),
+      calls.collect(many()),
+    ]);
+    expect(down).to.equal(64 << 20);
+    expect(up.toString()).to.equal(String(64 << 20));
+  });
+
   it('share one budget of windows', () => {
     const budget = new WindowBudget();
     const grants = Array.from({ length: 300 }, () => budget.grant());
