@@ -259,6 +259,39 @@ describe('crash: the lab', function () {
     });
   });
 
+  it('the last merge, which gives a disk its first path back', async () => {
+    let checkpointId = '';
+    let paths: string[] = [];
+    const pathsOf = async (lab: Lab, vmId: Guid): Promise<string[]> =>
+      (await lab.describeVm(vmId)).disks.map(({ path }) => path);
+    const prepared = await prepare(async (lab, vmId) => {
+      paths = await pathsOf(lab, vmId);
+      await lab.addUserCheckpoint(vmId, 'low');
+      checkpointId = (await lab.createCheckpoint(vmId, LAB_REQUEST)).id;
+      await lab.removeUserCheckpoint(vmId, 'low');
+      await lab.waitForMerge(vmId, WAIT_MS);
+    });
+    const { volume, vmId, now } = prepared;
+    await crashEverywhere({
+      volume,
+      operationsMax: OPERATIONS,
+      seedCount: SEEDS,
+      run: async (fs) => {
+        const lab = await openLab(fs);
+        await lab.removeCheckpoint(vmId, checkpointId);
+        await lab.waitForMerge(vmId, WAIT_MS);
+        await lab.close();
+      },
+      check: async (found) => {
+        const views = now.map((view) => Buffer.from(view));
+        const lab = await openLab(found);
+        await scatter(lab, vmId, views, 6);
+        await expectSound(found, prepared, views);
+        expect(await pathsOf(await openLab(found), vmId)).to.deep.equal(paths);
+      },
+    });
+  });
+
   it('going back to a checkpoint: at the old state or at the new one, never between', async () => {
     const written: Buffer[] = [];
     const prepared = await prepare(async (lab, vmId) => {

@@ -295,6 +295,7 @@ export async function newDisk(
   return {
     ...found,
     isOwn: true,
+    home: name,
     files: [{ file: name, parent: undefined }],
     leaf: name,
     controllerLocation: index,
@@ -318,6 +319,7 @@ async function diskInPlace(context: LabContext, vmId: Guid, file: string): Promi
     logicalSectorBytes,
     physicalSectorBytes,
     isOwn: false,
+    home: file,
     files: [{ file, parent: undefined }],
     leaf: file,
     merge: undefined,

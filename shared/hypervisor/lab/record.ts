@@ -45,8 +45,8 @@ export interface TrackingRecord {
 export interface MergeRecord {
   readonly parent: string;
   readonly child: string;
-  /** True when the merged file gets the parent's name back: nothing depends on the child's. */
-  readonly keepsParentName: boolean;
+  /** What the merged file is called at the end: the child's name, unless nothing depends on it. */
+  readonly finalName: string;
 }
 
 export interface DiskRecord {
@@ -59,6 +59,8 @@ export interface DiskRecord {
   readonly physicalSectorBytes: number;
   /** False for a disk that was registered where it stood. */
   readonly isOwn: boolean;
+  /** The name that the disk's only file has when no checkpoint is there. */
+  readonly home: string;
   readonly files: readonly FileRecord[];
   /** The file that the guest writes to. */
   readonly leaf: string;
@@ -222,6 +224,7 @@ function diskOf(fields: Fields): DiskRecord {
     logicalSectorBytes: fields.oneOf('logicalSectorBytes', [512, 4096]),
     physicalSectorBytes: fields.oneOf('physicalSectorBytes', [512, 4096]),
     isOwn: fields.boolean('isOwn'),
+    home: fields.string('home'),
     files: fields.list('files', (file) => ({
       file: file.string('file'),
       parent: file.optionalString('parent'),
@@ -230,7 +233,7 @@ function diskOf(fields: Fields): DiskRecord {
     merge: fields.optionalObject('merge', (merge) => ({
       parent: merge.string('parent'),
       child: merge.string('child'),
-      keepsParentName: merge.boolean('keepsParentName'),
+      finalName: merge.string('finalName'),
     })),
     tracking: fields.object('tracking', (tracking) => ({
       epoch: tracking.guid('epoch'),
