@@ -123,6 +123,28 @@ describe('the lab', () => {
       }
     });
 
+    it('that turns out to be damaged holds up no guest', async () => {
+      await lab.guestWrite(vmId, 0, 0, Buffer.alloc(512, 1));
+      const { trackingId } = await pointNow();
+      await lab.guestWrite(vmId, 0, 0, Buffer.alloc(512, 2));
+      const { sequences } = (await lab.findVm('vm')).disks[0]?.tracking ?? { sequences: [] };
+      const file = `${LAB_FOLDER}/vms/${vmId}/tracking/${diskId}.${sequences.at(-1) ?? 0}.track`;
+      const bytes = fs.content(file) ?? Buffer.alloc(0);
+      bytes.writeUInt8(bytes.readUInt8(700) ^ 4, 700);
+      fs.put(file, bytes);
+      await lab.withGuestDisk(vmId, 0, async (disk) => {
+        await Promise.all([0, 1, 2, 3].map((n) => disk.write(n * MIB, Buffer.alloc(512, n + 3))));
+      });
+      for (const n of [0, 1, 2, 3]) {
+        expect((await lab.guestRead(vmId, 0, n * MIB, 1))[0]).to.equal(n + 3);
+      }
+      const message = await refuses('E_TRACKING_INVALID', () => ask(trackingId));
+      expect(message).to.contain('damaged');
+      const next = await pointNow();
+      await lab.guestWrite(vmId, 0, MIB, Buffer.alloc(512, 9));
+      expect(await ask(next.trackingId)).to.equal(65536);
+    });
+
     it('is invalid for a reference point that was removed, and for one that is unknown', async () => {
       const first = await pointNow();
       const { id: checkpointId } = await lab.createCheckpoint(vmId, LAB_REQUEST);
