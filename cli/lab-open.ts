@@ -12,11 +12,15 @@ export async function withLab<T>(
 ): Promise<T> {
   const { files: fs, clock, random } = context;
   const lab = await Lab.open(path.resolve(context.folder, folder), { fs, clock, random });
+  let result: T;
   try {
-    return await action(lab);
-  } finally {
-    await lab.close();
+    result = await action(lab);
+  } catch (error) {
+    await lab.close().catch(() => undefined); // the first error says what is wrong
+    throw error;
   }
+  await lab.close();
+  return result;
 }
 
 /** The same with the VM of that name or id. */

@@ -152,7 +152,12 @@ export class GuestDisk implements WritableDisk {
   /** Durable on return: everything written. */
   async close(): Promise<void> {
     try {
-      await this.#disk.close();
+      try {
+        // A session that failed says so here. Its content id is not known then, and stays open.
+        await this.#disk.flush();
+      } finally {
+        await this.#disk.close();
+      }
       if (this.#hasWritten) await this.#marks.endSession(this.#disk.top.header.dataWriteGuid);
     } finally {
       await this.#marks.close();
