@@ -4,6 +4,7 @@
 import path from 'node:path';
 import { parseGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
+import { removeLeftovers } from '../../files/index.js';
 import type { VmDefinition, VmDisk } from '../vm.js';
 import { removeStrayFiles, settle } from './chain.js';
 import { withLockFile, type LabContext } from './context.js';
@@ -62,6 +63,7 @@ export function changingVm<T>(
     vmId,
     async (vm) => {
       await removeStrayFiles(context, vm);
+      await removeLeftovers(context.fs, vmFile(context.folder, vmId));
       return action(await settle(context, vm, 'begun'));
     },
     timeoutMs,
@@ -145,6 +147,7 @@ export async function removeVmFiles(context: LabContext, vmId: Guid): Promise<vo
     for (const name of await fs.list(where)) await fs.remove(path.join(where, name));
     await fs.flushFolder(where);
   }
+  await removeLeftovers(fs, vmFile(folder, vmId));
   // Last of all, because it says that there is something to be taken away. The empty folder and its
   // lock stay: another process may be waiting for that very file.
   await fs.remove(removingFile(folder, vmId));
