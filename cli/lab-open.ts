@@ -1,8 +1,9 @@
 // What all commands of `hvdr lab` begin and end with: the lab in a folder, and its merges done.
 
 import path from 'node:path';
-import { Lab, type VmRecord } from '../shared/hypervisor/lab/index.js';
+import { Lab, type NewDisk, type VmRecord } from '../shared/hypervisor/lab/index.js';
 import type { CliContext } from './context.js';
+import { startProgress } from './progress.js';
 
 /** Runs `action` on the lab in `folder`; returns when the merges that it began have ended. */
 export async function withLab<T>(
@@ -31,4 +32,19 @@ export function withLabVm<T>(
   action: (lab: Lab, vm: VmRecord) => Promise<T>,
 ): Promise<T> {
   return withLab(context, folder, async (lab) => action(lab, await lab.findVm(name)));
+}
+
+/** An image to be copied into a new disk, with its progress on stderr. */
+export function importedDisk(
+  { output, clock, folder }: CliContext,
+  file: string,
+): Pick<NewDisk, 'source' | 'onProgress'> {
+  const progress = startProgress(output, clock, { label: `import ${file}` });
+  return {
+    source: { importFile: path.resolve(folder, file) },
+    onProgress: ({ position, sizeBytes }) => {
+      progress.set(position);
+      if (position === sizeBytes) progress.end();
+    },
+  };
 }
