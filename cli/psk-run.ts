@@ -145,7 +145,7 @@ async function writeKey(out: string, key: PreSharedKey, { files }: CliContext): 
   const line = encodeKey(key);
   const bytes = Buffer.concat([Buffer.from(COMMENT, 'utf8'), line]);
   line.fill(0);
-  // new files are their owner's alone
+  // new files and folders are their owner's alone
   await files.makeFolder(path.dirname(out));
   const file = await files.open(out, { mode: 'create' });
   try {
