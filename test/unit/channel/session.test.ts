@@ -16,7 +16,7 @@ import {
 } from '../../support/channel.js';
 import type { ServiceClient } from '../../../shared/channel/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
-import { RawClient, until } from '../../support/raw-peer.js';
+import { RawClient, RawReceiver, until } from '../../support/raw-peer.js';
 import { refusal } from '../../support/refusal.js';
 
 describe('channel: sessions', () => {
@@ -47,6 +47,26 @@ describe('channel: sessions', () => {
     const [window = 0] = loop.listener.status().localWindows;
     expect(window).to.be.at.least(16 << 20);
     expect(loop.listener.status().windowBytes).to.equal(16 << 20);
+  });
+
+  it('give the receiver 16 MiB for what is downloaded, and 64 KiB for anything else', async () => {
+    const windows: unknown[] = [];
+    const receiver = new RawReceiver(loop.key, (stream) => {
+      const { session } = stream;
+      windows.push([
+        session?.remoteSettings.initialWindowSize,
+        (session?.state.remoteWindowSize ?? 0) > 15 << 20,
+      ]);
+      stream.close();
+    });
+    const calls = await client({ port: await receiver.listen() });
+    await refusal(() => calls.unary(Buffer.alloc(0)));
+    await refusal(() => all(calls.spread(Buffer.alloc(0))));
+    expect(windows).to.deep.equal([
+      [65_535, false],
+      [16 << 20, true],
+    ]);
+    receiver.close();
   });
 
   it('let a sender have more than 64 KiB on the way to a handler that does not read', async () => {
