@@ -281,6 +281,19 @@ describe('channel: sessions', () => {
     expect((await calls.unary(Buffer.from('x'))).toString()).to.equal('x');
   });
 
+  it('shake hands again when the first one was given up', async () => {
+    const calls = await client();
+    await clock.advance(10_000);
+    await until(() => loop.listener.status().connections === 0, 'the end of the first');
+    expect((await calls.unary(Buffer.from('late'))).toString()).to.equal('late');
+  });
+
+  it('cannot be listened for where somebody else listens', async () => {
+    const error = await refusal(() => loopback({ port: loop.listener.port }));
+    expect(error.code).to.equal('E_IO');
+    expect(error.message).to.contain(`127.0.0.1:${loop.listener.port}`);
+  });
+
   it('say where nobody listens', async () => {
     const port = loop.listener.port;
     await loop.listener.close(0);
