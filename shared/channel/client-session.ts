@@ -241,12 +241,15 @@ async function openHttp2(
   if (socket instanceof TLSSocket && socket.alpnProtocol !== 'h2') {
     throw new Error('the other side speaks no HTTP/2 over TLS');
   }
-  const windowBytes = bulk === 'down' ? AUTHENTICATED.windowBytes : UNAUTHENTICATED.windowBytes;
+  const [windowBytes, streamWindowBytes] =
+    bulk === 'down'
+      ? [AUTHENTICATED.windowBytes, AUTHENTICATED.streamWindowBytes]
+      : [UNAUTHENTICATED.windowBytes, UNAUTHENTICATED.windowBytes];
   // the name stands in :authority and nowhere else
   const http2 = connectHttp2(tls === undefined ? 'http://hvdr' : 'https://hvdr', {
     createConnection: () => socket,
     maxSessionMemory: HTTP2_SESSION_MEGABYTES,
-    settings: { initialWindowSize: windowBytes, enablePush: false },
+    settings: { initialWindowSize: streamWindowBytes, enablePush: false },
   });
   http2.on('error', () => undefined);
   await new Promise<void>((resolve, reject) => {

@@ -33,7 +33,10 @@ export const PENDING_SESSIONS_MAX = 256;
  * connections").
  */
 export const AUTHENTICATED = {
-  windowBytes: 16 << 20,
+  /** Of the connection. */
+  windowBytes: 32 << 20,
+  /** Of a stream: a half, so that a call whose handler is slow does not stop the others. */
+  streamWindowBytes: 16 << 20,
   streams: 32,
   windowBytesOfAll: 512 << 20,
 } as const;

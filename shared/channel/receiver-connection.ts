@@ -317,8 +317,9 @@ export class ReceiverConnection {
       // this alone would widen the connection only, the settings its streams
       this.#http2.setLocalWindowSize(this.#windowBytes);
     }
+    const streamWindowBytes = Math.max(UNAUTHENTICATED.windowBytes, this.#windowBytes >>> 1);
     this.#http2.settings({
-      ...(bulk === 'up' ? { initialWindowSize: this.#windowBytes } : {}),
+      ...(bulk === 'up' ? { initialWindowSize: streamWindowBytes } : {}),
       maxConcurrentStreams: AUTHENTICATED.streams,
     });
     void keepAlive(this.#http2, this.#core.clock, this.#gone.signal, () => {

@@ -16,7 +16,7 @@ import {
 } from '../../support/channel.js';
 import type { ServiceClient } from '../../../shared/channel/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
-import { RawClient, until } from '../../support/raw-peer.js';
+import { RawClient, RawReceiver, until } from '../../support/raw-peer.js';
 import { refusal } from '../../support/refusal.js';
 
 describe('channel: sessions', () => {
@@ -37,7 +37,7 @@ describe('channel: sessions', () => {
   ): Promise<ServiceClient<EchoService>> =>
     (await loop.connect({ clock, ...changes })).client(echoService);
 
-  it('get a receive window of 16 MiB once a record has opened, on the connection and its streams', async () => {
+  it('get a receive window of 32 MiB once a record has opened, 16 MiB a stream', async () => {
     const raw = new RawClient(loop.listener.port);
     await raw.shakeHands(loop.key);
     expect(raw.http2.state.remoteWindowSize ?? 0).to.be.below(65_536);
@@ -45,8 +45,28 @@ describe('channel: sessions', () => {
     const calls = await client();
     await calls.unary(Buffer.alloc(0));
     const [window = 0] = loop.listener.status().localWindows;
-    expect(window).to.be.at.least(16 << 20);
-    expect(loop.listener.status().windowBytes).to.equal(16 << 20);
+    expect(window).to.be.at.least(32 << 20);
+    expect(loop.listener.status().windowBytes).to.equal(32 << 20);
+  });
+
+  it('give the receiver a wide window for what is downloaded, and 64 KiB for anything else', async () => {
+    const windows: unknown[] = [];
+    const receiver = new RawReceiver(loop.key, (stream) => {
+      const { session } = stream;
+      windows.push([
+        session?.remoteSettings.initialWindowSize,
+        (session?.state.remoteWindowSize ?? 0) > 31 << 20,
+      ]);
+      stream.close();
+    });
+    const calls = await client({ port: await receiver.listen() });
+    await refusal(() => calls.unary(Buffer.alloc(0)));
+    await refusal(() => all(calls.spread(Buffer.alloc(0))));
+    expect(windows).to.deep.equal([
+      [65_535, false],
+      [16 << 20, true],
+    ]);
+    receiver.close();
   });
 
   it('let a sender have more than 64 KiB on the way to a handler that does not read', async () => {
@@ -86,6 +106,42 @@ describe('channel: sessions', () => {
     expect(received).to.equal(40 << 20);
   });
 
+  it('go on beside a call whose handler does not read', async () => {
+    await loop.close();
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    loop = await loopback({
+      clock,
+      handlers: {
+        both: async function* (requests) {
+          await released;
+          for await (const request of requests) yield Buffer.of(request.length & 1);
+        },
+        collect: async (requests) => {
+          let bytes = 0;
+          for await (const request of requests) bytes += request.length;
+          return Buffer.from(String(bytes));
+        },
+      },
+    });
+    async function* many(): AsyncGenerator<Buffer> {
+      for (let i = 0; i < 40; i++) {
+        await Promise.resolve();
+        yield Buffer.alloc(1 << 20, i);
+      }
+    }
+    const calls = await client();
+    await calls.unary(Buffer.alloc(0));
+    const stuck = all(calls.both(many()));
+    await until(() => loop.listener.status().calls === 1, 'the call that is stuck');
+    expect((await calls.collect(many())).toString()).to.equal(String(40 << 20));
+    expect((await calls.unary(Buffer.from('x'))).toString()).to.equal('x');
+    release();
+    expect(await stuck).to.have.length(40);
+  });
+
   it('carry bulk both ways at once, in one call and in two', async () => {
     await loop.close();
     const large = Buffer.alloc(1 << 20, 9);
@@ -121,7 +177,7 @@ describe('channel: sessions', () => {
   it('share one budget of windows', () => {
     const budget = new WindowBudget();
     const grants = Array.from({ length: 300 }, () => budget.grant());
-    expect(grants[0]).to.equal(16 << 20);
+    expect(grants[0]).to.equal(32 << 20);
     expect(grants.at(-1)).to.be.at.least(65_535);
     expect(budget.grantedBytes).to.be.at.most((512 << 20) + 300 * 65_535);
     for (const bytes of grants) budget.giveBack(bytes);
@@ -259,6 +315,19 @@ describe('channel: sessions', () => {
     }
     await until(() => loop.listener.status().calls === 0, 'the end of the call');
     expect((await calls.unary(Buffer.from('x'))).toString()).to.equal('x');
+  });
+
+  it('shake hands again when the first one was given up', async () => {
+    const calls = await client();
+    await clock.advance(10_000);
+    await until(() => loop.listener.status().connections === 0, 'the end of the first');
+    expect((await calls.unary(Buffer.from('late'))).toString()).to.equal('late');
+  });
+
+  it('cannot be listened for where somebody else listens', async () => {
+    const error = await refusal(() => loopback({ port: loop.listener.port }));
+    expect(error.code).to.equal('E_IO');
+    expect(error.message).to.contain(`127.0.0.1:${loop.listener.port}`);
   });
 
   it('say where nobody listens', async () => {
