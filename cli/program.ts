@@ -14,6 +14,7 @@ import { registerExport } from './export.js';
 import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { registerParameters } from './parameters.js';
+import { registerPause } from './pause.js';
 import { registerPcbt } from './pcbt.js';
 import { registerPush } from './push.js';
 import { registerPoints } from './points.js';
@@ -80,6 +81,7 @@ export function buildProgram(context: CliContext): Command {
   registerPoints(program, context);
   registerVerify(program, context);
   registerExport(program, context);
+  registerPause(program, context);
   registerLab(program, context);
   registerDemo(program, context);
   registerExplain(program, context);

@@ -14,6 +14,7 @@ interface Flags {
   readonly host?: string;
   readonly listen: string;
   readonly pskFile: readonly string[];
+  readonly adminListen?: string;
   readonly operatorFrom?: readonly string[];
   readonly minRestorePoints: string;
   readonly quota?: string;
@@ -43,6 +44,7 @@ export function registerReceiver(program: Command, context: CliContext): void {
     )
     .requiredOption('--psk-file <file>', 'key file or folder of key files; may be repeated', many)
     .option('--operator-from <network>', 'network (CIDR) operators may come from; repeated', many)
+    .option('--admin-listen <addr:port>', 'health and gRPC reflection, on loopback, in clear')
     .option('--min-restore-points <n>', 'points kept even when a source asks for fewer', '1')
     .option('--quota <size>', 'bytes that one principal may store')
     .option('--quota-vms <n>', 'VMs that one principal may protect')
@@ -54,16 +56,16 @@ export function registerReceiver(program: Command, context: CliContext): void {
 }
 
 /** `ADDR:PORT`, an IPv6 address in brackets. @throws DrError E_USAGE */
-export function parseAddress(text: string): { host: string; port: number } {
+function parseAddress(text: string, what: string): { host: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^[\]:]+)):(\d{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = match?.[3];
   if (host === undefined || port === undefined) {
-    throw new DrError('E_USAGE', `--listen "${text}" is not ADDR:PORT`, {
+    throw new DrError('E_USAGE', `${what} "${text}" is not ADDR:PORT`, {
       hint: 'For example 0.0.0.0:9847, or [::]:9847 for IPv6.',
     });
   }
-  return { host, port: parsePort(port, '--listen') };
+  return { host, port: parsePort(port, what) };
 }
 
 function parseCount(text: string, what: string, max: number): number {
@@ -74,7 +76,9 @@ function parseCount(text: string, what: string, max: number): number {
 
 async function serve(context: CliContext, flags: Flags): Promise<void> {
   const { files: fs, clock, environment, folder, output, random } = context;
-  const { host, port } = parseAddress(flags.listen);
+  const { host, port } = parseAddress(flags.listen, '--listen');
+  const admin =
+    flags.adminListen === undefined ? undefined : parseAddress(flags.adminListen, '--admin-listen');
   if (flags.host !== undefined && !/^(lab:.+|hyperv)$/.test(flags.host)) {
     throw new DrError('E_USAGE', `--host ${flags.host} names no hypervisor`, {
       hint: 'Give --host lab:DIR or --host hyperv.',
@@ -104,16 +108,19 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   let served: Awaited<ReturnType<typeof serveReceiver>>;
   try {
     const operatorNetworks = flags.operatorFrom;
-    served = await serveReceiver(receiver, { host, port, keys, operatorNetworks });
+    served = await serveReceiver(receiver, { host, port, keys, operatorNetworks, admin });
   } catch (error) {
     await receiver.close();
     throw error;
   }
   const address = served.host.includes(':') ? `[${served.host}]` : served.host;
   output.event(
-    { event: 'listening', host: served.host, port: served.port },
+    { event: 'listening', host: served.host, port: served.port, admin: served.admin },
     () => `listening ${address}:${served.port}`,
   );
+  if (served.admin !== undefined) {
+    output.note(`health and reflection on ${served.admin.host}:${served.admin.port}`);
+  }
   if (!signal.aborted) {
     await new Promise<void>((resolve) => {
       signal.addEventListener(

@@ -16,6 +16,7 @@ import type {
 import { CELL_BYTES, DeltaError, forEachBatch } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
+import { VhdxError } from '../shared/vhdx/index.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
@@ -136,7 +137,8 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
   const active = desk.activeRequest;
   return {
     vmId: guidToWire(vm.vmId),
-    vmName: protection.vmName,
+    // a journal that cannot be read at all does not tell the name
+    vmName: protection.vmName === '' ? vm.vmId : protection.vmName,
     state: stateOf(desk, unfinished.length > 0),
     epoch: protection.epoch,
     owner: protection.owner,
@@ -274,12 +276,18 @@ async function* readDisk(
       yield { part: { $case: 'bytes', value: { offset: BigInt(offset), data } } };
     }
   } catch (error) {
-    if (!(error instanceof DeltaError)) throw error;
+    if (!isDamage(error)) throw error;
     throw corrupt(desk, point, error.message, error);
   } finally {
     parts.stop();
     await reading;
   }
+}
+
+/** Whether an error tells of a damaged or missing file, and not of a device that does not answer. */
+function isDamage(error: unknown): error is DrError {
+  if (error instanceof DeltaError || error instanceof VhdxError) return true;
+  return error instanceof DrError && ['E_POINT_CORRUPT', 'E_NOT_FOUND'].includes(error.code);
 }
 
 class Stopped extends Error {

@@ -6,6 +6,9 @@ import type { VmDesk } from './ingest/vm-desk.js';
 import { matchesPattern, type Receiver } from './receiver.js';
 import type { Point } from './store/protection.js';
 
+/** Points that a message names. */
+const POINTS_NAMED = 5;
+
 /** All VMs that a name, id or pattern means; empty means all. @throws DrError E_NO_MATCH */
 export function findVms(receiver: Receiver, pattern: string): VmDesk[] {
   const id = parseGuid(pattern);
@@ -52,5 +55,9 @@ export function findPoint({ vm }: VmDesk, name: string): Point {
   const [only] = found;
   if (only !== undefined && found.length === 1) return only;
   const what = only === undefined ? 'no point' : `${found.length} points that begin with`;
-  throw new DrError('E_NO_POINT', `${vmName} has ${what} ${name}`, { context: { vmId: vm.vmId } });
+  const newest = listed.slice(-POINTS_NAMED).map(({ pointId }) => pointId);
+  throw new DrError('E_NO_POINT', `${vmName} has ${what} ${name}`, {
+    context: { vmId: vm.vmId, points: newest.join(' ') },
+    ...(newest.length === 0 ? {} : { hint: `The newest points are ${newest.join(', ')}.` }),
+  });
 }

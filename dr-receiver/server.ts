@@ -2,9 +2,13 @@
 // know what it means.
 
 import {
+  type AdminListener,
+  type ChannelListener,
   controlService,
   type KeyRing,
   listen,
+  listenAdmin,
+  type ListenOptions,
   replicationService,
   type TlsMaterial,
 } from '../shared/channel/index.js';
@@ -20,11 +24,15 @@ export interface ServeOptions {
   readonly tls?: TlsMaterial | undefined;
   /** Networks (CIDR) from which operator keys are accepted besides loopback. */
   readonly operatorNetworks?: readonly string[] | undefined;
+  /** Health and reflection for monitoring, on loopback. Default: none. */
+  readonly admin?: { readonly host: string; readonly port: number } | undefined;
 }
 
 export interface ServedReceiver {
   readonly host: string;
   readonly port: number;
+  /** Where health and reflection are served. */
+  readonly admin: { readonly host: string; readonly port: number } | undefined;
   /** Ends at a safe point: calls get a short while, what they brought is durable, nothing is torn. */
   close(): Promise<void>;
 }
@@ -32,14 +40,16 @@ export interface ServedReceiver {
 /** Calls under way get so long when a receiver stops. */
 const GRACE_MS = 2000;
 
-/** @throws DrError E_IO when the address cannot be listened on */
+/** @throws DrError E_PARAMETER (an admin address beyond loopback), E_IO when the address cannot be listened on */
 export async function serveReceiver(
   receiver: Receiver,
   options: ServeOptions,
 ): Promise<ServedReceiver> {
   const { seams, log, store } = receiver;
-  const listener = await listen({
-    ...options,
+  const { admin: adminAddress, ...address } = options;
+  const admin = adminAddress && (await listenAdmin({ ...adminAddress, log }));
+  const listener = await listenOrClose(admin, {
+    ...address,
     clock: seams.clock,
     random: seams.random,
     log,
@@ -53,10 +63,25 @@ export async function serveReceiver(
   return {
     host,
     port,
+    admin: admin && { host: admin.host, port: admin.port },
     close: async () => {
+      admin?.setServing(false);
       await listener.close(GRACE_MS);
       await receiver.close();
+      await admin?.close();
       log.info('receiver.stopped');
     },
   };
+}
+
+async function listenOrClose(
+  admin: AdminListener | undefined,
+  options: ListenOptions,
+): Promise<ChannelListener> {
+  try {
+    return await listen(options);
+  } catch (error) {
+    await admin?.close();
+    throw error;
+  }
 }

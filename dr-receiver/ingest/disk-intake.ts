@@ -254,21 +254,34 @@ export class DiskIntake {
   }
 
   /**
-   * Takes the cells of one message. `payload` is in use until the writes have settled; the caller
-   * leaves it alone for ever. @throws DeltaError E_PROTOCOL, E_DELTA_HASH; DrError E_IO, E_CAPACITY
+   * Takes the cells of one message. `payload` is in use until `onWritten` is called, which does not
+   * happen after an error. @throws DeltaError E_PROTOCOL, E_DELTA_HASH; DrError E_IO, E_CAPACITY
    */
-  async take(entries: readonly BatchEntry[], payload: Buffer, reuse: ReuseCell): Promise<void> {
+  async take(
+    entries: readonly BatchEntry[],
+    payload: Buffer,
+    reuse: ReuseCell,
+    onWritten: () => void,
+  ): Promise<void> {
     this.throwFailure();
     this.#hasNews = true;
     try {
-      await this.#take(entries, payload, reuse);
+      const writes = await this.#take(entries, payload, reuse);
+      if (writes.length === 1) void writes[0]?.then(onWritten);
+      else void Promise.all(writes).then(onWritten);
     } catch (error) {
       this.#failure ??= { error };
       throw error;
     }
   }
 
-  async #take(entries: readonly BatchEntry[], payload: Buffer, reuse: ReuseCell): Promise<void> {
+  /** Returns the writes under way. */
+  async #take(
+    entries: readonly BatchEntry[],
+    payload: Buffer,
+    reuse: ReuseCell,
+  ): Promise<Promise<void>[]> {
+    const writes: Promise<void>[] = [];
     const { diskSizeBytes, kind } = this.#header;
     const lastCell = cellCount(diskSizeBytes) - 1;
     let at = 0;
@@ -276,7 +289,7 @@ export class DiskIntake {
     let runStart = 0;
     let runCell = 0;
     const endRun = (): void => {
-      if (at > runStart) this.#write(runCell, payload.subarray(runStart, at));
+      if (at > runStart) writes.push(this.#write(runCell, payload.subarray(runStart, at)));
       runStart = at;
     };
     for (const entry of entries) {
@@ -312,7 +325,7 @@ export class DiskIntake {
         }
         this.#enter({ kind: 'data', cell, hash: entry.hash }, cell);
         if (entry.kind === 'reuse') {
-          this.#write(cell, bytes);
+          writes.push(this.#write(cell, bytes));
         } else {
           const inRow = runCell + (at - runStart) / CELL_BYTES;
           if (kind === 'base' && at > runStart && cell !== inRow) endRun();
@@ -326,6 +339,7 @@ export class DiskIntake {
     if (at !== payload.length) {
       this.#refuse('E_PROTOCOL', `${payload.length - at} bytes belong to no cell`, this.#nextCell);
     }
+    return writes;
   }
 
   #enter(record: Parameters<ManifestAppender['add']>[0], cell: number): void {
@@ -333,7 +347,8 @@ export class DiskIntake {
     if (wrong !== undefined) this.#refuse('E_PROTOCOL', wrong, cell);
   }
 
-  #write(cell: number, bytes: Buffer): void {
+  /** Settles when the bytes are not in use any more; never rejects. */
+  #write(cell: number, bytes: Buffer): Promise<void> {
     this.#dataBytes += bytes.length;
     this.#unsettledBytes += bytes.length;
     this.#underWayBytes += bytes.length;
@@ -347,6 +362,7 @@ export class DiskIntake {
         this.#underWay.delete(done);
       });
     this.#underWay.add(done);
+    return done;
   }
 
   /** Waits until one of the writes under way has ended. */

@@ -9,7 +9,7 @@
 
 import type { Clock, Random } from '../../shared/clock.js';
 import { cellCount, DeltaError, parseBatch } from '../../shared/delta/index.js';
-import { OpenRequest } from '../../shared/channel/index.js';
+import { OpenRequest, releaseMemory } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { defined } from '../../shared/assert.js';
@@ -209,7 +209,9 @@ export class IncomingCycle {
     if (positions.size > 0) await this.#progress.append([...positions.values()]);
   }
 
-  /** Takes the next message of the stream. @throws DeltaError E_PROTOCOL, E_DELTA_HASH; DrError */
+  /**
+   * Takes the next message of the stream, whose memory is given back when it is written.
+   * @throws DeltaError E_PROTOCOL, E_DELTA_HASH; DrError */
   async take(bytes: Buffer): Promise<void> {
     this.#throwFailure();
     this.lastMessageAt = this.#seams.clock.monotonic();
@@ -227,9 +229,11 @@ export class IncomingCycle {
     }
     this.onBytes(message.payload.length);
     const { diskIndex } = message;
-    await intake.take(message.entries, message.payload, (cell, hash) =>
-      this.#reuse(diskIndex, cell, hash),
-    );
+    const reuse = (cell: number, hash: Buffer): Promise<Buffer | undefined> =>
+      this.#reuse(diskIndex, cell, hash);
+    await intake.take(message.entries, message.payload, reuse, () => {
+      releaseMemory(bytes);
+    });
     if (intake.unsettledBytes >= SETTLE_BYTES) {
       await this.#settling;
       this.#beginSettle();

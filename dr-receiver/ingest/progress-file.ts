@@ -63,6 +63,9 @@ function encodeProgress(progress: DiskProgress): Buffer {
 function parseProgress(bytes: Buffer): DiskProgress | undefined {
   if (!bytes.subarray(0, 4).equals(RECORD_MAGIC)) return undefined;
   if (bytes.readUInt32LE(60) !== crc32c(bytes.subarray(0, 60))) return undefined;
+  if (bytes.readUInt16LE(6) > 1 || bytes.subarray(48, 60).some((byte) => byte !== 0)) {
+    return undefined;
+  }
   const number = (at: number): number => {
     const value = bytes.readBigUInt64LE(at);
     return value <= BigInt(MAX_DISK_BYTES) ? Number(value) : Number.NaN;
@@ -118,6 +121,7 @@ export class ProgressFile {
         context: { file: file.path, version },
       });
     }
+    if (header.subarray(20, 60).some((byte) => byte !== 0)) return undefined;
     const requestBytes = header.readUInt32LE(12);
     if (requestBytes > REQUEST_MAX) return undefined;
     const request = Buffer.alloc(requestBytes);

@@ -53,6 +53,12 @@ export interface DeskOptions {
   readonly requireRoom: (owner: string, moreBytes: number) => void;
 }
 
+function dataBytesOf({ progress }: UnfinishedCycle): number {
+  let sum = 0;
+  for (const { dataBytes } of progress.values()) sum += dataBytes;
+  return sum;
+}
+
 function locked(vmName: string, active: ActiveCycle): DrError {
   const { cycleId } = active.cycle.request;
   return new DrError('E_LOCKED', `cycle ${cycleId} of ${vmName} by ${active.by} is under way`, {
@@ -68,6 +74,7 @@ export class VmDesk {
   /** Cycles of which a write or flush failed: they are not gone on with in this process. */
   readonly #failed = new Set<Guid>();
   #stagedBytes = 0;
+  #lyingBytes = 0;
 
   constructor(vm: VmStore, options: DeskOptions) {
     this.vm = vm;
@@ -83,9 +90,9 @@ export class VmDesk {
     return this.#active?.stream !== undefined;
   }
 
-  /** Bytes of the cycle that is coming in. */
+  /** Bytes of the cycle that is coming in, and of the unfinished ones beside it. */
   get stagedBytes(): number {
-    return this.#stagedBytes;
+    return this.#stagedBytes + this.#lyingBytes;
   }
 
   async #known(): Promise<Map<Guid, UnfinishedCycle>> {
@@ -98,14 +105,18 @@ export class VmDesk {
       if (found !== undefined) known.set(id, found);
     }
     this.#unfinished = known;
+    this.#count(known.values());
     return known;
+  }
+
+  #count(lying: Iterable<UnfinishedCycle>): void {
+    this.#lyingBytes = 0;
+    for (const cycle of lying) this.#lyingBytes += dataBytesOf(cycle);
   }
 
   /** All unfinished cycles, the one with most staged data first. */
   async unfinished(): Promise<UnfinishedCycle[]> {
-    const bytes = ({ progress }: UnfinishedCycle): number =>
-      [...progress.values()].reduce((sum, disk) => sum + disk.dataBytes, 0);
-    return [...(await this.#known()).values()].sort((a, b) => bytes(b) - bytes(a));
+    return [...(await this.#known()).values()].sort((a, b) => dataBytesOf(b) - dataBytesOf(a));
   }
 
   /** Opens a cycle. To be called inside a change of the VM. */
@@ -124,7 +135,9 @@ export class VmDesk {
     }
     const active = this.#active;
     if (active !== undefined) {
-      if (this.#isAlive(active)) throw locked(vmName, active);
+      // Whoever opens the very same cycle is the source that began it, after its line broke.
+      const isSame = active.cycle.request.cycleId === cycleId;
+      if (!isSame && this.#isAlive(active)) throw locked(vmName, active);
       await this.#drop(active);
     }
     if (request.parentPointId !== protection.head?.pointId) return { kind: 'parentRefused' };
@@ -202,7 +215,8 @@ export class VmDesk {
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
     const cycle = await IncomingCycle.open(request, layout, seams, found, reusable);
-    this.#stagedBytes = 0;
+    this.#stagedBytes = found === undefined ? 0 : dataBytesOf(found);
+    this.#count(reusable);
     cycle.lastMessageAt = seams.clock.monotonic();
     cycle.onBytes = (lengthBytes) => {
       requireRoom(protection.owner, lengthBytes);
@@ -237,6 +251,7 @@ export class VmDesk {
     const found = await readUnfinished(this.#options.seams.fs, this.vm.layout, cycleId);
     if (found === undefined) this.#unfinished?.delete(cycleId);
     else this.#unfinished?.set(cycleId, found);
+    this.#count(this.#unfinished?.values() ?? []);
   }
 
   #noteFailure(cycleId: Guid, error: unknown): void {
@@ -378,6 +393,7 @@ export class VmDesk {
       // what is left is found and removed after the next commit
     }
     this.#unfinished = undefined;
+    this.#lyingBytes = 0;
   }
 
   /** Gives up a cycle; its cells stay until a later one was committed. Inside a change of the VM. */

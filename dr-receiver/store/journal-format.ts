@@ -100,6 +100,7 @@ export function parseRecordHead(bytes: Buffer, at: number): RecordHead | undefin
   if (bytes.compare(RECORD_MAGIC, 0, 4, at, at + 4) !== 0) return undefined;
   const checksum = crc32c(bytes.subarray(at, at + CHECKED_BYTES));
   if (bytes.readUInt32LE(at + CHECKED_BYTES) !== checksum) return undefined;
+  if (bytes.subarray(at + 52, at + CHECKED_BYTES).some((byte) => byte !== 0)) return undefined;
   const payloadBytes = bytes.readUInt32LE(at + 4);
   const sequence = bytes.readBigUInt64LE(at + 8);
   if (payloadBytes > RECORD_PAYLOAD_MAX || sequence > BigInt(Number.MAX_SAFE_INTEGER)) {

@@ -14,7 +14,8 @@ export interface Point {
   readonly consistentAtMs: number;
   readonly isApplicationConsistent: boolean;
   readonly disks: readonly DiskRecord[];
-  readonly definition: string;
+  /** VM definition as protobuf, base64; given up when the point is forgotten. */
+  definition: string;
   isListed: boolean;
   /** Why it is pinned; undefined: it is not. */
   pinReason: string | undefined;
@@ -142,7 +143,7 @@ export class Protection {
     for (const { dataBytes } of record.disks) this.#storedBytes += dataBytes;
     this.#byId.set(pointId, point);
     for (const { pointId: id, reason } of record.pinned) this.#mark(id, { pinReason: reason });
-    for (const id of record.delisted) this.#mark(id, { isListed: false });
+    for (const id of record.delisted) this.#mark(id, { isListed: false, definition: '' });
     this.vmName = record.vmName;
     this.epoch = BigInt(record.epoch);
     this.maxRestorePoints = record.maxRestorePoints;
@@ -160,7 +161,10 @@ export class Protection {
     return undefined;
   }
 
-  #mark(pointId: Guid, change: Partial<Pick<Point, 'isListed' | 'pinReason'>>): void {
+  #mark(
+    pointId: Guid,
+    change: Partial<Pick<Point, 'isListed' | 'pinReason' | 'definition'>>,
+  ): void {
     const point = this.#byId.get(pointId);
     if (point !== undefined) Object.assign(point, change);
   }

@@ -73,7 +73,7 @@ export function decideRetention(input: RetentionInput): Verdict[] {
   for (const point of points.toReversed()) {
     const { pointId } = point;
     const isBesides = point.isPinned || guards.has(pointId);
-    if (!isBesides) counted++;
+    if (!isBesides || point === points.at(-1)) counted++;
     const because = point.isPinned
       ? 'pinned'
       : guards.has(pointId)

@@ -31,7 +31,7 @@ export interface ClientCallOptions {
 /** The answers of a call, as they come. Nothing happens before the first one is asked for. */
 export async function* streamResponses(call: ClientCallOptions): AsyncGenerator {
   const { method, options, clock } = call;
-  options.signal?.throwIfAborted();
+  if (isCancelled(options)) throw cancelled(options.signal);
   const session = await call.session();
   const { stream, identity } = session.startCall(method.path);
   const over = new AbortController();
@@ -43,10 +43,10 @@ export async function* streamResponses(call: ClientCallOptions): AsyncGenerator 
     sender.fail(reason);
   };
   const onAbort = (): void => {
-    stop(new DrError('E_CHANNEL', 'the call was cancelled', { cause: options.signal?.reason }));
+    stop(cancelled(options.signal));
   };
   options.signal?.addEventListener('abort', onAbort, { once: true });
-  if (options.signal?.aborted === true) onAbort();
+  if (isCancelled(options)) onAbort();
   if (options.deadlineMs !== undefined) {
     const { deadlineMs } = options;
     void slept(clock, deadlineMs + DEADLINE_GRACE_MS, over.signal).then((isLate) => {
@@ -72,8 +72,17 @@ export async function* streamResponses(call: ClientCallOptions): AsyncGenerator 
     over.abort();
     options.signal?.removeEventListener('abort', onAbort);
     sender.fail(transportFailed('the call is over'));
+    receiver.wipe();
     finish(stream);
   }
+}
+
+function isCancelled({ signal }: CallOptions): boolean {
+  return signal?.aborted === true;
+}
+
+function cancelled(signal: AbortSignal | undefined): DrError {
+  return new DrError('E_CHANNEL', 'the call was cancelled', { cause: signal?.reason });
 }
 
 /** As streamResponses(), for a method with one answer. */

@@ -216,7 +216,10 @@ async function openHttp2(socket: Socket, { tls }: ConnectOptions): Promise<Clien
   });
   socket.removeAllListeners('error');
   socket.removeAllListeners('close');
-  socket.on('error', () => undefined);
+  // a TLS alert after the handshake is an error that leaves the socket open
+  socket.on('error', () => {
+    socket.destroy();
+  });
   if (socket instanceof TLSSocket && socket.alpnProtocol !== 'h2') {
     throw new Error('the other side speaks no HTTP/2 over TLS');
   }
@@ -231,9 +234,14 @@ async function openHttp2(socket: Socket, { tls }: ConnectOptions): Promise<Clien
     http2.once('remoteSettings', () => {
       resolve();
     });
-    http2.once('close', () => {
-      reject(new Error('the other side closed the connection'));
-    });
+    // the socket may have gone before HTTP/2 took it over
+    for (const end of [http2, socket]) {
+      end.once('close', () => {
+        reject(new Error('the other side closed the connection'));
+      });
+    }
+    socket.once('error', reject);
+    if (socket.destroyed) reject(new Error('the other side closed the connection'));
   });
   http2.setLocalWindowSize(AUTHENTICATED.windowBytes);
   return http2;

@@ -11,6 +11,7 @@ import { DrError, type ErrorContext, isErrorCode } from '../errors.js';
 const TEXT_MAX = 8192;
 const CONTEXT_ITEMS_MAX = 32;
 const CONTEXT_NAME_MAX = 64;
+const BIGINT_TEXT_MAX = 40;
 const FINAL_BYTES_MAX = 128 << 10;
 const COUNT_BYTES = 8;
 
@@ -33,11 +34,7 @@ export function encodeFinal(recordCount: number, error: unknown): Buffer {
         });
   const context = Object.entries(known.context)
     .slice(0, CONTEXT_ITEMS_MAX)
-    .map(([name, value]) =>
-      typeof value === 'bigint'
-        ? [cut(name, CONTEXT_NAME_MAX), 'u', value.toString()]
-        : [cut(name, CONTEXT_NAME_MAX), 'v', typeof value === 'string' ? cut(value) : value],
-    );
+    .map(([name, value]) => [cut(name, CONTEXT_NAME_MAX), ...encodeFact(value)]);
   const text = JSON.stringify({
     code: known.code,
     message: cut(known.message),
@@ -46,6 +43,16 @@ export function encodeFinal(recordCount: number, error: unknown): Buffer {
     context,
   });
   return Buffer.concat([count, Buffer.from(text, 'utf8')]);
+}
+
+/** A value with its kind: whole numbers of any size survive JSON. */
+function encodeFact(value: string | number | bigint | boolean): readonly [string, unknown] {
+  if (typeof value === 'bigint') {
+    const digits = value.toString();
+    return digits.length <= BIGINT_TEXT_MAX ? ['u', digits] : ['v', cut(digits)];
+  }
+  if (typeof value === 'number' && !Number.isFinite(value)) return ['v', String(value)];
+  return ['v', typeof value === 'string' ? cut(value) : value];
 }
 
 function cut(text: string, max = TEXT_MAX / 4): string {
@@ -102,7 +109,8 @@ function parseContext(value: unknown): ErrorContext | undefined {
     const [name, kind, raw] = item as readonly unknown[];
     if (typeof name !== 'string' || name.length > CONTEXT_NAME_MAX) return undefined;
     if (kind === 'u') {
-      if (typeof raw !== 'string' || !/^-?\d{1,40}$/.test(raw)) return undefined;
+      if (typeof raw !== 'string' || raw.length > BIGINT_TEXT_MAX || !/^-?\d+$/.test(raw))
+        return undefined;
       out.push([printable(name), BigInt(raw)]);
     } else if (typeof raw === 'string') {
       if (raw.length > TEXT_MAX) return undefined;

@@ -25,7 +25,7 @@ export function transportFailed(why: string, cause?: unknown): DrError {
 /** Takes the messages of the peer from a stream, one after the other. */
 export class MessageReader {
   readonly #stream: Http2Stream;
-  readonly #limitBytes: number;
+  #limitBytes: number;
   readonly #prefix = Buffer.alloc(PREFIX_BYTES);
   #prefixFilled = 0;
   #message: Buffer = Buffer.alloc(0);
@@ -61,6 +61,11 @@ export class MessageReader {
       this.#awake();
     });
     stream.pause();
+  }
+
+  /** From the next message on. */
+  setLimit(limitBytes: number): void {
+    this.#limitBytes = limitBytes;
   }
 
   /** Ends waiting: the next call of next() and all later ones throw `error`. */

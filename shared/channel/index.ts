@@ -84,6 +84,7 @@ export {
   type PreSharedKey,
 } from './keys.js';
 export { listen } from './listen.js';
+export { releaseMemory } from './release-memory.js';
 export { METHOD_ROLES } from './method-roles.js';
 export {
   estimateBits,
@@ -92,3 +93,4 @@ export {
   PASSPHRASE_BYTES_MAX,
 } from './passphrase.js';
 export { encodeKey, isKeyId, isPrincipal, isRole, parseKey } from './psk-format.js';
+export { type AdminListener, type AdminOptions, listenAdmin } from './admin.js';

@@ -14,9 +14,10 @@ import type { ChannelListener, ListenerStatus, ListenOptions, ServedService } fr
 import { transportFailed } from './grpc-wire.js';
 import type { ResponderPolicy } from './handshake.js';
 import { checkRing } from './keys.js';
-import { KEY_CHECK_MS } from './limits.js';
+import { KEY_CHECK_MS, UNAUTHENTICATED } from './limits.js';
 import { METHOD_ROLES } from './method-roles.js';
 import { Networks, plainAddress } from './networks.js';
+import type { PreSharedKey } from './psk-format.js';
 import { type ListenerCore, ReceiverConnection } from './receiver-connection.js';
 import { type LooseHandler, type ServedMethod } from './server-call.js';
 import { slept } from './slept.js';
@@ -48,6 +49,10 @@ class Listener implements ChannelListener, ListenerCore {
   readonly #server: Server;
   readonly #connections = new Set<ReceiverConnection>();
   readonly #stop = new AbortController();
+  #indexed: { readonly keys: unknown; readonly byId: ReadonlyMap<string, PreSharedKey> } = {
+    keys: undefined,
+    byId: new Map(),
+  };
   #port = 0;
   #isClosing = false;
   #onLastGone: (() => void) | undefined;
@@ -96,7 +101,7 @@ class Listener implements ChannelListener, ListenerCore {
   policyFor(address: string): ResponderPolicy {
     return {
       findKey: (keyId) => {
-        const key = this.#options.keys.keys.find((candidate) => candidate.keyId === keyId);
+        const key = this.#keysById().get(keyId);
         if (key?.role !== 'operator' || this.#operators.has(address)) return key;
         this.log.warn('channel.handshake-refused', {
           address,
@@ -176,7 +181,6 @@ class Listener implements ChannelListener, ListenerCore {
       rejectUnauthorized: tls.certificateAuthority !== undefined,
       minVersion: 'TLSv1.3',
       ALPNProtocols: ['h2'],
-      handshakeTimeout: 10_000,
       noDelay: true,
     });
     const admitted = new Map<string, string>();
@@ -186,8 +190,13 @@ class Listener implements ChannelListener, ListenerCore {
       if (!this.#mayEnter(socket, address)) return;
       const name = `${socket.remoteAddress ?? ''} ${socket.remotePort ?? 0}`;
       admitted.set(name, address);
+      const closed = new AbortController();
       socket.once('close', () => {
+        closed.abort();
         if (admitted.delete(name)) this.admission.leave(address);
+      });
+      void slept(this.clock, UNAUTHENTICATED.timeMs, closed.signal).then((isLate) => {
+        if (isLate && admitted.has(name)) socket.destroy();
       });
     });
     server.on('secureConnection', (socket: TLSSocket) => {
@@ -231,6 +240,15 @@ class Listener implements ChannelListener, ListenerCore {
     this.#connections.add(connection);
   }
 
+  /** Found in the same time wherever it stands among the keys, and whether it is there or not. */
+  #keysById(): ReadonlyMap<string, PreSharedKey> {
+    const { keys } = this.#options.keys;
+    if (this.#indexed.keys !== keys) {
+      this.#indexed = { keys, byId: new Map(keys.map((key) => [key.keyId, key])) };
+    }
+    return this.#indexed.byId;
+  }
+
   /** Ends the sessions of keys that are not in the ring any more. */
   async #watchKeys(): Promise<void> {
     while (await slept(this.clock, KEY_CHECK_MS, this.#stop.signal)) {
@@ -240,12 +258,13 @@ class Listener implements ChannelListener, ListenerCore {
       } catch (error) {
         this.log.error('channel.keys-unreadable', { error });
       }
+      const byId = this.#keysById();
       for (const connection of [...this.#connections]) {
+        connection.endExpired();
         const key = connection.session?.facts.key;
         if (key === undefined) continue;
-        const isThere = keys.keys.some(
-          (candidate) => candidate.keyId === key.keyId && candidate.secret.equals(key.secret),
-        );
+        const current = byId.get(key.keyId);
+        const isThere = current !== undefined && isSameKey(current, key);
         if (!isThere) {
           connection.end(
             new DrError('E_AUTH', `the key ${key.keyId} is not accepted any more`, {
@@ -256,6 +275,16 @@ class Listener implements ChannelListener, ListenerCore {
       }
     }
   }
+}
+
+/** What its sessions rest on: a changed role, name or pattern ends them as a new secret does. */
+function isSameKey(a: PreSharedKey, b: PreSharedKey): boolean {
+  return (
+    a.role === b.role &&
+    a.principal === b.principal &&
+    a.vmPattern === b.vmPattern &&
+    a.secret.equals(b.secret)
+  );
 }
 
 function methodTable(services: readonly ServedService[]): ReadonlyMap<string, ServedMethod> {

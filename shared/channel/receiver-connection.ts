@@ -25,6 +25,7 @@ import {
   SESSION_HEADER,
   SESSION_ID_BYTES,
 } from './handshake.js';
+import { keepAlive } from './keep-alive.js';
 import {
   AUTHENTICATED,
   HANDSHAKE_BYTES_MAX,
@@ -95,7 +96,10 @@ export class ReceiverConnection {
       this.#onStream(stream, headers);
     });
     this.#http2.on('error', () => undefined);
-    socket.on('error', () => undefined);
+    // an error of TLS leaves the socket open otherwise
+    socket.on('error', () => {
+      socket.destroy();
+    });
     const closed = (): void => {
       this.#closed();
     };
@@ -138,6 +142,11 @@ export class ReceiverConnection {
   /** Takes no new calls; ends at once when there are none. */
   drain(): void {
     if ((this.#session?.callCount ?? 0) === 0) this.end(closing());
+  }
+
+  /** Ends a session that is too old for new calls and has none under way. */
+  endExpired(): void {
+    if (this.#session?.isExpired === true && this.#session.callCount === 0) this.end(closing());
   }
 
   #closed(): void {
@@ -308,6 +317,9 @@ export class ReceiverConnection {
     this.#http2.settings({
       initialWindowSize: this.#windowBytes,
       maxConcurrentStreams: AUTHENTICATED.streams,
+    });
+    void keepAlive(this.#http2, this.#core.clock, this.#gone.signal, () => {
+      this.end(transportFailed('the other side does not answer any more'));
     });
     const { keyId, principal, role } = session.facts.key;
     this.#core.log.info('channel.session-opened', {

@@ -9,6 +9,7 @@ import type { Http2Stream } from 'node:http2';
 import { encodeFinal, type Final, parseFinal } from './final.js';
 import { MessageReader, MessageWriter, transportFailed } from './grpc-wire.js';
 import { MESSAGE_BYTES_MAX, RECORD_OVERHEAD_MAX } from './limits.js';
+import { releaseMemory } from './release-memory.js';
 import {
   type RecordOpener,
   type RecordSealer,
@@ -17,16 +18,9 @@ import {
 } from './records.js';
 
 const OPEN_BYTES = 4;
+const RECORD_BYTES_MAX = MESSAGE_BYTES_MAX + RECORD_OVERHEAD_MAX;
 /** The longest deadline that OPEN can say. */
 const DEADLINE_MAX_MS = 0xffffffff;
-
-/** Gives the memory of a buffer back at once, instead of when the collector comes round. */
-function releaseMemory(bytes: Buffer): void {
-  const { buffer } = bytes;
-  if (buffer.byteLength !== bytes.length || !('transfer' in buffer)) return;
-  // in every supported Node, but not in the library that the compiler is set to
-  (buffer as ArrayBuffer & { transfer(lengthBytes: number): ArrayBuffer }).transfer(0);
-}
 
 export class SealedSender {
   readonly #writer: MessageWriter;
@@ -50,13 +44,17 @@ export class SealedSender {
   }
 
   /** `error` undefined: all went well. Nothing may follow. */
-  async final(error: unknown): Promise<void> {
-    await this.#send('final', encodeFinal(this.#sealer.recordCount, error));
-    this.#sealer.wipe();
+  final(error: unknown): Promise<void> {
+    return this.#send('final', encodeFinal(this.#sealer.recordCount, error));
   }
 
   fail(error: Error): void {
     this.#writer.fail(error);
+  }
+
+  /** Nothing is sent any more. */
+  wipe(): void {
+    this.#sealer.wipe();
   }
 
   async #send(kind: RecordKind, plaintext: Uint8Array): Promise<void> {
@@ -76,7 +74,7 @@ export class SealedReceiver {
   readonly #opener: RecordOpener;
 
   constructor(stream: Http2Stream, opener: RecordOpener) {
-    this.#reader = new MessageReader(stream, MESSAGE_BYTES_MAX + RECORD_OVERHEAD_MAX);
+    this.#reader = new MessageReader(stream, RECORD_BYTES_MAX);
     this.#opener = opener;
   }
 
@@ -85,7 +83,10 @@ export class SealedReceiver {
    * @throws DrError E_REPLAY, E_CHANNEL
    */
   async opening(): Promise<{ readonly deadlineMs: number | undefined }> {
+    // nobody has proved anything yet
+    this.#reader.setLimit(OPEN_BYTES + RECORD_OVERHEAD_MAX);
     const record = await this.#record();
+    this.#reader.setLimit(RECORD_BYTES_MAX);
     const { kind, plaintext } = this.#opener.open(record);
     if (kind !== 'open' || plaintext.length !== OPEN_BYTES) throw new UnopenedRecord();
     const deadlineMs = plaintext.readUInt32BE(0);
@@ -104,13 +105,18 @@ export class SealedReceiver {
     if (kind !== 'final') throw new UnopenedRecord();
     const final = parseFinal(plaintext);
     if (final?.recordCount !== recordCount) throw new UnopenedRecord();
-    this.#opener.wipe();
     return { kind, final };
   }
 
   /** All later calls throw `error`. */
   fail(error: Error): void {
     this.#reader.fail(error);
+  }
+
+  /** Nothing is read any more. */
+  wipe(): void {
+    this.#reader.fail(transportFailed('the call is over'));
+    this.#opener.wipe();
   }
 
   async #record(): Promise<Buffer> {

@@ -108,6 +108,8 @@ class ServerCall implements RunningCall {
       if (!stream.destroyed) stream.close(CANCEL);
     } finally {
       this.#over.abort();
+      this.#receiver.wipe();
+      this.#sender.wipe();
     }
   }
 

@@ -1,4 +1,4 @@
-// The messages of the push stream (docs/protocol.md "Push"), framed by hand because they carry the
+// The messages of the push stream (docs/replication.md "Push"), framed by hand because they carry the
 // bulk of the bytes. Little-endian:
 //
 //   0 kind u8 (1 cells, 2 end of disk, 3 begin)   1 flags u8 (1: payload is zstd)   2 disk index u16

@@ -323,6 +323,22 @@ export function describeFileSystem(
         await create(at('file'), '');
         await refused(fileSystem.makeFolder(at('file')), 'E_EXISTS');
       });
+
+      it('removes empty folders, twice without harm, and no other', async () => {
+        await fileSystem.makeFolder(at('x', 'y'));
+        await create(at('x', 'y', 'file'), '');
+        await refused(fileSystem.removeFolder(at('x', 'y')), 'E_IO');
+        await fileSystem.remove(at('x', 'y', 'file'));
+        await fileSystem.removeFolder(at('x', 'y'));
+        await fileSystem.removeFolder(at('x', 'y'));
+        expect(await fileSystem.list(at('x'))).to.deep.equal([]);
+      });
+
+      it('tells the free bytes of the volume, or that it cannot', async () => {
+        await fileSystem.makeFolder(at('x'));
+        const freeBytes = await fileSystem.freeBytes(at('x'));
+        if (freeBytes !== undefined) expect(Number.isSafeInteger(freeBytes)).to.equal(true);
+      });
     });
 
     describe('status', () => {

@@ -1,133 +1,26 @@
 // The receiver as a process, over loopback: a seed that is killed in the middle and goes on, deltas,
 // and the commands that reach the store through the receiver and without it.
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { openSync, readFileSync, readSync, writeSync, closeSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import {
-  type ChannelConnection,
-  connect,
-  controlService,
-  loadKey,
-  replicationService,
-} from '../../shared/channel/index.js';
-import { systemClock, systemRandom } from '../../shared/clock.js';
+import { systemClock } from '../../shared/clock.js';
 import { CELL_BYTES } from '../../shared/delta/index.js';
-import { nodeFileSystem } from '../../shared/files/index.js';
-import { silentLog } from '../../shared/log.js';
-import { builtFolder } from '../support/checkout.js';
 import { runHvdr, runHvdrJson } from '../support/cli.js';
+import { ReceiverBench } from '../support/receiver-process.js';
 import { WorkFolder } from '../support/work-folder.js';
-import { type Services, SourceVm } from '../unit/dr-receiver/source-double.js';
-
-class ReceiverProcess {
-  readonly #child: ChildProcess;
-  readonly port: number;
-  readonly #ended: Promise<number | null>;
-
-  private constructor(child: ChildProcess, port: number, ended: Promise<number | null>) {
-    this.#child = child;
-    this.port = port;
-    this.#ended = ended;
-  }
-
-  static start(args: readonly string[]): Promise<ReceiverProcess> {
-    const child = spawn(
-      process.execPath,
-      [join(builtFolder, 'cli', 'main.js'), 'receiver', ...args],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
-    let errors = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      errors += text;
-    });
-    const ended = new Promise<number | null>((resolve) => {
-      child.on('close', (code) => {
-        resolve(code);
-      });
-    });
-    return new Promise((resolve, reject) => {
-      let text = '';
-      child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk;
-        const match = /^listening \S+:(\d+)\n/.exec(text);
-        if (match !== null) resolve(new ReceiverProcess(child, Number(match[1]), ended));
-      });
-      void ended.then((code) => {
-        reject(new Error(`the receiver ended with ${code}: ${errors}`));
-      });
-    });
-  }
-
-  async stop(signal: NodeJS.Signals): Promise<number | null> {
-    this.#child.kill(signal);
-    return this.#ended;
-  }
-}
+import { SourceVm } from '../unit/dr-receiver/source-double.js';
 
 describe('hvdr receiver', () => {
   const work = new WorkFolder('receiver');
-  const store = work.file('store');
-  const sourceKey = work.file('source.psk');
-  const operatorKey = work.file('operator.psk');
+  const bench = new ReceiverBench(work.file('store'), work.path);
+  const { store } = bench;
   const vm = new SourceVm(1, [24 * 1024 * 1024, 3 * CELL_BYTES + 1024], 'SQL01');
-  const running: ReceiverProcess[] = [];
-  const connections: ChannelConnection[] = [];
 
-  const start = async (): Promise<ReceiverProcess> => {
-    const receiver = await ReceiverProcess.start([
-      ...['--store', store, '--listen', '127.0.0.1:0'],
-      ...['--psk-file', sourceKey, '--psk-file', operatorKey],
-    ]);
-    running.push(receiver);
-    return receiver;
-  };
-
-  const reach = async (receiver: ReceiverProcess): Promise<Services> => {
-    const seams = { clock: systemClock, random: systemRandom, log: silentLog };
-    const open = async (file: string): Promise<ChannelConnection> => {
-      const key = await loadKey(file, { fs: nodeFileSystem, environment: {} });
-      const connection = await connect({ ...seams, host: '127.0.0.1', port: receiver.port, key });
-      connections.push(connection);
-      return connection;
-    };
-    const source = await open(sourceKey);
-    const operator = await open(operatorKey);
-    return {
-      replication: () => source.client(replicationService),
-      control: () => operator.client(controlService),
-    };
-  };
-
-  const disconnect = async (): Promise<void> => {
-    for (const connection of connections.splice(0)) await connection.close().catch(() => undefined);
-  };
-
-  before(async () => {
-    for (const [file, role] of [
-      [sourceKey, 'source'],
-      [operatorKey, 'operator'],
-    ] as const) {
-      const made = await runHvdr([
-        'psk',
-        'generate',
-        '--out',
-        file,
-        '--role',
-        role,
-        '--principal',
-        role,
-      ]);
-      expect(made.code, made.stderr).to.equal(0);
-    }
-  });
+  before(() => bench.makeKeys());
 
   after(async () => {
-    await disconnect();
-    for (const receiver of running) await receiver.stop('SIGKILL');
+    await bench.stop('SIGKILL');
     work.dispose();
   });
 
@@ -138,8 +31,8 @@ describe('hvdr receiver', () => {
     vm.write(1, 3, 77);
     seed.images[0]?.set(vm.bytes(0));
     seed.images[1]?.set(vm.bytes(1));
-    const first = await start();
-    const site = await reach(first);
+    await bench.start();
+    const site = await bench.reach();
     const opened = await vm.open(site, seed);
     expect(opened.outcome?.$case).to.equal('accepted');
     const all = [...vm.messages(seed, [], { batchCells: 16 })];
@@ -160,12 +53,11 @@ describe('hvdr receiver', () => {
       if (told >= (half - 1) * 16 * CELL_BYTES - 8 * 1024 * 1024) break;
       await systemClock.sleep(20);
     }
-    await first.stop('SIGKILL');
-    await disconnect();
+    await bench.stop('SIGKILL');
     await pushing;
 
-    const second = await start();
-    const again = await reach(second);
+    await bench.start();
+    const again = await bench.reach();
     const { outcome } = await vm.open(again, seed);
     if (outcome?.$case !== 'accepted') throw new Error(`refused: ${outcome?.$case}`);
     const nextCell = Number(outcome.value.positions[0]?.nextCell);
@@ -179,14 +71,7 @@ describe('hvdr receiver', () => {
     const delta = vm.plan(2, seed.pointId, [[5, 6], []]);
     await vm.replicate(again, delta);
 
-    const access = [
-      '--dr-host',
-      '127.0.0.1',
-      '--dr-port',
-      String(second.port),
-      '--psk-file',
-      operatorKey,
-    ];
+    const { access } = bench;
     const points = await runHvdrJson(['points', 'SQL01', ...access]);
     expect(points.run.code, points.run.stderr).to.equal(0);
     const listed = points.document as { vm: string; points: { id: string; kind: string }[] };
@@ -216,11 +101,10 @@ describe('hvdr receiver', () => {
       '--listen',
       '127.0.0.1:0',
       '--psk-file',
-      sourceKey,
+      bench.sourceKey,
     ]);
     expect(other.code).to.equal(11);
-    await disconnect();
-    expect(await second.stop('SIGTERM')).to.equal(143);
+    expect(await bench.stop('SIGTERM')).to.equal(143);
   });
 
   it('is read without a receiver, and a flipped byte is found, marked and refused', async () => {

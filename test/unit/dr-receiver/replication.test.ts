@@ -1,18 +1,40 @@
 // The replication service against a store in memory: what a source sees, and what an operator reads.
 
 import { expect } from 'chai';
-import { CELL_BYTES } from '../../../shared/delta/index.js';
 import { guidToWire } from '../../../shared/bytes/index.js';
-import { ProtectionState } from '../../../shared/channel/index.js';
+import { ProtectionState, type PushResponse } from '../../../shared/channel/index.js';
+import {
+  type BatchEntry,
+  CELL_BYTES,
+  encodeBatch,
+  encodeBegin,
+  encodeEndOfDisk,
+  hashCell,
+  MANIFEST_RECORD_BYTES,
+} from '../../../shared/delta/index.js';
+import { isAllZero } from '../../../shared/disk/index.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
-import { expectPoint, openSite, pointIds, type Site, SourceVm } from './source-double.js';
+import { refusal } from '../../support/refusal.js';
+import {
+  caller,
+  type CyclePlan,
+  expectPoint,
+  id,
+  openSite,
+  OPERATOR,
+  pointIds,
+  type Site,
+  SOURCE,
+  SourceVm,
+} from './source-double.js';
 
 const SIZES = [40 * CELL_BYTES, 9 * CELL_BYTES + 512];
 
-describe('receiver: cycles', () => {
+describe('receiver', () => {
   let files: MemoryFileSystem;
   let site: Site;
   let vm: SourceVm;
+  let seed: CyclePlan;
 
   beforeEach(async () => {
     files = new MemoryFileSystem();
@@ -20,28 +42,621 @@ describe('receiver: cycles', () => {
     vm = new SourceVm(1, SIZES);
     for (const cell of [0, 1, 2, 17, 39]) vm.write(0, cell, cell + 1);
     for (const cell of [0, 8, 9]) vm.write(1, cell, cell + 101);
+    seed = vm.plan(1, undefined, [undefined, undefined]);
   });
 
-  it('takes a seed and deltas, and reads every point back', async () => {
-    const seed = vm.plan(1, undefined, [undefined, undefined]);
+  const describeVm = async (as = SOURCE): ReturnType<typeof describeCall> => describeCall(as);
+  const describeCall = (as = SOURCE) =>
+    site.replication(as).describe({ vmId: guidToWire(vm.vmId), vmName: vm.name });
+  const kinds = async (plan: CyclePlan): Promise<string | undefined> =>
+    (await vm.open(site, plan)).outcome?.$case;
+
+  describe('cycles', () => {
+    it('takes a seed and deltas, and reads every point back', async () => {
+      await vm.replicate(site, seed);
+      vm.write(0, 1, 500);
+      vm.write(0, 17, 0);
+      vm.write(1, 9, 501);
+      const second = vm.plan(2, seed.pointId, [[1, 2, 17, 30], [9]]);
+      await vm.replicate(site, second);
+      vm.write(0, 30, 502);
+      const third = vm.plan(3, second.pointId, [[30], []]);
+      await vm.replicate(site, third);
+      const plans = [seed, second, third];
+      expect(await pointIds(site, vm.name)).to.deep.equal(plans.map((plan) => plan.pointId));
+      for (const plan of plans) await expectPoint(site, vm, plan);
+      const told = await describeVm();
+      expect(told.state).to.equal(ProtectionState.PROTECTION_STATE_PROTECTED);
+      expect(told.headPointId.equals(guidToWire(third.pointId))).to.equal(true);
+      await site.receiver.close();
+      const again = await openSite(files);
+      for (const plan of plans) await expectPoint(again, vm, plan);
+    });
+
+    it('answers the same cycle with the same answer, over a restart as well', async () => {
+      const answer = await vm.replicate(site, seed);
+      expect(await vm.commit(site, seed)).to.deep.equal(answer);
+      expect(await kinds(seed)).to.equal('committed');
+      await site.receiver.close();
+      site = await openSite(files, { clock: site.clock });
+      expect(await vm.commit(site, seed)).to.deep.equal(answer);
+      expect((await pointIds(site, vm.name)).length).to.equal(1);
+    });
+
+    it('refuses a parent that is not the head, tells what it has, and changes nothing', async () => {
+      await vm.replicate(site, seed);
+      const before = files.content(journalPath(vm));
+      const { outcome } = await vm.open(site, vm.plan(2, id(7), [[], []]));
+      if (outcome?.$case !== 'parentRefused') throw new Error(outcome?.$case);
+      expect(outcome.value.headPointId.equals(guidToWire(seed.pointId))).to.equal(true);
+      expect(outcome.value.disks.length).to.equal(2);
+      expect(files.content(journalPath(vm))?.equals(before ?? Buffer.alloc(0))).to.equal(true);
+      expect(await kinds(vm.plan(3, undefined, [undefined, undefined]))).to.equal('parentRefused');
+    });
+
+    it('takes a new base of one disk beside a delta of another, and a disk less', async () => {
+      await vm.replicate(site, seed);
+      const grown = vm.disks[1];
+      if (grown === undefined) throw new Error('two disks');
+      grown.generation = 1;
+      grown.bytes = Buffer.concat([grown.bytes, Buffer.alloc(3 * CELL_BYTES)]);
+      vm.write(1, 11, 600);
+      vm.write(0, 3, 601);
+      const mixed = vm.plan(2, seed.pointId, [[3], undefined]);
+      await vm.replicate(site, mixed);
+      await expectPoint(site, vm, mixed);
+      vm.disks.splice(1, 1);
+      vm.write(0, 4, 602);
+      const less = vm.plan(3, mixed.pointId, [[4]]);
+      await vm.replicate(site, less);
+      await expectPoint(site, vm, less);
+      await expectPoint(site, vm, seed);
+      vm.disks.push(grown);
+      const back = await refusal(() => vm.open(site, vm.plan(4, less.pointId, [[], []])));
+      expect(back.code).to.equal('E_BASE_LOST');
+    });
+
+    it('refuses a delta onto a disk of another size', async () => {
+      await vm.replicate(site, seed);
+      const disk = vm.disks[0];
+      if (disk !== undefined) disk.bytes = Buffer.concat([disk.bytes, Buffer.alloc(CELL_BYTES)]);
+      const error = await refusal(() => vm.open(site, vm.plan(2, seed.pointId, [[], []])));
+      expect(error.code).to.equal('E_DISK_MISMATCH');
+    });
+
+    it('commits nothing before every disk has come to its end', async () => {
+      await vm.open(site, seed);
+      const all = [...vm.messages(seed, [])];
+      await vm.push(site, all.slice(0, -1));
+      const error = await refusal(() => vm.commit(site, seed));
+      expect(error.code).to.equal('E_STATE');
+      expect(error.message).to.contain(vm.disks[1]?.diskId);
+      expect((await describeVm()).state).to.equal(ProtectionState.PROTECTION_STATE_SEEDING);
+    });
+
+    it('commits nothing when the roots differ', async () => {
+      await vm.open(site, seed);
+      await vm.push(site, vm.messages(seed, []));
+      const roots = vm.roots(seed);
+      roots[1] = Buffer.alloc(32, 1);
+      const ids = { vmId: guidToWire(vm.vmId), cycleId: guidToWire(seed.cycleId) };
+      const error = await refusal(() => site.replication().commit({ ...ids, roots }));
+      expect(error.code).to.equal('E_DELTA_MANIFEST');
+      expect(await pointIds(site, vm.name)).to.deep.equal([]);
+      const next = vm.plan(2, undefined, [undefined, undefined]);
+      await vm.replicate(site, next);
+      await expectPoint(site, vm, next);
+    });
+
+    it('keeps the point before a cycle that changes more than a quarter, and says so', async () => {
+      await vm.replicate(site, seed);
+      const cells = Array.from({ length: 11 }, (_, cell) => cell + 20);
+      for (const cell of cells) vm.write(0, cell, 700 + cell);
+      const large = vm.plan(2, seed.pointId, [cells, []]);
+      const { warnings } = await vm.replicate(site, large);
+      expect(warnings.join()).to.contain(seed.pointId).and.to.contain('28 %');
+      const { points } = await site.control().listPoints({ vm: vm.name });
+      expect(points.map((point) => point.isPinned)).to.deep.equal([true, false]);
+    });
+
+    it('forgets the oldest point, whose cells stay under the later ones', async () => {
+      let parent: CyclePlan = seed;
+      await vm.replicate(site, { ...seed, maxRestorePoints: 2 });
+      const plans = [seed];
+      for (let n = 2; n <= 6; n++) {
+        vm.write(0, n, 800 + n);
+        parent = vm.plan(n, parent.pointId, [[n], []], { maxRestorePoints: 2 });
+        plans.push(parent);
+        await vm.replicate(site, parent);
+      }
+      const kept = [plans[0], plans[4], plans[5]];
+      expect(await pointIds(site, vm.name)).to.deep.equal(kept.map((plan) => plan?.pointId));
+      for (const plan of kept) if (plan !== undefined) await expectPoint(site, vm, plan);
+      const gone = await refusal(() => expectPoint(site, vm, plans[2] ?? seed));
+      expect(gone.code).to.equal('E_NO_POINT');
+    });
+  });
+
+  describe('what a source sends', () => {
+    const cell = (seedOf: number): Buffer => {
+      const one = new SourceVm(9, [CELL_BYTES]);
+      one.write(0, 0, seedOf);
+      return one.bytes(0);
+    };
+    const batch = (entries: BatchEntry[], payload: Buffer, diskIndex = 0): Buffer =>
+      encodeBatch({ kind: 'cells', diskIndex, entries, payload });
+    const data = (at: number, bytes: Buffer): BatchEntry => ({
+      kind: 'data',
+      cell: at,
+      hash: hashCell(bytes),
+    });
+    const a = cell(1);
+    const b = cell(2);
+    const zeros = Buffer.alloc(CELL_BYTES);
+    const cases: readonly [what: string, code: string, messages: () => Buffer[]][] = [
+      ['another hash', 'E_DELTA_HASH', () => [batch([data(0, b)], a)]],
+      [
+        'cells that go back',
+        'E_PROTOCOL',
+        () => [batch([data(3, a), data(2, b)], Buffer.concat([a, b]))],
+      ],
+      ['a cell twice', 'E_PROTOCOL', () => [batch([data(3, a)], a), batch([data(3, a)], a)]],
+      ['a cell behind the disk', 'E_PROTOCOL', () => [batch([data(40, a)], a)]],
+      [
+        'zeros behind the disk',
+        'E_PROTOCOL',
+        () => [batch([{ kind: 'zero', cell: 30, count: 11 }], Buffer.alloc(0))],
+      ],
+      ['zeros as data', 'E_PROTOCOL', () => [batch([data(1, zeros)], zeros)]],
+      ['bytes of no cell', 'E_PROTOCOL', () => [batch([data(1, a)], Buffer.concat([a, b]))]],
+      ['too few bytes', 'E_PROTOCOL', () => [batch([data(1, a)], a.subarray(1))]],
+      ['a disk too many', 'E_PROTOCOL', () => [batch([data(1, a)], a, 2)]],
+      ['a second begin', 'E_PROTOCOL', () => [encodeBegin(vm.vmId, seed.cycleId)]],
+      ['garbage', 'E_PROTOCOL', () => [Buffer.from('garbage, and more of it')]],
+      ['cells behind the end', 'E_PROTOCOL', () => [encodeEndOfDisk(0), batch([data(1, a)], a)]],
+      [
+        'a cell to use again that nobody has',
+        'E_DELTA_HASH',
+        () => [batch([{ kind: 'reuse', cell: 1, hash: hashCell(a) }], Buffer.alloc(0))],
+      ],
+    ];
+    for (const [what, code, messages] of cases) {
+      it(`is refused: ${what}; the next cycle is taken`, async () => {
+        await vm.open(site, seed);
+        const stream = [encodeBegin(vm.vmId, seed.cycleId), ...messages()];
+        expect((await refusal(() => vm.push(site, stream))).code).to.equal(code);
+        expect(await pointIds(site, vm.name)).to.deep.equal([]);
+        const next = vm.plan(2, undefined, [undefined, undefined]);
+        await vm.replicate(site, next);
+        await expectPoint(site, vm, next);
+      });
+    }
+
+    it('is refused without a begin, and for a cycle that is not open', async () => {
+      await vm.open(site, seed);
+      const none = await refusal(() => vm.push(site, [encodeEndOfDisk(0)]));
+      expect(none.code).to.equal('E_PROTOCOL');
+      const other = await refusal(() => vm.push(site, [encodeBegin(vm.vmId, id(99))]));
+      expect(other.code).to.equal('E_STATE');
+    });
+
+    it('is refused field by field when the request is not legal', async () => {
+      const good = vm.openRequest(seed);
+      const disk = good.disks[0];
+      const geometry = disk?.geometry;
+      if (disk === undefined || geometry === undefined) throw new Error('a disk');
+      const wrong = [
+        { vmId: Buffer.alloc(15) },
+        { vmId: Buffer.alloc(16) },
+        { cycleId: Buffer.alloc(0) },
+        { pointId: Buffer.alloc(3) },
+        { parentPointId: Buffer.alloc(1) },
+        { vmName: '' },
+        { vmName: 'a\u0007b' },
+        { vmName: 'a\u202eb' },
+        { vmName: 'x'.repeat(256) },
+        { kind: 'other' },
+        { consistentAtMs: 2n ** 63n },
+        { disks: [{ ...disk, transfer: 0 as const }] },
+        { disks: [{ ...disk, geometry: undefined }] },
+        { disks: [disk, disk] },
+        { disks: [{ ...disk, geometry: { ...geometry, sizeBytes: 2n ** 47n } }] },
+        { disks: [{ ...disk, geometry: { ...geometry, sizeBytes: 0n } }] },
+        { disks: [{ ...disk, geometry: { ...geometry, sizeBytes: 513n } }] },
+        { disks: [{ ...disk, geometry: { ...geometry, logicalSectorBytes: 1024 } }] },
+        {
+          disks: [
+            {
+              ...disk,
+              geometry: { ...geometry, logicalSectorBytes: 4096, physicalSectorBytes: 512 },
+            },
+          ],
+        },
+      ];
+      for (const change of wrong) {
+        const error = await refusal(() => site.replication().open({ ...good, ...change }));
+        expect(error.code, JSON.stringify(Object.keys(change))).to.equal('E_PROTOCOL');
+      }
+      expect(site.receiver.desks.length).to.equal(0);
+    });
+  });
+
+  describe('a cycle that broke off', () => {
+    const cut = function* (messages: Iterable<Buffer>, count: number): Generator<Buffer> {
+      let left = count;
+      for (const message of messages) {
+        if (left-- === 0) throw new Error('the line broke');
+        yield message;
+      }
+    };
+
+    it('goes on where it is durable, with the same checkpoint only', async () => {
+      await vm.open(site, seed);
+      await vm.push(site, cut(vm.messages(seed, [], { batchCells: 2 }), 6)).catch(() => undefined);
+      const other = { ...seed, checkpointId: 'another one' };
+      expect((await refusal(() => vm.open(site, other))).code).to.equal('E_STATE');
+      const { outcome } = await vm.open(site, seed);
+      if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+      expect(outcome.value.positions[0]?.nextCell).to.equal(10n);
+      await vm.push(site, vm.messages(seed, outcome.value.positions));
+      await vm.commit(site, seed);
+      await expectPoint(site, vm, seed);
+    });
+
+    it('goes on after a restart, and commits what was complete then', async () => {
+      await vm.open(site, seed);
+      await vm.push(site, vm.messages(seed, []));
+      await site.receiver.close();
+      site = await openSite(files);
+      const { outcome } = await vm.open(site, seed);
+      if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+      expect(outcome.value.positions.every((position) => position.isComplete)).to.equal(true);
+      await site.receiver.close();
+      site = await openSite(files);
+      await vm.commit(site, seed);
+      await expectPoint(site, vm, seed);
+    });
+
+    it('lends its cells to a later one, as far as they are the same, and is removed then', async () => {
+      await vm.open(site, seed);
+      await vm.push(site, cut(vm.messages(seed, [], { batchCells: 2 }), 12)).catch(() => undefined);
+      vm.write(0, 1, 900);
+      const next = vm.plan(2, undefined, [undefined, undefined]);
+      const told = await describeVm();
+      expect(told.unfinished?.cycleId.equals(guidToWire(seed.cycleId))).to.equal(true);
+      const hashes: string[] = [];
+      const request = {
+        vmId: guidToWire(vm.vmId),
+        diskId: guidToWire(vm.disks[0]?.diskId ?? id(1)),
+        generation: 0,
+        of: { $case: 'cycleId', value: guidToWire(seed.cycleId) } as const,
+      };
+      for await (const { records } of site.replication().hashes(request)) {
+        for (let at = 0; at < records.length; at += MANIFEST_RECORD_BYTES) {
+          hashes.push(`${records.readUIntLE(at, 6)}`);
+        }
+      }
+      expect(hashes).to.deep.equal(['0', '1', '2', '17']);
+      const { outcome } = await vm.open(site, next);
+      if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+      const reuse = new Set(['0:0', '0:2', '0:17']);
+      await vm.push(site, vm.messages(next, outcome.value.positions, { reuse }));
+      await vm.commit(site, next);
+      await expectPoint(site, vm, next);
+      expect((await describeVm()).unfinished).to.equal(undefined);
+      const left = files.paths.filter((path) => path.includes(seed.cycleId));
+      expect(left).to.deep.equal([]);
+    });
+
+    it('given up stays for its cells, and nothing else changes', async () => {
+      await vm.open(site, seed);
+      await vm.push(site, vm.messages(seed, []));
+      const ids = { vmId: guidToWire(vm.vmId), cycleId: guidToWire(seed.cycleId) };
+      await site.replication().abandon(ids);
+      await site.replication().abandon(ids);
+      expect(await pointIds(site, vm.name)).to.deep.equal([]);
+      expect((await describeVm()).unfinished).not.to.equal(undefined);
+    });
+
+    it('is taken over at once by its own source, whose older stream hangs', async () => {
+      await vm.open(site, seed);
+      const first = vm.messages(seed, [], { batchCells: 2 })[Symbol.iterator]();
+      let release = (): void => undefined;
+      const hanging = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const stuck = async function* (): AsyncGenerator<Buffer> {
+        for (let count = 0; count < 5; count++) yield first.next().value as Buffer;
+        await hanging;
+        yield first.next().value as Buffer;
+      };
+      const old = refusal(async () => {
+        const acks = site.replication().push(stuck())[Symbol.asyncIterator]();
+        while ((await acks.next()).done !== true);
+      });
+      for (let turn = 0; turn < 100; turn++) await Promise.resolve();
+      const { outcome } = await vm.open(site, seed);
+      if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+      await vm.push(site, vm.messages(seed, outcome.value.positions));
+      release();
+      expect((await old).code).to.equal('E_LOCKED');
+      await vm.commit(site, seed);
+      await expectPoint(site, vm, seed);
+    });
+
+    it('keeps others out while its stream lives, and not longer', async () => {
+      await vm.open(site, seed);
+      let release = (): void => undefined;
+      const waiting = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      const first = vm.messages(seed, [])[Symbol.iterator]();
+      const slow = async function* (): AsyncGenerator<Buffer> {
+        yield first.next().value as Buffer;
+        yield first.next().value as Buffer;
+        await waiting;
+        yield first.next().value as Buffer;
+      };
+      const acks: PushResponse[] = [];
+      const pushing = (async (): Promise<void> => {
+        for await (const ack of site.replication().push(slow())) acks.push(ack);
+      })();
+      const outcome = refusal(() => pushing);
+      for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+      const next = vm.plan(2, undefined, [undefined, undefined]);
+      const locked = await refusal(() => vm.open(site, next));
+      expect(locked.code).to.equal('E_LOCKED');
+      expect(locked.message).to.contain(seed.cycleId).and.to.contain(SOURCE.principal);
+      await site.clock.advance(31_000);
+      await vm.replicate(site, next);
+      release();
+      expect((await outcome).code).to.equal('E_LOCKED');
+      await expectPoint(site, vm, next);
+    });
+  });
+
+  it('tells the hashes of all cells of a point that are not zero', async () => {
     await vm.replicate(site, seed);
-    vm.write(0, 1, 500);
-    vm.write(0, 17, 0);
-    vm.write(1, 9, 501);
-    const second = vm.plan(2, seed.pointId, [[1, 2, 17, 30], [9]]);
+    vm.write(0, 2, 0);
+    vm.write(0, 30, 7);
+    const second = vm.plan(2, seed.pointId, [[2, 30], []]);
     await vm.replicate(site, second);
-    vm.write(0, 30, 502);
-    const third = vm.plan(3, second.pointId, [[30], []]);
-    await vm.replicate(site, third);
-    expect(await pointIds(site, vm.name)).to.deep.equal(
-      [seed, second, third].map((p) => p.pointId),
-    );
-    for (const plan of [seed, second, third]) await expectPoint(site, vm, plan);
-    const told = await site.replication().describe({ vmId: guidToWire(vm.vmId), vmName: '' });
-    expect(told.state).to.equal(ProtectionState.PROTECTION_STATE_PROTECTED);
-    expect(told.headPointId.equals(guidToWire(third.pointId))).to.equal(true);
+    for (const plan of [seed, second]) {
+      for (const [index, { diskId, generation }] of vm.disks.entries()) {
+        const image = plan.images[index] ?? Buffer.alloc(0);
+        const expected: string[] = [];
+        for (let cell = 0; cell * CELL_BYTES < image.length; cell++) {
+          const bytes = image.subarray(cell * CELL_BYTES, (cell + 1) * CELL_BYTES);
+          if (!isAllZero(bytes)) expected.push(`${cell} ${hashCell(bytes).toString('hex')}`);
+        }
+        const found: string[] = [];
+        const of = { $case: 'pointId', value: guidToWire(plan.pointId) } as const;
+        const ids = { vmId: guidToWire(vm.vmId), diskId: guidToWire(diskId) };
+        for await (const { records } of site.replication().hashes({ ...ids, generation, of })) {
+          for (let at = 0; at < records.length; at += MANIFEST_RECORD_BYTES) {
+            const hash = records.toString('hex', at + 8, at + 40);
+            found.push(`${records.readUIntLE(at, 6)} ${hash}`);
+          }
+        }
+        expect(found).to.deep.equal(expected);
+      }
+    }
+  });
+
+  it('takes cycles of many VMs of several sources at once', async () => {
+    const lives = Array.from({ length: 9 }, async (_, index) => {
+      const as = caller(`site-${index % 3}`);
+      const one = new SourceVm(10 + index, [8 * CELL_BYTES, 2 * CELL_BYTES]);
+      let parent: CyclePlan | undefined;
+      for (let n = 1; n <= 4; n++) {
+        one.write(0, n, index * 100 + n);
+        const cells = parent === undefined ? [undefined, undefined] : [[n], []];
+        const plan = one.plan(index * 10 + n, parent?.pointId, cells);
+        const { outcome } = await one.open(site, plan, as);
+        if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+        await one.push(site, one.messages(plan, outcome.value.positions), undefined, as);
+        await one.commit(site, plan, as);
+        parent = plan;
+      }
+      return { one, parent };
+    });
+    for (const { one, parent } of await Promise.all(lives)) {
+      if (parent !== undefined) await expectPoint(site, one, parent);
+    }
+    expect((await site.control().status({ vm: '' })).protections.length).to.equal(9);
+  });
+
+  describe('rights', () => {
+    const stranger = caller('site-b');
+
+    it('answers alike for a VM of another principal and for none', async () => {
+      const unknown = await site.replication(stranger).describe({
+        vmId: guidToWire(id(5)),
+        vmName: '',
+      });
+      await vm.replicate(site, seed);
+      expect(await describeVm(stranger)).to.deep.equal(unknown);
+      const ids = (vmId = vm.vmId): { vmId: Buffer; cycleId: Buffer } => ({
+        vmId: guidToWire(vmId),
+        cycleId: guidToWire(seed.cycleId),
+      });
+      const calls = [
+        (of: typeof vm.vmId) => site.replication(stranger).commit({ ...ids(of), roots: [] }),
+        (of: typeof vm.vmId) => site.replication(stranger).abandon(ids(of)),
+      ];
+      for (const call of calls) {
+        const codes = [await refusal(() => call(vm.vmId)), await refusal(() => call(id(5)))];
+        expect(codes.map((error) => error.code)).to.deep.equal([
+          'E_NOT_PROTECTED',
+          'E_NOT_PROTECTED',
+        ]);
+      }
+      const theirs = await refusal(() =>
+        vm.open(site, vm.plan(2, seed.pointId, [[], []]), stranger),
+      );
+      expect(theirs.code).to.equal('E_NOT_PROTECTED');
+    });
+
+    it('admits new VMs by the pattern of the key, and known ones under any name', async () => {
+      const narrow = caller('site-a', 'source', 'SQL*');
+      const refused = await refusal(() => vm.open(site, seed, narrow));
+      expect(refused.code).to.equal('E_NOT_PROTECTED');
+      await vm.replicate(site, seed);
+      vm.write(0, 5, 1);
+      const renamed = new SourceVm(1, SIZES, 'renamed');
+      renamed.disks.splice(0, 2, ...vm.disks);
+      await renamed.open(site, renamed.plan(2, seed.pointId, [[5], []]), narrow);
+    });
+
+    it('lets an operator push without taking the VM over', async () => {
+      await vm.replicate(site, seed);
+      vm.write(0, 5, 1);
+      const plan = vm.plan(2, seed.pointId, [[5], []]);
+      const { outcome } = await vm.open(site, plan, OPERATOR);
+      expect(outcome?.$case).to.equal('accepted');
+      await vm.push(site, vm.messages(plan, []), undefined, OPERATOR);
+      await vm.commit(site, plan, OPERATOR);
+      const { protections } = await site.control().status({ vm: '' });
+      expect(protections[0]?.owner).to.equal(SOURCE.principal);
+    });
+
+    it('gives a source no control, and a viewer no replication', async () => {
+      await vm.replicate(site, seed);
+      const control = site.control(SOURCE);
+      expect((await refusal(() => control.status({ vm: '' }))).code).to.equal('E_AUTH');
+      const viewer = caller('viewer', 'viewer');
+      expect((await refusal(() => describeVm(viewer))).code).to.equal('E_AUTH');
+      await site.control(viewer).status({ vm: '' });
+      const pin = { vm: vm.name, point: 'latest', isPinned: true };
+      expect((await refusal(() => site.control(viewer).pinPoint(pin))).code).to.equal('E_AUTH');
+    });
+
+    it('holds each principal to its quota, and makes no room by forgetting points', async () => {
+      await vm.replicate(site, seed);
+      await site.receiver.close();
+      const { DEFAULT_POLICY } = await import('../../../dr-receiver/index.js');
+      const policy = { ...DEFAULT_POLICY, maxProtections: 1, maxStoredBytes: 9 * CELL_BYTES };
+      site = await openSite(files, { policy });
+      for (const cell of [20, 21, 22]) vm.write(0, cell, cell);
+      const more = vm.plan(2, seed.pointId, [[20, 21, 22], []]);
+      expect((await refusal(() => vm.replicate(site, more))).code).to.equal('E_CAPACITY');
+      expect(await pointIds(site, vm.name)).to.deep.equal([seed.pointId]);
+      const second = new SourceVm(2, [CELL_BYTES]);
+      const error = await refusal(() =>
+        second.replicate(site, second.plan(9, undefined, [undefined])),
+      );
+      expect(error.code).to.equal('E_CAPACITY');
+    });
+  });
+
+  describe('epochs', () => {
+    beforeEach(() => vm.replicate(site, seed));
+
+    it('refuses a source of an older epoch', async () => {
+      const old = vm.plan(2, seed.pointId, [[], []], { epoch: 0n });
+      expect((await refusal(() => vm.open(site, old))).code).to.equal('E_STALE_EPOCH');
+    });
+
+    it('halts, durably, when its source knows a newer one; other VMs go on', async () => {
+      const ahead = vm.plan(2, seed.pointId, [[], []], { epoch: 2n });
+      expect((await refusal(() => vm.open(site, ahead))).code).to.equal('E_HALTED');
+      await site.receiver.close();
+      site = await openSite(files);
+      const again = await refusal(() => vm.open(site, vm.plan(3, seed.pointId, [[], []])));
+      expect(again.code).to.equal('E_HALTED');
+      expect(again.message).to.contain('older than its source');
+      expect((await describeVm()).state).to.equal(ProtectionState.PROTECTION_STATE_HALTED);
+      const other = new SourceVm(2, [CELL_BYTES]);
+      await other.replicate(site, other.plan(9, undefined, [undefined]));
+    });
+  });
+
+  it('halts a VM whose journal is damaged, names file and byte, and the other VMs go on', async () => {
+    await vm.replicate(site, seed);
+    const other = new SourceVm(2, [3 * CELL_BYTES]);
+    other.write(0, 1, 5);
+    const first = other.plan(9, undefined, [undefined]);
+    await other.replicate(site, first);
     await site.receiver.close();
-    const again = await openSite(files);
-    for (const plan of [seed, second, third]) await expectPoint(again, vm, plan);
+    const bytes = files.content(journalPath(vm)) ?? Buffer.alloc(0);
+    bytes.writeUInt8(bytes.readUInt8(200) ^ 1, 200);
+    files.put(journalPath(vm), bytes);
+    site = await openSite(files);
+    const error = await refusal(() => vm.open(site, vm.plan(2, seed.pointId, [[], []])));
+    expect(error.code).to.equal('E_HALTED');
+    expect(error.message).to.contain(journalPath(vm)).and.to.contain('byte 64');
+    const { protections } = await site.control().status({ vm: '' });
+    expect(protections.map(({ health }) => health).sort()).to.deep.equal(['critical', 'ok']);
+    other.write(0, 2, 6);
+    const second = other.plan(10, first.pointId, [[2]]);
+    await other.replicate(site, second);
+    await expectPoint(site, other, second);
+    expect(files.content(journalPath(vm))?.equals(bytes)).to.equal(true);
+  });
+
+  it('pauses a VM and goes on with it', async () => {
+    await vm.replicate(site, seed);
+    await site.control().pause({ vm: vm.name, isPaused: true });
+    const plan = vm.plan(2, seed.pointId, [[], []]);
+    expect((await refusal(() => vm.open(site, plan))).code).to.equal('E_STATE');
+    await site.control().pause({ vm: vm.name, isPaused: false });
+    await vm.replicate(site, plan);
+  });
+
+  it('lets no guard point go for its age after its clock has jumped', async () => {
+    await vm.replicate(site, { ...seed, maxRestorePoints: 1 });
+    site.clock.setWall(site.clock.now() + 30 * 24 * 3_600_000);
+    let parent = seed.pointId;
+    for (let n = 2; n <= 4; n++) {
+      const plan = vm.plan(n, parent, [[], []], { maxRestorePoints: 1 });
+      const { warnings } = await vm.replicate(site, plan);
+      expect(warnings.join()).to.contain('clock');
+      parent = plan.pointId;
+    }
+    expect((await pointIds(site, vm.name))[0]).to.equal(seed.pointId);
+  });
+
+  it('verifies points, names disk and offset, and refuses those that show the damage', async () => {
+    await vm.replicate(site, seed);
+    vm.write(0, 17, 950);
+    const second = vm.plan(2, seed.pointId, [[17], []]);
+    await vm.replicate(site, second);
+    const base = files.paths.find(
+      (path) => path.includes(`${vm.disks[0]?.diskId}.0/`) && path.endsWith('base.vhdx'),
+    );
+    const bytes = files.content(base ?? '') ?? Buffer.alloc(0);
+    const place = bytes.indexOf(
+      seed.images[0]?.subarray(17 * CELL_BYTES, 17 * CELL_BYTES + 64) ?? '',
+    );
+    bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
+    files.put(base ?? '', bytes);
+    const findings: string[] = [];
+    let damaged: Buffer[] = [];
+    for await (const { step } of site.control().verify({ vm: vm.name, point: 'all' })) {
+      if (step?.$case === 'finding') findings.push(`${step.value.code} ${step.value.offset}`);
+      if (step?.$case === 'done') damaged = step.value.damagedPointIds;
+    }
+    expect(findings).to.deep.equal([`E_DELTA_HASH ${17 * CELL_BYTES}`]);
+    expect(damaged.map((bad) => bad.equals(guidToWire(seed.pointId)))).to.deep.equal([true]);
+    await expectPoint(site, vm, second);
+    const error = await refusal(() => expectPoint(site, vm, seed));
+    expect(error.code).to.equal('E_POINT_CORRUPT');
+    expect(error.hint).to.contain(second.pointId);
+  });
+
+  it('gives no byte away that does not have its hash, verified before or not', async () => {
+    await vm.replicate(site, seed);
+    const path = files.paths.find((each) => each.endsWith('base.manifest')) ?? '';
+    const bytes = files.content(path) ?? Buffer.alloc(0);
+    bytes.writeUInt8(bytes.readUInt8(140) ^ 1, 140);
+    files.put(path, bytes);
+    const broken = vm.disks.findIndex((disk) => path.includes(disk.diskId));
+    const only = { ...seed, images: seed.images.map((image) => image) };
+    const error = await refusal(() => expectPoint(site, vm, only));
+    expect(error.code, `disk ${broken}`).to.equal('E_POINT_CORRUPT');
   });
 });
+
+function journalPath(vm: SourceVm): string {
+  return `/store/vms/${vm.vmId}/journal`;
+}

@@ -1,0 +1,117 @@
+// TLS and mTLS below the seal: optional, and never in its place.
+
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { connect as connectTcp } from 'node:net';
+import { expect } from 'chai';
+import type { TlsMaterial } from '../../../shared/channel/index.js';
+import { echoService, loopback, testKey } from '../../support/channel.js';
+import { FakeClock } from '../../support/fake-clock.js';
+import { RecordingProxy, until } from '../../support/raw-peer.js';
+import { refusal } from '../../support/refusal.js';
+import { WorkFolder } from '../../support/work-folder.js';
+
+describe('channel: TLS', () => {
+  const work = new WorkFolder('tls');
+  let authority: string;
+  let server: TlsMaterial;
+  let client: TlsMaterial;
+  let stranger: TlsMaterial;
+
+  function openssl(...args: string[]): void {
+    const run = spawnSync('openssl', args, { cwd: work.path, encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(run.stderr);
+  }
+
+  const read = (name: string): string => readFileSync(work.file(name), 'utf8');
+
+  function makeAuthority(name: string): void {
+    openssl(
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+      ...['-keyout', `${name}.key`, '-out', `${name}.crt`, '-subj', `/CN=${name}`, '-days', '2'],
+    );
+  }
+
+  function issue(name: string, issuer: string): TlsMaterial {
+    writeFileSync(work.file('ext'), 'subjectAltName=DNS:dr.example,IP:127.0.0.1\n');
+    openssl(
+      ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+      ...['-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`],
+    );
+    openssl(
+      ...['x509', '-req', '-in', `${name}.csr`, '-CA', `${issuer}.crt`, '-CAkey', `${issuer}.key`],
+      ...['-CAcreateserial', '-out', `${name}.crt`, '-days', '2', '-extfile', 'ext'],
+    );
+    return { certificate: read(`${name}.crt`), privateKey: read(`${name}.key`) };
+  }
+
+  before(function () {
+    if (spawnSync('openssl', ['version']).status !== 0) this.skip();
+    makeAuthority('ours');
+    makeAuthority('theirs');
+    authority = read('ours.crt');
+    server = issue('server', 'ours');
+    client = issue('client', 'ours');
+    stranger = issue('stranger', 'theirs');
+  });
+
+  after(() => {
+    work.dispose();
+  });
+
+  it('carries sealed calls, and nothing of gRPC is to be seen outside', async () => {
+    const loop = await loopback({ tls: server });
+    const proxy = new RecordingProxy();
+    const port = await proxy.listen(loop.listener.port);
+    const channel = await loop.connect({ port, tls: { certificateAuthority: authority } });
+    const message = Buffer.alloc(300_000, 7);
+    expect((await channel.client(echoService).unary(message)).equals(message)).to.equal(true);
+    const seen = Buffer.concat([...proxy.toReceiver, ...proxy.toSource]).toString('latin1');
+    expect(seen).not.to.contain('PRI * HTTP/2.0');
+    expect(loop.listener.status()).to.include({ waiting: 0, sessions: 1 });
+    proxy.close();
+    await loop.close();
+  });
+
+  it('does not replace the key', async () => {
+    const loop = await loopback({ tls: { ...server, certificateAuthority: authority } });
+    const tls = { ...client, certificateAuthority: authority };
+    const error = await refusal(() => loop.connect({ tls, key: testKey() }));
+    expect(error.code).to.equal('E_AUTH');
+    await (await loop.connect({ tls })).client(echoService).unary(Buffer.alloc(1));
+    await loop.close();
+  });
+
+  it('refuses certificates of others on either side, and clear text', async () => {
+    const loop = await loopback({ tls: { ...server, certificateAuthority: authority } });
+    for (const tls of [
+      { certificateAuthority: authority },
+      { ...stranger, certificateAuthority: authority },
+      { ...client, certificateAuthority: read('theirs.crt') },
+      { ...client, certificateAuthority: authority, serverName: 'other.example' },
+      undefined,
+    ]) {
+      const error = await refusal(() => loop.connect({ tls, timeoutMs: 3000 }));
+      expect(error.code).to.equal('E_SOURCE_UNREACHABLE');
+    }
+    expect(loop.server.seen).to.deep.equal([]);
+    await until(() => loop.listener.status().waiting === 0, 'the end of all connections');
+    await loop.close();
+  });
+
+  it('counts connections before their TLS handshake, and ends them in time', async () => {
+    const clock = new FakeClock();
+    const loop = await loopback({ clock, tls: server });
+    const sockets = Array.from({ length: 20 }, () => connectTcp(loop.listener.port, '127.0.0.1'));
+    for (const socket of sockets) {
+      socket.on('error', () => undefined);
+      socket.resume();
+    }
+    await until(() => sockets.filter((socket) => socket.closed).length === 12, 'twelve refused');
+    expect(loop.listener.status().waiting).to.equal(8);
+    await clock.advance(10_000);
+    await until(() => sockets.every((socket) => socket.closed), 'the end of the rest');
+    expect(loop.listener.status().waiting).to.equal(0);
+    await loop.close();
+  });
+});

@@ -1,0 +1,140 @@
+// The commands that reach a store, in process, on a store in memory.
+
+import { expect } from 'chai';
+import { CELL_BYTES } from '../../../shared/delta/index.js';
+import { runInProcess } from '../../support/cli.js';
+import { FakeClock } from '../../support/fake-clock.js';
+import { MemoryFileSystem } from '../../support/memory-file.js';
+import { type CyclePlan, openSite, SourceVm, STORE } from '../dr-receiver/source-double.js';
+
+interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+describe('hvdr on a store', () => {
+  let files: MemoryFileSystem;
+  let clock: FakeClock;
+  let plans: CyclePlan[];
+  const vm = new SourceVm(1, [5 * CELL_BYTES], 'SQL01');
+
+  const run = (...args: string[]): Promise<Ran> =>
+    runInProcess([...args, '--store', STORE], { files, clock, folder: '/' });
+  const json = async (...args: string[]): Promise<Record<string, unknown>> => {
+    const { stdout, stderr } = await run(...args, '--json');
+    expect(stderr).to.equal('');
+    return JSON.parse(stdout) as Record<string, unknown>;
+  };
+
+  beforeEach(async () => {
+    files = new MemoryFileSystem();
+    clock = new FakeClock();
+    const site = await openSite(files, { clock });
+    vm.write(0, 1, 1);
+    const seed = vm.plan(1, undefined, [undefined]);
+    await vm.replicate(site, seed);
+    vm.write(0, 2, 2);
+    const delta = vm.plan(2, seed.pointId, [[2]]);
+    await vm.replicate(site, delta);
+    plans = [seed, delta];
+    await site.receiver.close();
+  });
+
+  it('points: lists them, the oldest first, and pins by the beginning of an id', async () => {
+    const listed = await json('points', 'sql01');
+    expect(listed['vm']).to.equal('SQL01');
+    const points = listed['points'] as { id: string; kind: string; createdAt: string }[];
+    expect(points.map(({ id, kind }) => [id, kind])).to.deep.equal([
+      [plans[0]?.pointId, 'seed'],
+      [plans[1]?.pointId, 'delta'],
+    ]);
+    expect(points[0]?.createdAt).to.equal(new Date(clock.now()).toISOString());
+    const id = plans[1]?.pointId ?? '';
+    expect((await run('points', 'SQL01', '--pin', id)).stdout).to.match(/pinned by local operator/);
+    expect((await run('points', 'SQL01', '--unpin', id)).stdout).not.to.match(/pinned/);
+    const ambiguous = await run('points', 'SQL01', '--pin', id.slice(0, 4));
+    expect(ambiguous.code).to.equal(12);
+    expect(ambiguous.stderr).to.contain(id);
+    expect((await run('points', 'SQL01', '--pin', id, '--unpin', id)).code).to.equal(2);
+  });
+
+  it('status: age against the RPO, for people, scripts and monitoring', async () => {
+    expect((await run('status', '--check')).code).to.equal(0);
+    await clock.advance(500_000);
+    const warned = await run('status', '--check');
+    expect(warned.code).to.equal(1);
+    expect(warned.stdout).to.equal(
+      'WARN: SQL01: the newest point is 500 s old, the RPO is 600 s\n',
+    );
+    await clock.advance(500_000);
+    expect((await run('status', '--check')).code).to.equal(2);
+    const plain = await run('status');
+    expect(plain.code).to.equal(0);
+    expect(plain.stdout).to.match(/^SQL01 {2}PROTECTED critical {2}2 points, RPO 1000\/600 s/);
+    const document = await json('status', '--vm', 'SQL*');
+    const [only] = document['protections'] as Record<string, unknown>[];
+    expect(only).to.deep.include({ vm: 'SQL01', state: 'PROTECTED', points: 2, owner: 'site-a' });
+    expect((await run('status', '--vm', 'WEB*')).code).to.equal(12);
+    const unknown = await runInProcess(['status', '--check', '--store', '/nowhere'], { files });
+    expect(unknown.code).to.equal(3);
+    expect(unknown.stdout).to.match(/^UNKNOWN: E_NOT_FOUND/);
+  });
+
+  it('export: both formats, never over a file that is there', async () => {
+    for (const [point, image] of [
+      [plans[0]?.pointId ?? '', plans[0]?.images[0]],
+      ['latest', plans[1]?.images[0]],
+    ] as const) {
+      const out = `/${point}.raw`;
+      const done = await run('export', 'SQL01', '--point', point, '--out', out);
+      expect(done.code, done.stderr).to.equal(0);
+      expect(files.content(out)?.equals(image ?? Buffer.alloc(0))).to.equal(true);
+    }
+    expect((await run('export', 'SQL01', '--out', '/latest.raw')).code).to.equal(33);
+    expect((await run('export', 'SQL01', '--out', '/latest.raw', '--force')).code).to.equal(0);
+    expect((await run('export', 'SQL01', '--out', '/l.vhdx')).code).to.equal(0);
+    const same = await runInProcess(['vhdx', 'compare', '/l.vhdx', '/latest.raw'], { files });
+    expect(same.code, same.stderr).to.equal(0);
+    expect((await run('export', 'SQL01', '--disk', '1', '--out', '/x')).code).to.equal(2);
+    expect((await run('export', 'SQL01', '--format', 'qcow2', '--out', '/x')).code).to.equal(2);
+  });
+
+  it('verify: good, and the exit code of a damaged point', async () => {
+    expect(await json('verify', 'SQL01', '--point', 'all')).to.deep.include({
+      vm: 'SQL01',
+      isGood: true,
+      points: 2,
+    });
+    const path = files.paths.find((each) => each.endsWith('.delta')) ?? '';
+    const bytes = files.content(path) ?? Buffer.alloc(0);
+    files.put(path, bytes.subarray(1));
+    const bad = await run('verify', 'SQL01');
+    expect(bad.code).to.equal(13);
+    expect(bad.stderr)
+      .to.match(/^E_POINT_CORRUPT: SQL01: 1 point/m)
+      .and.to.contain(plans[0]?.pointId);
+    expect(bad.stdout).to.contain('E_DELTA_COVERAGE');
+    const refused = await run('export', 'SQL01', '--out', '/y.raw');
+    expect(refused.code).to.equal(13);
+    expect(files.content('/y.raw')).to.equal(undefined);
+  });
+
+  it('pause and unpause', async () => {
+    expect((await run('pause', 'SQL01')).stdout).to.equal('SQL01 is paused\n');
+    expect((await run('status', '--check')).code).to.equal(1);
+    expect((await run('unpause', 'SQL01')).code).to.equal(0);
+    expect((await run('status', '--check')).code).to.equal(0);
+  });
+
+  it('wants to be told where the store is, once', async () => {
+    const nowhere = await runInProcess(['points', 'SQL01'], { files });
+    expect(nowhere.code).to.equal(2);
+    expect((await run('points', 'SQL01', '--dr-host', 'dr1')).code).to.equal(2);
+    const port = await runInProcess(
+      ['points', 'SQL01', '--dr-host', 'dr1', '--dr-port', '70000', '--psk-file', 'k'],
+      { files },
+    );
+    expect(port.code).not.to.equal(0);
+  });
+});
