@@ -86,10 +86,12 @@ class Ports {
     const wanted =
       values.state_dir === undefined ? undefined : path.resolve(folder, values.state_dir);
     const { platform } = process;
+    // what can be refused without looking at anything comes first
+    const receiver = this.#receiver(name, values);
     return {
       name,
       hypervisor: await this.#hypervisor(values),
-      ...this.#receiver(name, values),
+      ...receiver,
       stateFolder: await stateFolder(wanted, { fs, random, environment, platform }),
       vmPattern: values.vm,
       exclude: values.exclude,

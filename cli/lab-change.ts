@@ -1,12 +1,11 @@
 // `hvdr lab switch|checkpoint|disk|fault`: what a user changes on a host, and what goes wrong there.
 
-import path from 'node:path';
 import type { Command } from 'commander';
 import { DrError } from '../shared/errors.js';
 import { FAULTS, type Lab, type VmRecord } from '../shared/hypervisor/lab/index.js';
 import type { CliContext } from './context.js';
 import { parseWhole } from './lab-guest.js';
-import { withLab, withLabVm } from './lab-open.js';
+import { importedDisk, withLab, withLabVm } from './lab-open.js';
 import { parseDiskSize } from './lab-vm.js';
 import { formatSize } from './sizes.js';
 
@@ -221,11 +220,11 @@ function addDisk(
     );
   }
   const sector = logicalSector === '512' ? 512 : 4096;
-  const source =
+  const from =
     file === undefined
-      ? { sizeBytes: parseDiskSize(size, sector) }
-      : { importFile: path.resolve(context.folder, file) };
-  return lab.addDisk(vm.id, { source, type, logicalSectorBytes: sector });
+      ? { source: { sizeBytes: parseDiskSize(size, sector) } }
+      : importedDisk(context, file);
+  return lab.addDisk(vm.id, { ...from, type, logicalSectorBytes: sector });
 }
 
 function registerFault(lab: Command, context: CliContext): void {

@@ -15,7 +15,7 @@ import {
 } from '../shared/hypervisor/lab/index.js';
 import type { CliContext } from './context.js';
 import { parseWhole } from './lab-guest.js';
-import { withLab, withLabVm } from './lab-open.js';
+import { importedDisk, withLab, withLabVm } from './lab-open.js';
 import type { JsonObject } from './output.js';
 import { formatSize, parseSize } from './sizes.js';
 
@@ -117,7 +117,7 @@ function vmOptions(context: CliContext, options: CreateOptions): Omit<NewVm, 'na
   }
   const sector = logicalSector === '512' ? 512 : 4096;
   const imported = (options.import ?? []).map((file): NewDisk => ({
-    source: { importFile: path.resolve(context.folder, file) },
+    ...importedDisk(context, file),
     type: diskType,
   }));
   const empty = (options.disk ?? []).map((size): NewDisk => ({

@@ -287,7 +287,7 @@ class Agent {
       }
     }
     if (error.code === 'E_FAILED_OVER' && error.context['state'] === 'committed') {
-      const text = `the protection of ${vm.name} is retired: it runs at the DR site for good`;
+      const text = `W_RETIRED_SKIPPED the protection of ${vm.name} is retired: it runs at the DR site for good`;
       return { kind: 'skipped', reason: 'retired', text, isCovered: true };
     }
     log.error('cycle.failed', { vmId: vm.id, vmName: vm.name, error });

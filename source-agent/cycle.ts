@@ -85,6 +85,12 @@ export interface CycleSettings {
   readonly maxRestorePoints: number;
 }
 
+/** Of what a receiver says to people, so much is passed on. */
+const NOTES_MAX = 16;
+const NOTE_MAX = 500;
+/** The share of the RPO from which on a point's age is mentioned. */
+const RPO_NEAR = 0.8;
+
 /** Names of warnings that make a run end with exit code 3. */
 export type WarningCode = 'W_CRASH_CONSISTENT' | 'W_RPO' | 'W_LEDGER' | 'W_CHECKPOINT';
 
@@ -284,14 +290,27 @@ class Cycle {
 
     // From here on nothing is stopped: what is left is short, and the point is worth having.
     const patient = this.#pushSeams(this.#watch('the commit'), new AbortController().signal);
-    const commit: Promise<CommitResponse> =
+    const asked =
       outcome.kind === 'committed' ? Promise.resolve(outcome.answer) : commitCycle(work, patient);
-    // seen when it is awaited below
-    commit.catch(() => undefined);
-    ledger = await this.#advance(lease, ledger, disks, store);
-    const answer = checkCommit(await commit, pointId);
-    const flown = ledger.chains.get(ready.chain.key) ?? absorbed;
-    await store.save(withChain(ledger, confirm(flown)));
+    const commit = asked.then((response) => checkCommit(response, pointId));
+    let isCommitted = false;
+    commit.then(
+      () => {
+        isCommitted = true;
+      },
+      // seen when it is awaited below
+      () => undefined,
+    );
+    const confirmed = (before: Ledger): Ledger => {
+      const flown = before.chains.get(ready.chain.key);
+      return flown?.inFlight === undefined ? before : withChain(before, confirm(flown));
+    };
+    // An answer that is there already is recorded together with the reference point.
+    const record = (before: Ledger): Ledger => (isCommitted ? confirmed(before) : before);
+    ledger = await this.#advance(lease, ledger, disks, store, record);
+    const answer = await commit;
+    const last = confirmed(ledger);
+    if (last !== ledger) await store.save(last);
     return this.#result(plan, pointId, lease, ready, answer, work.disks);
   }
 
@@ -349,6 +368,7 @@ class Cycle {
     ledger: Ledger,
     disks: readonly CheckpointDisk[],
     store: LedgerStore,
+    record: (ledger: Ledger) => Ledger,
   ): Promise<Ledger> {
     const { hypervisor } = this.#seams;
     let point: ReferencePoint;
@@ -359,7 +379,7 @@ class Cycle {
       this.#warn('W_CHECKPOINT', `the reference point stays the older one: ${error.message}`);
       return ledger;
     }
-    const advanced = { ...ledger, reference: referenceOf(point, disks) };
+    const advanced = record({ ...ledger, reference: referenceOf(point, disks) });
     await store.save(advanced);
     try {
       await removeReferencePoints(hypervisor, this.#vm.id, this.#vm.id, point.id);
@@ -456,6 +476,10 @@ class Cycle {
     if (ageSeconds > rpoSeconds) {
       this.#warn('W_RPO', `the newest point was ${ageSeconds} s old, the goal is ${rpoSeconds} s`);
     }
+    const notes = answer.warnings.slice(0, NOTES_MAX).map((text) => text.slice(0, NOTE_MAX));
+    if (ageSeconds <= rpoSeconds && ageSeconds > rpoSeconds * RPO_NEAR) {
+      notes.push(`the newest point was ${ageSeconds} s old, near the goal of ${rpoSeconds} s`);
+    }
     const result: CycleResult = {
       vmId: this.#vm.id,
       vmName: this.#vm.name,
@@ -476,7 +500,7 @@ class Cycle {
       ageSeconds,
       durationMs: Math.round(clock.monotonic() - this.#startedAt),
       warnings: this.#warnings,
-      notes: answer.warnings.slice(0, 16).map((text) => text.slice(0, 500)),
+      notes,
     };
     const { kind, bytesSent, durationMs } = result;
     this.#log.info('cycle.committed', { kind, pointId, bytesSent, ageSeconds, durationMs });
@@ -489,12 +513,16 @@ class Cycle {
   ): Promise<T> {
     const { link, signal } = this.#seams;
     return watch.guard(signal, async (inner) => {
-      const client = await link.client();
-      try {
-        return await call(client, inner);
-      } catch (error) {
-        if (error instanceof DrError && error.code === 'E_CHANNEL') await link.drop(client);
-        throw error;
+      for (let isRetry = false; ; isRetry = true) {
+        const client = await link.client();
+        try {
+          return await call(client, inner);
+        } catch (error) {
+          if (!(error instanceof DrError) || error.code !== 'E_CHANNEL') throw error;
+          await link.drop(client);
+          // a connection that idled may have died unnoticed; a new one that breaks is a failure
+          if (isRetry) throw error;
+        }
       }
     });
   }

@@ -158,14 +158,18 @@ export class LedgerStore {
   async #removeStrays(): Promise<void> {
     const { fs } = this.#seams;
     let last = 0;
+    const strays: string[] = [];
     for (const name of await fs.list(this.#folder)) {
       if (!name.startsWith(`${this.#vmId}.`) || !name.endsWith('.cells')) continue;
       const number = Number(name.slice(this.#vmId.length + 1, -'.cells'.length));
       if (!Number.isSafeInteger(number)) continue;
       last = Math.max(last, number);
-      if (name !== this.#cells?.name) await fs.remove(path.join(this.#folder, name));
+      if (name !== this.#cells?.name) strays.push(name);
     }
     this.#nextNumber = last + 1;
+    // The ledger that was read may have taken its name a moment before a kill: its name first.
+    if (strays.length > 0) await fs.flushFolder(this.#folder);
+    for (const name of strays) await fs.remove(path.join(this.#folder, name));
     await removeLeftovers(fs, this.#jsonPath);
   }
 }

@@ -81,13 +81,15 @@ async function hold(
     const killed = await readRecord(handle);
     const { operationId, holder } = request;
     await writeRecord(handle, { operationId, holder, sinceMs: clock.now() });
+    await handle.flush();
     return {
       killed,
       release: async () => {
         try {
+          // Not flushed: a record that comes back after a power cut names an operation that has
+          // ended, which costs a look for leftovers.
           await writeRecord(handle, {});
         } catch (error) {
-          // The record then names an operation that has ended, which costs a look for leftovers.
           if (!(error instanceof DrError)) throw error;
         } finally {
           await handle.close();
@@ -111,7 +113,6 @@ async function writeRecord(handle: BlockFile, fields: object): Promise<void> {
   const bytes = Buffer.alloc(RECORD_BYTES, ' ');
   bytes.write(text.slice(0, RECORD_BYTES));
   await handle.write(0, bytes);
-  await handle.flush();
 }
 
 async function readRecord(handle: BlockFile): Promise<VmLease['killed']> {

@@ -4,126 +4,30 @@
 
 import { expect } from 'chai';
 import type { Guid } from '../../shared/bytes/index.js';
-import type { FileSystem } from '../../shared/files/index.js';
-import type { ReferencePoint } from '../../shared/hypervisor/index.js';
-import { Lab } from '../../shared/hypervisor/lab/index.js';
+import type { Lab } from '../../shared/hypervisor/lab/index.js';
 import { crashEverywhere } from '../support/crash-everywhere.js';
+import { expectSound, prepareLab, scatter } from '../support/lab-life.js';
 import {
   changesOf,
-  expectCovered,
   expectViews,
   frozenViews,
   LAB_FOLDER,
   LAB_REQUEST,
-  labSeams,
   openLab,
   viewsOf,
 } from '../support/lab-model.js';
-import { MemoryFileSystem } from '../support/memory-file.js';
-import { SeededRandom } from '../support/seeded-random.js';
 
 const MIB = 1024 * 1024;
 const IS_SLOW = process.env['SLOW'] === '1';
 const OPERATIONS = IS_SLOW ? 5000 : 7;
 const SEEDS = IS_SLOW ? 4 : 1;
-const SIZES = [3 * MIB + 512 * 5, MIB];
 const WAIT_MS = 30_000;
-
-interface Prepared {
-  readonly volume: MemoryFileSystem;
-  readonly vmId: Guid;
-  /** At the reference point, and now. */
-  readonly before: readonly Buffer[];
-  readonly now: readonly Buffer[];
-  readonly point: ReferencePoint;
-}
-
-async function scatter(
-  lab: Lab,
-  vmId: Guid,
-  views: readonly Buffer[],
-  seed: number,
-): Promise<void> {
-  const random = new SeededRandom(seed);
-  for (let step = 0; step < 4; step++) {
-    const index = random.int(views.length);
-    const view = views[index] ?? Buffer.alloc(0);
-    const start = random.int(view.length - 1);
-    const length = Math.min(view.length - start, 1 + random.int(150_000));
-    if (step === 3) {
-      view.fill(0, start, start + length);
-      await lab.guestZero(vmId, index, start, length);
-    } else {
-      const bytes = Buffer.alloc(length, 1 + random.int(255));
-      bytes.copy(view, start);
-      await lab.guestWrite(vmId, index, start, bytes);
-    }
-  }
-}
-
-async function prepare(then?: (lab: Lab, vmId: Guid) => Promise<unknown>): Promise<Prepared> {
-  const volume = new MemoryFileSystem();
-  const lab = await Lab.create(LAB_FOLDER, labSeams(volume));
-  const vmId = await lab.createVm({
-    name: 'vm',
-    disks: SIZES.map((sizeBytes) => ({ source: { sizeBytes }, blockSizeBytes: MIB })),
-  });
-  const views = SIZES.map((size) => Buffer.alloc(size));
-  await scatter(lab, vmId, views, 1);
-  const { id } = await lab.createCheckpoint(vmId, LAB_REQUEST);
-  const before = views.map((view) => Buffer.from(view));
-  const point = await lab.convertToReferencePoint(vmId, id);
-  await lab.waitForMerge(vmId, WAIT_MS);
-  await scatter(lab, vmId, views, 2);
-  await then?.(lab, vmId);
-  await lab.close();
-  return { volume, vmId, before, now: views, point };
-}
-
-/** Everything works from here on: changes reported, a cycle, a write, a merge, one file a disk. */
-async function expectSound(
-  found: FileSystem,
-  { vmId, before, point }: Prepared,
-  views: readonly Buffer[],
-  fileCount = 1,
-): Promise<void> {
-  const lab = await openLab(found);
-  for (const { id } of await lab.listCheckpoints(vmId)) await lab.removeCheckpoint(vmId, id);
-  const checkpoint = await lab.createCheckpoint(vmId, LAB_REQUEST);
-  expectViews(await frozenViews(lab, vmId, checkpoint.id), views, 'frozen');
-  for (const [index, { diskId, trackingId }] of point.disks.entries()) {
-    const ranges = await changesOf(lab, vmId, checkpoint.id, diskId, trackingId);
-    const [old, last] = [before[index], views[index]];
-    if (old === undefined || last === undefined) throw new Error('no such disk');
-    expectCovered(old, last, ranges, `disk ${index}`);
-  }
-  const after = views.map((view) => Buffer.from(view));
-  await scatter(lab, vmId, after, 77);
-  expectViews(await frozenViews(lab, vmId, checkpoint.id), views, 'frozen after a write');
-  const next = await lab.convertToReferencePoint(vmId, checkpoint.id);
-  await lab.waitForMerge(vmId, WAIT_MS);
-  expectViews(await viewsOf(lab, vmId), after, 'merged');
-  const last = await lab.createCheckpoint(vmId, LAB_REQUEST);
-  for (const [index, { diskId, trackingId }] of next.disks.entries()) {
-    const ranges = await changesOf(lab, vmId, last.id, diskId, trackingId);
-    const [old, end] = [views[index], after[index]];
-    if (old === undefined || end === undefined) throw new Error('no such disk');
-    expectCovered(old, end, ranges, `disk ${index}, second cycle`);
-  }
-  await lab.removeCheckpoint(vmId, last.id);
-  await lab.waitForMerge(vmId, WAIT_MS);
-  await lab.close();
-  const record = await lab.findVm('vm');
-  expect(record.disks.map(({ files }) => files.length)).to.deep.equal(SIZES.map(() => fileCount));
-  const names = await found.list(`${LAB_FOLDER}/vms/${vmId}/disks`);
-  expect(names.length, names.join(' ')).to.equal(SIZES.length * fileCount);
-}
 
 describe('crash: the lab', function () {
   this.timeout(3_600_000);
 
   it('a guest write: no byte reaches the disk without its mark', async () => {
-    const prepared = await prepare();
+    const prepared = await prepareLab();
     const { volume, vmId, now } = prepared;
     const next = now.map((view) => Buffer.from(view));
     const first = next[0] ?? Buffer.alloc(0);
@@ -161,7 +65,7 @@ describe('crash: the lab', function () {
   });
 
   it('a checkpoint: there and frozen, or not there at all', async () => {
-    const prepared = await prepare();
+    const prepared = await prepareLab();
     const { volume, vmId, now } = prepared;
     await crashEverywhere({
       volume,
@@ -189,7 +93,7 @@ describe('crash: the lab', function () {
     it(`${verb} and the merge: goes on where it stopped`, async () => {
       let checkpointId = '';
       const written: Buffer[] = [];
-      const prepared = await prepare(async (lab, vmId) => {
+      const prepared = await prepareLab(async (lab, vmId) => {
         checkpointId = (await lab.createCheckpoint(vmId, LAB_REQUEST)).id;
         written.push(...(await viewsOf(lab, vmId)));
         await scatter(lab, vmId, written, 9);
@@ -222,7 +126,7 @@ describe('crash: the lab', function () {
 
   it('user checkpoints: added, applied and removed as a whole, under a recovery checkpoint too', async () => {
     const written: Buffer[] = [];
-    const prepared = await prepare(async (lab, vmId) => {
+    const prepared = await prepareLab(async (lab, vmId) => {
       await lab.addUserCheckpoint(vmId, 'low');
       written.push(...(await viewsOf(lab, vmId)));
       await scatter(lab, vmId, written, 9);
@@ -259,9 +163,42 @@ describe('crash: the lab', function () {
     });
   });
 
+  it('the last merge, which gives a disk its first path back', async () => {
+    let checkpointId = '';
+    let paths: string[] = [];
+    const pathsOf = async (lab: Lab, vmId: Guid): Promise<string[]> =>
+      (await lab.describeVm(vmId)).disks.map(({ path }) => path);
+    const prepared = await prepareLab(async (lab, vmId) => {
+      paths = await pathsOf(lab, vmId);
+      await lab.addUserCheckpoint(vmId, 'low');
+      checkpointId = (await lab.createCheckpoint(vmId, LAB_REQUEST)).id;
+      await lab.removeUserCheckpoint(vmId, 'low');
+      await lab.waitForMerge(vmId, WAIT_MS);
+    });
+    const { volume, vmId, now } = prepared;
+    await crashEverywhere({
+      volume,
+      operationsMax: OPERATIONS,
+      seedCount: SEEDS,
+      run: async (fs) => {
+        const lab = await openLab(fs);
+        await lab.removeCheckpoint(vmId, checkpointId);
+        await lab.waitForMerge(vmId, WAIT_MS);
+        await lab.close();
+      },
+      check: async (found) => {
+        const views = now.map((view) => Buffer.from(view));
+        const lab = await openLab(found);
+        await scatter(lab, vmId, views, 6);
+        await expectSound(found, prepared, views);
+        expect(await pathsOf(await openLab(found), vmId)).to.deep.equal(paths);
+      },
+    });
+  });
+
   it('going back to a checkpoint: at the old state or at the new one, never between', async () => {
     const written: Buffer[] = [];
-    const prepared = await prepare(async (lab, vmId) => {
+    const prepared = await prepareLab(async (lab, vmId) => {
       await lab.addUserCheckpoint(vmId, 'back');
       written.push(...(await viewsOf(lab, vmId)));
       await scatter(lab, vmId, written, 9);
@@ -300,7 +237,7 @@ describe('crash: the lab', function () {
   });
 
   it('making, resizing and removing: a VM is there whole or not at all', async () => {
-    const prepared = await prepare();
+    const prepared = await prepareLab();
     const { volume, vmId, now } = prepared;
     const wanted = (size: number): Buffer => {
       const view = Buffer.alloc(size);

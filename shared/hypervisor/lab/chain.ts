@@ -8,9 +8,10 @@
 // A merge, for a parent P that nobody needs and its only child C:
 //   1  vm.json names the merge                                          durable
 //   2  mergeVhdx(C): P takes in what C holds and stands under C's name  resumes by itself
-//   3  when C was the leaf, the file gets the name P back, so that a disk keeps its path
+//   3  when C was the leaf, the file gets P's name back, or the first one that the disk had, so that
+//      a disk keeps its path
 //   4  vm.json has the new graph
-// After a crash the files say where it stopped: P and C there: 2. Only C: 3, or 4. Only P: 4.
+// After a crash the files say where it stopped: P and C there: 2. C without P: 3. No C: 4.
 
 import path from 'node:path';
 import { defined } from '../../assert.js';
@@ -34,15 +35,24 @@ function frozenFiles(vm: VmRecord, disk: DiskRecord): Set<string> {
 export function nextTidying(vm: VmRecord, disk: DiskRecord): Tidying | undefined {
   if (disk.merge !== undefined) return { kind: 'merge', merge: disk.merge };
   const frozen = frozenFiles(vm, disk);
-  for (const { file } of disk.files) {
-    if (file === disk.leaf || frozen.has(file)) continue;
+  const free = disk.files.filter(({ file }) => file !== disk.leaf && !frozen.has(file));
+  const merges: MergeRecord[] = [];
+  for (const { file } of free) {
     const children = disk.files.filter(({ parent }) => parent === file).map((child) => child.file);
     if (children.length === 0) return { kind: 'remove', file };
     const [child] = children;
     if (children.length > 1 || child === undefined) continue;
-    return { kind: 'merge', merge: { parent: file, child, keepsParentName: child === disk.leaf } };
+    merges.push({ parent: file, child, finalName: finalNameOf(disk, file, child) });
   }
-  return undefined;
+  // From above: what the leaf is merged with can have any name, so that a disk keeps its path.
+  const merge = merges.find(({ child }) => child === disk.leaf) ?? merges[0];
+  return merge === undefined ? undefined : { kind: 'merge', merge };
+}
+
+/** Others know the child by its name, unless it is the leaf. */
+function finalNameOf(disk: DiskRecord, parent: string, child: string): string {
+  if (child !== disk.leaf) return child;
+  return disk.files.length === 2 ? disk.home : parent;
 }
 
 export function hasDueTidying(vm: VmRecord): boolean {
@@ -51,16 +61,12 @@ export function hasDueTidying(vm: VmRecord): boolean {
 
 /** The graph after a merge. */
 export function mergedDisk(disk: DiskRecord, merge: MergeRecord): DiskRecord {
-  const { parent, child, keepsParentName } = merge;
-  if (keepsParentName) {
-    const files = disk.files.filter(({ file }) => file !== child);
-    return { ...disk, files, leaf: parent, merge: undefined };
-  }
+  const { parent, child, finalName } = merge;
   const below = disk.files.find(({ file }) => file === parent)?.parent;
   const files = disk.files
     .filter(({ file }) => file !== parent)
-    .map((item) => (item.file === child ? { file: child, parent: below } : item));
-  return { ...disk, files, merge: undefined };
+    .map((item) => (item.file === child ? { file: finalName, parent: below } : item));
+  return { ...disk, files, leaf: disk.leaf === child ? finalName : disk.leaf, merge: undefined };
 }
 
 export function withDisk(vm: VmRecord, disk: DiskRecord): VmRecord {
@@ -131,9 +137,17 @@ async function mergeFiles(
   }
   const hasChild = (await fs.status(child)) !== undefined;
   if (hasChild && (await isMergeDue(context, parent))) await mergeVhdx(child, { fs, random });
-  if (merge.keepsParentName && hasChild) {
-    await fs.rename(child, parent);
-    await fs.flushFolder(path.dirname(parent));
+  if (merge.finalName !== merge.child && hasChild) {
+    const final = diskPath(folder, vm.id, merge.finalName);
+    if ((await fs.status(final)) !== undefined) {
+      throw new DrError('E_EXISTS', `${final} is not a file of the lab, and bars a merged disk`, {
+        context: { vmId: vm.id, file: final },
+        done: 'the merged disk keeps its bytes under another name',
+        hint: 'Move that file away; the next command on the VM goes on.',
+      });
+    }
+    await fs.rename(child, final);
+    await fs.flushFolder(path.dirname(child));
   }
   current = withDisk(current, mergedDisk(disk, merge));
   await saveVm(context, current);
@@ -165,7 +179,12 @@ export async function removeStrayFiles(context: LabContext, vm: VmRecord): Promi
   const { fs, folder } = context;
   const own = disksFolder(folder, vm.id);
   const named = new Set(
-    vm.disks.flatMap((disk) => disk.files.map(({ file }) => diskPath(folder, vm.id, file))),
+    vm.disks.flatMap(({ files, merge }) => {
+      const names = files.map(({ file }) => file);
+      // a merge that was cut off may have given the file its last name already
+      if (merge !== undefined) names.push(merge.finalName);
+      return names.map((file) => diskPath(folder, vm.id, file));
+    }),
   );
   const folders = new Set([own, ...[...named].map((file) => path.dirname(file))]);
   for (const where of folders) {

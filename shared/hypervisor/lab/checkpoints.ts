@@ -37,10 +37,10 @@ import {
   unionOf,
 } from './tracking.js';
 import type { TrackingFile } from './tracking-file.js';
-import { changingVm, diskOf, loadVm, tidyTracking } from './vms.js';
+import { changingVm, diskOf, loadVm, tidyTracking, withVmLock } from './vms.js';
 
 const MERGE_RETRY_MS = 20;
-const REFERENCE_POINTS_MAX = 1000;
+const REFERENCE_POINTS_MAX = 100;
 
 /** See SourceHypervisor.createCheckpoint. */
 export async function createCheckpoint(
@@ -55,7 +55,16 @@ export async function createCheckpoint(
   await applyCheckpointFaults(context, vmId, consistency, timeoutMs);
   const left = (): number => Math.max(0, deadline - clock.monotonic());
   await waitForMerge(context, vmId, left());
-  return freeze(context, vmId, { tag, consistency }, left());
+  try {
+    return await freeze(context, vmId, { tag, consistency }, left());
+  } catch (error) {
+    if (!(error instanceof DrError) || error.code !== 'E_LOCKED') throw error;
+    throw new DrError('E_STALLED', `no checkpoint of the VM ${vmId} within ${timeoutMs} ms`, {
+      context: { vmId, timeoutMs },
+      hint: 'Another process works on the VM; ask again when it has ended.',
+      cause: error,
+    });
+  }
 }
 
 async function applyCheckpointFaults(
@@ -277,7 +286,7 @@ export async function removeReferencePoint(
   vmId: Guid,
   referencePointId: string,
 ): Promise<void> {
-  await changingVm(context, vmId, async (vm) => {
+  await withVmLock(context, vmId, async (vm) => {
     const referencePoints = vm.referencePoints.filter(({ id }) => id !== referencePointId);
     if (referencePoints.length === vm.referencePoints.length) return;
     await saveVm(context, { ...vm, referencePoints });

@@ -9,7 +9,7 @@ export interface LabSeams {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
-  /** How long another process's work on the same VM is waited for. Default 60 s. */
+  /** How long another process's work on the same VM is waited for. Default 2 min. */
   readonly lockTimeoutMs?: number | undefined;
   /** Ends this process at once, as a power cut would. Default: SIGKILL. Scripted faults only. */
   readonly die?: (() => void) | undefined;
@@ -25,7 +25,7 @@ export interface LabContext {
   readonly locks: LockTable;
 }
 
-const LOCK_TIMEOUT_MS = 60_000;
+const LOCK_TIMEOUT_MS = 120_000;
 const LOCK_RETRY_MS = 10;
 
 export function contextOf(folder: string, seams: LabSeams): LabContext {

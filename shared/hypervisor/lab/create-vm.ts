@@ -4,7 +4,7 @@
 import path from 'node:path';
 import { parseGuid, randomGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
-import { withSource, writeImage } from '../../image/index.js';
+import { withSource, writeImage, type CopyProgress } from '../../image/index.js';
 import { createVhdx, openVhdx } from '../../vhdx/index.js';
 import type { RegisterRequest } from '../target.js';
 import type { AddressSettings } from '../vm.js';
@@ -35,6 +35,8 @@ export interface NewDisk {
   /** Default: 512. An imported VHDX keeps its own. */
   readonly logicalSectorBytes?: 512 | 4096 | undefined;
   readonly blockSizeBytes?: number | undefined;
+  /** Told now and then while an image is copied. */
+  readonly onProgress?: ((progress: CopyProgress) => void) | undefined;
 }
 
 export interface NewAdapter {
@@ -277,10 +279,11 @@ export async function newDisk(
 ): Promise<DiskRecord> {
   const { fs, folder, random } = context;
   const { source, type = 'dynamic', logicalSectorBytes = 512, blockSizeBytes } = request;
+  const { onProgress } = request;
   const name = ownDiskName(`${randomGuid(random)}.vhdx`);
   const file = diskPath(folder, vmId, name);
   if ('importFile' in source) {
-    const options = { to: 'vhdx', type, blockSizeBytes } as const;
+    const options = { to: 'vhdx', type, blockSizeBytes, onProgress } as const;
     await withSource(source.importFile, file, { fs, random }, (disk) =>
       writeImage(disk, file, options, { fs, random }),
     );
@@ -295,6 +298,7 @@ export async function newDisk(
   return {
     ...found,
     isOwn: true,
+    home: name,
     files: [{ file: name, parent: undefined }],
     leaf: name,
     controllerLocation: index,
@@ -318,6 +322,7 @@ async function diskInPlace(context: LabContext, vmId: Guid, file: string): Promi
     logicalSectorBytes,
     physicalSectorBytes,
     isOwn: false,
+    home: file,
     files: [{ file, parent: undefined }],
     leaf: file,
     merge: undefined,

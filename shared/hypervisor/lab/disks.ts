@@ -86,7 +86,8 @@ export function resizeDisk(
     const name = ownDiskName(`${randomGuid(context.random)}.vhdx`);
     const target = diskPath(context.folder, vmId, name);
     await copyResized(context, diskPath(context.folder, vmId, disk.leaf), target, sizeBytes);
-    const resized = { ...disk, sizeBytes, leaf: name, files: [{ file: name, parent: undefined }] };
+    const files = [{ file: name, parent: undefined }];
+    const resized = { ...disk, sizeBytes, home: name, leaf: name, files };
     const tracking = await endEpoch(
       context,
       vmId,

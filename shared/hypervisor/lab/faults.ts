@@ -182,4 +182,6 @@ export async function dieWhenTold(
   if (fault === undefined) return;
   await dropFault(context, fault);
   context.die();
+  // A signal to oneself may take a moment to arrive; nothing is done in it.
+  await new Promise<never>(() => undefined);
 }

@@ -3,26 +3,37 @@
 // its mark.
 
 import { assert } from '../../assert.js';
-import { randomGuid } from '../../bytes/index.js';
+import { randomGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { Extent, WritableDisk } from '../../disk/index.js';
 import { openVhdx, type VhdxDisk } from '../../vhdx/index.js';
+import { withDisk } from './chain.js';
 import type { LabContext } from './context.js';
 import { diskPath } from './layout.js';
-import type { DiskRecord, VmRecord } from './record.js';
-import { lastSequence, openGeneration } from './tracking.js';
-import { sessionRandom, type TrackingFile } from './tracking-file.js';
+import { saveVm, type DiskRecord, type VmRecord } from './record.js';
+import { endEpoch, lastSequence, openGeneration } from './tracking.js';
+import { sessionRandom, TrackingDamaged, type TrackingFile } from './tracking-file.js';
+
+interface Session {
+  readonly context: LabContext;
+  readonly vm: VmRecord;
+  readonly record: DiskRecord;
+  readonly sessionId: Guid;
+  readonly isFull: boolean;
+}
 
 export class GuestDisk implements WritableDisk {
   readonly #disk: VhdxDisk;
-  readonly #marks: TrackingFile;
-  readonly #isFull: boolean;
+  readonly #session: Session;
+  #marks: TrackingFile;
+  #damaged: TrackingFile | undefined;
+  #renewing: Promise<void> | undefined;
   #hasWritten = false;
 
-  private constructor(disk: VhdxDisk, marks: TrackingFile, isFull: boolean) {
+  private constructor(disk: VhdxDisk, marks: TrackingFile, session: Session) {
     this.#disk = disk;
     this.#marks = marks;
-    this.#isFull = isFull;
+    this.#session = session;
   }
 
   /**
@@ -46,7 +57,8 @@ export class GuestDisk implements WritableDisk {
         isWritable: true,
       });
       marks.beginSession(vhdx.top.header.dataWriteGuid, sessionId);
-      return new GuestDisk(vhdx, marks, isFull);
+      const session = { context, vm, record: disk, sessionId, isFull };
+      return new GuestDisk(vhdx, marks, session);
     } catch (error) {
       await marks.close();
       throw error;
@@ -97,7 +109,7 @@ export class GuestDisk implements WritableDisk {
   async #announce(offset: number, lengthBytes: number): Promise<void> {
     assert(offset >= 0 && lengthBytes >= 0, 'guest ranges do not start before the disk');
     assert(offset + lengthBytes <= this.sizeBytes, 'guest ranges do not reach behind the disk');
-    if (this.#isFull) {
+    if (this.#session.isFull) {
       throw new DrError('E_CAPACITY', `the volume of ${this.#disk.top.path} is full`, {
         context: { fault: 'disk-full' },
         done: 'the guest got a write error',
@@ -105,7 +117,32 @@ export class GuestDisk implements WritableDisk {
       });
     }
     this.#hasWritten = true;
-    await this.#marks.mark(offset, offset + lengthBytes);
+    await this.#renewing;
+    try {
+      await this.#marks.mark(offset, offset + lengthBytes);
+    } catch (error) {
+      if (!(error instanceof TrackingDamaged)) throw error;
+      this.#renewing ??= this.#renewMarks(error);
+      await this.#renewing;
+      await this.#marks.mark(offset, offset + lengthBytes);
+    }
+  }
+
+  /**
+   * The guest goes on when its tracking file turns out to be damaged: a new epoch begins, and with
+   * it a new file. Whoever asks from before is told that nothing is known.
+   */
+  async #renewMarks(damage: TrackingDamaged): Promise<void> {
+    const { context, vm, record, sessionId } = this.#session;
+    const contentId = this.#disk.top.header.dataWriteGuid;
+    const reason = `the tracking data are lost: ${damage.message}`;
+    const tracking = await endEpoch(context, vm.id, record, reason, contentId);
+    const renewed = { ...record, tracking };
+    await saveVm(context, withDisk(vm, renewed));
+    // Other writes may still be marking in it; it is closed with the disk.
+    this.#damaged = this.#marks;
+    this.#marks = await openGeneration(context, vm.id, renewed, lastSequence(tracking), 'write');
+    this.#marks.beginSession(contentId, sessionId);
   }
 
   flush(): Promise<void> {
@@ -115,10 +152,16 @@ export class GuestDisk implements WritableDisk {
   /** Durable on return: everything written. */
   async close(): Promise<void> {
     try {
-      await this.#disk.close();
+      try {
+        // A session that failed says so here. Its content id is not known then, and stays open.
+        await this.#disk.flush();
+      } finally {
+        await this.#disk.close();
+      }
       if (this.#hasWritten) await this.#marks.endSession(this.#disk.top.header.dataWriteGuid);
     } finally {
       await this.#marks.close();
+      await this.#damaged?.close();
     }
   }
 }

@@ -64,7 +64,7 @@ import {
   applyUserCheckpoint,
   removeUserCheckpoint,
 } from './user-checkpoints.js';
-import { allVms, changingVm, definitionOf, diskAt, loadVm } from './vms.js';
+import { allVms, changingVm, definitionOf, diskAt, loadVm, withVmLock } from './vms.js';
 
 const FORMAT: JsonFormat = { name: 'lab', version: 1, limitBytes: 64 * 1024 };
 const READ_PIECE_BYTES = 1024 * 1024;
@@ -212,7 +212,7 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   }
 
   async #change(vmId: Guid, change: (vm: VmRecord) => VmRecord): Promise<void> {
-    await changingVm(this.#context, vmId, (vm) => saveVm(this.#context, change(vm)));
+    await withVmLock(this.#context, vmId, (vm) => saveVm(this.#context, change(vm)));
   }
 
   // ---- SourceHypervisor -----------------------------------------------------------------------
@@ -433,6 +433,10 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
     await addFault(this.#context, fault);
     if (fault.fault !== 'foreign-checkpoint') return;
     for (const id of await this.#vmsOf(vmId)) {
+      const isThere = (await loadVm(this.#context, id)).checkpoints.some(
+        ({ tag }) => tag === undefined,
+      );
+      if (isThere) continue;
       const made = { tag: undefined, consistency: 'crash' } as const;
       await checkpoints.freeze(this.#context, id, made, this.#context.lockTimeoutMs);
     }

@@ -2,7 +2,9 @@
 // the commit point of every change of a VM. File names are relative to the VM's folder, or absolute
 // for disks that stand elsewhere.
 
+import path from 'node:path';
 import type { Guid } from '../../bytes/index.js';
+import { DrError } from '../../errors.js';
 import { readJson, writeJsonDurably, type JsonFormat } from '../../files/index.js';
 import type { AddressSettings, OwnerTag, PowerState } from '../vm.js';
 import type { Consistency } from '../source.js';
@@ -45,8 +47,8 @@ export interface TrackingRecord {
 export interface MergeRecord {
   readonly parent: string;
   readonly child: string;
-  /** True when the merged file gets the parent's name back: nothing depends on the child's. */
-  readonly keepsParentName: boolean;
+  /** What the merged file is called at the end: the child's name, unless nothing depends on it. */
+  readonly finalName: string;
 }
 
 export interface DiskRecord {
@@ -59,6 +61,8 @@ export interface DiskRecord {
   readonly physicalSectorBytes: number;
   /** False for a disk that was registered where it stood. */
   readonly isOwn: boolean;
+  /** The name that the disk's only file has when no checkpoint is there. */
+  readonly home: string;
   readonly files: readonly FileRecord[];
   /** The file that the guest writes to. */
   readonly leaf: string;
@@ -128,7 +132,47 @@ export async function readVm(
   file: string,
 ): Promise<VmRecord | undefined> {
   const json = await readJson(fs, file, FORMAT);
-  return json === undefined ? undefined : vmOf(new Fields(json, file));
+  if (json === undefined) return undefined;
+  const vm = vmOf(new Fields(json, file));
+  const flaw = flawOf(vm);
+  if (flaw === undefined) return vm;
+  throw new DrError('E_FILE_DAMAGED', `${file} cannot be used: ${flaw}`, {
+    context: { path: file },
+  });
+}
+
+/**
+ * What contradicts itself in a record; undefined: nothing. What no record names is removed as a
+ * leftover, so a record that has lost a name must not be worked with.
+ */
+function flawOf(vm: VmRecord): string | undefined {
+  const filesOf = new Map<string, Set<string>>();
+  for (const { diskId, files, leaf, home, merge } of vm.disks) {
+    const names = new Set(files.map(({ file }) => file));
+    if (filesOf.has(diskId)) return `the disk ${diskId} is there twice`;
+    if (names.size !== files.length) return `the disk ${diskId} names a file twice`;
+    filesOf.set(diskId, names);
+    const named = [leaf, ...files.flatMap(({ parent }) => parent ?? [])];
+    if (merge !== undefined) named.push(merge.parent, merge.child);
+    const stranger = named.find((name) => !names.has(name));
+    if (stranger !== undefined) return `the disk ${diskId} has no file ${stranger}`;
+    const all = [...names, home, ...(merge === undefined ? [] : [merge.finalName])];
+    const outside = all.find((name) => !isPlace(name));
+    if (outside !== undefined) return `${JSON.stringify(outside)} is no place for a disk file`;
+  }
+  for (const mark of [...vm.checkpoints, ...vm.userCheckpoints]) {
+    for (const { diskId, file } of mark.disks) {
+      if (filesOf.get(diskId)?.has(file) !== true) {
+        return `the checkpoint ${mark.id} holds a file of disk ${diskId} that is not there`;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** A file of the VM's own, or an absolute path of a disk that was registered in its place. */
+function isPlace(file: string): boolean {
+  return path.isAbsolute(file) || /^disks[/\\][^/\\]+$/.test(file);
 }
 
 /** Durable on return. */
@@ -222,6 +266,7 @@ function diskOf(fields: Fields): DiskRecord {
     logicalSectorBytes: fields.oneOf('logicalSectorBytes', [512, 4096]),
     physicalSectorBytes: fields.oneOf('physicalSectorBytes', [512, 4096]),
     isOwn: fields.boolean('isOwn'),
+    home: fields.string('home'),
     files: fields.list('files', (file) => ({
       file: file.string('file'),
       parent: file.optionalString('parent'),
@@ -230,7 +275,7 @@ function diskOf(fields: Fields): DiskRecord {
     merge: fields.optionalObject('merge', (merge) => ({
       parent: merge.string('parent'),
       child: merge.string('child'),
-      keepsParentName: merge.boolean('keepsParentName'),
+      finalName: merge.string('finalName'),
     })),
     tracking: fields.object('tracking', (tracking) => ({
       epoch: tracking.guid('epoch'),

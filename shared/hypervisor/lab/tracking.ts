@@ -78,7 +78,7 @@ export async function nextGeneration(
 export async function endEpoch(
   context: LabContext,
   vmId: Guid,
-  disk: DiskRecord,
+  disk: Pick<DiskRecord, 'diskId' | 'sizeBytes' | 'tracking'>,
   reason: string,
   contentId: Guid,
 ): Promise<TrackingRecord> {

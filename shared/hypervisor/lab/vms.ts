@@ -4,6 +4,7 @@
 import path from 'node:path';
 import { parseGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
+import { removeLeftovers } from '../../files/index.js';
 import type { VmDefinition, VmDisk } from '../vm.js';
 import { removeStrayFiles, settle } from './chain.js';
 import { withLockFile, type LabContext } from './context.js';
@@ -47,11 +48,33 @@ export async function loadVm(context: LabContext, vmId: Guid): Promise<VmRecord>
 }
 
 /**
- * Runs `action` on the VM's record while nobody else changes the VM. A merge that had begun is
- * finished before. `timeoutMs`: how long to wait for others, as the lab was opened by default.
+ * Runs `action` on the VM's record while nobody else changes the VM, with its files in order: no
+ * leftovers, no merge half done. `timeoutMs`: how long to wait for others.
  * @throws DrError E_NOT_FOUND, E_LOCKED
  */
-export async function changingVm<T>(
+export function changingVm<T>(
+  context: LabContext,
+  vmId: Guid,
+  action: (vm: VmRecord) => Promise<T>,
+  timeoutMs?: number,
+): Promise<T> {
+  return withVmLock(
+    context,
+    vmId,
+    async (vm) => {
+      await removeStrayFiles(context, vm);
+      await removeLeftovers(context.fs, vmFile(context.folder, vmId));
+      return action(await settle(context, vm, 'begun'));
+    },
+    timeoutMs,
+  );
+}
+
+/**
+ * Runs `action`, which has nothing to do with the files of the disks, on the VM's record while
+ * nobody else changes the VM. @throws DrError E_NOT_FOUND, E_LOCKED
+ */
+export async function withVmLock<T>(
   context: LabContext,
   vmId: Guid,
   action: (vm: VmRecord) => Promise<T>,
@@ -61,11 +84,7 @@ export async function changingVm<T>(
   return withLockFile(
     context,
     vmLockFile(context.folder, vmId),
-    async () => {
-      const vm = await loadVm(context, vmId);
-      await removeStrayFiles(context, vm);
-      return action(await settle(context, vm, 'begun'));
-    },
+    async () => action(await loadVm(context, vmId)),
     timeoutMs,
   );
 }
@@ -128,13 +147,21 @@ export async function removeVmFiles(context: LabContext, vmId: Guid): Promise<vo
     for (const name of await fs.list(where)) await fs.remove(path.join(where, name));
     await fs.flushFolder(where);
   }
+  await removeLeftovers(fs, vmFile(folder, vmId));
   // Last of all, because it says that there is something to be taken away. The empty folder and its
   // lock stay: another process may be waiting for that very file.
   await fs.remove(removingFile(folder, vmId));
   await fs.flushFolder(vmFolder(folder, vmId));
 }
 
-/** Tracking files that nobody can ask any more. */
+/**
+ * Removes tracking files that nobody can ask any more. The change that made them superfluous stands
+ * already, so one that cannot be removed now waits for the next time.
+ */
 export async function tidyTracking(context: LabContext, vm: VmRecord): Promise<void> {
-  await removeStrayGenerations(context, vm);
+  try {
+    await removeStrayGenerations(context, vm);
+  } catch (error) {
+    if (!(error instanceof DrError) || error.code !== 'E_IO') throw error;
+  }
 }

@@ -201,6 +201,10 @@ describe('cycle', () => {
     const result = await set.world.cycle(set.vm);
     expect(result.ageSeconds).to.be.within(1000, 1010);
     expect(result.warnings.map(({ code }) => code)).to.deep.equal(['W_RPO']);
+    await set.world.clock.advance(800_000);
+    const near = await set.world.cycle(set.vm);
+    expect(near.warnings).to.have.length(0);
+    expect(near.notes[0]).to.contain('near the goal');
   });
 
   it('leaves foreign checkpoints alone and removes its own leftovers', async () => {
@@ -371,6 +375,18 @@ describe('cycle: failures', () => {
       method === 'message' ? new Promise<void>(() => undefined) : undefined;
     const error = await refusal(() => world.cycle(vm, { timeoutMs: 30_000 }));
     expect(error.code).to.equal('E_STALLED');
+    expectTidy(set);
+  });
+
+  it('takes a new connection when the one that idled has died, and fails when that breaks too', async () => {
+    const set = await seeded();
+    let broken = 1;
+    set.world.receiver.onCall = (method) => {
+      if (method === 'describe' && broken-- > 0) throw new DrError('E_CHANNEL', 'died');
+    };
+    expect((await set.world.cycle(set.vm)).kind).to.equal('delta');
+    broken = 2;
+    expect((await refusal(() => set.world.cycle(set.vm))).code).to.equal('E_CHANNEL');
     expectTidy(set);
   });
 
