@@ -161,7 +161,6 @@ export async function inspectKey(name: string, context: CliContext): Promise<voi
   const key = await loadKey(`file:${path.resolve(context.folder, name)}`, {
     fs: context.files,
     environment: context.environment,
-    log: await context.log(),
   });
   const { keyId, principal, role, vmPattern, createdAtMs } = key;
   const ageDays = Math.max(0, Math.floor((context.clock.now() - createdAtMs) / DAY_MS));

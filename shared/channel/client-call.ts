@@ -7,8 +7,9 @@ import { DrError } from '../errors.js';
 import { decode, single } from './call-values.js';
 import type { ClientSession } from './client-session.js';
 import { transportFailed } from './grpc-wire.js';
+import { UNAUTHENTICATED } from './limits.js';
 import { RecordOpener, RecordSealer, UnopenedRecord } from './records.js';
-import { SealedReceiver, SealedSender } from './sealed-stream.js';
+import { type Bulk, SealedReceiver, SealedSender } from './sealed-stream.js';
 import { slept } from './slept.js';
 import type { CallOptions, MethodDefinition } from './service.js';
 
@@ -53,7 +54,7 @@ export async function* streamResponses(call: ClientCallOptions): AsyncGenerator 
       if (isLate) stop(new DrError('E_STALLED', `the call was not done after ${deadlineMs} ms`));
     });
   }
-  void sendRequests(call, sender, stream, over.signal).catch(stop);
+  void sendRequests(call, session.bulk, sender, stream, over.signal).catch(stop);
   try {
     for (;;) {
       const received = await receiver.next();
@@ -73,7 +74,7 @@ export async function* streamResponses(call: ClientCallOptions): AsyncGenerator 
     options.signal?.removeEventListener('abort', onAbort);
     sender.fail(transportFailed('the call is over'));
     receiver.wipe();
-    finish(stream);
+    void finish(stream, clock);
   }
 }
 
@@ -93,12 +94,13 @@ export async function unaryResponse(call: ClientCallOptions): Promise<unknown> {
 /** Sends OPEN, the requests and FINAL. A failing iterable is told to the receiver, then thrown. */
 async function sendRequests(
   { method, argument, options }: ClientCallOptions,
+  bulk: Bulk,
   sender: SealedSender,
   stream: ClientHttp2Stream,
   over: AbortSignal,
 ): Promise<void> {
   const serialize = method.requestSerialize as (value: unknown) => Buffer;
-  await sender.open(options.deadlineMs);
+  await sender.open({ deadlineMs: options.deadlineMs, bulk });
   if (!method.requestStream) {
     await sender.message(serialize(argument));
   } else {
@@ -120,14 +122,21 @@ async function sendRequests(
   stream.end();
 }
 
-/** Closes a stream that is whole in silence, resets any other. */
-function finish(stream: ClientHttp2Stream): void {
+/**
+ * A stream whose two sides are whole may end in peace: the trailers are still on their way, though
+ * not for ever. Any other is reset.
+ */
+async function finish(stream: ClientHttp2Stream, clock: Clock): Promise<void> {
   if (stream.destroyed) return;
   if (stream.writableEnded) {
-    // the trailers may still be on their way
+    const closed = new AbortController();
+    stream.on('close', () => {
+      closed.abort();
+    });
+    // what still comes is not kept
     stream.removeAllListeners('data');
     stream.resume();
-    if (stream.readableEnded) return;
+    if (!(await slept(clock, UNAUTHENTICATED.timeMs, closed.signal))) return;
   }
-  if (!stream.writableEnded) stream.close(CANCEL);
+  stream.close(CANCEL);
 }

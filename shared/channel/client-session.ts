@@ -30,9 +30,11 @@ import {
   PROTOCOL_OLDEST,
   SESSION_AGE_MAX_MS,
   SESSION_RENEWAL_MS,
+  UNAUTHENTICATED,
 } from './limits.js';
 import type { NoiseSecrets } from './noise.js';
 import type { CallIdentity } from './records.js';
+import type { Bulk } from './sealed-stream.js';
 import { slept } from './slept.js';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -45,6 +47,8 @@ export interface StartedCall {
 }
 
 export class ClientSession {
+  /** Which direction of the connection has the wide window. */
+  readonly bulk: Bulk;
   readonly #http2: ClientHttp2Session;
   readonly #clock: Clock;
   readonly #secrets: NoiseSecrets;
@@ -59,10 +63,12 @@ export class ClientSession {
   private constructor(
     http2: ClientHttp2Session,
     clock: Clock,
+    bulk: Bulk,
     facts: { secrets: NoiseSecrets; suite: Suite; sessionId: Buffer },
   ) {
     this.#http2 = http2;
     this.#clock = clock;
+    this.bulk = bulk;
     this.#secrets = facts.secrets;
     this.#suite = facts.suite;
     this.#sessionId = facts.sessionId;
@@ -79,7 +85,11 @@ export class ClientSession {
    * Connects and shakes hands.
    * @throws DrError E_SOURCE_UNREACHABLE, E_AUTH, E_VERSION
    */
-  static async open(options: ConnectOptions, signal: AbortSignal): Promise<ClientSession> {
+  static async open(
+    options: ConnectOptions,
+    bulk: Bulk,
+    signal: AbortSignal,
+  ): Promise<ClientSession> {
     const { clock, host, port } = options;
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const done = new AbortController();
@@ -92,9 +102,13 @@ export class ClientSession {
     });
     try {
       socket = openSocket(options);
-      const http2 = await openHttp2(socket, options);
+      const http2 = await openHttp2(socket, options, bulk);
       try {
-        return await shakeHands(http2, options, (facts) => new ClientSession(http2, clock, facts));
+        return await shakeHands(
+          http2,
+          options,
+          (facts) => new ClientSession(http2, clock, bulk, facts),
+        );
       } catch (error) {
         http2.destroy();
         throw error;
@@ -206,7 +220,11 @@ function openSocket(options: ConnectOptions): Socket {
   });
 }
 
-async function openHttp2(socket: Socket, { tls }: ConnectOptions): Promise<ClientHttp2Session> {
+async function openHttp2(
+  socket: Socket,
+  { tls }: ConnectOptions,
+  bulk: Bulk,
+): Promise<ClientHttp2Session> {
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);
     socket.once('close', () => {
@@ -223,11 +241,12 @@ async function openHttp2(socket: Socket, { tls }: ConnectOptions): Promise<Clien
   if (socket instanceof TLSSocket && socket.alpnProtocol !== 'h2') {
     throw new Error('the other side speaks no HTTP/2 over TLS');
   }
+  const windowBytes = bulk === 'down' ? AUTHENTICATED.windowBytes : UNAUTHENTICATED.windowBytes;
   // the name stands in :authority and nowhere else
   const http2 = connectHttp2(tls === undefined ? 'http://hvdr' : 'https://hvdr', {
     createConnection: () => socket,
     maxSessionMemory: HTTP2_SESSION_MEGABYTES,
-    settings: { initialWindowSize: AUTHENTICATED.windowBytes, enablePush: false },
+    settings: { initialWindowSize: windowBytes, enablePush: false },
   });
   http2.on('error', () => undefined);
   await new Promise<void>((resolve, reject) => {
@@ -243,7 +262,7 @@ async function openHttp2(socket: Socket, { tls }: ConnectOptions): Promise<Clien
     socket.once('error', reject);
     if (socket.destroyed) reject(new Error('the other side closed the connection'));
   });
-  http2.setLocalWindowSize(AUTHENTICATED.windowBytes);
+  http2.setLocalWindowSize(windowBytes);
   return http2;
 }
 

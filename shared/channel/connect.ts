@@ -5,13 +5,14 @@ import { type ClientCallOptions, streamResponses, unaryResponse } from './client
 import { ClientSession } from './client-session.js';
 import type { ChannelConnection, ConnectOptions } from './endpoint.js';
 import { transportFailed } from './grpc-wire.js';
+import type { Bulk } from './sealed-stream.js';
 import type { CallOptions, MethodDefinition, ServiceClient, ServiceDefinition } from './service.js';
 
 /** @throws DrError E_SOURCE_UNREACHABLE, E_AUTH, E_VERSION, E_PARAMETER (a pinned key) */
 export async function connect(options: ConnectOptions): Promise<ChannelConnection> {
   refuseOtherReceivers(options);
   const connection = new Connection(options);
-  await connection.session();
+  await connection.open();
   return connection;
 }
 
@@ -31,13 +32,19 @@ function refuseOtherReceivers({ key, host, port }: ConnectOptions): void {
 class Connection implements ChannelConnection {
   readonly #options: ConnectOptions;
   readonly #closed = new AbortController();
-  #current: ClientSession | undefined;
-  #opening: Promise<ClientSession> | undefined;
-  /** Older ones with calls under way. */
-  readonly #retired = new Set<ClientSession>();
+  readonly #links: Readonly<Record<Bulk, Link>>;
 
   constructor(options: ConnectOptions) {
     this.#options = options;
+    this.#links = {
+      up: new Link(options, 'up', this.#closed.signal),
+      down: new Link(options, 'down', this.#closed.signal),
+    };
+  }
+
+  /** Makes sure that the receiver is there and has the key. */
+  async open(): Promise<void> {
+    await this.#links.up.session();
   }
 
   client<D extends ServiceDefinition>(definition: D): ServiceClient<D> {
@@ -48,13 +55,46 @@ class Connection implements ChannelConnection {
 
   close(): Promise<void> {
     this.#closed.abort();
-    for (const session of [this.#current, ...this.#retired]) session?.end();
+    for (const link of Object.values(this.#links)) link.end();
     return Promise.resolve();
+  }
+
+  #method(method: MethodDefinition): (argument: unknown, options?: CallOptions) => unknown {
+    const link = this.#links[method.responseStream && !method.requestStream ? 'down' : 'up'];
+    return (argument, options = {}) => {
+      const call: ClientCallOptions = {
+        method,
+        argument,
+        options,
+        clock: this.#options.clock,
+        session: () => link.session(),
+        onForged: (session) => {
+          session.end();
+        },
+      };
+      return method.responseStream ? streamResponses(call) : unaryResponse(call);
+    };
+  }
+}
+
+/** The sessions of one direction of bulk: the current one, and older ones with calls under way. */
+class Link {
+  readonly #options: ConnectOptions;
+  readonly #bulk: Bulk;
+  readonly #closed: AbortSignal;
+  readonly #retired = new Set<ClientSession>();
+  #current: ClientSession | undefined;
+  #opening: Promise<ClientSession> | undefined;
+
+  constructor(options: ConnectOptions, bulk: Bulk, closed: AbortSignal) {
+    this.#options = options;
+    this.#bulk = bulk;
+    this.#closed = closed;
   }
 
   /** The session for a new call: the one there is, or the next. */
   async session(): Promise<ClientSession> {
-    if (this.#closed.signal.aborted) throw transportFailed('the channel was closed');
+    if (this.#closed.aborted) throw transportFailed('the channel was closed');
     if (this.#current?.isUsable === true) return this.#current;
     this.#opening ??= this.#open();
     try {
@@ -64,8 +104,16 @@ class Connection implements ChannelConnection {
     }
   }
 
+  end(): void {
+    for (const session of [this.#current, ...this.#retired]) session?.end();
+  }
+
   async #open(): Promise<ClientSession> {
-    const session = await ClientSession.open(this.#options, this.#closed.signal);
+    const session = await ClientSession.open(this.#options, this.#bulk, this.#closed);
+    if (this.#closed.aborted) {
+      session.end();
+      throw transportFailed('the channel was closed');
+    }
     const old = this.#current;
     this.#current = session;
     if (old !== undefined) {
@@ -74,21 +122,5 @@ class Connection implements ChannelConnection {
       old.retire();
     }
     return session;
-  }
-
-  #method(method: MethodDefinition): (argument: unknown, options?: CallOptions) => unknown {
-    return (argument, options = {}) => {
-      const call: ClientCallOptions = {
-        method,
-        argument,
-        options,
-        clock: this.#options.clock,
-        session: () => this.session(),
-        onForged: (session) => {
-          session.end();
-        },
-      };
-      return method.responseStream ? streamResponses(call) : unaryResponse(call);
-    };
   }
 }

@@ -29,7 +29,11 @@ export interface ConnectOptions {
   readonly suite?: Suite | undefined;
 }
 
-/** An authenticated session; a new one is made inside when it is due, calls go on. */
+/**
+ * Authenticated sessions with one receiver; new ones are made inside when they are due, calls go on.
+ * The receiver gives a session up when no call follows its handshake within 10 s (and counts that as
+ * a failed handshake), so connect when there is something to say; a later call shakes hands again.
+ */
 export interface ChannelConnection {
   /** Typed calls of one service; several may be under way. */
   client<D extends ServiceDefinition>(definition: D): ServiceClient<D>;

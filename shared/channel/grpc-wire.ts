@@ -13,7 +13,8 @@ import { DrError } from '../errors.js';
 import { SEND_BUFFER_BYTES } from './limits.js';
 
 const PREFIX_BYTES = 5;
-const HIGH_WATER_BYTES = 256 << 10;
+/** Arrived bytes that wait for a reader; the stream is paused beyond it. */
+const HIGH_WATER_BYTES = 1 << 20;
 
 export function transportFailed(why: string, cause?: unknown): DrError {
   return new DrError('E_CHANNEL', why, {
@@ -34,6 +35,8 @@ export class MessageReader {
   #chunks: Buffer[] = [];
   #chunkBytes = 0;
   #isEnded = false;
+  /** The current message is complete and not taken yet. */
+  #isWhole = false;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
 
@@ -41,10 +44,7 @@ export class MessageReader {
     this.#stream = stream;
     this.#limitBytes = limitBytes;
     stream.on('data', (chunk: Buffer) => {
-      this.#chunks.push(chunk);
-      this.#chunkBytes += chunk.length;
-      if (this.#wake === undefined || this.#chunkBytes > HIGH_WATER_BYTES) stream.pause();
-      this.#awake();
+      this.#arrived(chunk);
     });
     stream.on('end', () => {
       this.#isEnded = true;
@@ -84,7 +84,8 @@ export class MessageReader {
   async next(): Promise<Buffer | undefined> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure;
-      if (this.#take()) {
+      if (this.#isWhole || this.#take()) {
+        this.#isWhole = false;
         this.#prefixFilled = 0;
         return this.#message.subarray(0, this.#messageBytes);
       }
@@ -98,6 +99,23 @@ export class MessageReader {
         this.#stream.resume();
       });
     }
+  }
+
+  /** Wakes the reader for whole messages only: a large one comes in dozens of chunks. */
+  #arrived(chunk: Buffer): void {
+    if (this.#failure !== undefined) return;
+    this.#chunks.push(chunk);
+    this.#chunkBytes += chunk.length;
+    if (this.#wake === undefined) {
+      if (this.#chunkBytes > HIGH_WATER_BYTES) this.#stream.pause();
+      return;
+    }
+    try {
+      this.#isWhole = this.#take();
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(String(error)));
+    }
+    if (this.#isWhole) this.#awake();
   }
 
   #awake(): void {
@@ -187,7 +205,7 @@ export class MessageWriter {
     const lengthBytes = parts.reduce((sum, part) => sum + part.length, 0);
     const prefix = Buffer.alloc(PREFIX_BYTES);
     prefix.writeUInt32BE(lengthBytes, 1);
-    const [head = prefix, ...rest] = parts;
+    const [head = Buffer.alloc(0), ...rest] = parts;
     const all = [Buffer.concat([prefix, head]), ...rest].filter((part) => part.length > 0);
     this.#waitingBytes += lengthBytes;
     this.#stream.cork();

@@ -2,7 +2,7 @@
 // warning – parameters that hold them in clear.
 
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DrError } from '../errors.js';
 import { type FileStatus, type FileSystem, readSmall, TEMPORARY_SUFFIX } from '../files/index.js';
 import type { Log } from '../log.js';
@@ -209,6 +209,8 @@ class FileKeyRing implements KeyRing {
   readonly #paths: readonly string[];
   readonly #environment: KeyEnvironment;
   #keys: readonly PreSharedKey[] = [];
+  /** What each file held when it was last read. */
+  #byPath: ReadonlyMap<string, PreSharedKey> = new Map();
   #lastProblem = '';
 
   constructor(paths: readonly string[], environment: KeyEnvironment) {
@@ -255,7 +257,7 @@ class FileKeyRing implements KeyRing {
 
   async #read(): Promise<{ keys: PreSharedKey[]; problems: Error[] }> {
     const { fs } = this.#environment;
-    const keys: PreSharedKey[] = [];
+    const byPath = new Map<string, PreSharedKey>();
     const problems: Error[] = [];
     const seen = new Set<string>();
     const readOne = async (path: string): Promise<void> => {
@@ -272,19 +274,30 @@ class FileKeyRing implements KeyRing {
       }
       if (seen.has(status.identity)) return;
       seen.add(status.identity);
-      if (keys.length >= RING_KEYS_MAX) {
+      if (byPath.size >= RING_KEYS_MAX) {
         throw new DrError('E_LIMIT', `there are more than ${RING_KEYS_MAX} keys`);
       }
-      keys.push(await readKeyFile(path, status, this.#environment));
+      byPath.set(path, await readKeyFile(path, status, this.#environment));
     };
     const attempt = async (path: string): Promise<void> => {
       try {
         await readOne(path);
       } catch (error) {
         problems.push(error instanceof Error ? error : new Error(String(error)));
+        if (isAboutTheKey(error)) return;
+        // a device that fails for a moment takes nobody's key away
+        for (const [known, key] of this.#byPath) {
+          if (known === path || dirname(known) === path) byPath.set(known, key);
+        }
       }
     };
     for (const path of this.#paths) await attempt(path.replace(/^file:/, ''));
-    return { keys, problems };
+    this.#byPath = byPath;
+    return { keys: [...byPath.values()], problems };
   }
+}
+
+/** The file says so itself: it is no key, it has gone, others may read it. */
+function isAboutTheKey(error: unknown): boolean {
+  return error instanceof DrError && ['E_KEY_FILE', 'E_NOT_FOUND'].includes(error.code);
 }

@@ -26,7 +26,12 @@ export const FAILED_HANDSHAKES_A_MINUTE = 10;
 export const ADDRESS_TABLE_MAX = 4096;
 export const PENDING_SESSIONS_MAX = 256;
 
-/** After it. */
+/**
+ * After it. The wide window is for one direction of a connection only: node:http2 reads nothing
+ * while a write of its own waits for the socket, so bulk in both directions at once, with windows
+ * wider than the socket buffers, would stop both sides for ever (docs/protocol.md, "Two
+ * connections").
+ */
 export const AUTHENTICATED = {
   windowBytes: 16 << 20,
   streams: 32,

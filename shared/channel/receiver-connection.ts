@@ -37,6 +37,7 @@ import {
 } from './limits.js';
 import { ReceiverSession } from './receiver-session.js';
 import { type ServedMethod, serveCall } from './server-call.js';
+import type { Bulk } from './sealed-stream.js';
 import { slept } from './slept.js';
 import type { WindowBudget } from './window-budget.js';
 
@@ -297,8 +298,8 @@ export class ReceiverConnection {
       clock,
       random,
       log,
-      onOpened: () => {
-        this.#authenticated(session);
+      onOpened: (bulk) => {
+        this.#authenticated(session, bulk);
       },
       onForged: (error) => {
         this.end(error);
@@ -306,16 +307,18 @@ export class ReceiverConnection {
     });
   }
 
-  #authenticated(session: ReceiverSession): void {
+  #authenticated(session: ReceiverSession, bulk: Bulk): void {
     if (session.isConfirmed) return;
     session.confirm();
     this.#isWaiting = false;
     this.#core.admission.leave(this.address);
-    this.#windowBytes = this.#core.windows.grant();
-    // the first alone would widen the connection only, the second its streams
-    this.#http2.setLocalWindowSize(this.#windowBytes);
+    if (bulk === 'up') {
+      this.#windowBytes = this.#core.windows.grant();
+      // this alone would widen the connection only, the settings its streams
+      this.#http2.setLocalWindowSize(this.#windowBytes);
+    }
     this.#http2.settings({
-      initialWindowSize: this.#windowBytes,
+      ...(bulk === 'up' ? { initialWindowSize: this.#windowBytes } : {}),
       maxConcurrentStreams: AUTHENTICATED.streams,
     });
     void keepAlive(this.#http2, this.#core.clock, this.#gone.signal, () => {

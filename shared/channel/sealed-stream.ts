@@ -17,8 +17,19 @@ import {
   UnopenedRecord,
 } from './records.js';
 
-const OPEN_BYTES = 4;
+const OPEN_BYTES = 5;
+const FLAG_BULK_DOWN = 1;
 const RECORD_BYTES_MAX = MESSAGE_BYTES_MAX + RECORD_OVERHEAD_MAX;
+/** Which direction of a connection carries bulk: to the receiver or from it. */
+export type Bulk = 'up' | 'down';
+
+export interface Opening {
+  /** After how long the receiver ends the call; undefined: never. */
+  readonly deadlineMs: number | undefined;
+  /** What the connection is for; the connection's first record decides. */
+  readonly bulk: Bulk;
+}
+
 /** The longest deadline that OPEN can say. */
 const DEADLINE_MAX_MS = 0xffffffff;
 
@@ -31,10 +42,11 @@ export class SealedSender {
     this.#sealer = sealer;
   }
 
-  /** The initiator's first record: after how long the receiver ends the call (0: never). */
-  open(deadlineMs: number | undefined): Promise<void> {
+  /** The initiator's first record. */
+  open({ deadlineMs, bulk }: Opening): Promise<void> {
     const bytes = Buffer.alloc(OPEN_BYTES);
     bytes.writeUInt32BE(Math.min(DEADLINE_MAX_MS, Math.max(0, Math.ceil(deadlineMs ?? 0))));
+    bytes.writeUInt8(bulk === 'down' ? FLAG_BULK_DOWN : 0, 4);
     return this.#send('open', bytes);
   }
 
@@ -79,10 +91,10 @@ export class SealedReceiver {
   }
 
   /**
-   * The first record of an initiator: its deadline, undefined for none.
+   * The first record of an initiator.
    * @throws DrError E_REPLAY, E_CHANNEL
    */
-  async opening(): Promise<{ readonly deadlineMs: number | undefined }> {
+  async opening(): Promise<Opening> {
     // nobody has proved anything yet
     this.#reader.setLimit(OPEN_BYTES + RECORD_OVERHEAD_MAX);
     const record = await this.#record();
@@ -90,7 +102,12 @@ export class SealedReceiver {
     const { kind, plaintext } = this.#opener.open(record);
     if (kind !== 'open' || plaintext.length !== OPEN_BYTES) throw new UnopenedRecord();
     const deadlineMs = plaintext.readUInt32BE(0);
-    return { deadlineMs: deadlineMs === 0 ? undefined : deadlineMs };
+    // flags that this release does not know are a later one's to define
+    const isDown = (plaintext.readUInt8(4) & FLAG_BULK_DOWN) !== 0;
+    return {
+      deadlineMs: deadlineMs === 0 ? undefined : deadlineMs,
+      bulk: isDown ? 'down' : 'up',
+    };
   }
 
   /**

@@ -17,7 +17,7 @@ import {
   SALT_BYTES,
   UnopenedRecord,
 } from './records.js';
-import { SealedReceiver, SealedSender } from './sealed-stream.js';
+import { type Bulk, SealedReceiver, SealedSender } from './sealed-stream.js';
 import { slept } from './slept.js';
 import type { CallContext, MethodDefinition, Role } from './service.js';
 
@@ -39,7 +39,7 @@ export interface ServerCallOptions {
   readonly random: Random;
   readonly log: Log;
   /** The first record opened. */
-  readonly onOpened: () => void;
+  readonly onOpened: (bulk: Bulk) => void;
   /** A record did not open: the session is over. */
   readonly onForged: (error: DrError) => void;
 }
@@ -87,8 +87,8 @@ class ServerCall implements RunningCall {
   async run(): Promise<void> {
     const { stream, onOpened, onForged } = this.#options;
     try {
-      const { deadlineMs } = await this.#receiver.opening();
-      onOpened();
+      const { deadlineMs, bulk } = await this.#receiver.opening();
+      onOpened(bulk);
       stream.respond(
         { ':status': 200, 'content-type': 'application/grpc' },
         { waitForTrailers: true },

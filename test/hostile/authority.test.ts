@@ -2,8 +2,10 @@
 // channel goes; ownership of VMs is the receiver's, in its own tests).
 
 import crypto, { createSecretKey } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import {
   type CallContext,
@@ -22,6 +24,7 @@ import { systemClock, systemRandom } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
 import { openLog } from '../../shared/log.js';
 import { all, each, echoService, loopback, testKey } from '../support/channel.js';
+import { checkoutFolder } from '../support/checkout.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { RecordingProxy, until } from '../support/raw-peer.js';
 import { refusal } from '../support/refusal.js';
@@ -72,6 +75,23 @@ describe('hostile: authority', () => {
     // the handshake is nobody's: it comes before there is a role
     const handshake = Object.values(HandshakeServiceService).map(({ path }) => path);
     expect(handshake.filter((path) => METHOD_ROLES.has(path))).to.deep.equal([]);
+  });
+
+  it('case 18: the table says what the .proto files say', () => {
+    const text = readFileSync(join(checkoutFolder, 'proto/podheitor/dr/v1/control.proto'), 'utf8');
+    const body = /service ControlService \{([\s\S]*?)\n\}/.exec(text)?.[1] ?? '';
+    let roles: string[] = [];
+    let checked = 0;
+    for (const line of body.split('\n')) {
+      const said = /Roles: ([a-z, ]+)\./.exec(line)?.[1];
+      if (said !== undefined) roles = said.split(', ');
+      const method = /rpc (\w+)\(/.exec(line)?.[1];
+      if (method === undefined) continue;
+      const path = `/podheitor.dr.v1.ControlService/${method}`;
+      expect(METHOD_ROLES.get(path), method).to.deep.equal(roles);
+      checked++;
+    }
+    expect(checked).to.equal(Object.keys(controlService).length);
   });
 
   describe('case 18: over the wire', () => {

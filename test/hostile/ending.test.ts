@@ -150,7 +150,7 @@ describe('hostile: the end of a call', () => {
       const session = await raw.shakeHands(loop.key);
       const sealer = new RecordSealer(identityOf(session, COLLECT, 1n));
       const stream = raw.open(COLLECT, callHeaders(session.sessionId, 1n));
-      stream.write(framed(whole(sealer.seal('open', Buffer.alloc(4)))));
+      stream.write(framed(whole(sealer.seal('open', Buffer.alloc(5)))));
       stream.write(framed(whole(sealer.seal('message', Buffer.from('data')))));
       await until(() => loop.server.seen.length === 1, 'the handler');
       return stream;

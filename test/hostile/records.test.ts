@@ -129,7 +129,7 @@ describe('hostile: records', () => {
   it('case 7: a record of the other direction does not open', async () => {
     const identity = identityOf(session, UNARY, 1n);
     const answers = new RecordSealer(identity, Buffer.alloc(16, 1));
-    await send([whole(answers.seal('open', Buffer.alloc(4)))]);
+    await send([whole(answers.seal('open', Buffer.alloc(5)))]);
     await expectSessionOver();
   });
 
@@ -173,7 +173,7 @@ describe('hostile: records', () => {
     const sealer = new RecordSealer(identityOf(session, COLLECT, 1n));
     const count = Buffer.alloc(8);
     count.writeBigUInt64BE(7n);
-    await send([whole(sealer.seal('open', Buffer.alloc(4))), whole(sealer.seal('final', count))], {
+    await send([whole(sealer.seal('open', Buffer.alloc(5))), whole(sealer.seal('final', count))], {
       path: COLLECT,
     });
     await raw.closed();

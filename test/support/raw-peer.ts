@@ -156,7 +156,7 @@ export function unaryRecords(identity: CallIdentity, message: Buffer): Buffer[] 
   const count = Buffer.alloc(8);
   count.writeBigUInt64BE(2n);
   return [
-    whole(sealer.seal('open', Buffer.alloc(4))),
+    whole(sealer.seal('open', Buffer.alloc(5))),
     whole(sealer.seal('message', message)),
     whole(sealer.seal('final', count)),
   ];
@@ -310,7 +310,7 @@ export class RecordingProxy {
 
 /** Turns of the event loop until `condition` holds. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 8000;
+  const deadline = performance.now() + 20_000;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`did not come: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));

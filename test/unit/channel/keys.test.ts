@@ -17,7 +17,7 @@ import {
 } from '../../../shared/channel/index.js';
 import { systemClock } from '../../../shared/clock.js';
 import { DrError } from '../../../shared/errors.js';
-import { nodeFileSystem } from '../../../shared/files/index.js';
+import { type FileSystem, nodeFileSystem } from '../../../shared/files/index.js';
 import { openLog } from '../../../shared/log.js';
 import { testKey } from '../../support/channel.js';
 import { refusal } from '../../support/refusal.js';
@@ -208,6 +208,27 @@ describe('channel: key files', () => {
       folder.remove('live/a');
       folder.remove('live/b');
       expect(await ids()).to.deep.equal([]);
+    });
+
+    it('keep their keys while the device cannot be read', async () => {
+      const path = ringFolder('failing');
+      write('failing/a', encodeKey(testKey({ keyId: 'a' })));
+      let isFailing = false;
+      const fs: FileSystem = {
+        ...nodeFileSystem,
+        open: (name, options) =>
+          isFailing
+            ? Promise.reject(new DrError('E_IO', 'too many open files'))
+            : nodeFileSystem.open(name, options),
+      };
+      const ring = await loadKeyRing([path], { ...environment, fs });
+      isFailing = true;
+      await ring.reload?.();
+      await ring.reload?.();
+      expect(ring.keys.map(({ keyId }) => keyId)).to.deep.equal(['a']);
+      folder.remove('failing/a');
+      await ring.reload?.();
+      expect(ring.keys).to.deep.equal([]);
     });
 
     it('let nobody new in while it is unclear who is who', async () => {

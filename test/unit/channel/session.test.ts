@@ -16,7 +16,7 @@ import {
 } from '../../support/channel.js';
 import type { ServiceClient } from '../../../shared/channel/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
-import { RawClient, until } from '../../support/raw-peer.js';
+import { RawClient, RawReceiver, until } from '../../support/raw-peer.js';
 import { refusal } from '../../support/refusal.js';
 
 describe('channel: sessions', () => {
@@ -47,6 +47,26 @@ describe('channel: sessions', () => {
     const [window = 0] = loop.listener.status().localWindows;
     expect(window).to.be.at.least(16 << 20);
     expect(loop.listener.status().windowBytes).to.equal(16 << 20);
+  });
+
+  it('give the receiver 16 MiB for what is downloaded, and 64 KiB for anything else', async () => {
+    const windows: unknown[] = [];
+    const receiver = new RawReceiver(loop.key, (stream) => {
+      const { session } = stream;
+      windows.push([
+        session?.remoteSettings.initialWindowSize,
+        (session?.state.remoteWindowSize ?? 0) > 15 << 20,
+      ]);
+      stream.close();
+    });
+    const calls = await client({ port: await receiver.listen() });
+    await refusal(() => calls.unary(Buffer.alloc(0)));
+    await refusal(() => all(calls.spread(Buffer.alloc(0))));
+    expect(windows).to.deep.equal([
+      [65_535, false],
+      [16 << 20, true],
+    ]);
+    receiver.close();
   });
 
   it('let a sender have more than 64 KiB on the way to a handler that does not read', async () => {
@@ -84,6 +104,38 @@ describe('channel: sessions', () => {
     release();
     await done;
     expect(received).to.equal(40 << 20);
+  });
+
+  it('carry bulk both ways at once, in one call and in two', async () => {
+    await loop.close();
+    const large = Buffer.alloc(1 << 20, 9);
+    async function* many(): AsyncGenerator<Buffer> {
+      for (let i = 0; i < 64; i++) {
+        await Promise.resolve();
+        yield large;
+      }
+    }
+    const count = async (values: AsyncIterable<Buffer>): Promise<number> => {
+      let bytes = 0;
+      for await (const value of values) bytes += value.length;
+      return bytes;
+    };
+    loop = await loopback({
+      clock,
+      handlers: {
+        spread: many,
+        collect: async (requests) => Buffer.from(String(await count(requests))),
+      },
+    });
+    const calls = await client();
+    // wider windows than socket buffers in both directions of one connection would end in silence
+    expect(await count(calls.both(many()))).to.equal(64 << 20);
+    const [down, up] = await Promise.all([
+      count(calls.spread(Buffer.alloc(0))),
+      calls.collect(many()),
+    ]);
+    expect(down).to.equal(64 << 20);
+    expect(up.toString()).to.equal(String(64 << 20));
   });
 
   it('share one budget of windows', () => {
@@ -227,6 +279,19 @@ describe('channel: sessions', () => {
     }
     await until(() => loop.listener.status().calls === 0, 'the end of the call');
     expect((await calls.unary(Buffer.from('x'))).toString()).to.equal('x');
+  });
+
+  it('shake hands again when the first one was given up', async () => {
+    const calls = await client();
+    await clock.advance(10_000);
+    await until(() => loop.listener.status().connections === 0, 'the end of the first');
+    expect((await calls.unary(Buffer.from('late'))).toString()).to.equal('late');
+  });
+
+  it('cannot be listened for where somebody else listens', async () => {
+    const error = await refusal(() => loopback({ port: loop.listener.port }));
+    expect(error.code).to.equal('E_IO');
+    expect(error.message).to.contain(`127.0.0.1:${loop.listener.port}`);
   });
 
   it('say where nobody listens', async () => {

@@ -1,63 +1,30 @@
-// TLS and mTLS below the seal: optional, and never in its place.
+// TLS and mTLS below the seal: optional, and never in its place. The certificates are in
+// test/golden/tls.
 
-import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import type { TlsMaterial } from '../../../shared/channel/index.js';
 import { echoService, loopback, testKey } from '../../support/channel.js';
+import { checkoutFolder } from '../../support/checkout.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { RecordingProxy, until } from '../../support/raw-peer.js';
 import { refusal } from '../../support/refusal.js';
-import { WorkFolder } from '../../support/work-folder.js';
+
+const read = (name: string): string =>
+  readFileSync(join(checkoutFolder, 'test/golden/tls', name), 'utf8');
+
+const material = (name: string): TlsMaterial => ({
+  certificate: read(`${name}.crt`),
+  privateKey: read(`${name}.key`),
+});
 
 describe('channel: TLS', () => {
-  const work = new WorkFolder('tls');
-  let authority: string;
-  let server: TlsMaterial;
-  let client: TlsMaterial;
-  let stranger: TlsMaterial;
-
-  function openssl(...args: string[]): void {
-    const run = spawnSync('openssl', args, { cwd: work.path, encoding: 'utf8' });
-    if (run.status !== 0) throw new Error(run.stderr);
-  }
-
-  const read = (name: string): string => readFileSync(work.file(name), 'utf8');
-
-  function makeAuthority(name: string): void {
-    openssl(
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
-      ...['-keyout', `${name}.key`, '-out', `${name}.crt`, '-subj', `/CN=${name}`, '-days', '2'],
-    );
-  }
-
-  function issue(name: string, issuer: string): TlsMaterial {
-    writeFileSync(work.file('ext'), 'subjectAltName=DNS:dr.example,IP:127.0.0.1\n');
-    openssl(
-      ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
-      ...['-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`],
-    );
-    openssl(
-      ...['x509', '-req', '-in', `${name}.csr`, '-CA', `${issuer}.crt`, '-CAkey', `${issuer}.key`],
-      ...['-CAcreateserial', '-out', `${name}.crt`, '-days', '2', '-extfile', 'ext'],
-    );
-    return { certificate: read(`${name}.crt`), privateKey: read(`${name}.key`) };
-  }
-
-  before(function () {
-    if (spawnSync('openssl', ['version']).status !== 0) this.skip();
-    makeAuthority('ours');
-    makeAuthority('theirs');
-    authority = read('ours.crt');
-    server = issue('server', 'ours');
-    client = issue('client', 'ours');
-    stranger = issue('stranger', 'theirs');
-  });
-
-  after(() => {
-    work.dispose();
-  });
+  const authority = read('ours.crt');
+  const server = material('server');
+  const client = material('client');
+  const stranger = material('stranger');
 
   it('carries sealed calls, and nothing of gRPC is to be seen outside', async () => {
     const loop = await loopback({ tls: server });
