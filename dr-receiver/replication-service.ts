@@ -17,7 +17,7 @@ import {
   parseBatch,
 } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
-import { type Acknowledgement, stagedDisk } from './ingest/incoming-cycle.js';
+import { type Acknowledgement, isDamaged, stagedDisk } from './ingest/incoming-cycle.js';
 import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
 import { stagedRecords } from './ingest/staged-cells.js';
 import type { Receiver } from './receiver.js';
@@ -139,6 +139,17 @@ async function* push(
   }
 }
 
+/** The records of an unfinished cycle as far as they can be read: it is of use, never needed. */
+async function* untilDamaged(
+  records: AsyncIterable<ManifestRecord>,
+): AsyncGenerator<ManifestRecord> {
+  try {
+    yield* records;
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+  }
+}
+
 async function* hashes(
   receiver: Receiver,
   request: HashesRequest,
@@ -163,7 +174,7 @@ async function* hashes(
     const cycle = cycles.find((each) => each.request.cycleId === cycleId);
     const staged = cycle === undefined ? undefined : stagedDisk(vm.layout, cycle, disk);
     if (staged === undefined) return;
-    records = stagedRecords(fs, staged);
+    records = untilDamaged(stagedRecords(fs, staged));
   }
   let bytes = Buffer.alloc(HASHES_PER_MESSAGE * MANIFEST_RECORD_BYTES);
   let filled = 0;

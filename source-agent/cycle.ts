@@ -513,12 +513,16 @@ class Cycle {
   ): Promise<T> {
     const { link, signal } = this.#seams;
     return watch.guard(signal, async (inner) => {
-      const client = await link.client();
-      try {
-        return await call(client, inner);
-      } catch (error) {
-        if (error instanceof DrError && error.code === 'E_CHANNEL') await link.drop(client);
-        throw error;
+      for (let isRetry = false; ; isRetry = true) {
+        const client = await link.client();
+        try {
+          return await call(client, inner);
+        } catch (error) {
+          if (!(error instanceof DrError) || error.code !== 'E_CHANNEL') throw error;
+          await link.drop(client);
+          // a connection that idled may have died unnoticed; a new one that breaks is a failure
+          if (isRetry) throw error;
+        }
       }
     });
   }

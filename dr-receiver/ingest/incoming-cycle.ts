@@ -91,6 +91,21 @@ export function stagedDisk(
   };
 }
 
+/** Whether an error tells that files of an unfinished cycle are damaged or gone. */
+export function isDamaged(error: unknown): error is DrError {
+  return error instanceof DeltaError || (error instanceof DrError && error.code === 'E_NOT_FOUND');
+}
+
+/** The result, or undefined when the unfinished cycle that it comes from is of no use. */
+async function unlessDamaged<T>(result: Promise<T>): Promise<T | undefined> {
+  try {
+    return await result;
+  } catch (error) {
+    if (isDamaged(error)) return undefined;
+    throw error;
+  }
+}
+
 export class IncomingCycle {
   readonly request: CycleRequest;
   readonly #layout: VmLayout;
@@ -251,11 +266,12 @@ export class IncomingCycle {
       const disk = defined(this.request.disks[diskIndex], 'the disk was looked up before');
       for (const other of this.#others) {
         const staged = stagedDisk(this.#layout, other, disk);
-        if (staged !== undefined) sources.push(await StagedCells.open(fs, staged));
+        const cells = staged && (await unlessDamaged(StagedCells.open(fs, staged)));
+        if (cells !== undefined) sources.push(cells);
       }
     }
     for (const source of sources) {
-      const bytes = await source.find(cell, hash);
+      const bytes = await unlessDamaged(source.find(cell, hash));
       if (bytes === undefined) continue;
       this.onBytes(bytes.length);
       return bytes;

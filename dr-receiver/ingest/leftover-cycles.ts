@@ -26,15 +26,16 @@ export async function unfinishedCycleIds(
 
 async function removeFolderWithFiles(fs: FileSystem, folder: string): Promise<void> {
   if ((await fs.status(folder)) === undefined) return;
-  // the progress first: without it nothing of the folder counts
-  const names = (await fs.list(folder)).sort(
-    (a, b) => Number(b === 'progress') - Number(a === 'progress'),
-  );
-  for (const name of names) await fs.remove(join(folder, name));
+  for (const name of await fs.list(folder)) await fs.remove(join(folder, name));
+  await fs.flushFolder(folder);
   await fs.removeFolder(folder);
 }
 
-/** Removes unfinished cycles, but for those in `kept`. */
+/**
+ * Removes unfinished cycles, but for those in `kept`. The progress goes first, durably: without it
+ * nothing of a cycle counts, and with it all of its files have to be there. The folder of the cycle
+ * goes last, so that what a crash leaves behind is found again.
+ */
 export async function removeUnfinished(
   fs: FileSystem,
   layout: VmLayout,
@@ -42,13 +43,18 @@ export async function removeUnfinished(
   kept: ReadonlySet<Guid>,
 ): Promise<void> {
   const ids = (await unfinishedCycleIds(fs, layout, protection)).filter((id) => !kept.has(id));
-  for (const id of ids) await removeFolderWithFiles(fs, layout.cycle(id));
+  if (ids.length === 0) return;
+  for (const id of ids) {
+    await fs.remove(layout.progress(id));
+    await fs.flushFolder(layout.cycle(id));
+  }
   const disks = join(layout.folder, 'disks');
-  if (ids.length === 0 || (await fs.status(disks)) === undefined) return;
   const gone = new Set<string>(ids);
-  for (const disk of await fs.list(disks)) {
+  const hasBases = (await fs.status(disks)) !== undefined;
+  for (const disk of hasBases ? await fs.list(disks) : []) {
     for (const name of await fs.list(join(disks, disk))) {
       if (gone.has(name)) await removeFolderWithFiles(fs, join(disks, disk, name));
     }
   }
+  for (const id of ids) await removeFolderWithFiles(fs, layout.cycle(id));
 }

@@ -13,6 +13,7 @@ import {
   type Acknowledgement,
   IncomingCycle,
   type IngestSeams,
+  isDamaged,
   readUnfinished,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
@@ -214,8 +215,16 @@ export class VmDesk {
       for (const id of known.keys()) if (!kept.has(id)) known.delete(id);
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
-    const cycle = await IncomingCycle.open(request, layout, seams, found, reusable);
-    this.#stagedBytes = found === undefined ? 0 : dataBytesOf(found);
+    const open = (from: UnfinishedCycle | undefined): Promise<IncomingCycle> =>
+      IncomingCycle.open(request, layout, seams, from, reusable);
+    let start = found;
+    const cycle = await open(found).catch((error: unknown) => {
+      // what it had brought is damaged or gone: it begins anew, from its first cell
+      if (found === undefined || !isDamaged(error)) throw error;
+      start = undefined;
+      return open(undefined);
+    });
+    this.#stagedBytes = start === undefined ? 0 : dataBytesOf(start);
     this.#count(reusable);
     cycle.lastMessageAt = seams.clock.monotonic();
     cycle.onBytes = (lengthBytes) => {

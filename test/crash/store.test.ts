@@ -249,7 +249,19 @@ describe('store and power loss', function () {
         });
       },
       check: async (found) => {
-        await expectStore(found, vm, [second], isCommitted ? [second] : []);
+        const isPromised = isCommitted;
+        await expectStore(found.clone(), vm, [second], isPromised ? [second] : []);
+        // whatever is left of the unfinished one helps or does not, and is never in the way
+        await withSite(found, async (site) => {
+          const desk = site.receiver.desks[0];
+          const parent = desk?.vm.protection.head?.pointId;
+          const kinds = parent === undefined ? [undefined, undefined] : [[1], []];
+          const third = vm.plan(3, parent, kinds);
+          await vm.replicate(site, third);
+          await expectPoint(site, vm, third);
+          const unfinished = found.paths.filter((path) => path.includes(first.cycleId));
+          expect(unfinished).to.deep.equal([]);
+        });
       },
     });
   });

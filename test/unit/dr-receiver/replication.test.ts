@@ -348,6 +348,29 @@ describe('receiver', () => {
       expect(left).to.deep.equal([]);
     });
 
+    it("whose files are damaged or gone is of no use, and in nobody's way", async () => {
+      await vm.open(site, seed);
+      await vm.push(site, cut(vm.messages(seed, [], { batchCells: 2 }), 12)).catch(() => undefined);
+      await site.receiver.close();
+      const [one, other] = [vm.disks[0]?.diskId ?? '', 'base.'];
+      for (const path of files.paths.filter((each) => each.includes(one) && each.includes(other))) {
+        if (path.endsWith('.vhdx')) await files.remove(path);
+        else files.put(path, Buffer.from('not a manifest any more'));
+      }
+      site = await openSite(files);
+      const told = await describeVm();
+      const ids = { vmId: guidToWire(vm.vmId), diskId: guidToWire(vm.disks[0]?.diskId ?? id(1)) };
+      const of = { $case: 'cycleId', value: told.unfinished?.cycleId ?? Buffer.alloc(0) } as const;
+      const hashes = site.replication().hashes({ ...ids, generation: 0, of });
+      expect((await hashes[Symbol.asyncIterator]().next()).done).to.equal(true);
+      const { outcome } = await vm.open(site, seed);
+      if (outcome?.$case !== 'accepted') throw new Error(outcome?.$case);
+      expect(outcome.value.positions.map(({ nextCell }) => nextCell)).to.deep.equal([0n, 0n]);
+      const next = vm.plan(2, undefined, [undefined, undefined]);
+      await vm.replicate(site, next);
+      await expectPoint(site, vm, next);
+    });
+
     it('given up stays for its cells, and nothing else changes', async () => {
       await vm.open(site, seed);
       await vm.push(site, vm.messages(seed, []));

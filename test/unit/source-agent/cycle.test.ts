@@ -378,6 +378,18 @@ describe('cycle: failures', () => {
     expectTidy(set);
   });
 
+  it('takes a new connection when the one that idled has died, and fails when that breaks too', async () => {
+    const set = await seeded();
+    let broken = 1;
+    set.world.receiver.onCall = (method) => {
+      if (method === 'describe' && broken-- > 0) throw new DrError('E_CHANNEL', 'died');
+    };
+    expect((await set.world.cycle(set.vm)).kind).to.equal('delta');
+    broken = 2;
+    expect((await refusal(() => set.world.cycle(set.vm))).code).to.equal('E_CHANNEL');
+    expectTidy(set);
+  });
+
   it('asks again for a commit whose answer was lost', async () => {
     const set = await seeded();
     set.world.receiver.loseCommitAnswers = 2;
