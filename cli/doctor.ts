@@ -5,7 +5,17 @@
 import path from 'node:path';
 import zlib from 'node:zlib';
 import type { Command } from 'commander';
-import { connect, loadKey, loadKeyRing } from '../shared/channel/index.js';
+import { guidToWire, randomGuid } from '../shared/bytes/index.js';
+import {
+  type ChannelConnection,
+  connect,
+  controlService,
+  loadKey,
+  loadKeyRing,
+  replicationService,
+  type Role,
+} from '../shared/channel/index.js';
+import type { Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor } from '../shared/hypervisor/index.js';
 import { silentLog } from '../shared/log.js';
@@ -185,9 +195,13 @@ class Doctor {
       const connection = await connect({
         ...{ host, port: Number(drPort), key, clock, random, log: silentLog },
       });
-      await connection.close();
+      try {
+        await askSomething(connection, key.role, random);
+      } finally {
+        await connection.close();
+      }
       const took = (clock.monotonic() - startedAt).toFixed(0);
-      return ok('receiver', `${host}:${drPort} takes the key; handshake in ${took} ms`);
+      return ok('receiver', `${host}:${drPort} takes the key; first answer in ${took} ms`);
     });
   }
 
@@ -204,6 +218,25 @@ class Doctor {
 /** `lab:DIR` with the folder taken from the caller's. */
 function absoluteHost(host: string, folder: string): string {
   return host.startsWith('lab:') ? `lab:${path.resolve(folder, host.slice(4))}` : host;
+}
+
+/** A session stands only when a call has been answered; which one a key may make depends on its role. */
+async function askSomething(
+  connection: ChannelConnection,
+  role: Role,
+  random: Random,
+): Promise<void> {
+  if (role !== 'source') {
+    await connection.client(controlService).status({ vm: '*' });
+    return;
+  }
+  try {
+    const request = { vmId: guidToWire(randomGuid(random)), vmName: 'doctor' };
+    await connection.client(replicationService).describe(request);
+  } catch (error) {
+    // nobody protects this id, and hearing so is an answer
+    if (!(error instanceof DrError) || error.code !== 'E_NOT_PROTECTED') throw error;
+  }
 }
 
 async function expectLocked(open: () => Promise<{ close(): Promise<void> }>): Promise<void> {
