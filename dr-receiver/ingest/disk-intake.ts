@@ -135,7 +135,7 @@ export class DiskIntake {
     // what an earlier attempt left under these names counts for nothing
     await fs.remove(files.data);
     await fs.remove(files.manifest);
-    const data = await fs.open(files.data, { mode: 'create' });
+    const data = await fs.open(files.data, { mode: 'create', isDirect: true });
     try {
       const manifest = await fs.open(files.manifest, { mode: 'create' });
       const appender = ManifestAppender.create(header, manifest);
@@ -154,7 +154,7 @@ export class DiskIntake {
   static async resume(options: IntakeOptions, progress: DiskProgress): Promise<DiskIntake> {
     if (progress.isComplete) return DiskIntake.#reopen(options, progress);
     const { fs, files, header } = options;
-    const data = await fs.open(files.data, { mode: 'write' });
+    const data = await fs.open(files.data, { mode: 'write', isDirect: true });
     let manifest: BlockFile | undefined;
     try {
       manifest = await fs.open(files.manifest, { mode: 'write' });

@@ -69,6 +69,11 @@ export interface OpenOptions {
   readonly mode: OpenMode;
   /** Held until close() or the end of the process. Default: exclusive for writers, shared else. */
   readonly lock?: LockKind;
+  /**
+   * Large writes pass the page cache by, where the system can. For files that are written once,
+   * mostly in aligned pieces of 64 KiB and more, and flushed often. Changes nothing else.
+   */
+  readonly isDirect?: boolean;
 }
 
 export interface FileStatus {

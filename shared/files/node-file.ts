@@ -19,6 +19,7 @@ import type {
   OpenMode,
   OpenOptions,
 } from './block-file.js';
+import { DirectWriter } from './direct-writer.js';
 import { lockDescriptor } from './file-lock.js';
 import { nextDataRange } from './sparse.js';
 import { fromSystemError, systemCode } from './system-error.js';
@@ -37,10 +38,15 @@ class NodeFile implements BlockFile {
   #callCount = 0;
   #whenIdle: (() => void) | undefined;
   #flushFailure: DrError | undefined;
+  readonly #direct: DirectWriter | undefined;
+  /** Until the system refuses a write for its alignment. */
+  #isDirect: boolean;
 
-  constructor(path: string, descriptor: number) {
+  constructor(path: string, descriptor: number, direct?: DirectWriter) {
     this.path = path;
     this.#descriptor = descriptor;
+    this.#direct = direct;
+    this.#isDirect = direct !== undefined;
   }
 
   async read(position: number, target: Uint8Array): Promise<number> {
@@ -63,18 +69,30 @@ class NodeFile implements BlockFile {
   async write(position: number, source: Uint8Array): Promise<void> {
     let done = 0;
     while (done < source.length) {
-      const length = Math.min(source.length - done, CALL_BYTES_MAX);
+      const at = position + done;
+      const left = source.length - done;
+      const direct = this.#isDirect ? this.#direct : undefined;
+      const directBytes = direct === undefined ? 0 : DirectWriter.takes(at, left);
+      const length = directBytes > 0 ? directBytes : Math.min(left, CALL_BYTES_MAX);
       const count = await this.#call<number>(
         'write',
         (settle) => {
-          fs.write(this.#descriptor, source, done, length, position + done, settle);
+          if (direct !== undefined && directBytes > 0) {
+            direct.write(at, source.subarray(done, done + length), settle);
+          } else {
+            fs.write(this.#descriptor, source, done, length, at, settle);
+          }
         },
-        { position: position + done, lengthBytes: length },
+        { position: at, lengthBytes: length },
         'a part may have been written, nothing of it counts as durable',
       );
+      if (count === 0 && directBytes > 0) {
+        this.#isDirect = false;
+        continue;
+      }
       if (count === 0) {
         throw new DrError('E_IO', `cannot write ${this.path}: the system took no bytes`, {
-          context: { path: this.path, position: position + done, lengthBytes: length },
+          context: { path: this.path, position: at, lengthBytes: length },
           done: 'a part may have been written, nothing of it counts as durable',
         });
       }
@@ -137,6 +155,7 @@ class NodeFile implements BlockFile {
         this.#whenIdle = resolve;
       });
     }
+    await this.#direct?.close();
     await closeDescriptor(this.#descriptor, this.path);
   }
 
@@ -231,7 +250,8 @@ async function open(path: string, options: OpenOptions): Promise<BlockFile> {
     await closeDescriptor(descriptor, path);
     throw error;
   }
-  return new NodeFile(path, descriptor);
+  const isDirect = options.isDirect === true && mode !== 'read';
+  return new NodeFile(path, descriptor, isDirect ? await DirectWriter.open(descriptor) : undefined);
 }
 
 async function status(path: string): Promise<FileStatus | undefined> {
