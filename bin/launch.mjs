@@ -4,7 +4,7 @@
 
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { builtFolder, isReady, runtimePath } from './checkout.mjs';
+import { builtFolder, cacheFolder, hasSources, isReady, runtimePath } from './checkout.mjs';
 
 const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'];
 
@@ -25,6 +25,12 @@ async function prepare() {
   }
 }
 
+/** In a checkout, compiled code is kept beside the build: a quarter of the time of a start. */
+function environment() {
+  if (!hasSources() || process.env.NODE_COMPILE_CACHE !== undefined) return process.env;
+  return { ...process.env, NODE_COMPILE_CACHE: join(cacheFolder, 'compiled') };
+}
+
 /** Runs `program` (a path below dist) and ends this process as it ended. */
 export async function launch(program, args) {
   const runtime = await prepare();
@@ -38,7 +44,7 @@ export async function launch(program, args) {
     await import(path);
     return;
   }
-  const child = spawn(runtime, [path, ...args], { stdio: 'inherit' });
+  const child = spawn(runtime, [path, ...args], { stdio: 'inherit', env: environment() });
   for (const signal of PASSED_ON) process.on(signal, () => child.kill(signal));
   child.on('error', (error) => {
     process.stderr.write(`hvdr: ${runtime} cannot be started: ${error.message}\n`);

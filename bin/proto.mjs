@@ -16,6 +16,8 @@ const OPTIONS = [
   'enumsAsLiterals=true',
   'useOptionals=none',
   'outputServices=grpc-js',
+  // our own channel makes the clients; without this every command would load grpc-js for nothing
+  'outputClientImpl=false',
 ];
 
 function findBuf() {

@@ -67,7 +67,16 @@ async function runMocha(runtime, files, args) {
         ...args,
         ...files,
       ],
-      { cwd: root, inherit: true, env: { HVDR_TEST_SUMMARY: summary, HVDR_SKIP_LOG: skipLog } },
+      {
+        cwd: root,
+        inherit: true,
+        env: {
+          HVDR_TEST_SUMMARY: summary,
+          HVDR_SKIP_LOG: skipLog,
+          // hundreds of tests start the command line
+          NODE_COMPILE_CACHE: join(cacheFolder, 'compiled'),
+        },
+      },
     );
     const counts = JSON.parse(readFileSync(summary, 'utf8'));
     // mocha may fail without a failed test, for example when a file cannot be loaded

@@ -12,7 +12,6 @@ import {
   type StatusObject,
 } from '@grpc/grpc-js';
 import { expect } from 'chai';
-import { HandshakeServiceClient } from '../../shared/channel/gen/podheitor/dr/v1/handshake.js';
 import type {
   HandshakeRequest,
   HandshakeResponse,
@@ -48,13 +47,20 @@ describe('interop: the channel and grpc-js', () => {
     const loop = await loopback();
     const address = `127.0.0.1:${loop.listener.port}`;
     const options = { 'grpc.use_local_subchannel_pool': 1, 'grpc.enable_retries': 0 };
-    const client = new HandshakeServiceClient(address, credentials.createInsecure(), options);
+    const client = new Client(address, credentials.createInsecure(), options);
     const handshake = initiateHandshake(loop.key, 'aes-256-gcm', systemRandom);
     const response = await new Promise<HandshakeResponse>((resolve, reject) => {
-      client.handshake(handshake.request, (error, value) => {
-        if (error === null) resolve(value);
-        else reject(error);
-      });
+      const { path, requestSerialize, responseDeserialize } = HandshakeServiceService.handshake;
+      client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        handshake.request,
+        (error, value) => {
+          if (error === null && value !== undefined) resolve(value);
+          else reject(error ?? new Error('no answer'));
+        },
+      );
     });
     if (response.outcome?.$case !== 'accepted') throw new Error('refused');
     const { noiseMessage, sessionId } = response.outcome.value;
@@ -66,7 +72,7 @@ describe('interop: the channel and grpc-js', () => {
     metadata.set(SESSION_HEADER, sessionId);
     metadata.set(CALL_HEADER, Buffer.from([0, 0, 0, 0, 0, 0, 0, 1]));
     // the same connection: the session is bound to it
-    const call = (client as unknown as Client).makeBidiStreamRequest(PATH, asIs, asIs, metadata);
+    const call = (client).makeBidiStreamRequest(PATH, asIs, asIs, metadata);
     const answers: Buffer[] = [];
     call.on('data', (bytes: Buffer) => answers.push(bytes));
     const ended = new Promise<StatusObject>((resolve) => {

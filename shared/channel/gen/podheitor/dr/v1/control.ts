@@ -6,20 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import {
-  type CallOptions,
-  type ChannelCredentials,
-  Client,
-  type ClientOptions,
-  type ClientReadableStream,
-  type ClientUnaryCall,
-  type handleServerStreamingCall,
-  type handleUnaryCall,
-  makeGenericClientConstructor,
-  type Metadata,
-  type ServiceError,
-  type UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+import type { handleServerStreamingCall, handleUnaryCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { DiskGeometry, ProtectionState, protectionStateFromJSON, protectionStateToJSON } from "./replication.js";
 
 export const protobufPackage = "podheitor.dr.v1";
@@ -2585,95 +2572,6 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   /** Pauses or resumes a protection. Roles: operator. */
   pause: handleUnaryCall<PauseRequest, PauseResponse>;
 }
-
-export interface ControlServiceClient extends Client {
-  /** Roles: viewer, drill, operator. */
-  status(
-    request: StatusRequest,
-    callback: (error: ServiceError | null, response: StatusResponse) => void,
-  ): ClientUnaryCall;
-  status(
-    request: StatusRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: StatusResponse) => void,
-  ): ClientUnaryCall;
-  status(
-    request: StatusRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: StatusResponse) => void,
-  ): ClientUnaryCall;
-  listPoints(
-    request: ListPointsRequest,
-    callback: (error: ServiceError | null, response: ListPointsResponse) => void,
-  ): ClientUnaryCall;
-  listPoints(
-    request: ListPointsRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: ListPointsResponse) => void,
-  ): ClientUnaryCall;
-  listPoints(
-    request: ListPointsRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ListPointsResponse) => void,
-  ): ClientUnaryCall;
-  /** Roles: operator. Idempotent. */
-  pinPoint(
-    request: PinPointRequest,
-    callback: (error: ServiceError | null, response: PinPointResponse) => void,
-  ): ClientUnaryCall;
-  pinPoint(
-    request: PinPointRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: PinPointResponse) => void,
-  ): ClientUnaryCall;
-  pinPoint(
-    request: PinPointRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: PinPointResponse) => void,
-  ): ClientUnaryCall;
-  /** Reads points back against their manifests. Roles: operator. */
-  verify(request: VerifyRequest, options?: Partial<CallOptions>): ClientReadableStream<VerifyResponse>;
-  verify(
-    request: VerifyRequest,
-    metadata?: Metadata,
-    options?: Partial<CallOptions>,
-  ): ClientReadableStream<VerifyResponse>;
-  /** The bytes of one disk as of a point, holes left out. Roles: operator. */
-  readDisk(request: ReadDiskRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadDiskResponse>;
-  readDisk(
-    request: ReadDiskRequest,
-    metadata?: Metadata,
-    options?: Partial<CallOptions>,
-  ): ClientReadableStream<ReadDiskResponse>;
-  /** Pauses or resumes a protection. Roles: operator. */
-  pause(
-    request: PauseRequest,
-    callback: (error: ServiceError | null, response: PauseResponse) => void,
-  ): ClientUnaryCall;
-  pause(
-    request: PauseRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: PauseResponse) => void,
-  ): ClientUnaryCall;
-  pause(
-    request: PauseRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: PauseResponse) => void,
-  ): ClientUnaryCall;
-}
-
-export const ControlServiceClient = makeGenericClientConstructor(
-  ControlServiceService,
-  "podheitor.dr.v1.ControlService",
-) as unknown as {
-  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): ControlServiceClient;
-  service: typeof ControlServiceService;
-  serviceName: string;
-};
 
 function bytesFromBase64(b64: string): Uint8Array {
   return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));

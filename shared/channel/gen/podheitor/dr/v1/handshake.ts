@@ -6,18 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import {
-  type CallOptions,
-  type ChannelCredentials,
-  Client,
-  type ClientOptions,
-  type ClientUnaryCall,
-  type handleUnaryCall,
-  makeGenericClientConstructor,
-  type Metadata,
-  type ServiceError,
-  type UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+import type { handleUnaryCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 
 export const protobufPackage = "podheitor.dr.v1";
 
@@ -742,37 +731,6 @@ export interface HandshakeServiceServer extends UntypedServiceImplementation {
    */
   handshake: handleUnaryCall<HandshakeRequest, HandshakeResponse>;
 }
-
-export interface HandshakeServiceClient extends Client {
-  /**
-   * One exchange. The receiver MUST refuse an encoded request of more than 1 KiB before it parses
-   * it, and MUST give one answer in one time to every wrong key id, key and tag.
-   */
-  handshake(
-    request: HandshakeRequest,
-    callback: (error: ServiceError | null, response: HandshakeResponse) => void,
-  ): ClientUnaryCall;
-  handshake(
-    request: HandshakeRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: HandshakeResponse) => void,
-  ): ClientUnaryCall;
-  handshake(
-    request: HandshakeRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: HandshakeResponse) => void,
-  ): ClientUnaryCall;
-}
-
-export const HandshakeServiceClient = makeGenericClientConstructor(
-  HandshakeServiceService,
-  "podheitor.dr.v1.HandshakeService",
-) as unknown as {
-  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): HandshakeServiceClient;
-  service: typeof HandshakeServiceService;
-  serviceName: string;
-};
 
 function bytesFromBase64(b64: string): Uint8Array {
   return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));

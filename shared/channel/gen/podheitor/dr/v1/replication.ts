@@ -6,21 +6,11 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import {
-  type CallOptions,
-  type ChannelCredentials,
-  Client,
-  type ClientDuplexStream,
-  type ClientOptions,
-  type ClientReadableStream,
-  type ClientUnaryCall,
-  type handleBidiStreamingCall,
-  type handleServerStreamingCall,
-  type handleUnaryCall,
-  makeGenericClientConstructor,
-  type Metadata,
-  type ServiceError,
-  type UntypedServiceImplementation,
+import type {
+  handleBidiStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
 export const protobufPackage = "podheitor.dr.v1";
@@ -3011,92 +3001,6 @@ export interface ReplicationServiceServer extends UntypedServiceImplementation {
    */
   abandon: handleUnaryCall<AbandonRequest, AbandonResponse>;
 }
-
-export interface ReplicationServiceClient extends Client {
-  describe(
-    request: DescribeRequest,
-    callback: (error: ServiceError | null, response: DescribeResponse) => void,
-  ): ClientUnaryCall;
-  describe(
-    request: DescribeRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: DescribeResponse) => void,
-  ): ClientUnaryCall;
-  describe(
-    request: DescribeRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: DescribeResponse) => void,
-  ): ClientUnaryCall;
-  open(request: OpenRequest, callback: (error: ServiceError | null, response: OpenResponse) => void): ClientUnaryCall;
-  open(
-    request: OpenRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: OpenResponse) => void,
-  ): ClientUnaryCall;
-  open(
-    request: OpenRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: OpenResponse) => void,
-  ): ClientUnaryCall;
-  /**
-   * The bytes of the requests are no protobuf messages: they are framed by hand, see
-   * shared/delta/cell-batch.ts. PushRequest stands for them.
-   */
-  push(): ClientDuplexStream<PushRequest, PushResponse>;
-  push(options: Partial<CallOptions>): ClientDuplexStream<PushRequest, PushResponse>;
-  push(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<PushRequest, PushResponse>;
-  commit(
-    request: CommitRequest,
-    callback: (error: ServiceError | null, response: CommitResponse) => void,
-  ): ClientUnaryCall;
-  commit(
-    request: CommitRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: CommitResponse) => void,
-  ): ClientUnaryCall;
-  commit(
-    request: CommitRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: CommitResponse) => void,
-  ): ClientUnaryCall;
-  hashes(request: HashesRequest, options?: Partial<CallOptions>): ClientReadableStream<HashesResponse>;
-  hashes(
-    request: HashesRequest,
-    metadata?: Metadata,
-    options?: Partial<CallOptions>,
-  ): ClientReadableStream<HashesResponse>;
-  /**
-   * Gives up a cycle; what it brought is kept until a later cycle was committed, so that its cells
-   * can be used again. Idempotent.
-   */
-  abandon(
-    request: AbandonRequest,
-    callback: (error: ServiceError | null, response: AbandonResponse) => void,
-  ): ClientUnaryCall;
-  abandon(
-    request: AbandonRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: AbandonResponse) => void,
-  ): ClientUnaryCall;
-  abandon(
-    request: AbandonRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: AbandonResponse) => void,
-  ): ClientUnaryCall;
-}
-
-export const ReplicationServiceClient = makeGenericClientConstructor(
-  ReplicationServiceService,
-  "podheitor.dr.v1.ReplicationService",
-) as unknown as {
-  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): ReplicationServiceClient;
-  service: typeof ReplicationServiceService;
-  serviceName: string;
-};
 
 function bytesFromBase64(b64: string): Uint8Array {
   return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
