@@ -113,6 +113,31 @@ describe('replication', () => {
     await expectPoints(moments);
   });
 
+  it('follows disks that are resized, added and removed, and keeps the older points whole', async () => {
+    await site.hvdr('lab', 'create-vm', 'lab', VM, '--disk', '20M', '--disk', '4M');
+    await site.hvdr('lab', 'write', 'lab', VM, ...write(0, 64, 1));
+    await site.hvdr('lab', 'write', 'lab', VM, ...write(1, 10, 2));
+    await site.startReceiver();
+    const moments = [await moment(2)];
+    const before = await site.hvdr('lab', 'read', 'lab', VM, '--disk', '0');
+    await site.hvdr('lab', 'disk', 'lab', VM, 'resize', '0', '24M');
+    const grown = await site.hvdr('lab', 'read', 'lab', VM, '--disk', '0', '--length', '20M');
+    expect(grown.stdout.equals(before.stdout), 'growing keeps the bytes').to.equal(true);
+    moments.push(await moment(2));
+    await site.hvdr('lab', 'disk', 'lab', VM, 'add', '2M');
+    await site.hvdr('lab', 'write', 'lab', VM, ...write(2, 5, 3));
+    moments.push(await moment(3));
+    // smaller and larger again: what was cut off never comes back
+    await site.hvdr('lab', 'disk', 'lab', VM, 'resize', '0', '9M');
+    moments.push(await moment(3));
+    await site.hvdr('lab', 'disk', 'lab', VM, 'resize', '0', '20M');
+    moments.push(await moment(3));
+    await site.hvdr('lab', 'disk', 'lab', VM, 'remove', '2');
+    moments.push(await moment(2));
+    await expectPoints(moments);
+    await site.hvdr('verify', VM, '--point', 'all', ...site.operator());
+  });
+
   it('takes disks that Windows made', async function () {
     this.timeout(180_000);
     for (const name of ['win10-fixed-10M', 'win2012-dynamic-1G']) {

@@ -139,11 +139,10 @@ async function copyUpTo(disk: ReadableDisk, writer: SealedVhdxWriter, end: numbe
   for await (const piece of readAhead(disk, { pieceBytes: PIECE_BYTES, depth: DEPTH })) {
     if (piece.offset >= end) break;
     if (piece.bytes === undefined) continue;
-    for (const run of zeroRuns(piece.bytes, piece.offset)) {
-      const stop = Math.min(run.end, end);
-      if (run.isZero || run.start >= stop) continue;
-      const bytes = piece.bytes.subarray(run.start - piece.offset, stop - piece.offset);
-      await writer.write(run.start, bytes);
+    const bytes = piece.bytes.subarray(0, end - piece.offset);
+    for (const run of zeroRuns(bytes, piece.offset)) {
+      if (run.isZero) continue;
+      await writer.write(piece.offset + run.start, bytes.subarray(run.start, run.end));
     }
     piece.release();
   }
