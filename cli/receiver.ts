@@ -3,7 +3,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { DEFAULT_POLICY, Receiver, serveReceiver } from '../dr-receiver/index.js';
-import { loadKeyRing } from '../shared/channel/index.js';
+import { loadKeyRing, loopbackAddress } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import { DEFAULT_PORT, parsePort } from './receiver-connection.js';
@@ -32,8 +32,9 @@ export function registerReceiver(program: Command, context: CliContext): void {
     .summary('take the cycles of sources and keep their restore points')
     .description(
       'Takes the cycles of source agents into a store, in the foreground, until SIGTERM; then it ends\n' +
-        'at a safe point. Prints "listening ADDR:PORT" on stdout when it is ready. The store is made\n' +
-        'when the folder is empty or not there. One receiver works on a store at a time.',
+        'at a safe point. Prints "listening ADDR:PORT" on stdout when it is ready, and with\n' +
+        '--admin-listen a second line "admin ADDR:PORT". The store is made when the folder is empty\n' +
+        'or not there. One receiver works on a store at a time.',
     )
     .requiredOption('--store <dir>', 'folder of the store')
     .option('--host <host>', 'hypervisor of this site: lab:DIR or hyperv')
@@ -68,6 +69,11 @@ function parseAddress(text: string, what: string): { host: string; port: number 
   return { host, port: parsePort(port, what) };
 }
 
+/** An IPv6 address as it stands before a port. */
+function inBrackets(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}
+
 function parseCount(text: string, what: string, max: number): number {
   const value = Number(text);
   if (/^\d{1,7}$/.test(text) && value >= 1 && value <= max) return value;
@@ -79,6 +85,7 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const { host, port } = parseAddress(flags.listen, '--listen');
   const admin =
     flags.adminListen === undefined ? undefined : parseAddress(flags.adminListen, '--admin-listen');
+  if (admin !== undefined) loopbackAddress(admin.host);
   if (flags.host !== undefined && !/^(lab:.+|hyperv)$/.test(flags.host)) {
     throw new DrError('E_USAGE', `--host ${flags.host} names no hypervisor`, {
       hint: 'Give --host lab:DIR or --host hyperv.',
@@ -113,14 +120,16 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
     await receiver.close();
     throw error;
   }
-  const address = served.host.includes(':') ? `[${served.host}]` : served.host;
   output.event(
     { event: 'listening', host: served.host, port: served.port, admin: served.admin },
-    () => `listening ${address}:${served.port}`,
+    () =>
+      [
+        `listening ${inBrackets(served.host)}:${served.port}`,
+        ...(served.admin === undefined
+          ? []
+          : [`admin ${inBrackets(served.admin.host)}:${served.admin.port}`]),
+      ].join('\n'),
   );
-  if (served.admin !== undefined) {
-    output.note(`health and reflection on ${served.admin.host}:${served.admin.port}`);
-  }
   if (!signal.aborted) {
     await new Promise<void>((resolve) => {
       signal.addEventListener(

@@ -97,7 +97,11 @@ export async function listenAdmin(options: AdminOptions): Promise<AdminListener>
   };
 }
 
-function loopbackAddress(host: string): string {
+/**
+ * The address that stands for `host`, which must be one of this machine's loopback.
+ * @throws DrError E_PARAMETER
+ */
+export function loopbackAddress(host: string): string {
   const plain = host === 'localhost' ? '127.0.0.1' : host.replace(/^\[(.*)\]$/, '$1');
   const version = isIP(plain);
   const loopback = new BlockList();
