@@ -12,7 +12,11 @@ import {
 } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor, type SourceHypervisor } from '../shared/hypervisor/index.js';
-import { type ParameterValues, wantedConsistency } from '../shared/params/index.js';
+import {
+  type ParameterValues,
+  type TlsParameters,
+  wantedConsistency,
+} from '../shared/params/index.js';
 import {
   Bandwidth,
   type ConnectReceiver,
@@ -29,6 +33,7 @@ import type { CliContext } from './context.js';
 import { errorDocument, type JsonObject } from './output.js';
 import { startProgress } from './progress.js';
 import { formatSize } from './sizes.js';
+import { clientTls, TLS_PARAMETERS } from './tls.js';
 
 export interface JobParameters {
   readonly name: string;
@@ -144,7 +149,8 @@ class Ports {
       });
     }
     const key = keyReference(values, this.#context.folder);
-    const place = JSON.stringify([host, port, key]);
+    const tls = TLS_PARAMETERS.map((parameter) => values[parameter] ?? null);
+    const place = JSON.stringify([host, port, key, tls]);
     const known = this.#links.get(place);
     if (known !== undefined) {
       if (known.rate !== rate) {
@@ -160,7 +166,7 @@ class Ports {
       return known;
     }
     const made = {
-      link: new ReceiverLink(this.#connector(host, port, key)),
+      link: new ReceiverLink(this.#connector(host, port, key, values)),
       bandwidth: new Bandwidth(this.#context.clock, rate),
       rate,
     };
@@ -168,7 +174,12 @@ class Ports {
     return made;
   }
 
-  #connector(host: string, port: number, reference: KeyReference): ConnectReceiver {
+  #connector(
+    host: string,
+    port: number,
+    reference: KeyReference,
+    wanted: TlsParameters,
+  ): ConnectReceiver {
     const { files: fs, environment, clock, random } = this.#context;
     const bare = host.replace(/^\[(.*)\]$/, '$1');
     let loaded: Promise<PreSharedKey> | undefined;
@@ -180,7 +191,8 @@ class Ports {
         reference.file === undefined
           ? await (loaded ??= loadSecret(reference.secret, reference.keyId, keys))
           : await loadKey(reference.file, keys);
-      const connection = await connect({ host: bare, port, key, clock, random, log });
+      const tls = await clientTls(wanted, this.#context);
+      const connection = await connect({ host: bare, port, key, tls, clock, random, log });
       return {
         client: connection.client(replicationService),
         close: () => connection.close(),

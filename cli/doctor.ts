@@ -21,6 +21,7 @@ import { openHypervisor } from '../shared/hypervisor/index.js';
 import { silentLog } from '../shared/log.js';
 import type { CliContext } from './context.js';
 import { findProgram } from './find-program.js';
+import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
 
 const EXIT_FAILED = 1;
 const EXIT_WARNINGS = 3;
@@ -36,7 +37,7 @@ interface Finding {
   readonly remedy: string;
 }
 
-interface DoctorFlags {
+interface DoctorFlags extends TlsFlags {
   readonly host?: string;
   readonly stateDir?: string;
   readonly store?: string;
@@ -46,7 +47,7 @@ interface DoctorFlags {
 }
 
 export function registerDoctor(program: Command, context: CliContext): void {
-  program
+  const command = program
     .command('doctor')
     .summary('check this machine for its role')
     .description(
@@ -59,7 +60,8 @@ export function registerDoctor(program: Command, context: CliContext): void {
     .option('--store <dir>', 'check as a DR receiver with this store')
     .option('--psk-file <file...>', 'check key files or folders of them')
     .option('--dr-host <host>', 'check that the receiver there answers and takes the key')
-    .option('--dr-port <port>', "the receiver's port", '9847')
+    .option('--dr-port <port>', "the receiver's port", '9847');
+  withTlsOptions(command)
     .addHelpText(
       'after',
       '\nExamples:\n' +
@@ -192,8 +194,9 @@ class Doctor {
       const { files: fs, environment, folder, clock, random } = this.#context;
       const key = await loadKey(path.resolve(folder, reference), { fs, environment });
       const startedAt = clock.monotonic();
+      const tls = await clientTlsOfFlags(this.#flags, this.#context);
       const connection = await connect({
-        ...{ host, port: Number(drPort), key, clock, random, log: silentLog },
+        ...{ host, port: Number(drPort), key, tls, clock, random, log: silentLog },
       });
       try {
         await askSomething(connection, key.role, random);

@@ -3,7 +3,12 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { DEFAULT_POLICY, Receiver, serveReceiver } from '../dr-receiver/index.js';
-import { loadKeyRing, loopbackAddress } from '../shared/channel/index.js';
+import {
+  loadKeyRing,
+  loadTls,
+  loopbackAddress,
+  type TlsMaterial,
+} from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import { DEFAULT_PORT, parsePort } from './receiver-connection.js';
@@ -15,6 +20,9 @@ interface Flags {
   readonly listen: string;
   readonly pskFile: readonly string[];
   readonly adminListen?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsClientCa?: string;
   readonly operatorFrom?: readonly string[];
   readonly minRestorePoints: string;
   readonly quota?: string;
@@ -44,6 +52,9 @@ export function registerReceiver(program: Command, context: CliContext): void {
       `0.0.0.0:${DEFAULT_PORT}`,
     )
     .requiredOption('--psk-file <file>', 'key file or folder of key files; may be repeated', many)
+    .option('--tls-cert <file>', 'TLS below the seal: PEM file of the certificate, chain after it')
+    .option('--tls-key <file>', 'PEM file of its private key')
+    .option('--tls-client-ca <file>', 'authority of the certificates that peers must show (mTLS)')
     .option('--operator-from <network>', 'network (CIDR) operators may come from; repeated', many)
     .option('--admin-listen <addr:port>', 'health and gRPC reflection, on loopback, in clear')
     .option('--min-restore-points <n>', 'points kept even when a source asks for fewer', '1')
@@ -80,6 +91,28 @@ function parseCount(text: string, what: string, max: number): number {
   throw new DrError('E_USAGE', `${what} "${text}" is not a number from 1 to ${max}`);
 }
 
+/** @throws DrError E_USAGE, E_NOT_FOUND, E_KEY_FILE, E_TLS */
+async function serverTls(
+  { tlsCert, tlsKey, tlsClientCa }: Flags,
+  { files, folder }: CliContext,
+): Promise<TlsMaterial | undefined> {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new DrError('E_USAGE', 'TLS needs a certificate and its key', {
+      hint: 'Give --tls-cert FILE and --tls-key FILE; --tls-client-ca FILE as well for mTLS.',
+    });
+  }
+  return loadTls(
+    {
+      certificate: path.resolve(folder, tlsCert),
+      privateKey: path.resolve(folder, tlsKey),
+      certificateAuthority:
+        tlsClientCa === undefined ? undefined : path.resolve(folder, tlsClientCa),
+    },
+    files,
+  );
+}
+
 async function serve(context: CliContext, flags: Flags): Promise<void> {
   const { files: fs, clock, environment, folder, output, random } = context;
   const { host, port } = parseAddress(flags.listen, '--listen');
@@ -110,12 +143,13 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
     file.startsWith('env:') ? file : path.resolve(folder, file.replace(/^file:/, '')),
   );
   const keys = await loadKeyRing(paths, { fs, environment, log });
+  const tls = await serverTls(flags, context);
   const storeFolder = path.resolve(folder, flags.store);
   const receiver = await Receiver.open({ fs, clock, random, log, storeFolder, policy });
   let served: Awaited<ReturnType<typeof serveReceiver>>;
   try {
     const operatorNetworks = flags.operatorFrom;
-    served = await serveReceiver(receiver, { host, port, keys, operatorNetworks, admin });
+    served = await serveReceiver(receiver, { host, port, keys, tls, operatorNetworks, admin });
   } catch (error) {
     await receiver.close();
     throw error;

@@ -84,6 +84,7 @@ export {
   type PreSharedKey,
 } from './keys.js';
 export { listen } from './listen.js';
+export { loadTls, type TlsFiles } from './tls-files.js';
 export { releaseMemory } from './release-memory.js';
 export { METHOD_ROLES } from './method-roles.js';
 export {
