@@ -23,6 +23,7 @@ import {
   type CycleOutcome,
   type CycleResult,
   type Job,
+  pinToStore,
   ReceiverLink,
   runAgent,
   type RunReport,
@@ -193,10 +194,17 @@ class Ports {
           : await loadKey(reference.file, keys);
       const tls = await clientTls(wanted, this.#context);
       const connection = await connect({ host: bare, port, key, tls, clock, random, log });
-      return {
-        client: connection.client(replicationService),
-        close: () => connection.close(),
-      };
+      try {
+        const client = connection.client(replicationService);
+        const { keyId, receiverId } = key;
+        if (receiverId === undefined) return { client, close: () => connection.close() };
+        const pin = { storeId: receiverId, keyId, place: `${host}:${port}` };
+        const pinned = await pinToStore(client, pin, random);
+        return { client: pinned, close: () => connection.close() };
+      } catch (error) {
+        await connection.close();
+        throw error;
+      }
     };
   }
 }

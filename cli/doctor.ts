@@ -12,13 +12,14 @@ import {
   controlService,
   loadKey,
   loadKeyRing,
+  type PreSharedKey,
   replicationService,
-  type Role,
 } from '../shared/channel/index.js';
 import type { Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor } from '../shared/hypervisor/index.js';
 import { silentLog } from '../shared/log.js';
+import { pinToStore } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
 import { findProgram } from './find-program.js';
 import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
@@ -199,7 +200,7 @@ class Doctor {
         ...{ host, port: Number(drPort), key, tls, clock, random, log: silentLog },
       });
       try {
-        await askSomething(connection, key.role, random);
+        await askSomething(connection, key, `${host}:${drPort}`, random);
       } finally {
         await connection.close();
       }
@@ -226,7 +227,8 @@ function absoluteHost(host: string, folder: string): string {
 /** A session stands only when a call has been answered; which one a key may make depends on its role. */
 async function askSomething(
   connection: ChannelConnection,
-  role: Role,
+  { role, keyId, receiverId }: PreSharedKey,
+  place: string,
   random: Random,
 ): Promise<void> {
   if (role !== 'source') {
@@ -234,8 +236,12 @@ async function askSomething(
     return;
   }
   try {
-    const request = { vmId: guidToWire(randomGuid(random)), vmName: 'doctor' };
-    await connection.client(replicationService).describe(request);
+    const client = connection.client(replicationService);
+    if (receiverId === undefined) {
+      await client.describe({ vmId: guidToWire(randomGuid(random)), vmName: 'doctor' });
+    } else {
+      await pinToStore(client, { storeId: receiverId, keyId, place }, random);
+    }
   } catch (error) {
     // nobody protects this id, and hearing so is an answer
     if (!(error instanceof DrError) || error.code !== 'E_NOT_PROTECTED') throw error;

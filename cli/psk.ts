@@ -27,7 +27,10 @@ function registerGenerate(psk: Command, context: CliContext): void {
     .option('--principal <name>', 'whose key it is (default: the name of this host)')
     .option('--role <role>', 'source, viewer, drill or operator', 'source')
     .option('--vms <pattern>', 'VMs that the key may newly protect; * and ? as wildcards', '*')
-    .option('--receiver-id <id>', 'store that the data of this source may go to')
+    .option(
+      '--receiver-id <id>',
+      'the only store that the data of this source may go to: storeId of `hvdr status --json`',
+    )
     .option(
       '--receiver <address>',
       'receiver that the key may be shown to, HOST or HOST:PORT; may be repeated',
