@@ -186,6 +186,7 @@ class Ports {
     let loaded: Promise<PreSharedKey> | undefined;
     return async () => {
       const log = await this.#context.log();
+      await this.#context.keepSecrets();
       const keys = { fs, environment, log };
       // A passphrase takes long to stretch and cannot change; a file may have been replaced.
       const key =

@@ -87,6 +87,7 @@ class Doctor {
 
   async examine(): Promise<Finding[]> {
     const { host, stateDir, store, pskFile, drHost } = this.#flags;
+    if (pskFile !== undefined) await this.#context.keepSecrets();
     const findings = [...this.#runtime(), this.#foreignImages()];
     if (host !== undefined) findings.push(await this.#hypervisor(host));
     if (stateDir !== undefined) findings.push(await this.#folder('state folder', stateDir));

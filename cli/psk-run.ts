@@ -37,6 +37,7 @@ export interface GenerateFlags {
 export async function generateKey(flags: GenerateFlags, context: CliContext): Promise<void> {
   const out = path.resolve(context.folder, flags.out);
   await refuseExisting(context.files, out, false);
+  await context.keepSecrets();
   const key = await makeKey(flags, context);
   await writeKey(out, key, context);
   const { keyId, principal, role, vmPattern } = key;
@@ -166,6 +167,7 @@ async function writeKey(out: string, key: PreSharedKey, { files }: CliContext): 
 }
 
 export async function inspectKey(name: string, context: CliContext): Promise<void> {
+  await context.keepSecrets();
   const key = await loadKey(`file:${path.resolve(context.folder, name)}`, {
     fs: context.files,
     environment: context.environment,

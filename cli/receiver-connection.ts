@@ -89,6 +89,7 @@ export async function openAccess(
   }
   const { files: fs, clock, environment, folder, random } = context;
   const log = await context.log();
+  await context.keepSecrets();
   const reference = /^(env|file):/.test(pskFile) ? pskFile : path.resolve(folder, pskFile);
   const key = await loadKey(reference, { fs, environment, log });
   const port = parsePort(drPort ?? String(DEFAULT_PORT), '--dr-port');

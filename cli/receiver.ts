@@ -142,6 +142,7 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const paths = flags.pskFile.map((file) =>
     file.startsWith('env:') ? file : path.resolve(folder, file.replace(/^file:/, '')),
   );
+  await context.keepSecrets();
   const keys = await loadKeyRing(paths, { fs, environment, log });
   const tls = await serverTls(flags, context);
   const storeFolder = path.resolve(folder, flags.store);
