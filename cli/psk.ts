@@ -3,6 +3,7 @@
 
 import type { Command } from 'commander';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import type { GenerateFlags } from './psk-run.js';
 
 export function registerPsk(program: Command, context: CliContext): void {
@@ -12,6 +13,13 @@ export function registerPsk(program: Command, context: CliContext): void {
     .description(
       'Each source host and each operator has a key of its own; source and receiver hold the same\n' +
         'file. Copy it over a channel that you trust, and let only its owner read it.',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr psk generate --out primary.psk --principal primary',
+        'hvdr psk inspect primary.psk',
+      ),
     );
   registerGenerate(psk, context);
   registerInspect(psk, context);
@@ -60,6 +68,7 @@ function registerInspect(psk: Command, context: CliContext): void {
     .summary('what a key file says, but for the key')
     .description('Shows id, principal, role, VM pattern, age and pins. The key is never shown.')
     .argument('<file>', 'a key file')
+    .addHelpText('after', examples('hvdr psk inspect primary.psk'))
     .action(async (name: string) => {
       const { inspectKey } = await import('./psk-run.js');
       await inspectKey(name, context);
