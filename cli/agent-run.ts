@@ -12,13 +12,18 @@ import {
 } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor, type SourceHypervisor } from '../shared/hypervisor/index.js';
-import { type ParameterValues, wantedConsistency } from '../shared/params/index.js';
+import {
+  type ParameterValues,
+  type TlsParameters,
+  wantedConsistency,
+} from '../shared/params/index.js';
 import {
   Bandwidth,
   type ConnectReceiver,
   type CycleOutcome,
   type CycleResult,
   type Job,
+  pinToStore,
   ReceiverLink,
   runAgent,
   type RunReport,
@@ -29,6 +34,7 @@ import type { CliContext } from './context.js';
 import { errorDocument, type JsonObject } from './output.js';
 import { startProgress } from './progress.js';
 import { formatSize } from './sizes.js';
+import { clientTls, TLS_PARAMETERS } from './tls.js';
 
 export interface JobParameters {
   readonly name: string;
@@ -144,7 +150,8 @@ class Ports {
       });
     }
     const key = keyReference(values, this.#context.folder);
-    const place = JSON.stringify([host, port, key]);
+    const tls = TLS_PARAMETERS.map((parameter) => values[parameter] ?? null);
+    const place = JSON.stringify([host, port, key, tls]);
     const known = this.#links.get(place);
     if (known !== undefined) {
       if (known.rate !== rate) {
@@ -160,7 +167,7 @@ class Ports {
       return known;
     }
     const made = {
-      link: new ReceiverLink(this.#connector(host, port, key)),
+      link: new ReceiverLink(this.#connector(host, port, key, values)),
       bandwidth: new Bandwidth(this.#context.clock, rate),
       rate,
     };
@@ -168,23 +175,37 @@ class Ports {
     return made;
   }
 
-  #connector(host: string, port: number, reference: KeyReference): ConnectReceiver {
+  #connector(
+    host: string,
+    port: number,
+    reference: KeyReference,
+    wanted: TlsParameters,
+  ): ConnectReceiver {
     const { files: fs, environment, clock, random } = this.#context;
     const bare = host.replace(/^\[(.*)\]$/, '$1');
     let loaded: Promise<PreSharedKey> | undefined;
     return async () => {
       const log = await this.#context.log();
+      await this.#context.keepSecrets();
       const keys = { fs, environment, log };
       // A passphrase takes long to stretch and cannot change; a file may have been replaced.
       const key =
         reference.file === undefined
           ? await (loaded ??= loadSecret(reference.secret, reference.keyId, keys))
           : await loadKey(reference.file, keys);
-      const connection = await connect({ host: bare, port, key, clock, random, log });
-      return {
-        client: connection.client(replicationService),
-        close: () => connection.close(),
-      };
+      const tls = await clientTls(wanted, this.#context);
+      const connection = await connect({ host: bare, port, key, tls, clock, random, log });
+      try {
+        const client = connection.client(replicationService);
+        const { keyId, receiverId } = key;
+        if (receiverId === undefined) return { client, close: () => connection.close() };
+        const pin = { storeId: receiverId, keyId, place: `${host}:${port}` };
+        const pinned = await pinToStore(client, pin, random);
+        return { client: pinned, close: () => connection.close() };
+      } catch (error) {
+        await connection.close();
+        throw error;
+      }
     };
   }
 }

@@ -20,6 +20,8 @@ export interface CliContext {
   readonly output: Output;
   /** What people and monitoring read afterwards; opened at the first call. */
   log(): Promise<Log>;
+  /** To be awaited before a key is loaded: from then on the process leaves no core dump. */
+  keepSecrets(): Promise<void>;
   /**
    * Aborts on SIGINT and SIGTERM. By calling this a command takes over stopping: it tidies up and
    * settles soon after. A command that never calls it is ended at once; what it had not made

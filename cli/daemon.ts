@@ -12,6 +12,7 @@ import { verdict } from '../source-agent/index.js';
 import { addParameterOptions, givenOf, readConfig } from './agent-options.js';
 import { type JobParameters, runJobs, totalsLine, vmDocument } from './agent-run.js';
 import type { CliContext } from './context.js';
+import { TLS_PARAMETERS } from './tls.js';
 
 const HELP = `
 The file has the parameters of \`hvdr push\`, one key=value a line; # begins a comment. What stands
@@ -35,6 +36,7 @@ const OVERRIDES: readonly ParameterName[] = [
   'dr_host',
   'dr_port',
   'dr_psk_file',
+  ...TLS_PARAMETERS,
 ];
 
 export function registerDaemon(program: Command, context: CliContext): void {

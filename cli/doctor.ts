@@ -12,15 +12,17 @@ import {
   controlService,
   loadKey,
   loadKeyRing,
+  type PreSharedKey,
   replicationService,
-  type Role,
 } from '../shared/channel/index.js';
 import type { Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor } from '../shared/hypervisor/index.js';
 import { silentLog } from '../shared/log.js';
+import { pinToStore } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
 import { findProgram } from './find-program.js';
+import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
 
 const EXIT_FAILED = 1;
 const EXIT_WARNINGS = 3;
@@ -36,7 +38,7 @@ interface Finding {
   readonly remedy: string;
 }
 
-interface DoctorFlags {
+interface DoctorFlags extends TlsFlags {
   readonly host?: string;
   readonly stateDir?: string;
   readonly store?: string;
@@ -46,7 +48,7 @@ interface DoctorFlags {
 }
 
 export function registerDoctor(program: Command, context: CliContext): void {
-  program
+  const command = program
     .command('doctor')
     .summary('check this machine for its role')
     .description(
@@ -59,7 +61,8 @@ export function registerDoctor(program: Command, context: CliContext): void {
     .option('--store <dir>', 'check as a DR receiver with this store')
     .option('--psk-file <file...>', 'check key files or folders of them')
     .option('--dr-host <host>', 'check that the receiver there answers and takes the key')
-    .option('--dr-port <port>', "the receiver's port", '9847')
+    .option('--dr-port <port>', "the receiver's port", '9847');
+  withTlsOptions(command)
     .addHelpText(
       'after',
       '\nExamples:\n' +
@@ -84,6 +87,7 @@ class Doctor {
 
   async examine(): Promise<Finding[]> {
     const { host, stateDir, store, pskFile, drHost } = this.#flags;
+    if (pskFile !== undefined) await this.#context.keepSecrets();
     const findings = [...this.#runtime(), this.#foreignImages()];
     if (host !== undefined) findings.push(await this.#hypervisor(host));
     if (stateDir !== undefined) findings.push(await this.#folder('state folder', stateDir));
@@ -192,11 +196,12 @@ class Doctor {
       const { files: fs, environment, folder, clock, random } = this.#context;
       const key = await loadKey(path.resolve(folder, reference), { fs, environment });
       const startedAt = clock.monotonic();
+      const tls = await clientTlsOfFlags(this.#flags, this.#context);
       const connection = await connect({
-        ...{ host, port: Number(drPort), key, clock, random, log: silentLog },
+        ...{ host, port: Number(drPort), key, tls, clock, random, log: silentLog },
       });
       try {
-        await askSomething(connection, key.role, random);
+        await askSomething(connection, key, `${host}:${drPort}`, random);
       } finally {
         await connection.close();
       }
@@ -223,7 +228,8 @@ function absoluteHost(host: string, folder: string): string {
 /** A session stands only when a call has been answered; which one a key may make depends on its role. */
 async function askSomething(
   connection: ChannelConnection,
-  role: Role,
+  { role, keyId, receiverId }: PreSharedKey,
+  place: string,
   random: Random,
 ): Promise<void> {
   if (role !== 'source') {
@@ -231,8 +237,12 @@ async function askSomething(
     return;
   }
   try {
-    const request = { vmId: guidToWire(randomGuid(random)), vmName: 'doctor' };
-    await connection.client(replicationService).describe(request);
+    const client = connection.client(replicationService);
+    if (receiverId === undefined) {
+      await client.describe({ vmId: guidToWire(randomGuid(random)), vmName: 'doctor' });
+    } else {
+      await pinToStore(client, { storeId: receiverId, keyId, place }, random);
+    }
   } catch (error) {
     // nobody protects this id, and hearing so is an answer
     if (!(error instanceof DrError) || error.code !== 'E_NOT_PROTECTED') throw error;

@@ -4,6 +4,7 @@
 import type { Command } from 'commander';
 import { CATALOGUE, DrError, type ErrorCode, isErrorCode } from '../shared/errors.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import { EXIT_CODES } from './exit-codes.js';
 
 interface Explanation {
@@ -93,6 +94,7 @@ export function registerExplain(program: Command, context: CliContext): void {
     .description('Tells cause, remedy and exit code of an error; without a code lists all of them.')
     .argument('[code]', 'an error code, for example E_VHDX_LOG')
     .option('--markdown', 'print the page docs/errors.md')
+    .addHelpText('after', examples('hvdr explain E_LOCKED', 'hvdr explain'))
     .action((wanted: string | undefined, options: { markdown?: true }) => {
       const { output } = context;
       if (wanted === undefined) {

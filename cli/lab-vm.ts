@@ -11,6 +11,7 @@ import {
   type NewAdapter,
   type NewDisk,
   type NewVm,
+  type PendingMerge,
   type VmRecord,
 } from '../shared/hypervisor/lab/index.js';
 import type { CliContext } from './context.js';
@@ -225,10 +226,26 @@ function registerShow(lab: Command, context: CliContext): void {
         vm,
         heartbeat: await host.heartbeat(vm.id),
         files: (await host.describeVm(vm.id)).disks.map((disk) => disk.path),
+        merges: await host.pendingMerges(vm.id),
       }));
-      const { vm, heartbeat, files } = document;
-      context.output.result({ ...vmDocument(vm), heartbeat, files }, () =>
-        [vmText(vm), `heartbeat: ${heartbeat}`, ...files.map((file) => `file: ${file}`)].join('\n'),
+      const { vm, heartbeat, files, merges } = document;
+      context.output.result(
+        {
+          ...vmDocument(vm),
+          heartbeat,
+          files,
+          pendingMerges: merges.map(({ failure, ...merge }) => ({
+            ...merge,
+            failure: failure === undefined ? undefined : { ...failure },
+          })),
+        },
+        () =>
+          [
+            vmText(vm),
+            `heartbeat: ${heartbeat}`,
+            ...files.map((file) => `file: ${file}`),
+            ...merges.map((merge) => mergeLine(vm, merge)),
+          ].join('\n'),
       );
     });
 }
@@ -394,6 +411,21 @@ function vmDocument(vm: VmRecord): JsonObject {
       createdAtMs,
     })),
   };
+}
+
+/** `merge of disk 0: pending; the last attempt failed at …` */
+function mergeLine(vm: VmRecord, { diskId, state, notBeforeMs, failure }: PendingMerge): string {
+  const index = vm.disks.findIndex((disk) => disk.diskId === diskId);
+  const what = `merge of disk ${index}: ${state === 'begun' ? 'begun and not finished' : 'pending'}`;
+  const parts = [what];
+  if (notBeforeMs !== undefined) {
+    parts.push(`held up until ${new Date(notBeforeMs).toISOString()}`);
+  }
+  if (failure !== undefined) {
+    const { code, message, atMs } = failure;
+    parts.push(`the last attempt failed at ${new Date(atMs).toISOString()}: ${code}: ${message}`);
+  }
+  return parts.join('; ');
 }
 
 function vmText(vm: VmRecord): string {

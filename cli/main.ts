@@ -3,7 +3,7 @@
 
 import { assert } from '../shared/assert.js';
 import { systemClock, systemRandom } from '../shared/clock.js';
-import { nodeFileSystem } from '../shared/files/index.js';
+import { forbidCoreDumps, nodeFileSystem } from '../shared/files/index.js';
 import type { CliContext } from './context.js';
 import { lazyLog } from './log.js';
 import { Output } from './output.js';
@@ -44,6 +44,13 @@ process.on('uncaughtException', (error) => {
   );
 });
 
+let secretsKept: Promise<void> | undefined;
+
+async function forbidDumps(): Promise<void> {
+  const failure = await forbidCoreDumps();
+  if (failure !== undefined) (await context.log()).warn('run.core-dumps-on', { failure });
+}
+
 const context: CliContext = {
   files: nodeFileSystem,
   clock: systemClock,
@@ -52,6 +59,7 @@ const context: CliContext = {
   folder: process.cwd(),
   output,
   log: lazyLog(output, systemClock),
+  keepSecrets: () => (secretsKept ??= forbidDumps()),
   stopSignal() {
     takesOverStopping = true;
     return stop.signal;

@@ -14,6 +14,7 @@ import {
 import { DrError } from '../shared/errors.js';
 import { buildTarget, detectImageFormat, openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import {
   DeltaProgress,
   naming,
@@ -51,6 +52,13 @@ export function registerPcbtApply(pcbt: Command, context: CliContext): void {
       'keep the manifest of the base level with it (made when missing); needs --manifest',
     )
     .option('--force', 'replace the file of --out when it exists')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr pcbt apply copy.vhdx day.cbt --manifest day.manifest',
+        'hvdr pcbt apply copy.vhdx day.cbt --out new.vhdx',
+      ),
+    )
     .action(async (base: string, delta: string, flags: Flags) => {
       checkFlags(flags);
       if (flags.out === undefined) await apply(context, base, delta, flags);

@@ -17,6 +17,7 @@ import type { ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import { openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import { DeltaProgress, refuseTarget, stoppable } from './pcbt-run.js';
 import { formatSize } from './sizes.js';
 
@@ -54,6 +55,13 @@ export function registerPcbtDiff(pcbt: Command, context: CliContext): void {
     .option('--generation <n>', 'of the manifest: generation of the disk (default: 1)')
     .option('--epoch <n>', 'of the manifest: epoch of the protection (default: 0)')
     .option('--force', 'replace files that exist')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr pcbt diff yesterday.vhdx today.vhdx --out day.cbt --manifest day.manifest',
+        'hvdr pcbt diff old.raw new.raw --out - | zstd > day.cbt.zst',
+      ),
+    )
     .action(async (oldName: string, newName: string, flags: Flags) => {
       await stoppable(context, () => diff(context, oldName, newName, flags));
     });

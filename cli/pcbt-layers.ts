@@ -22,6 +22,7 @@ import type { BlockFile } from '../shared/files/index.js';
 import { openImage, writeImage } from '../shared/image/index.js';
 import { openVhdx } from '../shared/vhdx/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import { DeltaProgress, naming, refuseTarget, stoppable } from './pcbt-run.js';
 import { formatSize } from './sizes.js';
 
@@ -47,6 +48,12 @@ export function registerPcbtLayers(pcbt: Command, context: CliContext): void {
     .requiredOption('--out <file>', 'the delta to make')
     .requiredOption('--out-manifest <file>', 'its manifest')
     .option('--force', 'replace files that exist')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr pcbt merge mon.cbt tue.cbt --manifest mon.manifest tue.manifest --out two.cbt --out-manifest two.manifest',
+      ),
+    )
     .action((deltas: string[], flags: Flags & { readonly outManifest: string }) =>
       stoppable(context, () => merge(context, deltas, flags)),
     );
@@ -62,6 +69,12 @@ export function registerPcbtLayers(pcbt: Command, context: CliContext): void {
     .argument('<delta...>', 'PCBT files, the oldest first')
     .requiredOption(MANIFESTS, MANIFESTS_TEXT)
     .requiredOption('--out <file>', 'the differencing VHDX to make, in the folder of the base')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr pcbt overlay base.vhdx mon.cbt tue.cbt --manifest mon.manifest tue.manifest --out tue.vhdx',
+      ),
+    )
     .action((base: string, deltas: string[], flags: Flags) =>
       stoppable(context, () => overlay(context, base, deltas, flags)),
     );
@@ -77,6 +90,10 @@ export function registerPcbtLayers(pcbt: Command, context: CliContext): void {
     .requiredOption(MANIFESTS, MANIFESTS_TEXT)
     .requiredOption('--out <file>', 'the file to make')
     .option('--force', 'replace the file of --out when it exists')
+    .addHelpText(
+      'after',
+      examples('hvdr pcbt export base.vhdx mon.cbt --manifest mon.manifest --out mon.raw'),
+    )
     .action((base: string, deltas: string[], flags: Flags) =>
       stoppable(context, () => exportPoint(context, base, deltas, flags)),
     );

@@ -14,6 +14,7 @@ import { DrError } from '../shared/errors.js';
 import type { BlockFile } from '../shared/files/index.js';
 import { openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import type { JsonObject } from './output.js';
 import { registerPcbtApply } from './pcbt-apply.js';
 import { registerPcbtDiff } from './pcbt-diff.js';
@@ -32,6 +33,13 @@ export function registerPcbt(program: Command, context: CliContext): void {
     .description(
       'Works on deltas: what changed on one disk between two moments, as a PCBT file and, where\n' +
         'wanted, a manifest with the SHA-256 of every 64 KiB cell. Disks are raw or VHDX files.',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr pcbt diff yesterday.vhdx today.vhdx --out day.cbt --manifest day.manifest',
+        'hvdr pcbt apply copy.vhdx day.cbt --manifest day.manifest',
+      ),
     );
   registerInfo(pcbt, context);
   registerCheck(pcbt, context);
@@ -46,6 +54,7 @@ function registerInfo(pcbt: Command, context: CliContext): void {
     .summary('blocks and bytes of a delta, or the header of a manifest')
     .description('Shows what a delta or a manifest says about itself. Nothing is changed.')
     .argument('<file>', 'a PCBT file or a manifest')
+    .addHelpText('after', examples('hvdr pcbt info day.cbt', 'hvdr pcbt info day.manifest'))
     .action(async (name: string) => {
       await withInput(context, name, async (file) => {
         const facts = (await isManifest(file)) ? await manifestFacts(file) : await pcbtFacts(file);
@@ -131,6 +140,13 @@ function registerCheck(pcbt: Command, context: CliContext): void {
     .option('--disk-size <size>', 'guest-visible size of the disk that the delta is for')
     .option('--manifest <file>', 'the manifest that was made with the delta')
     .option('--disk <file>', 'with a base manifest: the raw or VHDX file to compare with')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr pcbt check day.cbt --manifest day.manifest --disk-size 64G',
+        'hvdr pcbt check base.manifest --disk copy.vhdx',
+      ),
+    )
     .action(async (name: string, flags: CheckFlags) => {
       await withInput(context, name, async (file) => {
         if (await isManifest(file)) await checkManifest(context, name, file, flags);

@@ -3,6 +3,7 @@
 import { createSecretKey } from 'node:crypto';
 import os from 'node:os';
 import path from 'node:path';
+import { parseGuid } from '../shared/bytes/index.js';
 import {
   encodeKey,
   isKeyId,
@@ -36,6 +37,7 @@ export interface GenerateFlags {
 export async function generateKey(flags: GenerateFlags, context: CliContext): Promise<void> {
   const out = path.resolve(context.folder, flags.out);
   await refuseExisting(context.files, out, false);
+  await context.keepSecrets();
   const key = await makeKey(flags, context);
   await writeKey(out, key, context);
   const { keyId, principal, role, vmPattern } = key;
@@ -56,6 +58,12 @@ async function makeKey(flags: GenerateFlags, context: CliContext): Promise<PreSh
   }
   if (vms === '' || Buffer.byteLength(vms) > 256) {
     throw usage('the VM pattern is empty or too long', 'Name VMs, with * and ? as wildcards.');
+  }
+  if (flags.receiverId !== undefined && parseGuid(flags.receiverId) === undefined) {
+    throw usage(
+      `${flags.receiverId} is no id of a store`,
+      '`hvdr status --json` shows it as storeId.',
+    );
   }
   const pins = {
     ...(flags.receiverId === undefined ? {} : { receiverId: flags.receiverId }),
@@ -159,6 +167,7 @@ async function writeKey(out: string, key: PreSharedKey, { files }: CliContext): 
 }
 
 export async function inspectKey(name: string, context: CliContext): Promise<void> {
+  await context.keepSecrets();
   const key = await loadKey(`file:${path.resolve(context.folder, name)}`, {
     fs: context.files,
     environment: context.environment,

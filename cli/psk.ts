@@ -3,6 +3,7 @@
 
 import type { Command } from 'commander';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import type { GenerateFlags } from './psk-run.js';
 
 export function registerPsk(program: Command, context: CliContext): void {
@@ -12,6 +13,13 @@ export function registerPsk(program: Command, context: CliContext): void {
     .description(
       'Each source host and each operator has a key of its own; source and receiver hold the same\n' +
         'file. Copy it over a channel that you trust, and let only its owner read it.',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr psk generate --out primary.psk --principal primary',
+        'hvdr psk inspect primary.psk',
+      ),
     );
   registerGenerate(psk, context);
   registerInspect(psk, context);
@@ -27,7 +35,10 @@ function registerGenerate(psk: Command, context: CliContext): void {
     .option('--principal <name>', 'whose key it is (default: the name of this host)')
     .option('--role <role>', 'source, viewer, drill or operator', 'source')
     .option('--vms <pattern>', 'VMs that the key may newly protect; * and ? as wildcards', '*')
-    .option('--receiver-id <id>', 'store that the data of this source may go to')
+    .option(
+      '--receiver-id <id>',
+      'the only store that the data of this source may go to: storeId of `hvdr status --json`',
+    )
     .option(
       '--receiver <address>',
       'receiver that the key may be shown to, HOST or HOST:PORT; may be repeated',
@@ -57,6 +68,7 @@ function registerInspect(psk: Command, context: CliContext): void {
     .summary('what a key file says, but for the key')
     .description('Shows id, principal, role, VM pattern, age and pins. The key is never shown.')
     .argument('<file>', 'a key file')
+    .addHelpText('after', examples('hvdr psk inspect primary.psk'))
     .action(async (name: string) => {
       const { inspectKey } = await import('./psk-run.js');
       await inspectKey(name, context);

@@ -17,10 +17,11 @@ import {
 import { DrError } from '../shared/errors.js';
 import { silentLog } from '../shared/log.js';
 import type { CliContext } from './context.js';
+import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
 
 export const DEFAULT_PORT = 9847;
 
-export interface AccessFlags {
+export interface AccessFlags extends TlsFlags {
   readonly drHost?: string;
   readonly drPort?: string;
   readonly pskFile?: string;
@@ -36,11 +37,14 @@ export interface ReceiverAccess {
 
 /** Adds the options by which a command is told where the store is. */
 export function withAccessOptions(command: Command): Command {
-  return command
+  command
     .option('--dr-host <host>', 'the receiver to ask')
     .option('--dr-port <port>', `its port (default: ${DEFAULT_PORT})`)
-    .option('--psk-file <file>', 'key for it: a file, or env:NAME')
-    .option('--store <dir>', 'work on the store itself, while no receiver runs on it');
+    .option('--psk-file <file>', 'key for it: a file, or env:NAME');
+  return withTlsOptions(command).option(
+    '--store <dir>',
+    'work on the store itself, while no receiver runs on it',
+  );
 }
 
 /** Whoever can open the store's files is its operator. */
@@ -64,7 +68,7 @@ export function parsePort(text: string, what: string): number {
 /**
  * Opens the way to the store. `use` says whether a command changes anything in it: those that do not
  * can work on one store at the same time.
- * @throws DrError E_USAGE, E_LOCKED, E_SOURCE_UNREACHABLE, E_AUTH, …
+ * @throws DrError E_USAGE, E_LOCKED, E_SOURCE_UNREACHABLE, E_AUTH, E_TLS, …
  */
 export async function openAccess(
   context: CliContext,
@@ -85,10 +89,12 @@ export async function openAccess(
   }
   const { files: fs, clock, environment, folder, random } = context;
   const log = await context.log();
+  await context.keepSecrets();
   const reference = /^(env|file):/.test(pskFile) ? pskFile : path.resolve(folder, pskFile);
   const key = await loadKey(reference, { fs, environment, log });
   const port = parsePort(drPort ?? String(DEFAULT_PORT), '--dr-port');
-  const connection = await connect({ host: drHost, port, key, clock, random, log });
+  const tls = await clientTlsOfFlags(flags, context);
+  const connection = await connect({ host: drHost, port, key, tls, clock, random, log });
   return {
     control: connection.client(controlService),
     place: `${drHost}:${port}`,

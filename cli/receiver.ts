@@ -3,7 +3,12 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { DEFAULT_POLICY, Receiver, serveReceiver } from '../dr-receiver/index.js';
-import { loadKeyRing } from '../shared/channel/index.js';
+import {
+  loadKeyRing,
+  loadTls,
+  loopbackAddress,
+  type TlsMaterial,
+} from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import { DEFAULT_PORT, parsePort } from './receiver-connection.js';
@@ -15,6 +20,9 @@ interface Flags {
   readonly listen: string;
   readonly pskFile: readonly string[];
   readonly adminListen?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsClientCa?: string;
   readonly operatorFrom?: readonly string[];
   readonly minRestorePoints: string;
   readonly quota?: string;
@@ -32,8 +40,9 @@ export function registerReceiver(program: Command, context: CliContext): void {
     .summary('take the cycles of sources and keep their restore points')
     .description(
       'Takes the cycles of source agents into a store, in the foreground, until SIGTERM; then it ends\n' +
-        'at a safe point. Prints "listening ADDR:PORT" on stdout when it is ready. The store is made\n' +
-        'when the folder is empty or not there. One receiver works on a store at a time.',
+        'at a safe point. Prints "listening ADDR:PORT" on stdout when it is ready, and with\n' +
+        '--admin-listen a second line "admin ADDR:PORT". The store is made when the folder is empty\n' +
+        'or not there. One receiver works on a store at a time.',
     )
     .requiredOption('--store <dir>', 'folder of the store')
     .option('--host <host>', 'hypervisor of this site: lab:DIR or hyperv')
@@ -43,6 +52,9 @@ export function registerReceiver(program: Command, context: CliContext): void {
       `0.0.0.0:${DEFAULT_PORT}`,
     )
     .requiredOption('--psk-file <file>', 'key file or folder of key files; may be repeated', many)
+    .option('--tls-cert <file>', 'TLS below the seal: PEM file of the certificate, chain after it')
+    .option('--tls-key <file>', 'PEM file of its private key')
+    .option('--tls-client-ca <file>', 'authority of the certificates that peers must show (mTLS)')
     .option('--operator-from <network>', 'network (CIDR) operators may come from; repeated', many)
     .option('--admin-listen <addr:port>', 'health and gRPC reflection, on loopback, in clear')
     .option('--min-restore-points <n>', 'points kept even when a source asks for fewer', '1')
@@ -68,10 +80,37 @@ function parseAddress(text: string, what: string): { host: string; port: number 
   return { host, port: parsePort(port, what) };
 }
 
+/** An IPv6 address as it stands before a port. */
+function inBrackets(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}
+
 function parseCount(text: string, what: string, max: number): number {
   const value = Number(text);
   if (/^\d{1,7}$/.test(text) && value >= 1 && value <= max) return value;
   throw new DrError('E_USAGE', `${what} "${text}" is not a number from 1 to ${max}`);
+}
+
+/** @throws DrError E_USAGE, E_NOT_FOUND, E_KEY_FILE, E_TLS */
+async function serverTls(
+  { tlsCert, tlsKey, tlsClientCa }: Flags,
+  { files, folder }: CliContext,
+): Promise<TlsMaterial | undefined> {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new DrError('E_USAGE', 'TLS needs a certificate and its key', {
+      hint: 'Give --tls-cert FILE and --tls-key FILE; --tls-client-ca FILE as well for mTLS.',
+    });
+  }
+  return loadTls(
+    {
+      certificate: path.resolve(folder, tlsCert),
+      privateKey: path.resolve(folder, tlsKey),
+      certificateAuthority:
+        tlsClientCa === undefined ? undefined : path.resolve(folder, tlsClientCa),
+    },
+    files,
+  );
 }
 
 async function serve(context: CliContext, flags: Flags): Promise<void> {
@@ -79,6 +118,7 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const { host, port } = parseAddress(flags.listen, '--listen');
   const admin =
     flags.adminListen === undefined ? undefined : parseAddress(flags.adminListen, '--admin-listen');
+  if (admin !== undefined) loopbackAddress(admin.host);
   if (flags.host !== undefined && !/^(lab:.+|hyperv)$/.test(flags.host)) {
     throw new DrError('E_USAGE', `--host ${flags.host} names no hypervisor`, {
       hint: 'Give --host lab:DIR or --host hyperv.',
@@ -102,25 +142,29 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const paths = flags.pskFile.map((file) =>
     file.startsWith('env:') ? file : path.resolve(folder, file.replace(/^file:/, '')),
   );
+  await context.keepSecrets();
   const keys = await loadKeyRing(paths, { fs, environment, log });
+  const tls = await serverTls(flags, context);
   const storeFolder = path.resolve(folder, flags.store);
   const receiver = await Receiver.open({ fs, clock, random, log, storeFolder, policy });
   let served: Awaited<ReturnType<typeof serveReceiver>>;
   try {
     const operatorNetworks = flags.operatorFrom;
-    served = await serveReceiver(receiver, { host, port, keys, operatorNetworks, admin });
+    served = await serveReceiver(receiver, { host, port, keys, tls, operatorNetworks, admin });
   } catch (error) {
     await receiver.close();
     throw error;
   }
-  const address = served.host.includes(':') ? `[${served.host}]` : served.host;
   output.event(
     { event: 'listening', host: served.host, port: served.port, admin: served.admin },
-    () => `listening ${address}:${served.port}`,
+    () =>
+      [
+        `listening ${inBrackets(served.host)}:${served.port}`,
+        ...(served.admin === undefined
+          ? []
+          : [`admin ${inBrackets(served.admin.host)}:${served.admin.port}`]),
+      ].join('\n'),
   );
-  if (served.admin !== undefined) {
-    output.note(`health and reflection on ${served.admin.host}:${served.admin.port}`);
-  }
   if (!signal.aborted) {
     await new Promise<void>((resolve) => {
       signal.addEventListener(

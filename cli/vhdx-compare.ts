@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { compareDisks, hashDisk, type Difference } from '../shared/disk/index.js';
 import { openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import { startProgress } from './progress.js';
 import { formatSize } from './sizes.js';
 
@@ -23,6 +24,7 @@ export function registerVhdxCompare(vhdx: Command, context: CliContext): void {
     )
     .argument('<one>', 'a raw or VHDX file')
     .argument('<other>', 'a raw or VHDX file')
+    .addHelpText('after', examples('hvdr vhdx compare disk.vhdx export.raw'))
     .action((one: string, other: string) => compare(context, one, other));
   vhdx
     .command('hash')
@@ -32,6 +34,7 @@ export function registerVhdxCompare(vhdx: Command, context: CliContext): void {
         'disk as a raw file. Holes are not read.',
     )
     .argument('<file>', 'a raw or VHDX file')
+    .addHelpText('after', examples('hvdr vhdx hash disk.vhdx'))
     .action((file: string) => hash(context, file));
 }
 

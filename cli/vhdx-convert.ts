@@ -15,6 +15,7 @@ import {
   type TargetFormat,
 } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import { startProgress } from './progress.js';
 import { formatSize, parseSize } from './sizes.js';
 
@@ -45,6 +46,13 @@ export function registerVhdxConvert(vhdx: Command, context: CliContext): void {
     .option('--type <type>', 'of a VHDX: dynamic or fixed (default: dynamic)')
     .option('--block-size <size>', 'of a VHDX: 1M to 256M, a power of two (default: 32M)')
     .option('--force', 'replace DST when it exists')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr vhdx convert disk.qcow2 disk.vhdx',
+        'hvdr vhdx convert disk.vhdx - | zstd > disk.vhdx.zst',
+      ),
+    )
     .action(async (source: string, target: string, flags: Flags) => {
       const format = targetFormat(target, flags);
       const { from } = flags;

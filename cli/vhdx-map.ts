@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import type { Extent } from '../shared/disk/index.js';
 import { openVhdx, VhdxFile } from '../shared/vhdx/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import { formatSize } from './sizes.js';
 
 const KINDS = { data: 'allocated', zero: 'zero', parent: 'parent' } as const;
@@ -21,6 +22,7 @@ export function registerVhdxMap(vhdx: Command, context: CliContext): void {
     )
     .argument('<file>', 'a VHDX file')
     .option('--chain', 'through the whole chain: what a guest sees, allocated or zero')
+    .addHelpText('after', examples('hvdr vhdx map disk.vhdx', 'hvdr vhdx map disk.avhdx --chain'))
     .action(async (file: string, options: { chain?: true }) => {
       const { files: fs, folder, random } = context;
       const filePath = path.resolve(folder, file);

@@ -15,6 +15,7 @@ import {
 } from '../shared/vhdx/index.js';
 import { openImage, rawChunks } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
+import { examples } from './examples.js';
 import { startProgress } from './progress.js';
 import { formatSize, parseSize } from './sizes.js';
 import { registerVhdxCompare } from './vhdx-compare.js';
@@ -43,6 +44,14 @@ export function registerVhdx(program: Command, context: CliContext): void {
     .description(
       'Works on VHDX files: fixed, dynamic and differencing, with all of their parents.\n' +
         'Sizes and offsets are bytes, or numbers with K, M, G or T (powers of 1024).',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr vhdx info disk.vhdx',
+        'hvdr vhdx check disk.vhdx',
+        'hvdr vhdx convert disk.vhdx disk.raw',
+      ),
     );
   registerInfo(vhdx, context);
   registerCheck(vhdx, context);
@@ -61,6 +70,7 @@ function registerInfo(vhdx: Command, context: CliContext): void {
     .summary('type, sizes, identities, parent, log and blocks of a file')
     .description('Shows what a VHDX file says about itself. Nothing is changed.')
     .argument('<file>', 'a VHDX file')
+    .addHelpText('after', examples('hvdr vhdx info disk.vhdx', 'hvdr vhdx info disk.vhdx --json'))
     .action(async (file: string) => {
       const { files: fs, folder, output } = context;
       const description = await describeVhdx(path.resolve(folder, file), { fs });
@@ -112,6 +122,7 @@ function registerCheck(vhdx: Command, context: CliContext): void {
         `Nothing is changed. Ends with ${EXIT_DAMAGED} when there are violations, with ${EXIT_WARNINGS} when there are only warnings.`,
     )
     .argument('<file>', 'a VHDX file')
+    .addHelpText('after', examples('hvdr vhdx check disk.avhdx'))
     .action(async (file: string) => {
       const { files: fs, folder, output, random } = context;
       const result = await checkVhdx(path.resolve(folder, file), { fs, random });
@@ -173,6 +184,13 @@ function registerCreate(vhdx: Command, context: CliContext): void {
     .option('--block-size <size>', '1M to 256M, a power of two (default: 32M, differencing 2M)')
     .option('--logical-sector <bytes>', '512 or 4096 (default: 512)')
     .option('--physical-sector <bytes>', '512 or 4096 (default: 4096)')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr vhdx create disk.vhdx --size 64G',
+        'hvdr vhdx create today.avhdx --type differencing --parent disk.vhdx',
+      ),
+    )
     .action(async (file: string, options: CreateOptions) => {
       const { files: fs, folder, output, random } = context;
       const type = options.type ?? (options.parent === undefined ? 'dynamic' : 'differencing');
@@ -211,6 +229,13 @@ function registerRead(vhdx: Command, context: CliContext): void {
     .argument('<file>', 'a VHDX or raw file')
     .option('--offset <offset>', 'first byte', '0')
     .option('--length <length>', 'how many bytes (default: up to the end)')
+    .addHelpText(
+      'after',
+      examples(
+        'hvdr vhdx read disk.vhdx --length 512 | xxd',
+        'hvdr vhdx read disk.vhdx > disk.raw',
+      ),
+    )
     .action(async (file: string, options: { offset: string; length?: string }) => {
       const { files: fs, folder, output, random } = context;
       const disk = await openImage(fs, path.resolve(folder, file), { random });
@@ -250,6 +275,7 @@ function registerWrite(vhdx: Command, context: CliContext): void {
     .argument('<file>', 'a VHDX file')
     .requiredOption('--offset <offset>', 'guest offset of the first byte')
     .requiredOption('--file <file>', 'the bytes to write')
+    .addHelpText('after', examples('hvdr vhdx write disk.vhdx --offset 1M --file page.bin'))
     .action(async (file: string, options: { offset: string; file: string }) => {
       const { clock, files: fs, folder, output, random } = context;
       const offset = parseSize(options.offset, '--offset');
@@ -299,6 +325,7 @@ function registerMerge(vhdx: Command, context: CliContext): void {
         'name. A merge that was interrupted goes on when the same command is given again.',
     )
     .argument('<child>', 'a differencing VHDX file')
+    .addHelpText('after', examples('hvdr vhdx merge today.avhdx'))
     .action(async (child: string) => {
       const { clock, files: fs, folder, output, random } = context;
       const progress = startProgress(output, clock, { label: `merge ${child}` });

@@ -286,6 +286,14 @@ export const CATALOGUE = {
     cause: 'A passphrase is too easy to guess for a key.',
     remedy: 'Make a key instead: `hvdr psk generate --out FILE`.',
   },
+  E_TLS: {
+    exitCode: 41,
+    retry: 'operator',
+    grpc: 'UNAUTHENTICATED',
+    cause: 'Only one side asks for TLS, or a certificate does not fit.',
+    remedy:
+      'Give `dr_tls_ca` when the receiver runs with `--tls-cert`, and leave it out otherwise; compare names and authorities of the certificates.',
+  },
 
   // Parameters (product.md § 5)
   E_PARAMETER: {

@@ -6,6 +6,7 @@ export const LOG_EVENTS = {
   'run.started': 'A command or service began its work.',
   'run.ended': 'It ended; the exit code is a field.',
   'run.failed': 'It ended with an error.',
+  'run.core-dumps-on': 'Core dumps could not be switched off; one of this process would hold keys.',
   'vhdx.log-replayed': 'The log of a VHDX was dirty and was replayed.',
   'vhdx.merge-resumed': 'A merge that had been interrupted goes on.',
   'delta.apply-resumed': 'An apply that had been interrupted goes on.',

@@ -4,6 +4,7 @@
 //     plan.ts               what is sent and why (pure)
 //     ledger.ts             what each receiver still lacks (pure) · ledger-store.ts · cells-file.ts
 //     vm-lease.ts           one cycle of a VM at a time · checkpoint-lease.ts  always given back
+//     pinned-store.ts       the store that a key is for
 //     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ cell-reader.ts, batcher.ts
 //
 // Invariants: no change is lost (ledger.ts states the law); a checkpoint outlives its cycle only
@@ -12,6 +13,7 @@
 export { type AgentSeams, type Job, runAgent } from './agent.js';
 export { Bandwidth } from './bandwidth.js';
 export type { CycleResult, CycleSettings, CycleWarning } from './cycle.js';
+export { pinToStore, type StorePin } from './pinned-store.js';
 export { type ConnectReceiver, type ReceiverConnection, ReceiverLink } from './receiver-link.js';
 export {
   type CycleOutcome,

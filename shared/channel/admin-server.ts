@@ -2,7 +2,7 @@
 // own, on loopback only, in clear, with answers that tell nothing but whether the receiver serves
 // and how its messages look. No key, no name of a VM, no state is to be had here.
 
-import { BlockList, isIP } from 'node:net';
+import { isIP } from 'node:net';
 import {
   logVerbosity,
   Metadata,
@@ -14,7 +14,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { DrError } from '../errors.js';
-import type { AdminListener, AdminOptions } from './admin.js';
+import { type AdminListener, type AdminOptions, loopbackAddress } from './admin.js';
 import { PROTO_FILES, type ProtoFile } from './gen/descriptors.js';
 import {
   type HealthCheckRequest,
@@ -79,19 +79,6 @@ export async function startAdmin(options: AdminOptions): Promise<AdminListener> 
       return Promise.resolve();
     },
   };
-}
-
-function loopbackAddress(host: string): string {
-  const plain = host === 'localhost' ? '127.0.0.1' : host.replace(/^\[(.*)\]$/, '$1');
-  const version = isIP(plain);
-  const loopback = new BlockList();
-  loopback.addSubnet('127.0.0.0', 8, 'ipv4');
-  loopback.addAddress('::1', 'ipv6');
-  if (version !== 0 && loopback.check(plain, version === 4 ? 'ipv4' : 'ipv6')) return plain;
-  throw new DrError('E_PARAMETER', `--admin-listen wants a loopback address, not ${host}`, {
-    context: { host },
-    hint: 'Use 127.0.0.1:PORT; what is served there is neither encrypted nor authenticated.',
-  });
 }
 
 const SERVED_NAMES: ReadonlySet<string> = new Set([

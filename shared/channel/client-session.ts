@@ -36,6 +36,7 @@ import type { NoiseSecrets } from './noise.js';
 import type { CallIdentity } from './records.js';
 import type { Bulk } from './sealed-stream.js';
 import { slept } from './slept.js';
+import { closedAfterTls, tlsMissing, tlsRefusal } from './tls-failure.js';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const CANCEL = 8;
@@ -83,7 +84,7 @@ export class ClientSession {
 
   /**
    * Connects and shakes hands.
-   * @throws DrError E_SOURCE_UNREACHABLE, E_AUTH, E_VERSION
+   * @throws DrError E_SOURCE_UNREACHABLE, E_AUTH, E_VERSION, E_TLS
    */
   static async open(
     options: ConnectOptions,
@@ -116,6 +117,12 @@ export class ClientSession {
     } catch (error) {
       socket?.destroy();
       if (error instanceof DrError && error.code !== 'E_CHANNEL') throw error;
+      const isSilent = options.tls === undefined && error instanceof ClosedEarly;
+      const refused =
+        isSilent && socket?.bytesRead === 0 && !stop.aborted
+          ? await tlsMissing(options, clock, stop)
+          : tlsRefusal(error, options);
+      if (refused !== undefined) throw refused;
       const why = lateness.isLate
         ? `there was no answer within ${timeoutMs} ms`
         : error instanceof Error
@@ -204,6 +211,9 @@ export class ClientSession {
   }
 }
 
+/** Before the receiver had said anything of HTTP/2. */
+class ClosedEarly extends Error {}
+
 function openSocket(options: ConnectOptions): Socket {
   const { host, port, tls } = options;
   if (tls === undefined) return connectTcp({ host, port, noDelay: true });
@@ -222,9 +232,10 @@ function openSocket(options: ConnectOptions): Socket {
 
 async function openHttp2(
   socket: Socket,
-  { tls }: ConnectOptions,
+  options: ConnectOptions,
   bulk: Bulk,
 ): Promise<ClientHttp2Session> {
+  const { tls } = options;
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);
     socket.once('close', () => {
@@ -235,7 +246,9 @@ async function openHttp2(
   socket.removeAllListeners('error');
   socket.removeAllListeners('close');
   // a TLS alert after the handshake is an error that leaves the socket open
-  socket.on('error', () => {
+  let alert: Error | undefined;
+  socket.on('error', (error) => {
+    alert ??= error;
     socket.destroy();
   });
   if (socket instanceof TLSSocket && socket.alpnProtocol !== 'h2') {
@@ -257,13 +270,12 @@ async function openHttp2(
       resolve();
     });
     // the socket may have gone before HTTP/2 took it over
-    for (const end of [http2, socket]) {
-      end.once('close', () => {
-        reject(new Error('the other side closed the connection'));
-      });
-    }
+    const gone = (): void => {
+      reject(alert ?? new ClosedEarly(closedAfterTls(options)));
+    };
+    for (const end of [http2, socket]) end.once('close', gone);
     socket.once('error', reject);
-    if (socket.destroyed) reject(new Error('the other side closed the connection'));
+    if (socket.destroyed) gone();
   });
   http2.setLocalWindowSize(windowBytes);
   return http2;

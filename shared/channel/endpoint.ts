@@ -10,7 +10,7 @@ import type { Handlers, Role, ServiceClient, ServiceDefinition } from './service
 export interface TlsMaterial {
   readonly certificateAuthority?: string | undefined;
   readonly certificate?: string | undefined;
-  readonly privateKey?: string | undefined;
+  readonly privateKey?: string | Buffer | undefined;
   /** Name that the peer's certificate must carry when it is not the host's. */
   readonly serverName?: string | undefined;
 }

@@ -84,6 +84,7 @@ export {
   type PreSharedKey,
 } from './keys.js';
 export { listen } from './listen.js';
+export { loadTls, type TlsFiles } from './tls-files.js';
 export { releaseMemory } from './release-memory.js';
 export { METHOD_ROLES } from './method-roles.js';
 export {
@@ -93,4 +94,4 @@ export {
   PASSPHRASE_BYTES_MAX,
 } from './passphrase.js';
 export { encodeKey, isKeyId, isPrincipal, isRole, parseKey } from './psk-format.js';
-export { type AdminListener, type AdminOptions, listenAdmin } from './admin.js';
+export { type AdminListener, type AdminOptions, listenAdmin, loopbackAddress } from './admin.js';

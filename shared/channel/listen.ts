@@ -26,6 +26,7 @@ import { WindowBudget } from './window-budget.js';
 const SUITES: readonly Suite[] = ['aes-256-gcm', 'chacha20-poly1305'];
 /** Connections of all kinds: beyond this nothing is accepted. */
 const CONNECTIONS_MAX = 4096;
+const TLS_FAILURE_PAUSE_MS = 60_000;
 
 /** @throws DrError E_IO when the address cannot be listened on, E_KEY_FILE, E_PARAMETER */
 export async function listen(options: ListenOptions): Promise<ChannelListener> {
@@ -53,6 +54,7 @@ class Listener implements ChannelListener, ListenerCore {
     keys: undefined,
     byId: new Map(),
   };
+  readonly #tlsFailures = new Map<string, number>();
   #port = 0;
   #isClosing = false;
   #onLastGone: (() => void) | undefined;
@@ -210,10 +212,23 @@ class Listener implements ChannelListener, ListenerCore {
       admitted.delete(name);
       this.#serve(socket, address);
     });
-    server.on('tlsClientError', (_error, socket) => {
+    server.on('tlsClientError', (error: Error & { code?: string }, socket) => {
+      // the certificate's fault when there is one, else what OpenSSL says; null when there is none
+      const fault = socket.authorizationError as unknown;
+      this.#tellTlsFailure(typeof fault === 'string' ? fault : (error.code ?? error.name));
       socket.destroy();
     });
     return server;
+  }
+
+  /** Once a minute for each reason, of which OpenSSL has a bounded number: anybody can cause them. */
+  #tellTlsFailure(reason: string): void {
+    if (reason === 'ECONNRESET') return;
+    const now = this.clock.monotonic();
+    const last = this.#tlsFailures.get(reason);
+    if (last !== undefined && now - last < TLS_FAILURE_PAUSE_MS) return;
+    this.#tlsFailures.set(reason, now);
+    this.log.warn('channel.handshake-refused', { reason: `TLS: ${reason}` });
   }
 
   #accept(socket: Socket, stream: Socket): void {

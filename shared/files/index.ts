@@ -6,6 +6,7 @@ export type {
   OpenMode,
   OpenOptions,
 } from './block-file.js';
+export { forbidCoreDumps } from './core-dumps.js';
 export { nodeFileSystem } from './node-file.js';
 export { refuseExisting } from './refuse-existing.js';
 export {

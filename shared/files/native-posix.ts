@@ -1,6 +1,6 @@
-// The two system calls that Node does not offer: flock(2) and lseek(2) with SEEK_DATA/SEEK_HOLE.
-// koffi is imported at the first use, so that a command that opens no file does not pay for it
-// (about 20 ms). Both calls are short and made synchronously: errno belongs to the thread.
+// The system calls that Node does not offer: flock(2), lseek(2) with SEEK_DATA/SEEK_HOLE, and those that
+// switch core dumps off. koffi is imported at the first use, so that a command that opens no file does not pay for it
+// (about 20 ms). All calls are short and made synchronously: errno belongs to the thread.
 
 export interface NativeResult {
   readonly value: number;
@@ -12,6 +12,13 @@ export interface NativePosix {
   flock(descriptor: number, operation: number): NativeResult;
   /** Moves the descriptor's own position, which reads and writes with a position do not use. */
   lseek(descriptor: number, offset: number, whence: number): NativeResult;
+  /** Soft and hard limit of core files: none, for this process and its children. */
+  limitCoreFiles(): NativeResult;
+  /**
+   * The kernel keeps no image of this process for anybody, core pattern or not, and other users
+   * than root may not attach to it. undefined where the system has no such call (macOS).
+   */
+  readonly makeUndumpable: (() => NativeResult) | undefined;
   readonly seekData: number;
   readonly seekHole: number;
 }
@@ -19,6 +26,9 @@ export interface NativePosix {
 export const LOCK_SHARED = 1;
 export const LOCK_EXCLUSIVE = 2;
 export const LOCK_NON_BLOCKING = 4;
+/** The same number on Linux and macOS. */
+const RLIMIT_CORE = 4;
+const PR_SET_DUMPABLE = 4;
 
 let loaded: Promise<NativePosix | undefined> | undefined;
 
@@ -43,6 +53,10 @@ async function load(): Promise<NativePosix | undefined> {
   const library = koffi.load(null);
   const flock = library.func('int flock(int descriptor, int operation)');
   const lseek = library.func('int64_t lseek(int descriptor, int64_t offset, int whence)');
+  const setrlimit = library.func('int setrlimit(int resource, const uint64_t *limits)');
+  const prctl = isLinux
+    ? library.func('int prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)')
+    : undefined;
   const names = new Map<number, string>();
   for (const [name, number] of Object.entries(koffi.os.errno)) {
     if (!names.has(number)) names.set(number, name);
@@ -58,6 +72,8 @@ async function load(): Promise<NativePosix | undefined> {
   return {
     flock: (descriptor, operation) => result(flock(descriptor, operation)),
     lseek: (descriptor, offset, whence) => result(lseek(descriptor, offset, whence)),
+    limitCoreFiles: () => result(setrlimit(RLIMIT_CORE, [0, 0])),
+    makeUndumpable: prctl && (() => result(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))),
     seekData: isLinux ? 3 : 4,
     seekHole: isLinux ? 4 : 3,
   };

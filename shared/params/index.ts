@@ -13,7 +13,13 @@ export {
 } from './given.js';
 export { parametersPage } from './page.js';
 export { matchesPattern } from './pattern.js';
-export { type ParameterSet, resolveParameters, wantedConsistency } from './resolve.js';
+export {
+  checkTls,
+  type ParameterSet,
+  resolveParameters,
+  type TlsParameters,
+  wantedConsistency,
+} from './resolve.js';
 export {
   flagOf,
   PARAMETER_NAMES,

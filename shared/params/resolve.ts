@@ -120,6 +120,7 @@ function checkTogether({ values, origins }: Omit<ParameterSet, 'warnings'>): voi
       'A key file names its own id: leave dr_psk_id out.',
     );
   }
+  checkTls(values);
   if (isGiven('quiesce') && consistency !== undefined) {
     if (values.quiesce === (consistency === 'crash')) {
       throw together(
@@ -134,6 +135,34 @@ function checkTogether({ values, origins }: Omit<ParameterSet, 'warnings'>): voi
       ['new_vm_name', 'mode'],
       `a new name is for restores, not for mode=${values.mode}`,
       'Leave new_vm_name out.',
+    );
+  }
+}
+
+export type TlsParameters = Pick<
+  ParameterValues,
+  'dr_tls_ca' | 'dr_tls_cert' | 'dr_tls_key' | 'dr_tls_name'
+>;
+
+/**
+ * TLS is asked for with an authority; a certificate goes with its key.
+ * @throws DrError E_PARAMETER
+ */
+export function checkTls(values: TlsParameters): void {
+  if ((values.dr_tls_cert === undefined) !== (values.dr_tls_key === undefined)) {
+    throw together(
+      ['dr_tls_cert', 'dr_tls_key'],
+      'a certificate and its key go together',
+      'Give both or none.',
+    );
+  }
+  if (values.dr_tls_ca !== undefined) return;
+  for (const name of ['dr_tls_cert', 'dr_tls_name'] as const) {
+    if (values[name] === undefined) continue;
+    throw together(
+      [name, 'dr_tls_ca'],
+      "TLS needs the authority of the receiver's certificate",
+      'Give dr_tls_ca as well.',
     );
   }
 }

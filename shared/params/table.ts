@@ -175,6 +175,24 @@ export const PARAMETERS = {
   },
   dr_psk_file: { kind: 'text', meaning: 'Key file, made by `hvdr psk generate`.' },
   dr_psk_id: { kind: 'text', meaning: 'Key id that goes with a passphrase as `dr_psk`.' },
+  dr_tls_ca: {
+    kind: 'text',
+    meaning:
+      'Puts TLS below the seal: PEM file of the authority that signed the certificate of the ' +
+      'receiver (`hvdr receiver --tls-cert`).',
+  },
+  dr_tls_cert: {
+    kind: 'text',
+    meaning: 'PEM file of the certificate to show to a receiver with `--tls-client-ca`.',
+  },
+  dr_tls_key: {
+    kind: 'text',
+    meaning: 'PEM file of its private key; only its owner may read it.',
+  },
+  dr_tls_name: {
+    kind: 'text',
+    meaning: "Name in the receiver's certificate, where it is not `dr_host`.",
+  },
   bandwidth: {
     kind: 'rate',
     default: '0',

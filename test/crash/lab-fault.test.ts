@@ -32,6 +32,42 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
 };
 
+describe('fault: a merge in the background', () => {
+  it('is told of as pending, with why the last attempt failed, until it is done', async () => {
+    let checkpointId = '';
+    const { volume, vmId } = await prepareLab(async (lab, id) => {
+      checkpointId = (await lab.createCheckpoint(id, LAB_REQUEST)).id;
+      await scatter(lab, id, await viewsOf(lab, id), 3);
+    });
+    const faulty = new FaultFileSystem(volume);
+    const lab = await openLab(faulty);
+    expect(await lab.pendingMerges(vmId)).to.deep.equal([]);
+    faulty.inject({ kind: 'write', path: /x$/, times: Number.POSITIVE_INFINITY, code: 'E_IO' });
+    await lab.removeCheckpoint(vmId, checkpointId);
+    await lab.close();
+    const [pending] = await lab.pendingMerges(vmId);
+    expect(pending?.state).to.be.oneOf(['due', 'begun']);
+    expect(pending?.failure?.code).to.be.oneOf(['E_IO', 'E_VHDX_POISONED']);
+    expect(pending?.failure?.message).to.contain('injected by the test');
+    faulty.mend();
+    await lab.waitForMerge(vmId, 60_000);
+    expect(await lab.pendingMerges(vmId)).to.deep.equal([]);
+    await lab.close();
+  });
+
+  it('is told of as pending, without a failure, while a delay holds it up', async () => {
+    const { volume, vmId } = await prepareLab();
+    const lab = await openLab(volume);
+    await lab.setFault('merge-delay', '3600000', vmId);
+    const checkpoint = await lab.createCheckpoint(vmId, LAB_REQUEST);
+    await lab.removeCheckpoint(vmId, checkpoint.id);
+    await lab.close();
+    const [pending] = await lab.pendingMerges(vmId);
+    expect(pending).to.include({ state: 'due', failure: undefined });
+    expect(pending?.notBeforeMs).to.be.a('number');
+  });
+});
+
 describe('fault: a device that fails under the lab', function () {
   this.timeout(1_800_000);
 

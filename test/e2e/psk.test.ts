@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { runHvdr, runHvdrJson, runInProcess } from '../support/cli.js';
 import { WorkFolder } from '../support/work-folder.js';
 
+const STORE = '2f6a1c70-8a53-4f0e-9a3d-5b1d8f7f0c11';
 const PASSPHRASE = 'able zebra moon quick tree lamp fork seven';
 
 describe('hvdr psk', () => {
@@ -20,7 +21,7 @@ describe('hvdr psk', () => {
   it('makes a key that its owner alone can read, and shows everything but the key', async () => {
     const made = await hvdr(
       ...['psk', 'generate', '--out', 'a.psk', '--id', 'sql-1', '--principal', 'sql-host'],
-      ...['--vms', 'SQL*', '--receiver-id', 'store-9', '--receiver', 'dr.example:9847'],
+      ...['--vms', 'SQL*', '--receiver-id', STORE, '--receiver', 'dr.example:9847'],
     );
     expect(made.code, made.stderr).to.equal(0);
     if (process.platform !== 'win32') {
@@ -37,13 +38,19 @@ describe('hvdr psk', () => {
       role: 'source',
       vms: 'SQL*',
       ageDays: 0,
-      receiverId: 'store-9',
+      receiverId: STORE,
     });
     const shown = await hvdr('psk', 'inspect', 'a.psk');
     for (const output of [made, run, shown]) {
       expect(`${output.stdout.toString()}${output.stderr}`).not.to.contain(secret.slice(0, 24));
     }
     expect(shown.stdout.toString()).to.match(/principal\s+sql-host/);
+  });
+
+  it('refuses a store that is none, for it would refuse every receiver later', async () => {
+    const made = await hvdr('psk', 'generate', '--out', 'pin.psk', '--receiver-id', 'store-9');
+    expect(made.code).to.equal(2);
+    expect(made.stderr).to.match(/store-9 is no id of a store.*storeId/);
   });
 
   it('makes keys of every role with a random id', async () => {

@@ -89,6 +89,7 @@ export async function runInProcess(
     random: systemRandom,
     environment: {},
     folder: process.cwd(),
+    keepSecrets: () => Promise.resolve(),
     stopSignal: () => new AbortController().signal,
     log: lazyLog(output, replaced.clock ?? systemClock),
     ...replaced,

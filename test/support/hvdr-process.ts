@@ -37,6 +37,12 @@ export class HvdrProcess {
     }));
   }
 
+  get pid(): number {
+    const { pid } = this.#child;
+    if (pid === undefined) throw new Error('the process was not started');
+    return pid;
+  }
+
   /** What stdout has said so far. */
   get stdout(): string {
     return this.#stdout;

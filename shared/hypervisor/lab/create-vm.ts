@@ -15,6 +15,7 @@ import {
   diskPath,
   disksFolder,
   hostLockFile,
+  mergeFailureFile,
   ownDiskName,
   removingFile,
   trackingFolder,
@@ -341,6 +342,7 @@ export async function forgetVm(context: LabContext, vmId: Guid): Promise<void> {
     await saveVm(context, { ...released, currentCheckpointId: undefined });
     await settle(context, { ...released, currentCheckpointId: undefined }, 'all');
     const { fs, folder } = context;
+    await context.fs.remove(mergeFailureFile(context.folder, vmId));
     // With its mark of creation and without its record, the folder would be taken for a leftover.
     await fs.remove(creatingFile(folder, vmId));
     await fs.flushFolder(vmFolder(folder, vmId));

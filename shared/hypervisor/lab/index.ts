@@ -7,6 +7,7 @@
 //   chain leaf                     the files of a disk as a graph: what is merged, what is frozen
 //   vms faults network             finding and changing VMs, scripted faults, switches
 //   create-vm disks checkpoints user-checkpoints guest-disk     what is done to a VM
+//   pending-merge                  what is told of merges
 //   lab                            both interfaces of a hypervisor, and the user's side
 //
 // Invariants: a change of a VM happens under its lock and is one replacement of vm.json, after all
@@ -18,4 +19,5 @@ export type { LabSeams } from './context.js';
 export type { NewAdapter, NewDisk, NewVm } from './create-vm.js';
 export type { GuestDisk } from './guest-disk.js';
 export { Lab } from './lab.js';
+export type { MergeFailure, PendingMerge } from './pending-merge.js';
 export type { UserCheckpointRecord, VmRecord } from './record.js';

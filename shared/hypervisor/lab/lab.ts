@@ -57,6 +57,7 @@ import { Fields } from './fields.js';
 import { GuestDisk } from './guest-disk.js';
 import { diskPath, faultsFile, hostLockFile, labFile, switchesFile, vmsFolder } from './layout.js';
 import { addSwitch, readSwitches, removeSwitch, requireSwitch } from './network.js';
+import { noteMergeFailure, pendingMerges, type PendingMerge } from './pending-merge.js';
 import { saveVm, type AdapterRecord, type UserCheckpointRecord, type VmRecord } from './record.js';
 import { checkedDisk } from './tracking.js';
 import {
@@ -152,7 +153,8 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
       .tidyVm(this.#context, vmId)
       .then(
         () => undefined,
-        () => undefined, // the graph still calls for it, and waitForMerge() tells why not
+        // the graph still calls for it, and waitForMerge() tells why not
+        (error: unknown) => noteMergeFailure(this.#context, vmId, error),
       )
       .finally(() => this.#background.delete(run));
     this.#background.add(run);
@@ -382,6 +384,11 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   }
 
   /** Removes a VM that is off, with the disks in the lab's folder. @throws DrError E_HYPERVISOR */
+  /** Merges that are due or were begun, with why the last attempt failed. */
+  pendingMerges(vmId: Guid): Promise<PendingMerge[]> {
+    return pendingMerges(this.#context, vmId);
+  }
+
   deleteVm(vmId: Guid): Promise<void> {
     return deleteVm(this.#context, vmId);
   }

@@ -41,6 +41,11 @@ export function removingFile(folder: string, vmId: Guid): string {
   return path.join(vmFolder(folder, vmId), 'removing.json');
 }
 
+/** Why the last merge in the background failed, for people. */
+export function mergeFailureFile(folder: string, vmId: Guid): string {
+  return path.join(vmFolder(folder, vmId), 'merge-failure.json');
+}
+
 export function vmLockFile(folder: string, vmId: Guid): string {
   return path.join(vmFolder(folder, vmId), 'lock');
 }

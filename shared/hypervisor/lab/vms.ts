@@ -11,6 +11,7 @@ import { withLockFile, type LabContext } from './context.js';
 import {
   diskPath,
   disksFolder,
+  mergeFailureFile,
   removingFile,
   trackingFolder,
   vmFile,
@@ -148,6 +149,8 @@ export async function removeVmFiles(context: LabContext, vmId: Guid): Promise<vo
     await fs.flushFolder(where);
   }
   await removeLeftovers(fs, vmFile(folder, vmId));
+  await removeLeftovers(fs, mergeFailureFile(folder, vmId));
+  await fs.remove(mergeFailureFile(folder, vmId));
   // Last of all, because it says that there is something to be taken away. The empty folder and its
   // lock stay: another process may be waiting for that very file.
   await fs.remove(removingFile(folder, vmId));

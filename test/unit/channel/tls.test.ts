@@ -51,18 +51,41 @@ describe('channel: TLS', () => {
 
   it('refuses certificates of others on either side, and clear text', async () => {
     const loop = await loopback({ tls: { ...server, certificateAuthority: authority } });
-    for (const tls of [
-      { certificateAuthority: authority },
-      { ...stranger, certificateAuthority: authority },
-      { ...client, certificateAuthority: read('theirs.crt') },
-      { ...client, certificateAuthority: authority, serverName: 'other.example' },
-      undefined,
-    ]) {
+    const cases: readonly (readonly [TlsMaterial | undefined, string, RegExp])[] = [
+      [{ certificateAuthority: authority }, 'E_TLS', /wants a certificate of this side/],
+      [
+        { ...stranger, certificateAuthority: authority },
+        'E_SOURCE_UNREACHABLE',
+        /may not accept the certificate of dr_tls_cert/,
+      ],
+      [
+        { ...client, certificateAuthority: read('theirs.crt') },
+        'E_TLS',
+        /not from the authority that dr_tls_ca names/,
+      ],
+      [
+        { ...client, certificateAuthority: authority, serverName: 'other.example' },
+        'E_TLS',
+        /is not for the name other\.example/,
+      ],
+      [undefined, 'E_TLS', /TLS is asked for there only/],
+    ];
+    for (const [tls, code, words] of cases) {
       const error = await refusal(() => loop.connect({ tls, timeoutMs: 3000 }));
-      expect(error.code).to.equal('E_SOURCE_UNREACHABLE');
+      expect(error.message).to.match(words);
+      expect(error.code).to.equal(code);
     }
     expect(loop.server.seen).to.deep.equal([]);
     await until(() => loop.listener.status().waiting === 0, 'the end of all connections');
+    await loop.close();
+  });
+
+  it('says so when only this side asks for it', async () => {
+    const loop = await loopback();
+    const error = await refusal(() => loop.connect({ tls: { certificateAuthority: authority } }));
+    expect(error.code).to.equal('E_TLS');
+    expect(error.message).to.match(/TLS is asked for here only: \S+ speaks none/);
+    expect(error.hint).to.contain('--tls-cert');
     await loop.close();
   });
 

@@ -117,6 +117,11 @@ const ROWS: Readonly<
   dr_psk: { good: [['env:KEY', 'env:KEY']], bad: ['', 'k\u0000'] },
   dr_psk_file: { good: [['/etc/a.psk', '/etc/a.psk']], bad: [''] },
   dr_psk_id: { good: [], bad: [''] },
+  dr_tls_ca: { good: [['/etc/ca.crt', '/etc/ca.crt']], bad: ['', 'a\u0007'] },
+  // these three are legal with others only: the rules are below
+  dr_tls_cert: { good: [], bad: ['', 'a\u0007'] },
+  dr_tls_key: { good: [], bad: ['', 'a\u0007'] },
+  dr_tls_name: { good: [], bad: ['', 'a\u0007'] },
   bandwidth: {
     good: [
       ['0', 0],
@@ -255,6 +260,10 @@ describe('parameters', () => {
     ['push_apply_remote=yes', ['push_apply_remote', 'dr_host']],
     ['dr_psk=env:A dr_psk_file=/b', ['dr_psk', 'dr_psk_file']],
     ['dr_psk_id=k1', ['dr_psk_id', 'dr_psk']],
+    ['dr_tls_ca=/a dr_tls_cert=/b', ['dr_tls_cert', 'dr_tls_key']],
+    ['dr_tls_ca=/a dr_tls_key=/b', ['dr_tls_cert', 'dr_tls_key']],
+    ['dr_tls_cert=/b dr_tls_key=/c', ['dr_tls_cert', 'dr_tls_ca']],
+    ['dr_tls_name=dr.example', ['dr_tls_name', 'dr_tls_ca']],
     ['quiesce=no consistency=require', ['quiesce', 'consistency']],
     ['quiesce=no consistency=prefer', ['quiesce', 'consistency']],
     ['quiesce=yes consistency=crash', ['quiesce', 'consistency']],
