@@ -36,7 +36,7 @@ export type VerifyStep =
   | { readonly kind: 'progress'; readonly checkedBytes: number; readonly totalBytes: number }
   | { readonly kind: 'finding'; readonly finding: PointFinding };
 
-/** Findings of one layer that are told one by one; more only count. */
+/** Findings of one layer that are told one by one; with more, the whole layer counts as damaged. */
 const FINDINGS_TOLD = 100;
 const BATCH_CELLS = 16;
 
@@ -73,6 +73,10 @@ export async function* verifyPoints(
         yield { kind: 'progress', checkedBytes, totalBytes };
       } else if (entry.findings.length < FINDINGS_TOLD) {
         entry.findings.push(step);
+      } else if (entry.findings.length === FINDINGS_TOLD) {
+        // which of them newer deltas hide is not known any more
+        const message = `more than ${FINDINGS_TOLD} cells of ${entry.layer.files.data} are damaged`;
+        entry.findings.push({ cell: undefined, code: step.code, message });
       }
     }
   }
