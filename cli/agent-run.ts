@@ -183,6 +183,7 @@ class Ports {
       const connection = await connect({ host: bare, port, key, clock, random, log });
       return {
         client: connection.client(replicationService),
+        onlyStoreId: key.receiverId,
         close: () => connection.close(),
       };
     };

@@ -3,6 +3,7 @@
 import { createSecretKey } from 'node:crypto';
 import os from 'node:os';
 import path from 'node:path';
+import { parseGuid } from '../shared/bytes/index.js';
 import {
   encodeKey,
   isKeyId,
@@ -56,6 +57,12 @@ async function makeKey(flags: GenerateFlags, context: CliContext): Promise<PreSh
   }
   if (vms === '' || Buffer.byteLength(vms) > 256) {
     throw usage('the VM pattern is empty or too long', 'Name VMs, with * and ? as wildcards.');
+  }
+  if (flags.receiverId !== undefined && parseGuid(flags.receiverId) === undefined) {
+    throw usage(
+      `${flags.receiverId} is no id of a store`,
+      '`hvdr status --json` names it as storeId.',
+    );
   }
   const pins = {
     ...(flags.receiverId === undefined ? {} : { receiverId: flags.receiverId }),

@@ -42,7 +42,11 @@ export function registerReceiver(program: Command, context: CliContext): void {
       'address to listen on; port 0 takes a free one',
       `0.0.0.0:${DEFAULT_PORT}`,
     )
-    .requiredOption('--psk-file <file>', 'key file or folder of key files; may be repeated', many)
+    .requiredOption(
+      '--psk-file <file>',
+      'key file, folder of key files, or env:NAME; may be repeated',
+      many,
+    )
     .option('--operator-from <network>', 'network (CIDR) operators may come from; repeated', many)
     .option('--admin-listen <addr:port>', 'health and gRPC reflection, on loopback, in clear')
     .option('--min-restore-points <n>', 'points kept even when a source asks for fewer', '1')

@@ -246,6 +246,7 @@ class Cycle {
     const receiver = await this.#call(watch, (client, signal) =>
       client.describe({ vmId: guidToWire(id), vmName: name }, { signal }),
     ).then(receiverView);
+    await this.#seams.link.requireStore(receiver.storeId);
     const key = `dr:${receiver.storeId}`;
     const chain = ledger.chains.get(key) ?? newChain(key, receiver.epoch);
     checkReceiver(receiver, chain, name);

@@ -1,12 +1,15 @@
 // The agent's way to one receiver: one connection for all VMs, made when it is first needed and
 // again after it broke. How it is made is the caller's to say, so that tests connect directly.
 
+import { type Guid, parseGuid } from '../shared/bytes/index.js';
 import type { ReplicationService, ServiceClient } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 
 export interface ReceiverConnection {
   readonly client: ServiceClient<ReplicationService>;
+  /** The key is for this store only; undefined: for any. */
+  readonly onlyStoreId?: string | undefined;
   close(): Promise<void>;
 }
 
@@ -41,6 +44,17 @@ export class ReceiverLink {
       if (this.#current === mine) this.#current = undefined;
       throw error;
     }
+  }
+
+  /** The data of the source may go to this store. @throws DrError E_PARAMETER */
+  async requireStore(storeId: Guid): Promise<void> {
+    const connection = await this.#current;
+    const only = connection?.onlyStoreId;
+    if (only === undefined || parseGuid(only) === storeId) return;
+    throw new DrError('E_PARAMETER', `the key is for the store ${only}, not for ${storeId}`, {
+      context: { parameter: 'dr_psk_file', storeId },
+      done: 'nothing of the VM was sent',
+    });
   }
 
   /** Says that calls of `client` failed: the next one gets a new connection. */

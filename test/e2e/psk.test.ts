@@ -20,7 +20,14 @@ describe('hvdr psk', () => {
   it('makes a key that its owner alone can read, and shows everything but the key', async () => {
     const made = await hvdr(
       ...['psk', 'generate', '--out', 'a.psk', '--id', 'sql-1', '--principal', 'sql-host'],
-      ...['--vms', 'SQL*', '--receiver-id', 'store-9', '--receiver', 'dr.example:9847'],
+      ...[
+        '--vms',
+        'SQL*',
+        '--receiver-id',
+        '6f1c2a60-0000-4000-8000-000000000009',
+        '--receiver',
+        'dr.example:9847',
+      ],
     );
     expect(made.code, made.stderr).to.equal(0);
     if (process.platform !== 'win32') {
@@ -37,7 +44,7 @@ describe('hvdr psk', () => {
       role: 'source',
       vms: 'SQL*',
       ageDays: 0,
-      receiverId: 'store-9',
+      receiverId: '6f1c2a60-0000-4000-8000-000000000009',
     });
     const shown = await hvdr('psk', 'inspect', 'a.psk');
     for (const output of [made, run, shown]) {

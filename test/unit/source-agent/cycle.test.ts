@@ -8,6 +8,7 @@ import { CELL_BYTES } from '../../../shared/delta/index.js';
 import { DrError } from '../../../shared/errors.js';
 import { Bandwidth } from '../../../source-agent/bandwidth.js';
 import { CycleStopped } from '../../../source-agent/cycle.js';
+import { ReceiverLink } from '../../../source-agent/receiver-link.js';
 import { type FakeVm, testGuid } from '../../support/fake-source-hypervisor.js';
 import { NaiveReceiver } from '../../support/naive-receiver.js';
 import { refusal } from '../../support/refusal.js';
@@ -105,6 +106,23 @@ describe('cycle', () => {
     expect(delta.kind).to.equal('delta');
     expectEqual(set, second);
     expectEqual(set);
+  });
+
+  it('sends nothing to another store than the key is for', async () => {
+    const { world, vm } = await seeded();
+    const handed = await linkTo(world.receiver).client();
+    const linkFor = (onlyStoreId: string): ReceiverLink =>
+      new ReceiverLink(() =>
+        Promise.resolve({ client: handed, onlyStoreId, close: () => Promise.resolve() }),
+      );
+    for (const other of [testGuid(0xdef), 'store-1']) {
+      const error = await refusal(() => world.cycle(vm, {}, { link: linkFor(other) }));
+      expect(error.code).to.equal('E_PARAMETER');
+      expect(error.message).to.contain(other);
+    }
+    expect(world.receiver.points(vm.id)).to.have.length(1);
+    await world.cycle(vm, {}, { link: linkFor(testGuid(0xabc)) });
+    expect(world.receiver.points(vm.id)).to.have.length(2);
   });
 
   it('compares when the ledger is lost, and sends only what differs', async () => {
