@@ -162,7 +162,10 @@ async function* verify(
   const desk = findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
-  const points = pointName === 'all' ? vm.protection.listed : [findPoint(desk, pointName)];
+  // when no commit is under way: its files are not anybody's to open yet
+  const points = await vm.change(() =>
+    Promise.resolve(pointName === 'all' ? vm.protection.listed : [findPoint(desk, pointName)]),
+  );
   if (points.length === 0) throw new DrError('E_NO_POINT', `${name} has no restore point yet`);
   const first = new Map<Guid, PointFinding>();
   let checkedBytes = 0;
@@ -248,7 +251,7 @@ async function* readDisk(
   const desk = findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
-  const point = findPoint(desk, pointName);
+  const point = await vm.change(() => Promise.resolve(findPoint(desk, pointName)));
   if (point.damage !== undefined) throw corrupt(desk, point, point.damage);
   const disk = point.disks[diskIndex];
   if (disk === undefined) {

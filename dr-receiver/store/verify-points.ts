@@ -80,11 +80,13 @@ export async function* verifyPoints(
       }
     }
   }
+  const coverage = new Coverage(seams);
   for (const { point, diskId, chain } of chains) {
     for (const [index, layer] of chain.entries()) {
       const found = layers.get(layer.files.data)?.findings ?? [];
+      const hidden = await coverage.of(layer, found, chain.slice(index + 1));
       for (const { cell, code, message } of found) {
-        if (cell !== undefined && (await isHidden(seams, chain.slice(index + 1), cell))) continue;
+        if (cell !== undefined && hidden.has(cell)) continue;
         const offset = cell === undefined ? 0 : cell * CELL_BYTES;
         const { pointId } = point;
         yield { kind: 'finding', finding: { pointId, diskId, offset, code, message } };
@@ -93,20 +95,51 @@ export async function* verifyPoints(
   }
 }
 
-/** Whether one of the newer layers has the cell; one that cannot be read hides nothing. */
-async function isHidden(seams: ReadSeams, newer: readonly Layer[], cell: number): Promise<boolean> {
-  for (const layer of newer) {
+/** Which damaged cells of a layer newer ones hide. Points share layers, so each pair is asked once. */
+class Coverage {
+  readonly #seams: ReadSeams;
+  readonly #known = new Map<string, ReadonlySet<number>>();
+
+  constructor(seams: ReadSeams) {
+    this.#seams = seams;
+  }
+
+  async of(
+    damaged: Layer,
+    findings: readonly LayerFinding[],
+    newer: readonly Layer[],
+  ): Promise<ReadonlySet<number>> {
+    const hidden = new Set<number>();
+    if (findings.length === 0) return hidden;
+    for (const layer of newer) {
+      const pair = `${damaged.files.data}\n${layer.files.data}`;
+      let cells = this.#known.get(pair);
+      if (cells === undefined) {
+        cells = await this.#cellsIn(layer, findings);
+        this.#known.set(pair, cells);
+      }
+      for (const cell of cells) hidden.add(cell);
+    }
+    return hidden;
+  }
+
+  /** A layer that cannot be read hides nothing. */
+  async #cellsIn(layer: Layer, findings: readonly LayerFinding[]): Promise<Set<number>> {
+    const cells = new Set<number>();
     let open: OpenLayer | undefined;
     try {
-      open = await openLayer(seams, layer);
-      if ((await open.manifest.find(cell)) !== undefined) return true;
+      open = await openLayer(this.#seams, layer);
+      for (const { cell } of findings) {
+        if (cell !== undefined && (await open.manifest.find(cell)) !== undefined) cells.add(cell);
+      }
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
+      cells.clear();
     } finally {
       await open?.close();
     }
+    return cells;
   }
-  return false;
 }
 
 /** Yields bytes as they are checked, and findings. */
@@ -118,7 +151,8 @@ async function* checkLayer(seams: ReadSeams, layer: Layer): AsyncGenerator<numbe
       ? checkDelta(open.source, layer.files.data)
       : checkBase(open.base, open.manifest, layer);
   } catch (error) {
-    if (!(error instanceof DrError)) throw error;
+    // somebody else holds the file, which says nothing about its bytes
+    if (!(error instanceof DrError) || error.code === 'E_LOCKED') throw error;
     yield { cell: undefined, code: error.code, message: error.message };
   } finally {
     await open?.close();

@@ -13,6 +13,7 @@ import {
   MANIFEST_RECORD_BYTES,
 } from '../../../shared/delta/index.js';
 import { isAllZero } from '../../../shared/disk/index.js';
+import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
 import {
@@ -719,6 +720,41 @@ describe('receiver', () => {
     }
     const all = [first, second].map(({ pointId }) => guidToWire(pointId).toString('hex'));
     expect(damaged).to.deep.equal(all);
+  });
+
+  it('asks each newer layer once what it hides, however many points stand on the damage', async () => {
+    const plans = [seed];
+    await vm.replicate(site, { ...seed, maxRestorePoints: 20 });
+    for (let n = 2; n <= 9; n++) {
+      vm.write(0, n + 20, 5000 + n);
+      const plan = vm.plan(n, plans.at(-1)?.pointId, [[n + 20], []], { maxRestorePoints: 20 });
+      plans.push(plan);
+      await vm.replicate(site, plan);
+    }
+    await site.receiver.close();
+    const base = files.paths.find(
+      (path) => path.includes(`${vm.disks[0]?.diskId}.0/`) && path.endsWith('base.vhdx'),
+    );
+    const bytes = files.content(base ?? '') ?? Buffer.alloc(0);
+    for (const cell of [0, 1, 2, 17]) {
+      const start = cell * CELL_BYTES;
+      const place = bytes.indexOf(seed.images[0]?.subarray(start, start + 64) ?? '');
+      bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
+    }
+    files.put(base ?? '', bytes);
+    let openCount = 0;
+    const counting = new HookedFileSystem(files, (call, run) => {
+      if (call.kind === 'open' && call.path.endsWith('.manifest')) openCount++;
+      return run();
+    });
+    site = await openSite(counting);
+    let findingCount = 0;
+    for await (const { step } of site.control().verify({ vm: vm.name, point: 'all' })) {
+      if (step?.$case === 'finding') findingCount++;
+    }
+    expect(findingCount).to.equal(4 * plans.length);
+    // 2 bases and 8 deltas of each of 2 disks to read, and the 8 deltas over the damage
+    expect(openCount).to.equal(2 + 16 + 8);
   });
 
   it('finds VMs by any pattern in no time', async () => {
