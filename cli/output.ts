@@ -43,6 +43,19 @@ export function toJson(value: JsonValue, indent?: number): string {
   );
 }
 
+/**
+ * C0 and C1 but for tab and line end, and the marks that turn the direction of writing. Names and
+ * messages come from the other side, and must not steer the terminal.
+ */
+const STEERING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+function harmless(text: string): string {
+  return text.replace(
+    STEERING,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** The document of a failed run (cli.md): `{"error":{code,message,done,hint,context}}`. */
 export function errorDocument(error: DrError): { error: JsonValue } {
   const { code, message, done, hint, context } = error;
@@ -81,7 +94,7 @@ export class Output {
   result(document: JsonObject, text: () => string): void {
     assert(this.#form === 'nothing' || this.#form === 'events', 'a run has one result');
     if (!this.json) {
-      const answer = text();
+      const answer = harmless(text());
       if (answer !== '') this.#queue(Buffer.from(answer.endsWith('\n') ? answer : `${answer}\n`));
     } else if (this.#form === 'events') {
       this.#queue(Buffer.from(`${toJson({ event: 'result', ...document })}\n`));
@@ -95,7 +108,7 @@ export class Output {
   event(document: JsonEvent, text: () => string): void {
     assert(this.#form === 'nothing' || this.#form === 'events', 'events come before the result');
     this.#form = 'events';
-    this.#queue(Buffer.from(this.json ? `${toJson(document)}\n` : `${text()}\n`));
+    this.#queue(Buffer.from(this.json ? `${toJson(document)}\n` : `${harmless(text())}\n`));
   }
 
   /**
@@ -117,7 +130,7 @@ export class Output {
 
   /** A line for people on stderr. */
   note(line: string): void {
-    this.#streams.writeError(`${line}\n`);
+    this.#streams.writeError(`${harmless(line)}\n`);
   }
 
   /** Text to stderr without a line end, for the progress bar. */

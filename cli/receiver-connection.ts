@@ -94,7 +94,9 @@ export async function openAccess(
   const key = await loadKey(reference, { fs, environment, log });
   const port = parsePort(drPort ?? String(DEFAULT_PORT), '--dr-port');
   const tls = await clientTlsOfFlags(flags, context);
-  const connection = await connect({ host: drHost, port, key, tls, clock, random, log });
+  const connection = await connect({
+    ...{ host: drHost, port, key, tls, clock, random, log, isLazy: true },
+  });
   return {
     control: connection.client(controlService),
     place: `${drHost}:${port}`,

@@ -51,7 +51,11 @@ export function registerReceiver(program: Command, context: CliContext): void {
       'address to listen on; port 0 takes a free one',
       `0.0.0.0:${DEFAULT_PORT}`,
     )
-    .requiredOption('--psk-file <file>', 'key file or folder of key files; may be repeated', many)
+    .requiredOption(
+      '--psk-file <file>',
+      'key file, folder of key files, or env:NAME; may be repeated',
+      many,
+    )
     .option('--tls-cert <file>', 'TLS below the seal: PEM file of the certificate, chain after it')
     .option('--tls-key <file>', 'PEM file of its private key')
     .option('--tls-client-ca <file>', 'authority of the certificates that peers must show (mTLS)')

@@ -80,7 +80,7 @@ function report(
     'E_POINT_CORRUPT',
     `${vm}: ${damaged.length} point(s) do not read back`,
     {
-      done: 'they are marked and refused',
+      done: 'they are refused for export and failover',
       hint: good.length === 0 ? 'No good point is left.' : `Good points: ${good.join(', ')}`,
     },
   );

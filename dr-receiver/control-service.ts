@@ -161,8 +161,11 @@ async function* verify(
   const { seams } = receiver;
   const desk = findVm(receiver, name);
   const { vm } = desk;
-  vm.requireSound();
-  const points = pointName === 'all' ? vm.protection.listed : [findPoint(desk, pointName)];
+  vm.requireReadable();
+  // when no commit is under way: its files are not anybody's to open yet
+  const points = await vm.change(() =>
+    Promise.resolve(pointName === 'all' ? vm.protection.listed : [findPoint(desk, pointName)]),
+  );
   if (points.length === 0) throw new DrError('E_NO_POINT', `${name} has no restore point yet`);
   const first = new Map<Guid, PointFinding>();
   let checkedBytes = 0;
@@ -188,23 +191,27 @@ async function* verify(
     yield { step: { $case: 'finding', value } };
   }
   await vm.change(() => mark(receiver, desk, points, first));
-  const damaged = points.filter(({ pointId }) => first.has(pointId));
+  const isGood = ({ pointId }: Point): boolean => !first.has(pointId);
+  const damaged = points.filter((point) => !isGood(point));
   const value = {
     pointCount: points.length,
-    goodPointIds: goodPoints(desk).map(({ pointId }) => guidToWire(pointId)),
+    goodPointIds: goodPoints(desk)
+      .filter(isGood)
+      .map(({ pointId }) => guidToWire(pointId)),
     damagedPointIds: damaged.map(({ pointId }) => guidToWire(pointId)),
     checkedBytes: BigInt(checkedBytes),
   };
   yield { step: { $case: 'done', value } };
 }
 
-/** Enters in the journal what a verification found. */
+/** Enters in the journal what a verification found; nothing is entered for a VM that is halted. */
 async function mark(
   receiver: Receiver,
   { vm }: VmDesk,
   points: readonly Point[],
   findings: ReadonlyMap<Guid, PointFinding>,
 ): Promise<void> {
+  if (vm.halt !== undefined) return;
   for (const { pointId } of points) {
     const found = findings.get(pointId);
     await vm.append({
@@ -243,8 +250,8 @@ async function* readDisk(
 ): AsyncGenerator<ReadDiskResponse> {
   const desk = findVm(receiver, name);
   const { vm } = desk;
-  vm.requireSound();
-  const point = findPoint(desk, pointName);
+  vm.requireReadable();
+  const point = await vm.change(() => Promise.resolve(findPoint(desk, pointName)));
   if (point.damage !== undefined) throw corrupt(desk, point, point.damage);
   const disk = point.disks[diskIndex];
   if (disk === undefined) {

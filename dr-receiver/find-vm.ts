@@ -2,8 +2,9 @@
 
 import { parseGuid } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
+import { matchesPattern } from '../shared/params/index.js';
 import type { VmDesk } from './ingest/vm-desk.js';
-import { matchesPattern, type Receiver } from './receiver.js';
+import type { Receiver } from './receiver.js';
 import type { Point } from './store/protection.js';
 
 /** Points that a message names. */
@@ -13,7 +14,7 @@ const POINTS_NAMED = 5;
 export function findVms(receiver: Receiver, pattern: string): VmDesk[] {
   const id = parseGuid(pattern);
   const found = receiver.desks.filter(
-    ({ vm }) => pattern === '' || vm.vmId === id || matchesPattern(vm.protection.vmName, pattern),
+    ({ vm }) => pattern === '' || vm.vmId === id || matchesPattern(pattern, vm.protection.vmName),
   );
   if (found.length > 0 || pattern === '' || pattern === '*') {
     return found.sort((a, b) => a.vm.protection.vmName.localeCompare(b.vm.protection.vmName));

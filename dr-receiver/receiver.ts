@@ -5,6 +5,7 @@ import type { Guid } from '../shared/bytes/index.js';
 import type { Caller } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
+import { matchesPattern } from '../shared/params/index.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
 import type { CommitAnswer } from './store/protection.js';
@@ -160,7 +161,7 @@ export class Receiver {
     const known = this.#deskOf(vmId, caller);
     if (known !== undefined) return known;
     const isOther = this.#desks.has(vmId);
-    if (isOther || !matchesPattern(vmName, caller.vmPattern)) {
+    if (isOther || !matchesPattern(caller.vmPattern, vmName)) {
       throw new DrError(
         'E_NOT_PROTECTED',
         `no VM ${vmId} is protected here for ${caller.principal}`,
@@ -218,13 +219,4 @@ export class Receiver {
     for (const desk of this.#desks.values()) await desk.close();
     await this.store.close();
   }
-}
-
-/** `*` and `?` as wildcards, upper and lower case alike. */
-export function matchesPattern(name: string, pattern: string): boolean {
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  return new RegExp(`^${source}$`, 'isu').test(name);
 }

@@ -21,13 +21,21 @@ export interface CommitInput {
   readonly policy: RetentionPolicy;
 }
 
-/** Why the predecessor is worth keeping: ransomware and wiping look like this. */
-function largeChange(disks: readonly DiskRecord[]): string | undefined {
-  for (const disk of disks) {
-    if (disk.transfer !== 'delta') continue;
+/**
+ * Why the predecessor is worth keeping: ransomware and wiping look like this. A disk that is left out
+ * or sent anew counts as well, or whoever wants a point forgotten would do just that.
+ */
+function largeChange(
+  before: readonly DiskRecord[],
+  disks: readonly DiskRecord[],
+): string | undefined {
+  for (const { diskId } of before) {
+    const disk = disks.find((each) => each.diskId === diskId);
+    if (disk === undefined) return `the next cycle has disk ${diskId} no more`;
+    if (disk.transfer === 'base') return `the next cycle replaced disk ${diskId} as a whole`;
     const share = disk.cellCount / cellCount(disk.sizeBytes);
     if (share <= LARGE_CHANGE_SHARE) continue;
-    return `the next cycle changed ${Math.round(share * 100)} % of disk ${disk.diskId}`;
+    return `the next cycle changed ${Math.round(share * 100)} % of disk ${diskId}`;
   }
   return undefined;
 }
@@ -37,7 +45,7 @@ export function planCommit(input: CommitInput): CommitRecord {
   const { head } = protection;
   const warnings: string[] = [];
   const pinned: PinnedBy[] = [];
-  const reason = largeChange(disks);
+  const reason = largeChange(head?.disks ?? [], disks);
   if (reason !== undefined && head?.isListed === true) {
     warnings.push(`point ${head.pointId} is pinned: ${reason}`);
     if (head.pinReason === undefined) pinned.push({ pointId: head.pointId, reason });

@@ -29,6 +29,9 @@ import { SealedVhdxWriter } from '../../shared/vhdx/index.js';
 import type { DiskFiles } from '../store/layout.js';
 import type { DiskProgress } from './progress-file.js';
 
+/** One message may name a thousand cells to be copied: 64 MiB that nobody had to send. */
+const REUSE_UNDER_WAY_BYTES = 4 * 1024 * 1024;
+
 /** Where the cells go. Several writes may be under way. */
 interface CellSink {
   /** Cells that lie in a row, behind all earlier ones. The bytes are in use until it settles. */
@@ -309,7 +312,8 @@ export class DiskIntake {
         let bytes: Buffer;
         if (entry.kind === 'reuse') {
           const found = await reuse(cell, entry.hash);
-          if (found === undefined) {
+          // a cycle of the same generation and another size may have another last cell
+          if (found?.length !== lengthBytes) {
             this.#refuse('E_DELTA_HASH', `no unfinished cycle has the bytes of cell ${cell}`, cell);
           }
           endRun();
@@ -326,6 +330,7 @@ export class DiskIntake {
         this.#enter({ kind: 'data', cell, hash: entry.hash }, cell);
         if (entry.kind === 'reuse') {
           writes.push(this.#write(cell, bytes));
+          while (this.#underWayBytes > REUSE_UNDER_WAY_BYTES) await this.oneWrite();
         } else {
           const inRow = runCell + (at - runStart) / CELL_BYTES;
           if (kind === 'base' && at > runStart && cell !== inRow) endRun();

@@ -7,7 +7,10 @@
 //   file that is shorter than its snapshot remembers, are told and never mended.
 // - After a failed write or flush nothing is appended any more through this object: a record that
 //   may or may not be there must be read again first.
+// - What open() reads is durable before anybody is told. An earlier process may have died between
+//   write and flush, or its flush may have failed: then the system shows bytes that no device has.
 
+import { dirname } from 'node:path';
 import { DrError } from '../../shared/errors.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import { type BlockFile, type FileSystem, writeDurably } from '../../shared/files/index.js';
@@ -89,10 +92,12 @@ export class Journal {
     const { fs, path, isReadOnly } = options;
     const file = await fs.open(path, { mode: isReadOnly ? 'read' : 'write' });
     try {
-      const { end, sequence, chain, sizeBytes } = await readAll(file, options);
-      if (end < sizeBytes && !isReadOnly) {
-        await file.truncate(end);
+      const { end, sequence, chain, sizeBytes, last } = await readAll(file, options);
+      if (!isReadOnly) {
+        if (end < sizeBytes) await file.truncate(end);
+        await writeAgain(file, end - last.length, last);
         await file.flush();
+        await fs.flushFolder(dirname(path));
       }
       return new Journal(file, end, sequence, chain);
     } catch (error) {
@@ -161,11 +166,27 @@ export class Journal {
   }
 }
 
+/**
+ * Puts the last record down once more before it is flushed: a system forgets what a flush that failed
+ * left behind. They are the same bytes, so a power cut meanwhile changes nothing, and all records
+ * before had been flushed when this one was begun. A full volume that wants new space for that is no
+ * reason not to read.
+ */
+async function writeAgain(file: BlockFile, position: number, record: Buffer): Promise<void> {
+  try {
+    await file.write(position, record);
+  } catch (error) {
+    if (!(error instanceof DrError) || error.code !== 'E_CAPACITY') throw error;
+  }
+}
+
 interface Reading {
   readonly end: number;
   readonly sequence: number;
   readonly chain: Buffer;
   readonly sizeBytes: number;
+  /** The last record as it stands in the file. */
+  readonly last: Buffer;
 }
 
 async function readAll(file: BlockFile, options: JournalOptions): Promise<Reading> {
@@ -191,6 +212,7 @@ async function readAll(file: BlockFile, options: JournalOptions): Promise<Readin
   let chain = firstChain(head);
   let sequence = 0;
   let position = JOURNAL_HEADER_BYTES;
+  let last: Buffer = Buffer.alloc(0);
   const window = new Window(file, sizeBytes);
   while (position < sizeBytes) {
     const bytes = await window.at(position);
@@ -219,13 +241,14 @@ async function readAll(file: BlockFile, options: JournalOptions): Promise<Readin
     const wrong = takePayload(payload, options);
     if (wrong !== undefined) throw journalDamaged(path, position, wrong);
     position += payloadEnd;
+    last = bytes.subarray(0, payloadEnd);
   }
   if (sequence === 0) throw journalDamaged(path, position, 'it has no record');
   if (mark !== undefined && mark.sequence > sequence) {
     const message = `it ends after record ${sequence}, its snapshot knows ${mark.sequence}`;
     throw journalDamaged(path, position, message);
   }
-  return { end: position, sequence, chain, sizeBytes };
+  return { end: position, sequence, chain, sizeBytes, last };
 }
 
 function takePayload(payload: Buffer, options: JournalOptions): string | undefined {

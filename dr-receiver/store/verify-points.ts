@@ -36,7 +36,7 @@ export type VerifyStep =
   | { readonly kind: 'progress'; readonly checkedBytes: number; readonly totalBytes: number }
   | { readonly kind: 'finding'; readonly finding: PointFinding };
 
-/** Findings of one layer that are told one by one; more only count. */
+/** Findings of one layer that are told one by one; with more, the whole layer counts as damaged. */
 const FINDINGS_TOLD = 100;
 const BATCH_CELLS = 16;
 
@@ -73,14 +73,20 @@ export async function* verifyPoints(
         yield { kind: 'progress', checkedBytes, totalBytes };
       } else if (entry.findings.length < FINDINGS_TOLD) {
         entry.findings.push(step);
+      } else if (entry.findings.length === FINDINGS_TOLD) {
+        // which of them newer deltas hide is not known any more
+        const message = `more than ${FINDINGS_TOLD} cells of ${entry.layer.files.data} are damaged`;
+        entry.findings.push({ cell: undefined, code: step.code, message });
       }
     }
   }
+  const coverage = new Coverage(seams);
   for (const { point, diskId, chain } of chains) {
     for (const [index, layer] of chain.entries()) {
       const found = layers.get(layer.files.data)?.findings ?? [];
+      const hidden = await coverage.of(layer, found, chain.slice(index + 1));
       for (const { cell, code, message } of found) {
-        if (cell !== undefined && (await isHidden(seams, chain.slice(index + 1), cell))) continue;
+        if (cell !== undefined && hidden.has(cell)) continue;
         const offset = cell === undefined ? 0 : cell * CELL_BYTES;
         const { pointId } = point;
         yield { kind: 'finding', finding: { pointId, diskId, offset, code, message } };
@@ -89,20 +95,51 @@ export async function* verifyPoints(
   }
 }
 
-/** Whether one of the newer layers has the cell; one that cannot be read hides nothing. */
-async function isHidden(seams: ReadSeams, newer: readonly Layer[], cell: number): Promise<boolean> {
-  for (const layer of newer) {
+/** Which damaged cells of a layer newer ones hide. Points share layers, so each pair is asked once. */
+class Coverage {
+  readonly #seams: ReadSeams;
+  readonly #known = new Map<string, ReadonlySet<number>>();
+
+  constructor(seams: ReadSeams) {
+    this.#seams = seams;
+  }
+
+  async of(
+    damaged: Layer,
+    findings: readonly LayerFinding[],
+    newer: readonly Layer[],
+  ): Promise<ReadonlySet<number>> {
+    const hidden = new Set<number>();
+    if (findings.length === 0) return hidden;
+    for (const layer of newer) {
+      const pair = `${damaged.files.data}\n${layer.files.data}`;
+      let cells = this.#known.get(pair);
+      if (cells === undefined) {
+        cells = await this.#cellsIn(layer, findings);
+        this.#known.set(pair, cells);
+      }
+      for (const cell of cells) hidden.add(cell);
+    }
+    return hidden;
+  }
+
+  /** A layer that cannot be read hides nothing. */
+  async #cellsIn(layer: Layer, findings: readonly LayerFinding[]): Promise<Set<number>> {
+    const cells = new Set<number>();
     let open: OpenLayer | undefined;
     try {
-      open = await openLayer(seams, layer);
-      if ((await open.manifest.find(cell)) !== undefined) return true;
+      open = await openLayer(this.#seams, layer);
+      for (const { cell } of findings) {
+        if (cell !== undefined && (await open.manifest.find(cell)) !== undefined) cells.add(cell);
+      }
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
+      cells.clear();
     } finally {
       await open?.close();
     }
+    return cells;
   }
-  return false;
 }
 
 /** Yields bytes as they are checked, and findings. */
@@ -114,7 +151,8 @@ async function* checkLayer(seams: ReadSeams, layer: Layer): AsyncGenerator<numbe
       ? checkDelta(open.source, layer.files.data)
       : checkBase(open.base, open.manifest, layer);
   } catch (error) {
-    if (!(error instanceof DrError)) throw error;
+    // somebody else holds the file, which says nothing about its bytes
+    if (!(error instanceof DrError) || error.code === 'E_LOCKED') throw error;
     yield { cell: undefined, code: error.code, message: error.message };
   } finally {
     await open?.close();

@@ -121,6 +121,14 @@ export class VmStore {
     if (halt !== undefined) throw halt;
   }
 
+  /**
+   * Points can be read as long as the journal could be: a protection that is halted for another reason
+   * keeps them, and a source that brings a halt about takes them from nobody. @throws DrError E_HALTED
+   */
+  requireReadable(): void {
+    if (this.#journal === undefined) this.requireSound();
+  }
+
   /** Runs `work` when all earlier changes of this VM have ended. */
   change<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(work);

@@ -8,11 +8,14 @@ import { transportFailed } from './grpc-wire.js';
 import type { Bulk } from './sealed-stream.js';
 import type { CallOptions, MethodDefinition, ServiceClient, ServiceDefinition } from './service.js';
 
-/** @throws DrError E_SOURCE_UNREACHABLE, E_AUTH, E_VERSION, E_TLS, E_PARAMETER (a pinned key) */
+/**
+ * @throws DrError E_PARAMETER (a pinned key); unless lazy: E_SOURCE_UNREACHABLE, E_AUTH, E_VERSION,
+ *   E_TLS
+ */
 export async function connect(options: ConnectOptions): Promise<ChannelConnection> {
   refuseOtherReceivers(options);
   const connection = new Connection(options);
-  await connection.open();
+  if (options.isLazy !== true) await connection.open();
   return connection;
 }
 

@@ -25,6 +25,12 @@ export interface ConnectOptions {
   readonly tls?: TlsMaterial | undefined;
   /** The connection and its handshake are given up after so long. Default 10 s. */
   readonly timeoutMs?: number | undefined;
+  /**
+   * The first call shakes hands, and not connect(). For whoever makes a single call: an unused
+   * handshake counts as a failed one at the receiver, and one that streams answers down needs another
+   * connection than connect() makes.
+   */
+  readonly isLazy?: boolean | undefined;
   /** The initiator's choice; never changed by what the receiver says. Default AES-256-GCM. */
   readonly suite?: Suite | undefined;
 }

@@ -188,7 +188,7 @@ export function fingerprint(key: PreSharedKey): string {
 }
 
 /**
- * A ring from key files and folders of key files.
+ * A ring from key files, folders of key files, and keys in the environment (`env:NAME`).
  * @throws DrError E_KEY_FILE, E_NOT_FOUND
  */
 export async function loadKeyRing(
@@ -261,6 +261,10 @@ class FileKeyRing implements KeyRing {
     const problems: Error[] = [];
     const seen = new Set<string>();
     const readOne = async (path: string): Promise<void> => {
+      if (path.startsWith('env:')) {
+        byPath.set(path, await loadKey(path, this.#environment));
+        return;
+      }
       const status = await fs.status(path);
       if (status === undefined) {
         throw new DrError('E_NOT_FOUND', `there is no key file ${path}`, { context: { path } });

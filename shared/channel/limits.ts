@@ -38,6 +38,8 @@ export const AUTHENTICATED = {
   /** Of a stream: a half, so that a call whose handler is slow does not stop the others. */
   streamWindowBytes: 16 << 20,
   streams: 32,
+  /** So that one key cannot take the place of everybody else. */
+  connectionsOfPrincipal: 256,
   windowBytesOfAll: 512 << 20,
 } as const;
 

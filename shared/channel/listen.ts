@@ -86,6 +86,14 @@ class Listener implements ChannelListener, ListenerCore {
     return [...this.#connections].filter(({ isPending }) => isPending).length;
   }
 
+  connectionsOf(principal: string): number {
+    let count = 0;
+    for (const { session } of this.#connections) {
+      if (session?.isConfirmed === true && session.facts.key.principal === principal) count++;
+    }
+    return count;
+  }
+
   status(): ListenerStatus {
     const sessions = [...this.#connections].filter(({ session }) => session?.isConfirmed === true);
     return {

@@ -60,6 +60,8 @@ export interface ListenerCore {
   readonly windows: WindowBudget;
   policyFor(address: string): ResponderPolicy;
   readonly pendingCount: number;
+  /** Authenticated ones of a principal, whichever of its keys they use. */
+  connectionsOf(principal: string): number;
   readonly isClosing: boolean;
 }
 
@@ -312,6 +314,16 @@ export class ReceiverConnection {
     session.confirm();
     this.#isWaiting = false;
     this.#core.admission.leave(this.address);
+    const { keyId, principal, role } = session.facts.key;
+    if (this.#core.connectionsOf(principal) > AUTHENTICATED.connectionsOfPrincipal) {
+      this.end(
+        new DrError(
+          'E_LIMIT',
+          `${principal} has ${AUTHENTICATED.connectionsOfPrincipal} connections`,
+        ),
+      );
+      return;
+    }
     if (bulk === 'up') {
       this.#windowBytes = this.#core.windows.grant();
       // this alone would widen the connection only, the settings its streams
@@ -325,7 +337,6 @@ export class ReceiverConnection {
     void keepAlive(this.#http2, this.#core.clock, this.#gone.signal, () => {
       this.end(transportFailed('the other side does not answer any more'));
     });
-    const { keyId, principal, role } = session.facts.key;
     this.#core.log.info('channel.session-opened', {
       keyId,
       principal,

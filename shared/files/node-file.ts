@@ -41,6 +41,8 @@ class NodeFile implements BlockFile {
   readonly #direct: DirectWriter | undefined;
   /** Until the system refuses a write for its alignment. */
   #isDirect: boolean;
+  /** Ends with the last flush that was asked for; never rejects. */
+  #flushing: Promise<unknown> = Promise.resolve();
 
   constructor(path: string, descriptor: number, direct?: DirectWriter) {
     this.path = path;
@@ -118,11 +120,25 @@ class NodeFile implements BlockFile {
   }
 
   async flush(): Promise<void> {
+    assert(!this.#isClosed, 'no file is used after close()');
+    this.#callCount++;
+    // One after the other: of two at the same time, one gets the error and the other says that all
+    // is well.
+    const done = this.#flushing
+      .then(() => this.#flushNow())
+      .finally(() => {
+        this.#callEnded();
+      });
+    this.#flushing = done.catch(() => undefined);
+    await done;
+  }
+
+  async #flushNow(): Promise<void> {
     // Linux reports a lost write once and then forgets it: a second fdatasync that succeeds says
     // nothing about the pages that the first one lost.
     if (this.#flushFailure !== undefined) throw this.#flushFailure;
     try {
-      await this.#call<undefined>(
+      await this.#run<undefined>(
         'flush',
         (settle) => {
           fs.fdatasync(this.#descriptor, (error) => settle(error, undefined));
@@ -166,6 +182,15 @@ class NodeFile implements BlockFile {
     done?: string,
   ): Promise<T> {
     assert(!this.#isClosed, 'no file is used after close()');
+    return this.#run(action, start, facts, done);
+  }
+
+  #run<T>(
+    action: string,
+    start: (settle: (error: Error | null, value: T) => void) => void,
+    facts: Readonly<Record<string, number>> = {},
+    done?: string,
+  ): Promise<T> {
     this.#callCount++;
     return new Promise<T>((resolve, reject) => {
       start((error, value) => {

@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import { Admission } from '../../shared/channel/admission.js';
 import { HANDSHAKE_PATH } from '../../shared/channel/handshake.js';
 import { peerGroup } from '../../shared/channel/networks.js';
-import { echoService, type Loopback, loopback } from '../support/channel.js';
+import { echoService, type Loopback, loopback, testKey } from '../support/channel.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { endOf, framed, RawClient, statusOf, until } from '../support/raw-peer.js';
 import { refusal } from '../support/refusal.js';
@@ -76,6 +76,21 @@ describe('hostile: floods', () => {
     await until(() => loop.listener.status().waiting === 0, 'the end of those that waited');
     const late = (await loop.connect()).client(echoService);
     expect((await late.unary(Buffer.from('c'))).toString()).to.equal('c');
+  });
+
+  it("a principal has 256 connections, and takes nobody's place with more", async () => {
+    const ring = { keys: [loop.key, testKey({ keyId: 'k2', principal: 'host-b' })] };
+    const other = await loopback({ key: loop.key, keys: ring, clock });
+    for (let count = 0; count < 256; count++) {
+      await (await other.connect()).client(echoService).unary(Buffer.from('a'));
+    }
+    const more = (await other.connect()).client(echoService);
+    expect((await refusal(() => more.unary(Buffer.from('b')))).code).to.equal('E_CHANNEL');
+    await until(() => other.listener.status().sessions === 256, 'the end of the last one');
+    const host = (await other.connect({ key: ring.keys[1] ?? loop.key })).client(echoService);
+    expect((await host.unary(Buffer.from('c'))).toString()).to.equal('c');
+    expect(other.server.seen.length).to.equal(257);
+    await other.close();
   });
 
   it('case 13: more than 32 headers are refused on the stream', async () => {

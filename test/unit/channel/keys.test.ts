@@ -172,6 +172,16 @@ describe('channel: key files', () => {
       expect(ring.keys.map(({ keyId }) => keyId)).to.deep.equal(['a', 'b', 'c']);
     });
 
+    it('are taken from the environment, and read again from there', async () => {
+      const values = { SITE_A: encodeKey(testKey({ keyId: 'a' })).toString() };
+      const ring = await loadKeyRing(['env:SITE_A'], { ...environment, environment: values });
+      await ring.reload?.();
+      expect(ring.keys.map(({ keyId }) => keyId)).to.deep.equal(['a']);
+      const none = await refusal(() => loadKeyRing(['env:SITE_B'], environment));
+      expect(none.code).to.equal('E_KEY_FILE');
+      expect(none.message).to.contain('SITE_B');
+    });
+
     it('are refused when two principals have the same key or two keys the same id', async () => {
       const path = ringFolder('twice');
       const key = testKey({ keyId: 'a' });

@@ -49,6 +49,17 @@ describe('channel: sessions', () => {
     expect(loop.listener.status().windowBytes).to.equal(32 << 20);
   });
 
+  it('made for one call that streams down leave no handshake unused behind', async () => {
+    for (let round = 0; round < 12; round++) {
+      const connection = await loop.connect({ isLazy: true });
+      const answers = await all(connection.client(echoService).spread(Buffer.from('ab')));
+      expect(answers.length).to.equal(2);
+      await connection.close();
+    }
+    expect((await (await client()).unary(Buffer.from('c'))).toString()).to.equal('c');
+    expect(loop.listener.status().addresses).to.equal(0);
+  });
+
   it('give the receiver a wide window for what is downloaded, and 64 KiB for anything else', async () => {
     const windows: unknown[] = [];
     const receiver = new RawReceiver(loop.key, (stream) => {

@@ -73,6 +73,17 @@ describe('Output', () => {
     expect(err()).to.match(/^E_IO: the disk is gone; nothing was changed; .*\n$/);
   });
 
+  it("lets nobody's name steer the terminal", async () => {
+    const { output, out, err } = capture();
+    const name = 'SQL\u001b[2J\u009b1A\u202e01\r';
+    output.result({ vm: name }, () => `${name}\n\tsecond line`);
+    output.note(name);
+    await output.flush();
+    const shown = 'SQL\\u001b[2J\\u009b1A\\u202e01\\u000d\n';
+    expect(out()).to.equal(`${shown}\tsecond line\n`);
+    expect(err()).to.equal(shown);
+  });
+
   it('keeps an error on one line', () => {
     const { output, err } = capture();
     output.failure(new DrError('E_TOOL_FAILED', 'qemu-img said:\n  no\n  such file'));

@@ -3,6 +3,8 @@
 
 import { expect } from 'chai';
 import { Journal, type JournalMark } from '../../../dr-receiver/store/journal.js';
+import type { FileSystem } from '../../../shared/files/index.js';
+import { CrashFileSystem } from '../../support/crash-file.js';
 import { FaultFileSystem } from '../../support/fault-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
@@ -37,7 +39,7 @@ async function build(): Promise<{ files: MemoryFileSystem; ends: number[]; mark:
 }
 
 async function open(
-  files: FaultFileSystem | MemoryFileSystem,
+  files: FileSystem,
   mark?: JournalMark,
   isReadOnly = false,
 ): Promise<{ journal: Journal; seen: unknown[] }> {
@@ -179,5 +181,21 @@ describe('journal', () => {
     await journal.close();
     const { seen } = await open(files);
     expect(seen.slice(0, 5)).to.deep.equal([...PAYLOADS, { n: 6 }]);
+  });
+
+  it('keeps through a power cut what it shows, also when the process died before its flush', async () => {
+    const { files } = await build();
+    // what is durable, told apart from what the system shows
+    const power = new CrashFileSystem({ volume: files });
+    const faulty = new FaultFileSystem(power);
+    const { journal } = await open(faulty);
+    faulty.inject({ kind: 'flush' });
+    expect((await refusal(() => journal.append({ n: 5 }))).code).to.equal('E_IO');
+    await journal.close();
+    const again = await open(power);
+    expect(again.seen).to.deep.equal([...PAYLOADS, { n: 5 }]);
+    await again.journal.close();
+    const { seen } = await open(power.survivors(1, 'none'));
+    expect(seen).to.deep.equal(again.seen);
   });
 });

@@ -13,6 +13,7 @@ import {
   MANIFEST_RECORD_BYTES,
 } from '../../../shared/delta/index.js';
 import { isAllZero } from '../../../shared/disk/index.js';
+import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
 import {
@@ -157,6 +158,17 @@ describe('receiver', () => {
       expect(warnings.join()).to.contain(seed.pointId).and.to.contain('28 %');
       const { points } = await site.control().listPoints({ vm: vm.name });
       expect(points.map((point) => point.isPinned)).to.deep.equal([true, false]);
+    });
+
+    it('keeps the point before a cycle that replaces a disk or leaves it out', async () => {
+      await vm.replicate(site, { ...seed, maxRestorePoints: 1 });
+      const again = vm.plan(2, seed.pointId, [undefined, []], { maxRestorePoints: 1 });
+      expect((await vm.replicate(site, again)).warnings.join()).to.contain(seed.pointId);
+      vm.disks.pop();
+      const less = vm.plan(3, again.pointId, [[]], { maxRestorePoints: 1 });
+      expect((await vm.replicate(site, less)).warnings.join()).to.contain(again.pointId);
+      const plans = [seed, again, less];
+      expect(await pointIds(site, vm.name)).to.deep.equal(plans.map((plan) => plan.pointId));
     });
 
     it('forgets the oldest point, whose cells stay under the later ones', async () => {
@@ -592,6 +604,22 @@ describe('receiver', () => {
       const other = new SourceVm(2, [CELL_BYTES]);
       await other.replicate(site, other.plan(9, undefined, [undefined]));
     });
+
+    it('reads and verifies the points of a VM that its source has halted', async () => {
+      const ahead = vm.plan(2, seed.pointId, [[], []], { epoch: 2n });
+      expect((await refusal(() => vm.open(site, ahead))).code).to.equal('E_HALTED');
+      const before = files.content(journalPath(vm)) ?? Buffer.alloc(0);
+      await expectPoint(site, vm, seed);
+      let good: Buffer[] = [];
+      for await (const { step } of site.control().verify({ vm: vm.name, point: 'all' })) {
+        if (step?.$case === 'done') good = step.value.goodPointIds;
+      }
+      expect(good.map((each) => each.equals(guidToWire(seed.pointId)))).to.deep.equal([true]);
+      expect(files.content(journalPath(vm))?.equals(before)).to.equal(true);
+      await site.receiver.close();
+      site = await openSite(files);
+      await expectPoint(site, vm, seed);
+    });
   });
 
   it('halts a VM whose journal is damaged, names file and byte, and the other VMs go on', async () => {
@@ -665,6 +693,78 @@ describe('receiver', () => {
     const error = await refusal(() => expectPoint(site, vm, seed));
     expect(error.code).to.equal('E_POINT_CORRUPT');
     expect(error.hint).to.contain(second.pointId);
+  });
+
+  it('takes a point for damaged when more is damaged than is told one by one', async () => {
+    const wide = new SourceVm(3, [110 * CELL_BYTES]);
+    for (let cell = 0; cell < 110; cell++) wide.write(0, cell, 3000 + cell);
+    const first = wide.plan(30, undefined, [undefined]);
+    await wide.replicate(site, first);
+    const hidden = Array.from({ length: 104 }, (_, cell) => cell);
+    for (const cell of hidden) wide.write(0, cell, 4000 + cell);
+    const second = wide.plan(31, first.pointId, [hidden]);
+    await wide.replicate(site, second);
+    const base = files.paths.find((path) => path.endsWith('base.vhdx')) ?? '';
+    const bytes = files.content(base) ?? Buffer.alloc(0);
+    // the second point shows the last of these cells and none of the others
+    for (const cell of [...hidden, 109]) {
+      const start = cell * CELL_BYTES;
+      const place = bytes.indexOf(first.images[0]?.subarray(start, start + 64) ?? '');
+      bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
+    }
+    files.put(base, bytes);
+    const damaged: string[] = [];
+    for await (const { step } of site.control().verify({ vm: wide.name, point: 'all' })) {
+      if (step?.$case !== 'done') continue;
+      damaged.push(...step.value.damagedPointIds.map((bad) => bad.toString('hex')));
+    }
+    const all = [first, second].map(({ pointId }) => guidToWire(pointId).toString('hex'));
+    expect(damaged).to.deep.equal(all);
+  });
+
+  it('asks each newer layer once what it hides, however many points stand on the damage', async () => {
+    const plans = [seed];
+    await vm.replicate(site, { ...seed, maxRestorePoints: 20 });
+    for (let n = 2; n <= 9; n++) {
+      vm.write(0, n + 20, 5000 + n);
+      const plan = vm.plan(n, plans.at(-1)?.pointId, [[n + 20], []], { maxRestorePoints: 20 });
+      plans.push(plan);
+      await vm.replicate(site, plan);
+    }
+    await site.receiver.close();
+    const base = files.paths.find(
+      (path) => path.includes(`${vm.disks[0]?.diskId}.0/`) && path.endsWith('base.vhdx'),
+    );
+    const bytes = files.content(base ?? '') ?? Buffer.alloc(0);
+    for (const cell of [0, 1, 2, 17]) {
+      const start = cell * CELL_BYTES;
+      const place = bytes.indexOf(seed.images[0]?.subarray(start, start + 64) ?? '');
+      bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
+    }
+    files.put(base ?? '', bytes);
+    let openCount = 0;
+    const counting = new HookedFileSystem(files, (call, run) => {
+      if (call.kind === 'open' && call.path.endsWith('.manifest')) openCount++;
+      return run();
+    });
+    site = await openSite(counting);
+    let findingCount = 0;
+    for await (const { step } of site.control().verify({ vm: vm.name, point: 'all' })) {
+      if (step?.$case === 'finding') findingCount++;
+    }
+    expect(findingCount).to.equal(4 * plans.length);
+    // 2 bases and 8 deltas of each of 2 disks to read, and the 8 deltas over the damage
+    expect(openCount).to.equal(2 + 16 + 8);
+  });
+
+  it('finds VMs by any pattern in no time', async () => {
+    const long = new SourceVm(4, [CELL_BYTES], 'a'.repeat(255));
+    await long.replicate(site, long.plan(40, undefined, [undefined]));
+    const viewer = caller('monitor', 'viewer');
+    const error = await refusal(() => site.control(viewer).status({ vm: `${'*a'.repeat(40)}*b` }));
+    expect(error.code).to.equal('E_NO_MATCH');
+    const { protections } = await site.control(viewer).status({ vm: '*A?*' });
+    expect(protections.map(({ vmName }) => vmName)).to.deep.equal([long.name]);
   });
 
   it('gives no byte away that does not have its hash, verified before or not', async () => {

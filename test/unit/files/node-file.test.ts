@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
 import { link, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -26,6 +27,25 @@ describe('the real file system', () => {
     const file = await nodeFileSystem.open(at('a'), { mode: 'create' });
     await file.close();
     if (isPosix) expect((await stat(at('a'))).mode & 0o777).to.equal(0o600);
+  });
+
+  it('believes no flush beside one that fails: the system tells a loss to one of them only', async () => {
+    const file = await nodeFileSystem.open(at('a'), { mode: 'create' });
+    const original = fs.fdatasync;
+    let isLost = true;
+    fs.fdatasync = ((_descriptor: number, settle: fs.NoParamCallback) => {
+      const error = isLost ? Object.assign(new Error('EIO'), { code: 'EIO' }) : null;
+      isLost = false;
+      setTimeout(settle, error === null ? 0 : 20, error);
+    }) as typeof original;
+    try {
+      const both = [file.flush(), file.flush()];
+      await Promise.all(both.map((flush) => refused(flush, 'E_IO')));
+      await refused(file.flush(), 'E_IO');
+    } finally {
+      fs.fdatasync = original;
+    }
+    await file.close();
   });
 
   it('follows links, and knows two names of one file', async () => {
