@@ -26,7 +26,8 @@ describe('hvdr push', function () {
   const store = work.file('store');
   const key = work.file('source.psk');
   let receiver: HvdrProcess | undefined;
-  let port = 0;
+  // below the range from which the system gives ports to others while the receiver is down
+  const port = 20_000 + (process.pid % 10_000);
 
   const good = async (args: readonly string[]): Promise<string> => {
     const { code, stdout, stderr } = await runHvdr(args);
@@ -37,7 +38,7 @@ describe('hvdr push', function () {
     const listen = `127.0.0.1:${port}`;
     const args = ['receiver', '--store', store, '--host', `lab:${lab}`, '--listen', listen];
     receiver = new HvdrProcess([...args, '--psk-file', key]);
-    port = Number((await receiver.until(/^listening \S+:(\d+)\n/))[1]);
+    await receiver.until(/^listening \S+:\d+\n/);
   };
   const stopReceiver = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<void> => {
     const stopping = receiver;
@@ -76,7 +77,11 @@ describe('hvdr push', function () {
     );
   /** Resolves when the receiver's store has grown by so much since `before`. */
   const untilGrown = async (before: number, bytes: number): Promise<void> => {
-    while (folderBytes(store) < before + bytes) await systemClock.sleep(20);
+    const deadline = systemClock.monotonic() + 60_000;
+    while (folderBytes(store) < before + bytes) {
+      if (systemClock.monotonic() > deadline) throw new Error('nothing arrived at the store');
+      await systemClock.sleep(20);
+    }
   };
   /** Exports the newest point and compares it with the guest; the receiver is stopped for it. */
   const compare = async (): Promise<void> => {
