@@ -88,7 +88,11 @@ export async function openAccess(
   const reference = /^(env|file):/.test(pskFile) ? pskFile : path.resolve(folder, pskFile);
   const key = await loadKey(reference, { fs, environment, log });
   const port = parsePort(drPort ?? String(DEFAULT_PORT), '--dr-port');
-  const connection = await connect({ host: drHost, port, key, clock, random, log });
+  const connection = await connect({
+    ...{ host: drHost, port, key, clock, random, log },
+    // a session that only download calls follow would count as a failed handshake
+    opensAtFirstCall: true,
+  });
   return {
     control: connection.client(controlService),
     place: `${drHost}:${port}`,

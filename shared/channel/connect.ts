@@ -12,7 +12,7 @@ import type { CallOptions, MethodDefinition, ServiceClient, ServiceDefinition } 
 export async function connect(options: ConnectOptions): Promise<ChannelConnection> {
   refuseOtherReceivers(options);
   const connection = new Connection(options);
-  await connection.open();
+  if (options.opensAtFirstCall !== true) await connection.open();
   return connection;
 }
 

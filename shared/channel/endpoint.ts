@@ -27,6 +27,11 @@ export interface ConnectOptions {
   readonly timeoutMs?: number | undefined;
   /** The initiator's choice; never changed by what the receiver says. Default AES-256-GCM. */
   readonly suite?: Suite | undefined;
+  /**
+   * Shake hands with the first call instead of at once, and in the direction that it needs: for
+   * callers whose first call may be a download. Refusals then come from that call.
+   */
+  readonly opensAtFirstCall?: boolean | undefined;
 }
 
 /**
