@@ -55,7 +55,10 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
   ],
   '@bufbuild/protobuf': [/^shared\/channel\/gen\//],
   commander: [/^cli\//],
-  'node:fs': [/^shared\/files\//, /^cli\/(standard-streams|program|find-program|demo(-[a-z]+)?)\.ts$/],
+  'node:fs': [
+    /^shared\/files\//,
+    /^cli\/(standard-streams|program|find-program|demo(-[a-z]+)?)\.ts$/,
+  ],
   'node:fs/promises': [/^shared\/files\//],
   'node:child_process': [
     /^shared\/image\//,

@@ -72,7 +72,7 @@ describe('interop: the channel and grpc-js', () => {
     metadata.set(SESSION_HEADER, sessionId);
     metadata.set(CALL_HEADER, Buffer.from([0, 0, 0, 0, 0, 0, 0, 1]));
     // the same connection: the session is bound to it
-    const call = (client).makeBidiStreamRequest(PATH, asIs, asIs, metadata);
+    const call = client.makeBidiStreamRequest(PATH, asIs, asIs, metadata);
     const answers: Buffer[] = [];
     call.on('data', (bytes: Buffer) => answers.push(bytes));
     const ended = new Promise<StatusObject>((resolve) => {
