@@ -518,6 +518,18 @@ describe('receiver', () => {
       const calls = [
         (of: typeof vm.vmId) => site.replication(stranger).commit({ ...ids(of), roots: [] }),
         (of: typeof vm.vmId) => site.replication(stranger).abandon(ids(of)),
+        async (of: typeof vm.vmId) => {
+          const begin = [encodeBegin(of, seed.cycleId)];
+          await vm.push(site, begin, undefined, stranger);
+        },
+        async (of: typeof vm.vmId) => {
+          const what = { diskId: guidToWire(vm.disks[0]?.diskId ?? id(1)), generation: 0 };
+          const point = { $case: 'pointId', value: guidToWire(seed.pointId) } as const;
+          const request = { vmId: guidToWire(of), ...what, of: point };
+          for await (const answer of site.replication(stranger).hashes(request)) {
+            throw new Error(`${answer.records.length} bytes of hashes`);
+          }
+        },
       ];
       for (const call of calls) {
         const codes = [await refusal(() => call(vm.vmId)), await refusal(() => call(id(5)))];
