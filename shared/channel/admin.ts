@@ -1,45 +1,10 @@
 // The listener for monitoring (admin-server.ts), loaded when somebody asks for one: no other command
 // needs @grpc/grpc-js, which takes a third of the time in which a command starts.
 
-import { BlockList, isIP } from 'node:net';
-import { DrError } from '../errors.js';
-import type { Log } from '../log.js';
-
-export interface AdminOptions {
-  /** An address of loopback, or `localhost`. */
-  readonly host: string;
-  /** 0: any free port. */
-  readonly port: number;
-  readonly log: Log;
-}
-
-export interface AdminListener {
-  readonly host: string;
-  readonly port: number;
-  /** What health checks are told from now on. SERVING in the beginning. */
-  setServing(isServing: boolean): void;
-  close(): Promise<void>;
-}
+import type { AdminListener, AdminOptions } from './admin-address.js';
 
 /** @throws DrError E_PARAMETER (not loopback), E_IO */
 export async function listenAdmin(options: AdminOptions): Promise<AdminListener> {
   const { startAdmin } = await import('./admin-server.js');
   return startAdmin(options);
-}
-
-/**
- * The address that stands for `host`, which must be one of this machine's loopback.
- * @throws DrError E_PARAMETER
- */
-export function loopbackAddress(host: string): string {
-  const plain = host === 'localhost' ? '127.0.0.1' : host.replace(/^\[(.*)\]$/, '$1');
-  const version = isIP(plain);
-  const loopback = new BlockList();
-  loopback.addSubnet('127.0.0.0', 8, 'ipv4');
-  loopback.addAddress('::1', 'ipv6');
-  if (version !== 0 && loopback.check(plain, version === 4 ? 'ipv4' : 'ipv6')) return plain;
-  throw new DrError('E_PARAMETER', `--admin-listen wants a loopback address, not ${host}`, {
-    context: { host },
-    hint: 'Use 127.0.0.1:PORT; what is served there is neither encrypted nor authenticated.',
-  });
 }

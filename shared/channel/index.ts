@@ -94,4 +94,5 @@ export {
   PASSPHRASE_BYTES_MAX,
 } from './passphrase.js';
 export { encodeKey, isKeyId, isPrincipal, isRole, parseKey } from './psk-format.js';
-export { type AdminListener, type AdminOptions, listenAdmin, loopbackAddress } from './admin.js';
+export { listenAdmin } from './admin.js';
+export { type AdminListener, type AdminOptions, loopbackAddress } from './admin-address.js';
