@@ -69,7 +69,8 @@ export function addParameterOptions(command: Command, names: readonly ParameterN
     command.addOption(option.argParser(onceOnly(name)));
   }
   if (names.includes('dr_psk_file')) {
-    command.addOption(new Option('--psk-file <file>', 'the same as --dr-psk-file'));
+    const alias = new Option('--psk-file <file>', 'the same as --dr-psk-file');
+    command.addOption(alias.argParser(onceOnly('dr_psk_file')));
   }
   return command;
 }

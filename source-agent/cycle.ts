@@ -88,6 +88,8 @@ export interface CycleSettings {
 /** Of what a receiver says to people, so much is passed on. */
 const NOTES_MAX = 16;
 const NOTE_MAX = 500;
+/** So long an answer to Commit is waited for when the run is to stop. */
+const COMMIT_GRACE_MS = 10_000;
 /** The share of the RPO from which on a point's age is mentioned. */
 const RPO_NEAR = 0.8;
 
@@ -288,8 +290,10 @@ class Cycle {
     const pushing = this.#pushSeams(this.#watch('the push'), signal);
     const outcome = await pushDisks({ ...work, onSent }, pushing);
 
-    // From here on nothing is stopped: what is left is short, and the point is worth having.
-    const patient = this.#pushSeams(this.#watch('the commit'), new AbortController().signal);
+    // What is left is short, and the point is worth having: a stop waits for it, but not for long.
+    // The ledger carries the cycle, so that the next one learns from the receiver how it ended.
+    const ended = new AbortController();
+    const patient = this.#pushSeams(this.#watch('the commit'), this.#lateStop(ended.signal));
     const asked =
       outcome.kind === 'committed' ? Promise.resolve(outcome.answer) : commitCycle(work, patient);
     const commit = asked.then((response) => checkCommit(response, pointId));
@@ -307,11 +311,36 @@ class Cycle {
     };
     // An answer that is there already is recorded together with the reference point.
     const record = (before: Ledger): Ledger => (isCommitted ? confirmed(before) : before);
-    ledger = await this.#advance(lease, ledger, disks, store, record);
-    const answer = await commit;
+    let answer: CommitResponse;
+    try {
+      ledger = await this.#advance(lease, ledger, disks, store, record);
+      answer = await commit;
+    } finally {
+      ended.abort();
+    }
     const last = confirmed(ledger);
     if (last !== ledger) await store.save(last);
     return this.#result(plan, pointId, lease, ready, answer, work.disks);
+  }
+
+  /** Aborts some time after the cycle's signal did, unless `ended` came before. */
+  #lateStop(ended: AbortSignal): AbortSignal {
+    const { clock, signal } = this.#seams;
+    const late = new AbortController();
+    const wait = (): void => {
+      clock.sleep(COMMIT_GRACE_MS, ended).then(
+        () => {
+          late.abort(signal.reason);
+        },
+        () => undefined, // the answer was there first
+      );
+    };
+    if (signal.aborted) wait();
+    else signal.addEventListener('abort', wait, { once: true });
+    ended.addEventListener('abort', () => {
+      signal.removeEventListener('abort', wait);
+    });
+    return late.signal;
   }
 
   /** Step 4: what changed on each disk since the reference point; 'all' where nobody knows. */

@@ -2,6 +2,7 @@
 // ever grow by union; they shrink when a receiver has confirmed what was sent, and then to nothing.
 
 import { CELL_BYTES, type CellRange, CellSet, cellCount } from '../shared/delta/index.js';
+import { DrError } from '../shared/errors.js';
 import type { ByteRange } from '../shared/hypervisor/index.js';
 
 export type DirtyCells = CellSet | 'all';
@@ -48,7 +49,12 @@ function* merged(one: Iterable<CellRange>, other: Iterable<CellRange>): Generato
   }
 }
 
-/** The cells that byte ranges touch; the ranges are ascending and inside the disk. */
+/**
+ * The cells that byte ranges touch. The ranges come in the order of their starts and lie inside the
+ * disk; they may overlap.
+ * @throws DrError E_TRACKING_INVALID when they do not: a range that was skipped would be a change
+ *   that nobody ever sends
+ */
 export async function cellsOf(
   ranges: AsyncIterable<ByteRange>,
   diskSizeBytes: number,
@@ -56,7 +62,15 @@ export async function cellsOf(
   const cells = new CellSet();
   const last = cellCount(diskSizeBytes);
   let end = 0;
+  let from = 0;
   for await (const range of ranges) {
+    if (range.start < from || range.end < range.start || range.end > diskSizeBytes) {
+      throw new DrError(
+        'E_TRACKING_INVALID',
+        `the hypervisor reports a range from ${range.start} to ${range.end} after one from ${from}, on a disk of ${diskSizeBytes} bytes`,
+      );
+    }
+    from = range.start;
     const first = Math.max(end, Math.floor(range.start / CELL_BYTES));
     const stop = Math.min(last, Math.ceil(range.end / CELL_BYTES));
     if (first >= stop) continue;

@@ -118,7 +118,7 @@ function several(cause: DrError | undefined, failed: readonly VmReport[]): DrErr
   const more = failed.length > NAMED_MAX ? ` and ${failed.length - NAMED_MAX} more` : '';
   return new DrError(
     cause?.code ?? 'E_PARTIAL',
-    `${failed.length} VMs have no new point: ${named.join(', ')}${more}`,
+    `${failed.length === 1 ? '1 VM has' : `${failed.length} VMs have`} no new point: ${named.join(', ')}${more}`,
     {
       context: { failedCount: failed.length },
       done: 'the other VMs were done; what changed stays owed to the receiver',

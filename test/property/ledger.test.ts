@@ -20,6 +20,7 @@ import {
   withChain,
 } from '../../source-agent/ledger.js';
 import { testGuid } from '../support/fake-source-hypervisor.js';
+import { refusal } from '../support/refusal.js';
 
 const CELLS = 24;
 const GEOMETRY: Geometry = {
@@ -239,6 +240,21 @@ describe('ledger', () => {
         },
       ),
     );
+  });
+
+  it('skips no range that comes out of order or leaves the disk: then nothing is known', async () => {
+    const size = CELLS * 65536;
+    for (const ranges of [
+      [
+        { start: 5 * 65536, end: 6 * 65536 },
+        { start: 65536, end: 2 * 65536 },
+      ],
+      [{ start: 65536, end: size + 1 }],
+      [{ start: 2, end: 1 }],
+    ]) {
+      const error = await refusal(() => cellsOf(stream(ranges), size));
+      expect(error.code).to.equal('E_TRACKING_INVALID');
+    }
   });
 });
 

@@ -403,6 +403,8 @@ describe('flags', () => {
   it('are refused when given twice, also under the other name', async () => {
     const alias = ['--psk-file', 'a', '--dr-psk-file', 'b'];
     expect((await refusal(() => resolve(alias))).code).to.equal('E_PARAMETER');
+    const twice = ['--psk-file', 'a', '--psk-file', 'b'];
+    expect((await refusal(() => resolve(twice))).code).to.equal('E_PARAMETER');
     expect((await refusal(() => resolve(['--vm', 'a', '--vm', 'b']))).code).to.equal('E_PARAMETER');
   });
 

@@ -469,6 +469,30 @@ describe('cycle: failures', () => {
     await world.cycle(vm);
     expectEqual(set);
   });
+
+  it('waits ten seconds for the answer to a commit when it is asked to stop, not for ever', async () => {
+    const set = await seeded();
+    const { world, vm } = set;
+    const stop = new AbortController();
+    world.receiver.loseCommitAnswers = 1_000_000;
+    world.receiver.onCall = (method) => {
+      if (method === 'commit') stop.abort();
+    };
+    const startedAt = world.clock.monotonic();
+    let ended: unknown;
+    try {
+      await world.cycle(vm, { timeoutMs: 3_600_000 }, { signal: stop.signal });
+    } catch (error) {
+      ended = error;
+    }
+    expect(ended).to.be.instanceOf(CycleStopped);
+    expect(world.clock.monotonic() - startedAt).to.be.within(10_000, 20_000);
+    expectTidy(set);
+    world.receiver.loseCommitAnswers = 0;
+    world.receiver.onCall = () => undefined;
+    expect((await world.cycle(vm)).kind).to.equal('nothing');
+    expectEqual(set);
+  });
 });
 
 describe('bandwidth', () => {
