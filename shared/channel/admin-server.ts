@@ -14,7 +14,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { DrError } from '../errors.js';
-import { type AdminListener, type AdminOptions, loopbackAddress } from './admin-options.js';
+import { type AdminListener, type AdminOptions, loopbackAddress } from './admin-address.js';
 import { PROTO_FILES, type ProtoFile } from './gen/descriptors.js';
 import {
   type HealthCheckRequest,

@@ -95,4 +95,4 @@ export {
 } from './passphrase.js';
 export { encodeKey, isKeyId, isPrincipal, isRole, parseKey } from './psk-format.js';
 export { listenAdmin } from './admin.js';
-export { type AdminListener, type AdminOptions, loopbackAddress } from './admin-options.js';
+export { type AdminListener, type AdminOptions, loopbackAddress } from './admin-address.js';

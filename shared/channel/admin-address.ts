@@ -1,5 +1,4 @@
-// What the listener for monitoring is told, and where it may listen: on loopback, because it answers in
-// clear.
+// What a listener for monitoring is asked for and gives, and where it may listen.
 
 import { BlockList, isIP } from 'node:net';
 import { DrError } from '../errors.js';
