@@ -88,6 +88,8 @@ export interface CycleSettings {
 /** Of what a receiver says to people, so much is passed on. */
 const NOTES_MAX = 16;
 const NOTE_MAX = 500;
+/** A merge is waited for in pieces of so long. */
+const MERGE_WAIT_MS = 2000;
 /** So long an answer to Commit is waited for when the run is to stop. */
 const COMMIT_GRACE_MS = 10_000;
 /** The share of the RPO from which on a point's age is mentioned. */
@@ -218,7 +220,7 @@ class Cycle {
     const { hypervisor, signal } = this.#seams;
     const ready = await this.#prepare();
     signal.throwIfAborted();
-    await hypervisor.waitForMerge(this.#vm.id, this.#settings.timeoutMs);
+    await this.#waitForMerge();
     return withCheckpoint(
       hypervisor,
       {
@@ -321,6 +323,23 @@ class Cycle {
     const last = confirmed(ledger);
     if (last !== ledger) await store.save(last);
     return this.#result(plan, pointId, lease, ready, answer, work.disks);
+  }
+
+  /** In short pieces, so that a stop need not wait for a merge. */
+  async #waitForMerge(): Promise<void> {
+    const { hypervisor, clock, signal } = this.#seams;
+    const deadline = clock.monotonic() + this.#settings.timeoutMs;
+    for (;;) {
+      signal.throwIfAborted();
+      const leftMs = deadline - clock.monotonic();
+      try {
+        await hypervisor.waitForMerge(this.#vm.id, Math.max(0, Math.min(leftMs, MERGE_WAIT_MS)));
+        return;
+      } catch (error) {
+        const isPiece = error instanceof DrError && error.code === 'E_STALLED';
+        if (!isPiece || leftMs <= MERGE_WAIT_MS) throw error;
+      }
+    }
   }
 
   /** Aborts some time after the cycle's signal did, unless `ended` came before. */

@@ -57,6 +57,8 @@ export class FakeSourceHypervisor implements SourceHypervisor {
   >();
   /** Called before each verb with its name; what it throws, the verb throws. */
   onCall: (verb: string) => void | Promise<void> = () => undefined;
+  /** A merge that does not end. */
+  isMerging = false;
   /** Called before each read of a frozen disk. */
   onRead: (diskId: Guid, offset: number) => void | Promise<void> = () => undefined;
   /** Every verb that was called, in order. */
@@ -202,8 +204,11 @@ export class FakeSourceHypervisor implements SourceHypervisor {
     return point;
   }
 
-  async waitForMerge(): Promise<void> {
+  async waitForMerge(_vmId: Guid, timeoutMs: number): Promise<void> {
     await this.#enter('waitForMerge');
+    if (!this.isMerging) return;
+    await this.#clock.sleep(timeoutMs);
+    throw new DrError('E_STALLED', `the disks did not merge in ${timeoutMs} ms`);
   }
 
   async listReferencePoints(vmId: Guid): Promise<readonly ReferencePoint[]> {

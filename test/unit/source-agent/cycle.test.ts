@@ -470,6 +470,34 @@ describe('cycle: failures', () => {
     expectEqual(set);
   });
 
+  it('waits for a merge as long as timeout says, and ends that when it is asked to stop', async () => {
+    const set = await seeded();
+    const { world, vm } = set;
+    const { clock } = world;
+    world.hypervisor.isMerging = true;
+    let startedAt = clock.monotonic();
+    const late = await refusal(() => world.cycle(vm, { timeoutMs: 60_000 }));
+    expect(late.code).to.equal('E_STALLED');
+    expect(clock.monotonic() - startedAt).to.be.within(60_000, 61_000);
+
+    const stop = new AbortController();
+    startedAt = clock.monotonic();
+    void clock.sleep(10_000).then(() => {
+      stop.abort();
+    });
+    let ended: unknown;
+    try {
+      await world.cycle(vm, { timeoutMs: 3_600_000 }, { signal: stop.signal });
+    } catch (error) {
+      ended = error;
+    }
+    expect(ended).to.be.instanceOf(CycleStopped);
+    expect(clock.monotonic() - startedAt).to.be.within(10_000, 15_000);
+    world.hypervisor.isMerging = false;
+    await world.cycle(vm);
+    expectEqual(set);
+  });
+
   it('waits ten seconds for the answer to a commit when it is asked to stop, not for ever', async () => {
     const set = await seeded();
     const { world, vm } = set;
