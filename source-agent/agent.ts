@@ -1,5 +1,6 @@
 // Runs the cycles of many VMs: which are due, who comes first, how many at a time. Knows nothing of
-// how a cycle works. VMs are matched anew at every round, so that new ones are taken along.
+// how a cycle works. A job that runs for ever matches its VMs anew at every round, so that new ones
+// are taken along.
 //
 //   due       start to start, ± 5 % by chance; a cycle that takes longer is followed at once
 //   first     the earliest deadline: the time at which the newest point gets older than the RPO
@@ -9,7 +10,7 @@ import type { Guid } from '../shared/bytes/index.js';
 import type { Clock, Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import type { FileSystem } from '../shared/files/index.js';
-import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
+import type { PowerState, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { Bandwidth } from './bandwidth.js';
@@ -251,11 +252,12 @@ class Agent {
 
   async #outcomeOf(vm: VmSummary, job: Job): Promise<CycleOutcome> {
     const { fs, clock, random, log, onSent } = this.#seams;
-    if (!job.takesRunning && vm.powerState !== 'off') {
-      const text = `${vm.name} is ${vm.powerState} and online=no leaves it out`;
-      return { kind: 'skipped', reason: 'running', text, isCovered: true };
-    }
     try {
+      const power = job.takesRunning ? 'off' : await powerOf(vm, job.hypervisor);
+      if (power !== 'off') {
+        const text = `${vm.name} is ${power} and online=no leaves it out`;
+        return { kind: 'skipped', reason: 'running', text, isCovered: true };
+      }
       const result = await runCycle(vm, job.cycle, {
         hypervisor: job.hypervisor,
         link: job.link,
@@ -302,6 +304,12 @@ function isDone(task: Task): boolean {
 
 function keyOf(job: Job, vm: VmSummary): string {
   return `${job.name}/${vm.id}`;
+}
+
+/** As it is now: a VM may have been started since the round in which it was matched. */
+async function powerOf(vm: VmSummary, hypervisor: SourceHypervisor): Promise<PowerState> {
+  const vms = await hypervisor.listVms();
+  return vms.find(({ id }) => id === vm.id)?.powerState ?? vm.powerState;
 }
 
 function isMatched(job: Job, vm: VmSummary): boolean {

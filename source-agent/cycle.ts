@@ -524,7 +524,8 @@ class Cycle {
     if (ageSeconds > rpoSeconds) {
       this.#warn('W_RPO', `the newest point was ${ageSeconds} s old, the goal is ${rpoSeconds} s`);
     }
-    const notes = answer.warnings.slice(0, NOTES_MAX).map((text) => text.slice(0, NOTE_MAX));
+    const told = answer.warnings.slice(0, NOTES_MAX).map((text) => text.slice(0, NOTE_MAX));
+    const notes = [...whyMore(plan, chain), ...told];
     if (ageSeconds <= rpoSeconds && ageSeconds > rpoSeconds * RPO_NEAR) {
       notes.push(`the newest point was ${ageSeconds} s old, near the goal of ${rpoSeconds} s`);
     }
@@ -603,6 +604,21 @@ class Cycle {
       })),
     });
   }
+}
+
+/** Why a cycle read whole disks although points were there before; each reason once. */
+function whyMore(plan: CyclePlan, chain: Chain): string[] {
+  if (plan.kind === 'seed') {
+    if (chain.confirmed === undefined) return [];
+    return [`the receiver has lost its points: ${chain.confirmed.pointId} was confirmed before`];
+  }
+  const reasons = plan.disks.flatMap(({ diskId, send, because }) => {
+    if (send.how === 'dirty') return [];
+    return send.how === 'compare'
+      ? [`compared by hashes: ${because}`]
+      : [`disk ${diskId} was sent whole: ${because}`];
+  });
+  return [...new Set(reasons)].slice(0, NOTES_MAX);
 }
 
 function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {

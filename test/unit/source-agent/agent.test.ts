@@ -102,6 +102,22 @@ describe('agent', () => {
     expect(verdict(report, 'warn')).to.deep.equal({ error: undefined, isWarned: true });
   });
 
+  it('leaves a VM out with online=no from the cycle on before which it was started', async () => {
+    const world = hosts();
+    const [first] = world.hypervisor.vms.values();
+    if (first === undefined) throw new Error('the host has VMs');
+    first.powerState = 'off';
+    const job = jobOf(world, { vmPattern: 'SQL01', takesRunning: false, cycleCount: 3 });
+    const { outcomes } = await run(world, [job], undefined, () => {
+      first.powerState = 'running';
+    });
+    expect(outcomes.map(({ outcome }) => outcome.kind)).to.deep.equal([
+      'done',
+      'skipped',
+      'skipped',
+    ]);
+  });
+
   it('goes on with the others when one fails, or ends at the first with abort_on_error', async () => {
     const world = hosts();
     const broken = [...world.hypervisor.vms.values()][2];
