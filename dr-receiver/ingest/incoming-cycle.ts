@@ -47,7 +47,7 @@ export interface IngestSeams {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
-  /** Default 4 MiB. */
+  /** Of a disk, before a settle begins. Default 4 MiB; less for tests with small disks. */
   readonly settleBytes?: number;
 }
 
@@ -179,7 +179,11 @@ export class IncomingCycle {
     try {
       await fs.makeFolder(layout.cycle(request.cycleId));
       if (found === undefined) {
-        await fs.remove(path);
+        if ((await fs.status(path)) !== undefined) {
+          // durably, so that it never comes back and tells of the files that are begun now
+          await fs.remove(path);
+          await fs.flushFolder(layout.cycle(request.cycleId));
+        }
         const file = await fs.open(path, { mode: 'create' });
         progress = await ProgressFile.create(file, request.encoded);
       } else {
