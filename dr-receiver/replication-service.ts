@@ -17,7 +17,8 @@ import {
   parseBatch,
 } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
-import { type Acknowledgement, isDamaged, stagedDisk } from './ingest/incoming-cycle.js';
+import { isDamaged } from './ingest/damage.js';
+import { type Acknowledgement, stagedDisk } from './ingest/incoming-cycle.js';
 import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
 import { stagedRecords } from './ingest/staged-cells.js';
 import type { Receiver } from './receiver.js';

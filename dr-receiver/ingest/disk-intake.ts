@@ -4,8 +4,9 @@
 //
 // Invariants:
 // - Nothing is written whose hash was not checked, and nothing out of order.
-// - settle() makes everything durable that was taken before the call, and tells how far that is. Cells
-//   taken meanwhile are not part of what it tells.
+// - A settle is about everything that was taken before beginSettle(), whose answer tells how far that
+//   is. It is durable when `written` has settled and flush() has returned. Cells taken meanwhile are
+//   not part of it.
 // - After any failure the disk takes nothing more.
 
 import { assert } from '../../shared/assert.js';
@@ -19,15 +20,20 @@ import {
   encodeManifestHeader,
   hashCell,
   ManifestAppender,
+  manifestEnd,
   ManifestFile,
   type ManifestHeader,
   type ManifestTrailer,
 } from '../../shared/delta/index.js';
 import type { ErrorCode } from '../../shared/errors.js';
 import type { BlockFile, FileSystem } from '../../shared/files/index.js';
-import { SealedVhdxWriter } from '../../shared/vhdx/index.js';
+import { type SealedPlaces, SealedVhdxWriter } from '../../shared/vhdx/index.js';
 import type { DiskFiles } from '../store/layout.js';
+import type { SoundProgress } from './ahead-check.js';
+import { allDone } from './all-done.js';
 import type { DiskProgress } from './progress-file.js';
+import { placesOf } from './staged-cells.js';
+import { writeAgain } from './write-again.js';
 
 /** One message may name a thousand cells to be copied: 64 MiB that nobody had to send. */
 const REUSE_UNDER_WAY_BYTES = 4 * 1024 * 1024;
@@ -38,11 +44,14 @@ interface CellSink {
   write(cell: number, bytes: Buffer): Promise<void>;
   /** All is written; completes the form of the file. Not flushed for a delta. */
   finish(): Promise<void>;
+  /** Blocks of a base that hold one of the cells written so far. */
+  readonly blockCount: number;
   /** Waits for what is under way. */
   settled(): Promise<void>;
 }
 
 class DeltaSink implements CellSink {
+  readonly blockCount = 0;
   readonly #file: BlockFile;
   #end: number;
 
@@ -68,12 +77,19 @@ class DeltaSink implements CellSink {
 
 class BaseSink implements CellSink {
   readonly #writer: SealedVhdxWriter;
+  readonly #places: SealedPlaces;
 
-  constructor(writer: SealedVhdxWriter) {
+  constructor(writer: SealedVhdxWriter, places: SealedPlaces) {
     this.#writer = writer;
+    this.#places = places;
+  }
+
+  get blockCount(): number {
+    return this.#places.blockCount;
   }
 
   write(cell: number, bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length; at += CELL_BYTES) this.#places.of(cell * CELL_BYTES + at);
     return this.#writer.write(cell * CELL_BYTES, bytes);
   }
 
@@ -92,6 +108,15 @@ export interface IntakeOptions {
   readonly diskIndex: number;
   readonly header: ManifestHeader;
   readonly files: DiskFiles;
+}
+
+/** What is made durable at once of a disk. */
+export interface DiskSettle {
+  readonly progress: DiskProgress;
+  /** CRC-32C of the manifest's bytes that belong to it. */
+  readonly manifestCrc: number;
+  /** Settles when all of it is written, and can be flushed. @throws DrError E_IO, E_CAPACITY */
+  readonly written: Promise<void>;
 }
 
 /** The bytes of a cell that an earlier, unfinished cycle brought; undefined when there are none. */
@@ -151,10 +176,11 @@ export class DiskIntake {
   }
 
   /**
-   * Goes on where `progress` says. What is behind that in the files is cut off.
+   * Goes on where `progress` says, which is durable after the next flush(). What is behind that in the
+   * files is cut off.
    * @throws DeltaError E_DELTA_MANIFEST when the files do not hold it; DrError
    */
-  static async resume(options: IntakeOptions, progress: DiskProgress): Promise<DiskIntake> {
+  static async resume(options: IntakeOptions, progress: SoundProgress): Promise<DiskIntake> {
     if (progress.isComplete) return DiskIntake.#reopen(options, progress);
     const { fs, files, header } = options;
     const data = await fs.open(files.data, { mode: 'write', isDirect: true });
@@ -163,19 +189,33 @@ export class DiskIntake {
       manifest = await fs.open(files.manifest, { mode: 'write' });
       let dataEnd = 0;
       const writer = header.kind === 'base' ? vhdxWriter(data, options) : undefined;
+      const places = placesOf(header);
+      const { durableRecords } = progress;
+      let recordCount = 0;
       const appender = await ManifestAppender.resume(header, manifest, progress, async (record) => {
+        recordCount++;
         if (record.kind === 'zero') return;
         const lengthBytes = cellLength(record.cell, header.diskSizeBytes);
-        if (writer === undefined) dataEnd += lengthBytes;
-        else dataEnd = await writer.skip(record.cell * CELL_BYTES, lengthBytes);
+        if (writer === undefined) {
+          dataEnd += lengthBytes;
+        } else {
+          dataEnd = await writer.skip(record.cell * CELL_BYTES, lengthBytes);
+          places.of(record.cell * CELL_BYTES);
+        }
+        if (recordCount > (durableRecords ?? 0)) {
+          await writeAgain(data, dataEnd - lengthBytes, dataEnd);
+        }
       });
+      const durableEnd = durableRecords === undefined ? 0 : manifestEnd(durableRecords);
+      await writeAgain(manifest, durableEnd, manifestEnd(progress.recordCount));
       if ((await data.size()) < dataEnd) {
         throw new DeltaError('E_DELTA_COVERAGE', `${files.data} ends before its durable position`, {
           context: { file: files.data, expectedBytes: dataEnd },
         });
       }
       await data.truncate(dataEnd);
-      const sink = writer === undefined ? new DeltaSink(data, dataEnd) : new BaseSink(writer);
+      const sink =
+        writer === undefined ? new DeltaSink(data, dataEnd) : new BaseSink(writer, places);
       return new DiskIntake(options, { data, manifest }, appender, sink, progress);
     } catch (error) {
       await data.close();
@@ -233,14 +273,14 @@ export class DiskIntake {
     return this.#dataBytes;
   }
 
-  /** Something came since the last settle() began. */
+  /** Something came since the last settle began. */
   get hasNews(): boolean {
     return this.#hasNews;
   }
 
-  /** Bytes taken since the last settle() began. */
+  /** Bytes taken since the last settle began, those of the manifest included. */
   get unsettledBytes(): number {
-    return this.#unsettledBytes;
+    return this.#unsettledBytes + this.#manifest.pendingBytes;
   }
 
   get underWayBytes(): number {
@@ -404,27 +444,43 @@ export class DiskIntake {
   }
 
   /**
-   * Makes durable what was taken so far, but for the names of the files. One call at a time.
-   * @throws DrError E_IO, E_CAPACITY
+   * Takes stock of what was taken so far, at once, and begins to write what is not written yet. The
+   * next one begins when this one is durable. @throws DrError, DeltaError of an earlier failure
    */
-  async settle(): Promise<DiskProgress> {
+  beginSettle(): DiskSettle {
     this.throwFailure();
-    try {
-      const writes = [...this.#underWay];
-      const progress: DiskProgress = {
-        diskIndex: this.#diskIndex,
-        isComplete: this.#isEnded,
-        nextCell: this.#nextCell,
-        dataBytes: this.#dataBytes,
-        ...this.#manifest.position,
-      };
-      this.#unsettledBytes = 0;
-      this.#hasNews = false;
-      if (!this.#isEnded) await this.#manifest.write();
-      await Promise.all(writes);
+    const progress: DiskProgress = {
+      diskIndex: this.#diskIndex,
+      isComplete: this.#isEnded,
+      nextCell: this.#nextCell,
+      dataBytes: this.#dataBytes,
+      blockCount: this.#sink.blockCount,
+      ...this.#manifest.position,
+    };
+    this.#unsettledBytes = 0;
+    this.#hasNews = false;
+    const data = [...this.#underWay];
+    const manifest = this.#manifest.beginWrite();
+    return { progress, manifestCrc: manifest.crc, written: this.#written(data, manifest.written) };
+  }
+
+  async #written(data: readonly Promise<void>[], manifest: Promise<void>): Promise<void> {
+    await this.#guard(async () => {
+      // those of the data never reject
+      await Promise.all([...data, manifest]);
       this.throwFailure();
-      await Promise.all([this.#data.flush(), this.#manifestFile.flush()]);
-      return progress;
+    });
+  }
+
+  /** Flushes both files, but not their names. @throws DrError E_IO */
+  async flush(): Promise<void> {
+    if (this.#isComplete) return;
+    await this.#guard(() => allDone([this.#data.flush(), this.#manifestFile.flush()]));
+  }
+
+  async #guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
     } catch (error) {
       this.#failure ??= { error };
       throw error;
@@ -457,5 +513,5 @@ function vhdxWriter(file: BlockFile, { header, random }: IntakeOptions): SealedV
 }
 
 function baseSink(file: BlockFile, options: IntakeOptions): BaseSink {
-  return new BaseSink(vhdxWriter(file, options));
+  return new BaseSink(vhdxWriter(file, options), placesOf(options.header));
 }

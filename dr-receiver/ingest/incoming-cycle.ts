@@ -2,7 +2,10 @@
 // lists its point. One process, one cycle per VM at a time; a cycle that broke off is opened again
 // from its folder, from nothing else.
 //
-//   take ─▶ settle: data ∥ manifests ∥ folders flushed ─▶ progress flushed ─▶ acknowledged
+//   take ─▶ settle: data ∥ manifests ∥ progress written ─▶ the same ∥ folders flushed ─▶ acknowledged
+//
+// So a power cut may leave a progress that is ahead of its data, which is found out when it is read.
+// Where a disk ends it is written when all the rest was flushed, and always true (progress-file.ts).
 //
 // A settle begins when SETTLE_BYTES of a disk wait and none is under way; a disk waits when as much
 // again has come meanwhile. So at most twice of that is sent again after a kill.
@@ -16,14 +19,22 @@ import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import type { VmLayout } from '../store/layout.js';
 import type { DiskRecord } from '../store/records.js';
-import { DiskIntake } from './disk-intake.js';
+import { type SoundProgress, soundProgress } from './ahead-check.js';
+import { allDone } from './all-done.js';
+import { isDamaged } from './damage.js';
+import { DiskIntake, type DiskSettle } from './disk-intake.js';
 import {
   type CycleDisk,
   type CycleRequest,
   manifestHeaderOf,
   parseOpenRequest,
 } from './open-request.js';
-import { type DiskProgress, ProgressFile } from './progress-file.js';
+import {
+  beginsAnew,
+  type DiskProgress,
+  ProgressFile,
+  type ProgressRecord,
+} from './progress-file.js';
 import { StagedCells, type StagedDisk } from './staged-cells.js';
 
 const SETTLE_BYTES = 4 * 1024 * 1024;
@@ -36,6 +47,8 @@ export interface IngestSeams {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
+  /** Of a disk, before a settle begins. Default 4 MiB; less for tests with small disks. */
+  readonly settleBytes?: number;
 }
 
 /** What is told to the source: all cells of the disk before `durableCell` survive a power cut. */
@@ -48,10 +61,13 @@ export interface Acknowledgement {
 /** What a folder holds of a cycle that was not committed. */
 export interface UnfinishedCycle {
   readonly request: CycleRequest;
-  readonly progress: ReadonlyMap<number, DiskProgress>;
+  readonly progress: ReadonlyMap<number, SoundProgress>;
 }
 
-/** Reads what a cycle folder says; undefined when it says nothing that counts. */
+/**
+ * Reads what a cycle folder says, and whether it holds that; undefined when it says nothing that
+ * counts. What is found need not be durable, after a process that was killed. @throws DrError E_IO
+ */
 export async function readUnfinished(
   fs: FileSystem,
   layout: VmLayout,
@@ -63,7 +79,17 @@ export async function readUnfinished(
   try {
     const found = await ProgressFile.open(file, false);
     if (found === undefined) return undefined;
-    return { request: parseOpenRequest(OpenRequest.decode(found.request)), progress: found.disks };
+    const request = parseOpenRequest(OpenRequest.decode(found.request));
+    const progress = new Map<number, SoundProgress>();
+    for (const [index, records] of found.disks) {
+      const disk = request.disks[index];
+      if (disk === undefined) continue;
+      const header = manifestHeaderOf(request, disk);
+      const files = layout.files(disk, request.cycleId, disk.transfer);
+      const sound = await soundProgress(fs, { header, files }, records);
+      if (sound !== undefined) progress.set(index, sound);
+    }
+    return { request, progress };
   } catch (error) {
     if (error instanceof DrError && error.code === 'E_PROTOCOL') return undefined;
     throw error;
@@ -91,11 +117,6 @@ export function stagedDisk(
   };
 }
 
-/** Whether an error tells that files of an unfinished cycle are damaged or gone. */
-export function isDamaged(error: unknown): error is DrError {
-  return error instanceof DeltaError || (error instanceof DrError && error.code === 'E_NOT_FOUND');
-}
-
 /** The result, or undefined when the unfinished cycle that it comes from is of no use. */
 async function unlessDamaged<T>(result: Promise<T>): Promise<T | undefined> {
   try {
@@ -115,7 +136,7 @@ export class IncomingCycle {
   /** Other cycles whose cells may be used again. */
   readonly #others: readonly UnfinishedCycle[];
   readonly #reusable = new Map<number, StagedCells[]>();
-  #areNamesDurable: boolean;
+  #areNamesDurable = false;
   #settling: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
   /** Per disk, what was acknowledged last. */
@@ -134,7 +155,6 @@ export class IncomingCycle {
     intakes: DiskIntake[],
     progress: ProgressFile,
     others: readonly UnfinishedCycle[],
-    areNamesDurable: boolean,
   ) {
     this.request = request;
     this.#layout = layout;
@@ -142,7 +162,6 @@ export class IncomingCycle {
     this.#intakes = intakes;
     this.#progress = progress;
     this.#others = others;
-    this.#areNamesDurable = areNamesDurable;
   }
 
   /** Begins a cycle, or goes on with what `found` tells. @throws DrError E_IO, E_CAPACITY, … */
@@ -160,7 +179,11 @@ export class IncomingCycle {
     try {
       await fs.makeFolder(layout.cycle(request.cycleId));
       if (found === undefined) {
-        await fs.remove(path);
+        if ((await fs.status(path)) !== undefined) {
+          // durably, so that it never comes back and tells of the files that are begun now
+          await fs.remove(path);
+          await fs.flushFolder(layout.cycle(request.cycleId));
+        }
         const file = await fs.open(path, { mode: 'create' });
         progress = await ProgressFile.create(file, request.encoded);
       } else {
@@ -183,17 +206,8 @@ export class IncomingCycle {
             : await DiskIntake.resume(options, position),
         );
       }
-      const areAllThere = request.disks.every((_, index) => found?.progress.has(index) === true);
-      const cycle = new IncomingCycle(
-        request,
-        layout,
-        seams,
-        intakes,
-        progress,
-        others,
-        areAllThere,
-      );
-      if (found !== undefined) await cycle.confirm(found.progress);
+      const cycle = new IncomingCycle(request, layout, seams, intakes, progress, others);
+      if (found !== undefined) await cycle.#confirm(found.progress);
       return cycle;
     } catch (error) {
       for (const intake of intakes) await intake.close();
@@ -219,9 +233,28 @@ export class IncomingCycle {
     });
   }
 
-  /** Puts down once more what is durable, so that what the source is told now rests on this flush. */
-  async confirm(positions: ReadonlyMap<number, DiskProgress>): Promise<void> {
-    if (positions.size > 0) await this.#progress.append([...positions.values()]);
+  /**
+   * Makes durable what was found, which a process that was killed may have left in memory only, and
+   * puts it down once more, so that no record that was ahead of its data stands before the next one.
+   */
+  async #confirm(positions: ReadonlyMap<number, DiskProgress>): Promise<void> {
+    const resumed = this.#intakes.filter((_, index) => positions.has(index));
+    const records = this.#intakes.map((_, index): ProgressRecord => {
+      const position = positions.get(index);
+      if (position === undefined) return beginsAnew(index);
+      return { ...position, standing: { kind: 'durable' } };
+    });
+    await this.#orRetract(() =>
+      allDone([
+        ...resumed.map((intake) => intake.flush()),
+        this.#progress.flush(),
+        this.#flushNames(),
+      ]),
+    );
+    await this.#orRetract(async () => {
+      await this.#progress.write(records);
+      await this.#progress.flush();
+    });
   }
 
   /**
@@ -249,7 +282,7 @@ export class IncomingCycle {
     await intake.take(message.entries, message.payload, reuse, () => {
       releaseMemory(bytes);
     });
-    if (intake.unsettledBytes >= SETTLE_BYTES) {
+    if (intake.unsettledBytes >= (this.#seams.settleBytes ?? SETTLE_BYTES)) {
       await this.#settling;
       this.#beginSettle();
     }
@@ -296,13 +329,12 @@ export class IncomingCycle {
   async #settle(): Promise<void> {
     const open = this.#intakes.filter((intake) => intake.hasNews);
     if (open.length === 0) return;
-    const [progress] = await Promise.all([
-      Promise.all(open.map((intake) => intake.settle())),
-      this.#flushNames(),
-    ]);
-    await this.#progress.append(progress);
+    for (const intake of open) intake.throwFailure();
+    const parts = open.map((intake) => intake.beginSettle());
+    await this.#orRetract(() => this.#makeDurable(open, parts));
     const now = this.#seams.clock.monotonic();
-    for (const { diskIndex, nextCell, isComplete, dataBytes } of progress) {
+    for (const { progress } of parts) {
+      const { diskIndex, nextCell, isComplete, dataBytes } = progress;
       if (isComplete) this.#intake(diskIndex).markComplete();
       const last = this.#acknowledged.get(diskIndex) ?? { dataBytes: 0, atMs: 0 };
       const isDue = dataBytes - last.dataBytes >= ACKNOWLEDGE_BYTES;
@@ -310,6 +342,40 @@ export class IncomingCycle {
       this.#acknowledged.set(diskIndex, { dataBytes, atMs: now });
       this.onDurable({ diskIndex, durableCell: nextCell, isComplete });
     }
+  }
+
+  /** Does what makes the progress true and durable, or takes it back. @throws what `work` does */
+  async #orRetract(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      await this.#progress.retract(error);
+      throw error;
+    }
+    this.#progress.accept();
+  }
+
+  async #makeDurable(intakes: readonly DiskIntake[], parts: readonly DiskSettle[]): Promise<void> {
+    const written = parts.map((part) => part.written);
+    const flush = (): Promise<void>[] => [
+      ...intakes.map((intake) => intake.flush()),
+      this.#flushNames(),
+    ];
+    if (parts.some(({ progress }) => progress.isComplete)) {
+      await allDone(written);
+      await allDone(flush());
+      await this.#progress.write(
+        parts.map(({ progress }) => ({ ...progress, standing: { kind: 'durable' } })),
+      );
+      await this.#progress.flush();
+      return;
+    }
+    const records = parts.map(({ progress, manifestCrc }): ProgressRecord => ({
+      ...progress,
+      standing: { kind: 'ahead', manifestCrc },
+    }));
+    await allDone([...written, this.#progress.write(records)]);
+    await allDone([...flush(), this.#progress.flush()]);
   }
 
   async #flushNames(): Promise<void> {

@@ -20,16 +20,26 @@ export interface StagedDisk {
   readonly progress: DiskProgress;
 }
 
-/** Where the staged data cells stand in their file. */
-function placesOf({ header }: StagedDisk): (cell: number) => number {
+/** Where the cells of a base stand in its file, behind the ones that it has already. */
+export function placesOf(
+  header: ManifestHeader,
+  after?: { readonly blockCount: number; readonly lastCell: number },
+): SealedPlaces {
+  const { diskSizeBytes: sizeBytes, logicalSectorBytes } = header;
+  const given = after && { blockCount: after.blockCount, offset: after.lastCell * CELL_BYTES };
+  return new SealedPlaces({ sizeBytes, logicalSectorBytes }, given);
+}
+
+/** Where data cells stand in their file, told in their order: all of them, or those behind `after`. */
+export function cellPlaces(
+  header: ManifestHeader,
+  after?: { readonly dataBytes: number; readonly blockCount: number; readonly lastCell: number },
+): (cell: number) => number {
   if (header.kind === 'base') {
-    const places = new SealedPlaces({
-      sizeBytes: header.diskSizeBytes,
-      logicalSectorBytes: header.logicalSectorBytes,
-    });
+    const places = placesOf(header, after);
     return (cell) => places.of(cell * CELL_BYTES);
   }
-  let next = 0;
+  let next = after?.dataBytes ?? 0;
   return (cell) => {
     const place = next;
     next += cellLength(cell, header.diskSizeBytes);
@@ -64,7 +74,7 @@ export class StagedCells {
   private constructor(fs: FileSystem, staged: StagedDisk, data: BlockFile) {
     this.#staged = staged;
     this.#records = stagedRecords(fs, staged);
-    this.#placeOf = placesOf(staged);
+    this.#placeOf = cellPlaces(staged.header);
     this.#data = data;
   }
 

@@ -9,11 +9,11 @@ import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
 import type { VmStore } from '../store/vm-store.js';
 import { planCommit } from './commit.js';
+import { isDamaged } from './damage.js';
 import {
   type Acknowledgement,
   IncomingCycle,
   type IngestSeams,
-  isDamaged,
   readUnfinished,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
@@ -219,6 +219,7 @@ export class VmDesk {
       IncomingCycle.open(request, layout, seams, from, reusable);
     let start = found;
     const cycle = await open(found).catch((error: unknown) => {
+      if (found !== undefined) this.#noteFailure(request.cycleId, error);
       // what it had brought is damaged or gone: it begins anew, from its first cell
       if (found === undefined || !isDamaged(error)) throw error;
       start = undefined;

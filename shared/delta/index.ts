@@ -94,6 +94,8 @@ export {
   ManifestAppender,
   type ManifestPosition,
   readManifestRecords,
+  manifestEnd,
+  readManifestPart,
 } from './manifest-appender.js';
 export { materialise } from './materialise.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';

@@ -6,6 +6,7 @@
 // then it is a part of the position that the caller keeps.
 
 import { assert } from '../assert.js';
+import { crc32c } from '../bytes/index.js';
 import type { BlockFile } from '../files/index.js';
 import { fileChunks, ByteReader } from './byte-source.js';
 import { ManifestRoot } from './manifest.js';
@@ -30,7 +31,20 @@ export interface ManifestPosition {
   readonly zeroCount: number;
 }
 
+/** A part of a manifest on its way into the file. */
+export interface ManifestPart {
+  /** CRC-32C of its bytes. */
+  readonly crc: number;
+  /** Settles when they are written; not a flush. */
+  readonly written: Promise<void>;
+}
+
 const BUFFER_RECORDS = 1600;
+
+/** Where in the file of a manifest its first `recordCount` records end. */
+export function manifestEnd(recordCount: number): number {
+  return MANIFEST_HEADER_BYTES + recordCount * MANIFEST_RECORD_BYTES;
+}
 
 export class ManifestAppender {
   readonly #file: BlockFile;
@@ -68,7 +82,7 @@ export class ManifestAppender {
     position: ManifestPosition,
     onRecord: (record: ManifestRecord) => Promise<void> | void,
   ): Promise<ManifestAppender> {
-    const end = MANIFEST_HEADER_BYTES + position.recordCount * MANIFEST_RECORD_BYTES;
+    const end = manifestEnd(position.recordCount);
     const appender = new ManifestAppender(header, file, end);
     for await (const record of readManifestRecords(header, file, position.recordCount)) {
       const wrong = appender.#root.check(record);
@@ -110,13 +124,24 @@ export class ManifestAppender {
 
   /** Writes what was added; not a flush. One call at a time. */
   async write(): Promise<void> {
-    const parts = [...this.#full, Buffer.from(this.#buffer.subarray(0, this.#filled))];
+    await this.beginWrite().written;
+  }
+
+  /** Begins to write what was added before this call. The next one waits until it is written. */
+  beginWrite(): ManifestPart {
+    const chunks = [...this.#full, Buffer.from(this.#buffer.subarray(0, this.#filled))];
     this.#full = [];
     this.#filled = 0;
-    for (const part of parts) {
-      if (part.length === 0) continue;
-      await this.#file.write(this.#end, part);
-      this.#end += part.length;
+    let crc = 0;
+    for (const chunk of chunks) crc = crc32c(chunk, crc);
+    return { crc, written: this.#write(chunks) };
+  }
+
+  async #write(chunks: readonly Buffer[]): Promise<void> {
+    for (const chunk of chunks) {
+      if (chunk.length === 0) continue;
+      await this.#file.write(this.#end, chunk);
+      this.#end += chunk.length;
     }
   }
 
@@ -164,8 +189,7 @@ export async function* readManifestRecords(
   file: BlockFile,
   recordCount: number,
 ): AsyncGenerator<ManifestRecord> {
-  const end = MANIFEST_HEADER_BYTES + recordCount * MANIFEST_RECORD_BYTES;
-  const bytes = new ByteReader(fileChunks(file, 0, end, 128 * 1024));
+  const bytes = new ByteReader(fileChunks(file, 0, manifestEnd(recordCount), 128 * 1024));
   try {
     const first = Buffer.alloc(MANIFEST_HEADER_BYTES);
     await bytes.read(first);
@@ -187,4 +211,46 @@ export async function* readManifestRecords(
   } finally {
     await bytes.close();
   }
+}
+
+/**
+ * Records of a manifest whose bytes were written, perhaps, and of which the CRC is known. Returns it
+ * for comparing. @throws DeltaError E_DELTA_MANIFEST when the bytes are no records, or end too early
+ */
+export async function readManifestPart(
+  header: ManifestHeader,
+  file: BlockFile,
+  /** `from` undefined: nothing was written before, so the header is a part of it. */
+  { from, to }: { readonly from: number | undefined; readonly to: number },
+  onRecord: (record: ManifestRecord) => Promise<void> | void,
+): Promise<number> {
+  const start = from === undefined ? 0 : manifestEnd(from);
+  const bytes = new ByteReader(fileChunks(file, start, manifestEnd(to), 128 * 1024));
+  let crc = 0;
+  try {
+    if (from === undefined) {
+      const first = Buffer.alloc(MANIFEST_HEADER_BYTES);
+      await bytes.read(first);
+      if (!first.equals(encodeManifestHeader(header))) {
+        throw manifestError('E_DELTA_MANIFEST', 'the header is not the one of this cycle', 0);
+      }
+      crc = crc32c(first);
+    }
+    const one = Buffer.alloc(MANIFEST_RECORD_BYTES);
+    for (let index = from ?? 0; index < to; index++) {
+      const at = manifestEnd(index);
+      if ((await bytes.read(one)) < one.length) {
+        throw manifestError('E_DELTA_MANIFEST', 'the file ends before its position', at);
+      }
+      crc = crc32c(one, crc);
+      const record = parseManifestRecord(one, 0, at);
+      if (record === 'trailer') {
+        throw manifestError('E_DELTA_MANIFEST', 'a trailer stands among the records', at);
+      }
+      await onRecord(record);
+    }
+  } finally {
+    await bytes.close();
+  }
+  return crc;
 }

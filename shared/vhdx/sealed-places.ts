@@ -10,8 +10,13 @@ export class SealedPlaces {
   #nextFree: number;
   #block: number | undefined;
   #blockPlace = 0;
+  #blockCount = 0;
 
-  constructor(disk: Pick<NewDisk, 'sizeBytes' | 'blockSizeBytes' | 'logicalSectorBytes'>) {
+  /** With `after`: goes on behind that many blocks, in the last of which guest byte `offset` stands. */
+  constructor(
+    disk: Pick<NewDisk, 'sizeBytes' | 'blockSizeBytes' | 'logicalSectorBytes'>,
+    after?: { readonly blockCount: number; readonly offset: number },
+  ) {
     this.#blockSizeBytes = disk.blockSizeBytes ?? DEFAULT_BLOCK_BYTES;
     this.#nextFree = firstBlockOffsetOf(
       geometryOf({
@@ -21,6 +26,16 @@ export class SealedPlaces {
         logicalSectorBytes: disk.logicalSectorBytes ?? DEFAULT_LOGICAL_SECTOR_BYTES,
       }),
     );
+    if (after === undefined || after.blockCount === 0) return;
+    this.#blockCount = after.blockCount;
+    this.#nextFree += after.blockCount * this.#blockSizeBytes;
+    this.#block = Math.floor(after.offset / this.#blockSizeBytes);
+    this.#blockPlace = this.#nextFree - this.#blockSizeBytes;
+  }
+
+  /** Blocks that the file has so far. */
+  get blockCount(): number {
+    return this.#blockCount;
   }
 
   /** The byte of the file that holds guest byte `offset`; calls in the order of the writes. */
@@ -30,6 +45,7 @@ export class SealedPlaces {
       this.#block = block;
       this.#blockPlace = this.#nextFree;
       this.#nextFree += this.#blockSizeBytes;
+      this.#blockCount++;
     }
     return this.#blockPlace + offset - block * this.#blockSizeBytes;
   }

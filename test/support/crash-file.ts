@@ -26,6 +26,7 @@
 
 import { dirname, resolve } from 'node:path';
 import { assert } from '../../shared/assert.js';
+import { DrError } from '../../shared/errors.js';
 import type { BlockFile, FileStatus, FileSystem, OpenOptions } from '../../shared/files/index.js';
 import { MemoryFileSystem, type MemoryNode } from './memory-file.js';
 import { SeededRandom } from './seeded-random.js';
@@ -100,12 +101,20 @@ export interface CrashOptions {
   readonly volume?: MemoryFileSystem;
   /** The operation, counted from 1, at which the power goes. Default: never. */
   readonly crashAt?: number;
+  /**
+   * The flush, counted from 1, that fails and loses what it was to make durable. Programs go on to see
+   * those bytes, later flushes of the file succeed, and a power cut shows that they were lost: what
+   * Linux does after an error of the device. Default: none.
+   */
+  readonly loseAtFlush?: number;
 }
 
 export class CrashFileSystem implements FileSystem {
   /** What running programs see. */
   readonly #live: MemoryFileSystem;
   readonly #crashAt: number;
+  readonly #loseAtFlush: number | undefined;
+  #flushCount = 0;
   readonly #records = new Map<MemoryNode, NodeRecord>();
   readonly #durableNames = new Map<string, MemoryNode>();
   #pendingNames: PendingName[] = [];
@@ -117,6 +126,7 @@ export class CrashFileSystem implements FileSystem {
   constructor(options: CrashOptions = {}) {
     this.#live = (options.volume ?? new MemoryFileSystem()).clone();
     this.#crashAt = options.crashAt ?? Number.POSITIVE_INFINITY;
+    this.#loseAtFlush = options.loseAtFlush;
     for (const path of this.#live.paths) {
       const node = this.#live.nodeAt(path);
       if (node === undefined) continue;
@@ -132,6 +142,11 @@ export class CrashFileSystem implements FileSystem {
 
   get hasCrashed(): boolean {
     return this.#hasCrashed;
+  }
+
+  /** Flushes of files so far. */
+  get flushCount(): number {
+    return this.#flushCount;
   }
 
   /** The last counted operation, for messages: "write /a/b at 4096, 512 bytes". */
@@ -261,6 +276,11 @@ export class CrashFileSystem implements FileSystem {
     return this.#count(operation);
   }
 
+  /** Counts a flush; true when it is the one that loses its bytes. @internal */
+  losesFlush(): boolean {
+    return ++this.#flushCount === this.#loseAtFlush;
+  }
+
   /** @internal */
   nextSequence(): number {
     return ++this.#sequence;
@@ -382,8 +402,13 @@ class CrashFile implements BlockFile {
     const record = this.#record;
     const firstOpen = record.pending.findIndex((change) => !change.hasReturned);
     const covered = new Set(firstOpen === -1 ? record.pending : record.pending.slice(0, firstOpen));
+    const isLost = this.#owner.losesFlush();
     await this.#inner.flush();
     this.#owner.settle(isLast);
+    if (isLost) {
+      record.pending = record.pending.filter((change) => !covered.has(change));
+      throw new DrError('E_IO', `cannot flush ${this.path}: the test loses what was written`);
+    }
     for (const change of record.pending) {
       if (!covered.has(change)) break;
       if (change.kind === 'truncate') record.durable.truncate(change.sizeBytes);
