@@ -1,6 +1,7 @@
 // The process around the command line: real files, clock, randomness and streams, signals, exit
 // code. bin/hvdr starts this file.
 
+import './thread-pool.js';
 import { assert } from '../shared/assert.js';
 import { systemClock, systemRandom } from '../shared/clock.js';
 import { forbidCoreDumps, nodeFileSystem } from '../shared/files/index.js';

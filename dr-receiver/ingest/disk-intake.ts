@@ -35,6 +35,8 @@ import type { DiskProgress } from './progress-file.js';
 import { placesOf } from './staged-cells.js';
 import { writeAgain } from './write-again.js';
 
+/** Of the file of a base, which passes the page cache by. */
+const BASE_WRITES_UNDER_WAY = 4;
 /** One message may name a thousand cells to be copied: 64 MiB that nobody had to send. */
 const REUSE_UNDER_WAY_BYTES = 4 * 1024 * 1024;
 
@@ -504,6 +506,7 @@ export class DiskIntake {
 function vhdxWriter(file: BlockFile, { header, random }: IntakeOptions): SealedVhdxWriter {
   return SealedVhdxWriter.into(file, {
     random,
+    concurrency: BASE_WRITES_UNDER_WAY,
     type: 'dynamic',
     sizeBytes: header.diskSizeBytes,
     logicalSectorBytes: header.logicalSectorBytes,

@@ -1,6 +1,8 @@
 // Writes to a file under construction, handed over faster than they are done. They go to the system
 // one at a time, because it would make them wait for each other on the file's lock anyway and burn
-// processor time there; the gain is that the caller reads on meanwhile. The device is set to work
+// processor time there; the gain is that the caller reads on meanwhile. Past the page cache (a file
+// opened with `isDirect`) several under way are worth it: what is saved is the turn of the event loop
+// between two of them. The device is set to work
 // early by a flush in the background every so many bytes, so that the one that counts is short. The
 // first failure is kept: everything after it is refused, such a file is only good for deleting.
 
@@ -19,13 +21,18 @@ export class WriteBehind {
   readonly #queue: QueuedWrite[] = [];
   #queuedBytes = 0;
   #bytesSinceFlush = 0;
-  #writing: Promise<void> | undefined;
+  readonly #concurrency: number;
+  /** Loops that take from the queue. */
+  #writerCount = 0;
+  #whenIdle: (() => void)[] = [];
   #flushing: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
   #waiting: (() => void)[] = [];
 
-  constructor(file: BlockFile, queuedMaxBytes: number, flushEveryBytes: number) {
+  /** `concurrency`: writes under way at most. */
+  constructor(file: BlockFile, queuedMaxBytes: number, flushEveryBytes: number, concurrency = 1) {
     this.#file = file;
+    this.#concurrency = concurrency;
     this.#queuedMaxBytes = queuedMaxBytes;
     this.#flushEveryBytes = flushEveryBytes;
   }
@@ -47,8 +54,10 @@ export class WriteBehind {
       this.#queue.push({ position, bytes, settle });
     });
     done.catch(() => undefined);
-    // Begun later, so that it never ends before it is noted as under way.
-    this.#writing ??= Promise.resolve().then(() => this.#writeQueue());
+    if (this.#writerCount < this.#concurrency) {
+      this.#writerCount++;
+      void this.#writeQueue();
+    }
     return done;
   }
 
@@ -71,10 +80,14 @@ export class WriteBehind {
 
   /** Like drain(), but does not throw. */
   async settled(): Promise<void> {
-    for (;;) {
-      const underWay = this.#writing ?? this.#flushing;
-      if (underWay === undefined) return;
-      await underWay;
+    while (this.#writerCount > 0 || this.#flushing !== undefined) {
+      if (this.#writerCount > 0) {
+        await new Promise<void>((resolve) => {
+          this.#whenIdle.push(resolve);
+        });
+      } else {
+        await this.#flushing;
+      }
     }
   }
 
@@ -83,6 +96,8 @@ export class WriteBehind {
   }
 
   async #writeQueue(): Promise<void> {
+    // The first step is a turn later, so that writes handed over together are seen together.
+    await Promise.resolve();
     for (;;) {
       const next = this.#queue.shift();
       if (next === undefined) break;
@@ -98,7 +113,11 @@ export class WriteBehind {
       this.#bytesSinceFlush += next.bytes.length;
       if (this.#bytesSinceFlush >= this.#flushEveryBytes) this.#flushInBackground();
     }
-    this.#writing = undefined;
+    this.#writerCount--;
+    if (this.#writerCount > 0) return;
+    const waiting = this.#whenIdle;
+    this.#whenIdle = [];
+    for (const wake of waiting) wake();
   }
 
   #flushInBackground(): void {

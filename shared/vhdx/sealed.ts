@@ -55,6 +55,8 @@ export interface SealedVhdxOptions extends NewDisk {
 /** A file of the caller's that takes the disk; it has no other content. */
 export interface OwnedVhdxOptions extends NewDisk {
   readonly random: Random;
+  /** Writes under way at most. Default 1; more pay for a file that passes the page cache by. */
+  readonly concurrency?: number;
 }
 
 export interface SealedVhdx {
@@ -98,11 +100,12 @@ export class SealedVhdxWriter {
     layout: NewFileLayout,
     file: BlockFile,
     naming?: SealedVhdxOptions & { readonly temporaryPath: string },
+    concurrency?: number,
   ) {
     this.#naming = naming;
     this.#layout = layout;
     this.#file = file;
-    this.#output = new WriteBehind(file, IN_FLIGHT_BYTES, FLUSH_EVERY_BYTES);
+    this.#output = new WriteBehind(file, IN_FLIGHT_BYTES, FLUSH_EVERY_BYTES, concurrency);
     this.#bitmap = layout.geometry.type === 'differencing' ? new ChunkBitmap() : undefined;
     this.#nextFree = layout.firstBlockOffset;
   }
@@ -123,7 +126,8 @@ export class SealedVhdxWriter {
    * complete and flushed. @throws DrError E_USAGE for an impossible disk
    */
   static into(file: BlockFile, options: OwnedVhdxOptions): SealedVhdxWriter {
-    return new SealedVhdxWriter(planNewFile(options, options.random), file);
+    const layout = planNewFile(options, options.random);
+    return new SealedVhdxWriter(layout, file, undefined, options.concurrency);
   }
 
   get geometry(): Geometry {
