@@ -2,9 +2,6 @@
 // built in its final buffer: the payload is copied once, behind room for the longest head; the head
 // is then written right before it. A full batch is handed out by the call that found it full. There
 // are two such buffers, used in turn: a message is valid until the one after it was asked for.
-//
-// Compression is tried where it may pay: a payload that zstd does not make an eighth smaller lets
-// the next ones pass untried, twice as many each time, so that random data costs next to nothing.
 
 import { assert } from '../shared/assert.js';
 import {
@@ -12,35 +9,11 @@ import {
   BATCH_PAYLOAD_BYTES,
   type BatchEntry,
   batchHeadBytes,
-  compressPayload,
   encodeBatchHead,
 } from '../shared/delta/index.js';
+import type { CompressionChoice } from './compression-choice.js';
 
 const HEAD_ROOM_BYTES = batchHeadBytes(BATCH_ENTRIES);
-const COMPRESSION_LEVEL = 1;
-const SKIP_MAX = 64;
-
-/** Remembers, over all disks of a stream, whether compression pays. */
-export class CompressionChoice {
-  #skip = 0;
-  #nextSkip = 1;
-
-  /** The compressed payload, or undefined when it is sent as it is. */
-  tryCompress(payload: Buffer): Buffer | undefined {
-    if (this.#skip > 0) {
-      this.#skip--;
-      return undefined;
-    }
-    const packed = compressPayload(payload, COMPRESSION_LEVEL);
-    if (packed.length <= payload.length - (payload.length >>> 3)) {
-      this.#nextSkip = 1;
-      return packed;
-    }
-    this.#skip = this.#nextSkip;
-    this.#nextSkip = Math.min(SKIP_MAX, this.#nextSkip * 2);
-    return undefined;
-  }
-}
 
 export class Batcher {
   readonly #diskIndex: number;

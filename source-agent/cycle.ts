@@ -27,7 +27,6 @@ import type {
 } from '../shared/hypervisor/index.js';
 import type { Log } from '../shared/log.js';
 import type { Bandwidth } from './bandwidth.js';
-import { CompressionChoice } from './batcher.js';
 import {
   type LeasedCheckpoint,
   removeLeftoversOf,
@@ -36,6 +35,7 @@ import {
   withCheckpoint,
 } from './checkpoint-lease.js';
 import { cellsOf, type DirtyCells } from './dirty-cells.js';
+import { CompressionChoice } from './compression-choice.js';
 import { DiskStream } from './disk-stream.js';
 import {
   absorb,
@@ -283,14 +283,15 @@ class Cycle {
     await store.save(ledger);
 
     const request = this.#openRequest(plan, pointId, definition, lease, ready);
-    const disksToPush = await this.#streams(lease, plan, pointId, receiver.epoch);
+    const compression = new CompressionChoice();
+    const disksToPush = await this.#streams(lease, plan, pointId, receiver.epoch, compression);
     const work = { vmId: this.#vm.id, cycleId: this.#cycleId, request, disks: disksToPush };
     const onSent = (bytes: number): void => {
       this.#bytesSent += bytes;
       this.#seams.onSent?.(this.#vm.id, bytes);
     };
     const pushing = this.#pushSeams(this.#watch('the push'), signal);
-    const outcome = await pushDisks({ ...work, onSent }, pushing);
+    const outcome = await pushDisks({ ...work, compression, onSent }, pushing);
 
     // What is left is short, and the point is worth having: a stop waits for it, but not for long.
     // The ledger carries the cycle, so that the next one learns from the receiver how it ended.
@@ -446,8 +447,8 @@ class Cycle {
     plan: CyclePlan,
     pointId: Guid,
     epoch: bigint,
+    compression: CompressionChoice,
   ): Promise<PushDisk[]> {
-    const compression = new CompressionChoice();
     const disks: PushDisk[] = [];
     for (const [diskIndex, disk] of plan.disks.entries()) {
       const opened = await lease.openDisk(disk.diskId);

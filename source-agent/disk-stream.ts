@@ -14,7 +14,8 @@ import {
   type ManifestHeader,
 } from '../shared/delta/index.js';
 import { isAllZero, type Piece, type ReadableDisk } from '../shared/disk/index.js';
-import { Batcher, type CompressionChoice } from './batcher.js';
+import { Batcher } from './batcher.js';
+import type { CompressionChoice } from './compression-choice.js';
 import { readCells } from './cell-reader.js';
 import type { RemoteHashes } from './remote-hashes.js';
 

@@ -18,6 +18,7 @@ import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { Backoff, isBroken, type ReceiverLink } from './receiver-link.js';
 import type { Bandwidth } from './bandwidth.js';
+import type { CompressionChoice } from './compression-choice.js';
 import type { DiskStream, RemoteSides } from './disk-stream.js';
 import type { DiskPlan } from './plan.js';
 import type { ProgressWatch } from './progress-watch.js';
@@ -46,6 +47,8 @@ export interface PushWork {
   readonly cycleId: Guid;
   readonly request: OpenRequest;
   readonly disks: readonly PushDisk[];
+  /** Told how long messages wait to be taken. */
+  readonly compression: CompressionChoice;
   /** Told after every message. */
   readonly onSent: (bytes: number) => void;
 }
@@ -190,10 +193,11 @@ class RequestSource {
   }
 
   async *messages(): AsyncGenerator<Buffer, void, undefined> {
-    const { bandwidth, watch } = this.#seams;
-    const { vmId, cycleId, disks } = this.#work;
+    const { bandwidth, clock, watch } = this.#seams;
+    const { vmId, cycleId, disks, compression } = this.#work;
     try {
       yield encodeBegin(vmId, cycleId);
+      let takenAt = clock.monotonic();
       for (const [index, disk] of disks.entries()) {
         const start = this.#starts[index] ?? 0;
         if (start === 'complete') continue;
@@ -201,9 +205,13 @@ class RequestSource {
         try {
           for await (const message of disk.stream.messages(start, remote)) {
             this.#signal.throwIfAborted();
+            const readyAt = clock.monotonic();
             await bandwidth.take(message.length, this.#signal);
             watch.touch();
             yield message;
+            const workedMs = readyAt - takenAt;
+            takenAt = clock.monotonic();
+            compression.note(takenAt - readyAt, workedMs);
             this.#work.onSent(message.length);
           }
         } finally {

@@ -18,7 +18,8 @@ import {
 import type { Extent, ReadableDisk } from '../../../shared/disk/index.js';
 import { DrError } from '../../../shared/errors.js';
 import type { FileSystem } from '../../../shared/files/index.js';
-import { Batcher, CompressionChoice } from '../../../source-agent/batcher.js';
+import { Batcher } from '../../../source-agent/batcher.js';
+import { CompressionChoice } from '../../../source-agent/compression-choice.js';
 import { cellExtents } from '../../../source-agent/cell-reader.js';
 import { readCellsFile, writeCellsFile } from '../../../source-agent/cells-file.js';
 import { emptyLedger, newChain, withChain } from '../../../source-agent/ledger.js';
@@ -359,6 +360,29 @@ describe('batcher', () => {
       if (choice.tryCompress(Buffer.alloc(4096, 'text ')) !== undefined) packed++;
     }
     expect(packed).to.be.greaterThan(130);
+  });
+
+  it('compresses what halves only while the way to the receiver is slow or unknown', () => {
+    const random = new SeededRandom(4);
+    const half = (): Buffer => Buffer.concat([random.bytes(32_768), Buffer.alloc(32_768)]);
+    const packedOf = (choice: CompressionChoice, count: number): number => {
+      let packed = 0;
+      for (let i = 0; i < count; i++) if (choice.tryCompress(half()) !== undefined) packed++;
+      return packed;
+    };
+    const choice = new CompressionChoice();
+    expect(packedOf(choice, 128), 'of the first 8 MiB').to.equal(128);
+    choice.note(10, 400);
+    expect(packedOf(choice, 100), 'nobody waits').to.equal(0);
+    choice.note(400, 10);
+    expect(packedOf(choice, 100), 'the way is slow').to.equal(100);
+    choice.note(10, 400);
+    // what shrinks to a tenth is cheaper to compress than to seal, send and store
+    let small = 0;
+    for (let i = 0; i < 100; i++) {
+      if (choice.tryCompress(Buffer.alloc(65_536, 'text ')) !== undefined) small++;
+    }
+    expect(small).to.equal(100);
   });
 });
 
