@@ -50,6 +50,7 @@ export function registerDaemon(program: Command, context: CliContext): void {
     .action(async ({ config }: { readonly config: string }) => {
       const { output, clock } = context;
       const startedAt = clock.monotonic();
+      output.expectEvents();
       const flags = givenOf(command, OVERRIDES);
       const jobs = jobsIn(await readConfig(config, context), config, flags);
       output.event({ event: 'started', jobs: jobs.map(({ name }) => name) }, () =>

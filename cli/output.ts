@@ -104,6 +104,11 @@ export class Output {
     this.#form = 'document';
   }
 
+  /** Says that this run answers in events, also when it fails before the first of them. */
+  expectEvents(): void {
+    if (this.#form === 'nothing') this.#form = 'events';
+  }
+
   /** One step of a long run: a JSON line with --json, else the line of `text()`. */
   event(document: JsonEvent, text: () => string): void {
     assert(this.#form === 'nothing' || this.#form === 'events', 'events come before the result');

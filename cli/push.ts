@@ -28,6 +28,7 @@ export function registerPush(program: Command, context: CliContext): void {
   addParameterOptions(command, PUSH_PARAMETERS).action(async () => {
     const { output, clock } = context;
     const startedAt = clock.monotonic();
+    output.expectEvents();
     const { values, warnings } = await parametersOf(command, PUSH_PARAMETERS, context);
     for (const warning of warnings) output.note(warning);
     const report = await runJobs([{ name: 'push', values }], context);

@@ -7,6 +7,8 @@
 //   values    a secret that the program was told about is found wherever it turns up
 // Bytes are never logged: of a buffer only its length remains.
 
+import { DrError } from './errors.js';
+
 const REDACTED = '[redacted]';
 
 /** A log line is for reading: what is longer is cut, after the secrets are out. */
@@ -156,7 +158,10 @@ export class Redactor {
       name: this.text(error.name),
       message: this.text(error.message),
     };
-    if (error.stack !== undefined) out['stack'] = this.text(error.stack);
+    // an error of the catalogue says what it means; where in our code it came up helps nobody else
+    if (error.stack !== undefined && !(error instanceof DrError)) {
+      out['stack'] = this.text(error.stack);
+    }
     if (error.cause !== undefined) out['cause'] = this.#copy(error.cause, parents);
     if (error instanceof AggregateError) out['errors'] = this.#items(error.errors, parents);
     return out;

@@ -96,7 +96,7 @@ const COMMIT_GRACE_MS = 10_000;
 const RPO_NEAR = 0.8;
 
 /** Names of warnings that make a run end with exit code 3. */
-export type WarningCode = 'W_CRASH_CONSISTENT' | 'W_RPO' | 'W_LEDGER' | 'W_CHECKPOINT';
+export type WarningCode = 'W_CRASH_CONSISTENT' | 'W_RPO' | 'W_LEDGER' | 'W_CHECKPOINT' | 'W_RESYNC';
 
 export interface CycleWarning {
   readonly code: WarningCode;
@@ -526,7 +526,11 @@ class Cycle {
       this.#warn('W_RPO', `the newest point was ${ageSeconds} s old, the goal is ${rpoSeconds} s`);
     }
     const told = answer.warnings.slice(0, NOTES_MAX).map((text) => text.slice(0, NOTE_MAX));
-    const notes = [...whyMore(plan, chain), ...told];
+    const notes = [...whyWhole(plan), ...told];
+    // a ledger that could not be used has been told already, and says why
+    if (!this.#warnings.some(({ code }) => code === 'W_LEDGER')) {
+      for (const why of whyCompared(plan, chain)) this.#warn('W_RESYNC', why);
+    }
     if (ageSeconds <= rpoSeconds && ageSeconds > rpoSeconds * RPO_NEAR) {
       notes.push(`the newest point was ${ageSeconds} s old, near the goal of ${rpoSeconds} s`);
     }
@@ -607,19 +611,26 @@ class Cycle {
   }
 }
 
-/** Why a cycle read whole disks although points were there before; each reason once. */
-function whyMore(plan: CyclePlan, chain: Chain): string[] {
+/** Why a cycle could not tell what had changed although points were there before; each reason once. */
+function whyCompared(plan: CyclePlan, chain: Chain): string[] {
   if (plan.kind === 'seed') {
     if (chain.confirmed === undefined) return [];
     return [`the receiver has lost its points: ${chain.confirmed.pointId} was confirmed before`];
   }
-  const reasons = plan.disks.flatMap(({ diskId, send, because }) => {
-    if (send.how === 'dirty') return [];
-    return send.how === 'compare'
-      ? [`compared by hashes: ${because}`]
-      : [`disk ${diskId} was sent whole: ${because}`];
-  });
+  const reasons = plan.disks.flatMap(({ send, because }) =>
+    send.how === 'compare' ? [`compared by hashes: ${because}`] : [],
+  );
   return [...new Set(reasons)].slice(0, NOTES_MAX);
+}
+
+/** Which disks were sent whole beside others that were not, as added and resized ones are. */
+function whyWhole(plan: CyclePlan): string[] {
+  if (plan.kind === 'seed') return [];
+  return plan.disks
+    .flatMap(({ diskId, send, because }) =>
+      send.how === 'whole' ? [`disk ${diskId} was sent whole: ${because}`] : [],
+    )
+    .slice(0, NOTES_MAX);
 }
 
 function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {

@@ -210,6 +210,13 @@ describe('replication', () => {
     const none = await site.tryPush('NOBODY*');
     expect(none.code).to.equal(12);
     expect(none.stderr).to.match(/^E_NO_MATCH: /m);
+    // the last line is the result, whatever came before
+    const last = none.stdout.toString().trimEnd().split('\n').at(-1) ?? '';
+    expect(JSON.parse(last)).to.have.property('event', 'result');
+    const wrong = await site.tryPush(VM, '--rpo-seconds', 'soon');
+    expect(wrong.code).to.equal(2);
+    const refused = wrong.stdout.toString().trimEnd();
+    expect(JSON.parse(refused)).to.have.property('event', 'result');
   });
 });
 

@@ -113,8 +113,8 @@ describe('cycle', () => {
     await world.files.remove(`${STATE}/${vm.id}.json`);
     const result = await world.cycle(vm);
     expect(result.kind).to.equal('resync');
-    expect(result.notes).to.deep.equal([
-      'compared by hashes: no point of the receiver is known here',
+    expect(result.warnings).to.deep.equal([
+      { code: 'W_RESYNC', text: 'compared by hashes: no point of the receiver is known here' },
     ]);
     expect(result.disks.map(({ dataBytes }) => dataBytes)).to.deep.equal([
       8 * CELL_BYTES + 512,
@@ -160,9 +160,12 @@ describe('cycle', () => {
     world.receiver.protections.clear();
     const again = await world.cycle(vm);
     expect(again.kind).to.equal('seed');
-    expect(again.notes[0]).to.equal(
-      `the receiver has lost its points: ${result.pointId} was confirmed before`,
-    );
+    expect(again.warnings).to.deep.equal([
+      {
+        code: 'W_RESYNC',
+        text: `the receiver has lost its points: ${result.pointId} was confirmed before`,
+      },
+    ]);
     expectEqual(set);
   });
 
