@@ -94,6 +94,7 @@ class Ports {
     const { platform } = process;
     // what can be refused without looking at anything comes first
     const receiver = this.#receiver(name, values);
+    await this.#checkKeyFile(keyReference(values, folder));
     return {
       name,
       hypervisor: await this.#hypervisor(values),
@@ -113,6 +114,17 @@ class Ports {
       intervalMs: values.push_interval * 1000,
       isAbortingOnError: values.abort_on_error,
     };
+  }
+
+  /**
+   * Reads a key file before the first cycle, so that a daemon does not start that can never send. The
+   * connection reads it again, because it may be replaced meanwhile.
+   */
+  async #checkKeyFile({ file }: KeyReference): Promise<void> {
+    if (file === undefined) return;
+    const { files: fs, environment } = this.#context;
+    await this.#context.keepSecrets();
+    await loadKey(file, { fs, environment, log: await this.#context.log() });
   }
 
   async close(): Promise<void> {
@@ -216,7 +228,10 @@ type KeyReference =
 
 function keyReference(values: ParameterValues, folder: string): KeyReference {
   const { dr_psk: secret, dr_psk_file: file, dr_psk_id: keyId } = values;
-  if (file !== undefined) return { file: path.resolve(folder, file) };
+  if (file !== undefined) {
+    if (file.startsWith('env:')) return { file };
+    return { file: path.resolve(folder, file.replace(/^file:/, '')) };
+  }
   if (secret === undefined) {
     throw new DrError('E_PARAMETER', 'dr_psk_file: nothing says which key to use', {
       context: { parameter: 'dr_psk_file' },

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect } from 'chai';
 import { CELL_BYTES } from '../../shared/delta/index.js';
+import { runHvdr } from '../support/cli.js';
 import { needTool, sampleFile } from '../support/need.js';
 import { expectTool } from '../support/run-tool.js';
 import { SeededRandom } from '../support/seeded-random.js';
@@ -138,6 +139,23 @@ describe('replication', () => {
     await site.hvdr('verify', VM, '--point', 'all', ...site.operator());
   });
 
+  it('takes its key from a file or from the environment, said either way', async () => {
+    await site.hvdr('lab', 'create-vm', 'lab', VM, '--disk', '1M');
+    await site.startReceiver();
+    const key = readFileSync(join(site.folder, 'keys/source.psk'), 'utf8');
+    for (const reference of ['keys/source.psk', 'file:keys/source.psk', 'env:SITE_KEY']) {
+      const run = await runHvdr(
+        [
+          ...['push', '--vm', VM, '--host', 'lab:lab', '--state-dir', 'state'],
+          ...['--dr-host', '127.0.0.1', '--dr-port', String(site.port), '--psk-file', reference],
+        ],
+        { folder: site.folder, environment: { SITE_KEY: key } },
+      );
+      expect(run.code, `${reference}: ${run.stderr}`).to.be.oneOf([0, 3]);
+    }
+    expect(await site.points(VM)).to.have.length(3);
+  });
+
   it('takes disks that Windows made', async function () {
     this.timeout(180_000);
     for (const name of ['win10-fixed-10M', 'win2012-dynamic-1G']) {
@@ -213,6 +231,10 @@ describe('replication', () => {
     // the last line is the result, whatever came before
     const last = none.stdout.toString().trimEnd().split('\n').at(-1) ?? '';
     expect(JSON.parse(last)).to.have.property('event', 'result');
+    writeFileSync(join(site.folder, 'daemon.conf'), 'vm=*\nhost=lab:lab\ndr_host=127.0.0.1\n');
+    const daemon = await site.try('daemon', '--config', 'daemon.conf', '--dr-psk-file', 'no.psk');
+    expect(daemon.code, 'a daemon without its key does not start').to.equal(16);
+    expect(daemon.stderr).to.match(/^E_NOT_FOUND: /m);
     const wrong = await site.tryPush(VM, '--rpo-seconds', 'soon');
     expect(wrong.code).to.equal(2);
     const refused = wrong.stdout.toString().trimEnd();
