@@ -5,7 +5,14 @@
 import { writeSync } from 'node:fs';
 import { argv } from 'node:process';
 import { assert, defined } from '../shared/assert.js';
-import { connect, type Handlers, listen, loadKey, loadKeyRing } from '../shared/channel/index.js';
+import {
+  connect,
+  type Handlers,
+  listen,
+  loadKey,
+  loadKeyRing,
+  releaseMemory,
+} from '../shared/channel/index.js';
 import { systemClock, systemRandom } from '../shared/clock.js';
 import { nodeFileSystem } from '../shared/files/index.js';
 import { openLog } from '../shared/log.js';
@@ -33,7 +40,11 @@ const sinkService = {
 const handlers: Handlers<typeof sinkService> = {
   async drop(messages) {
     let totalBytes = 0;
-    for await (const { length } of messages) totalBytes += length;
+    for await (const message of messages) {
+      totalBytes += message.length;
+      // as the receiver does when the bytes of a message are written
+      releaseMemory(message);
+    }
     return totalBytes;
   },
 };
@@ -48,7 +59,8 @@ const parts = { clock: systemClock, random: systemRandom, log };
 
 async function sink(keyFile: string): Promise<void> {
   const keys = await loadKeyRing([keyFile], environment);
-  const services = [{ definition: sinkService, handlers }];
+  const roles = { drop: ['source'] } as const;
+  const services = [{ definition: sinkService, handlers, roles }];
   const listener = await listen({ host: LOOPBACK, port: 0, keys, services, ...parts });
   writeSync(STDOUT, `listening ${listener.host}:${listener.port}\n`);
 }
