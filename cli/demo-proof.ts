@@ -97,7 +97,7 @@ export class DemoReport {
   }
 }
 
-const COLUMN = 30;
+const COLUMN = 32;
 
 /** Three columns, the primary at the left, the DR site at the right, one line a moment. */
 export function drawTimeline(moments: readonly Moment[]): string[] {

@@ -202,11 +202,11 @@ export class DemoStory {
     const vm: unknown = Array.isArray(vms) ? vms[0] : undefined;
     if (typeof vm !== 'object' || vm === null) throw unexpected('hvdr push');
     const fields = vm as Readonly<Record<string, unknown>>;
-    const { kind, bytesSent, point, bytesResent } = fields;
+    const { kind, bytesSent, point, disks } = fields;
     if (typeof kind !== 'string' || typeof bytesSent !== 'number' || typeof point !== 'string') {
       throw unexpected('hvdr push');
     }
-    return { kind, bytesSent, point, bytesResent: Number(bytesResent ?? 0) };
+    return { kind, bytesSent, point, bytesResent: repeatedBytes(disks) };
   }
 
   async #guestHashes(): Promise<string[]> {
@@ -329,6 +329,18 @@ export class DemoStory {
       for await (const chunk of stream as AsyncIterable<Buffer>) onOutput(chunk);
     });
   }
+}
+
+/** Bytes that a push sent for the second time, over all disks. */
+function repeatedBytes(disks: unknown): number {
+  if (!Array.isArray(disks)) throw unexpected('hvdr push');
+  let sum = 0;
+  for (const disk of disks as readonly Readonly<Record<string, unknown>>[]) {
+    const { repeatedBytes: bytes } = disk;
+    if (typeof bytes !== 'number') throw unexpected('hvdr push');
+    sum += bytes;
+  }
+  return sum;
 }
 
 function unexpected(what: string): DrError {

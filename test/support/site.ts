@@ -18,7 +18,7 @@ export interface PushedVm {
   readonly vm: string;
   readonly kind: string;
   readonly bytesSent: number;
-  readonly bytesResent?: number;
+  readonly disks?: readonly { readonly repeatedBytes: number }[];
   readonly point: string;
   readonly error?: { readonly code: string };
 }
