@@ -95,7 +95,6 @@ describe('keys and names over the wire', () => {
     else expect(made.stderr).to.match(/^E_(USAGE|PARAMETER|HYPERVISOR): /);
     const status = await site.try('status', ...site.operator());
     const output = `${made.stderr}${status.stdout.toString()}${status.stderr}`;
-    // eslint-disable-next-line no-control-regex -- these are what must not be there
     expect(output).not.to.match(/[\u001b\u202e]|\nSTAT: ok/);
   });
 });
