@@ -92,5 +92,6 @@ function pointLine(point: RestorePoint): string {
     ...(point.verifiedAtMs === 0n ? [] : ['verified']),
   ];
   const time = new Date(Number(point.committedAtMs)).toISOString();
-  return `${id}  ${time}  ${point.kind}  ${formatSize(bytes)}, ${point.disks.length} disks, ${notes.join(', ')}`;
+  const disks = point.disks.length === 1 ? '1 disk' : `${point.disks.length} disks`;
+  return `${id}  ${time}  ${point.kind}  ${formatSize(bytes)}, ${disks}, ${notes.join(', ')}`;
 }

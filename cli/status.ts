@@ -145,7 +145,7 @@ async function check(context: CliContext, flags: Flags): Promise<void> {
   output.exitCode = code;
   output.result({ check: word.toLowerCase(), ...answer.document }, () =>
     bad.length === 0
-      ? `${word}: ${protections.length} VMs are protected`
+      ? `${word}: ${protections.length === 1 ? '1 VM is' : `${protections.length} VMs are`} protected`
       : `${word}: ${bad.map((each) => `${each.vmName}: ${each.reasons.join(', ')}`).join('; ')}`,
   );
 }
