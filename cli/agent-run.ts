@@ -94,10 +94,11 @@ class Ports {
     const { platform } = process;
     // what can be refused without looking at anything comes first
     const receiver = this.#receiver(name, values);
+    const hypervisor = await this.#hypervisor(values);
     await this.#checkKeyFile(keyReference(values, folder));
     return {
       name,
-      hypervisor: await this.#hypervisor(values),
+      hypervisor,
       ...receiver,
       stateFolder: await stateFolder(wanted, { fs, random, environment, platform }),
       vmPattern: values.vm,

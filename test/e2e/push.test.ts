@@ -29,11 +29,12 @@ describe('hvdr push', function () {
   // below the range from which the system gives ports to others while the receiver is down
   const port = 20_000 + (process.pid % 10_000);
 
-  const good = async (args: readonly string[]): Promise<string> => {
+  const ended = async (expected: number, args: readonly string[]): Promise<string> => {
     const { code, stdout, stderr } = await runHvdr(args);
-    expect(code, `${args.join(' ')}: ${stderr}`).to.equal(0);
+    expect(code, `${args.join(' ')}: ${stderr}`).to.equal(expected);
     return stdout.toString();
   };
+  const good = (args: readonly string[]): Promise<string> => ended(0, args);
   const startReceiver = async (): Promise<void> => {
     const listen = `127.0.0.1:${port}`;
     const args = ['receiver', '--store', store, '--host', `lab:${lab}`, '--listen', listen];
@@ -238,8 +239,9 @@ describe('hvdr push', function () {
     await write(0, 10);
     const elsewhere = [...pushArgs('SQL01'), '--json'];
     elsewhere[elsewhere.indexOf('--state-dir') + 1] = work.file('other-state');
-    const text = await good(elsewhere);
+    const text = await ended(3, elsewhere);
     expect(text).to.contain('"kind":"resync"');
+    expect(text).to.contain('W_RESYNC');
     await compare();
   });
 
@@ -293,7 +295,9 @@ describe('hvdr push', function () {
     const { code, stdout } = await daemon.stop('SIGTERM');
     expect(code).to.equal(143);
     expect(stdout).not.to.contain('"kind":"failed"');
-    await push('SQL01');
+    // the other state folder has seen none of this
+    const text = await ended(3, [...pushArgs('SQL01'), '--json']);
+    expect(text).to.contain('W_RESYNC');
     await compare();
   });
 });
