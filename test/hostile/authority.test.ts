@@ -23,6 +23,7 @@ import { HandshakeServiceService } from '../../shared/channel/gen/podheitor/dr/v
 import { systemClock, systemRandom } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
 import { openLog } from '../../shared/log.js';
+import { boundMemory } from '../support/bounded-memory.js';
 import { all, each, echoService, loopback, testKey } from '../support/channel.js';
 import { checkoutFolder } from '../support/checkout.js';
 import { FakeClock } from '../support/fake-clock.js';
@@ -65,6 +66,7 @@ async function callOnce(client: unknown, name: string, method: MethodDefinition)
 }
 
 describe('hostile: authority', () => {
+  boundMemory();
   it('case 18: the table of roles names every method of every service, and no other', () => {
     const paths = SERVICES.flatMap((service) => Object.values(service).map(({ path }) => path));
     expect([...METHOD_ROLES.keys()].sort()).to.deep.equal(paths.sort());

@@ -6,6 +6,7 @@ import type { ServerHttp2Stream } from 'node:http2';
 import { CALL_HEADER } from '../../shared/channel/handshake.js';
 import { RecordSealer } from '../../shared/channel/records.js';
 import { DrError } from '../../shared/errors.js';
+import { boundMemory } from '../support/bounded-memory.js';
 import { all, each, echoService, type Loopback, loopback } from '../support/channel.js';
 import {
   callHeaders,
@@ -24,6 +25,7 @@ import { refusal } from '../support/refusal.js';
 const COLLECT = echoService.collect.path;
 
 describe('hostile: the end of a call', () => {
+  boundMemory();
   let loop: Loopback;
   let receiver: RawReceiver | undefined;
 

@@ -6,12 +6,14 @@ import { expect } from 'chai';
 import { Admission } from '../../shared/channel/admission.js';
 import { HANDSHAKE_PATH } from '../../shared/channel/handshake.js';
 import { peerGroup } from '../../shared/channel/networks.js';
+import { boundMemory } from '../support/bounded-memory.js';
 import { echoService, type Loopback, loopback, testKey } from '../support/channel.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { endOf, framed, RawClient, statusOf, until } from '../support/raw-peer.js';
 import { refusal } from '../support/refusal.js';
 
 describe('hostile: floods', () => {
+  boundMemory();
   let clock: FakeClock;
   let loop: Loopback;
   const sockets: Socket[] = [];

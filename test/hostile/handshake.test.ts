@@ -10,6 +10,7 @@ import type {
   HandshakeResponse,
 } from '../../shared/channel/gen/podheitor/dr/v1/handshake.js';
 import { answerHandshake, initiateHandshake } from '../../shared/channel/handshake.js';
+import { boundMemory } from '../support/bounded-memory.js';
 import { type Loopback, echoService, loopback, testKey } from '../support/channel.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { RawClient, RawReceiver, until } from '../support/raw-peer.js';
@@ -18,6 +19,7 @@ import { refusal } from '../support/refusal.js';
 const REPLAYS = process.env['SLOW'] === '1' ? 100_000 : 3000;
 
 describe('hostile: handshake', () => {
+  boundMemory();
   let loop: Loopback;
   const clients: RawClient[] = [];
 

@@ -3,6 +3,7 @@
 
 import { connect as connectTcp } from 'node:net';
 import { expect } from 'chai';
+import { boundMemory } from '../support/bounded-memory.js';
 import { echoService, type Loopback, loopback } from '../support/channel.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { RecordSealer } from '../../shared/channel/records.js';
@@ -26,6 +27,7 @@ const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
 const OPEN = Buffer.concat([PREFACE, SETTINGS]);
 
 describe('hostile: noise on the port', () => {
+  boundMemory();
   let clock: FakeClock;
   let loop: Loopback;
 

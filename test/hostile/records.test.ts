@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { connect as connectTcp } from 'node:net';
 import { expect } from 'chai';
 import { RecordSealer } from '../../shared/channel/records.js';
+import { boundMemory } from '../support/bounded-memory.js';
 import { each, echoService, type Loopback, loopback } from '../support/channel.js';
 import {
   callHeaders,
@@ -25,6 +26,7 @@ const UNARY = echoService.unary.path;
 const COLLECT = echoService.collect.path;
 
 describe('hostile: records', () => {
+  boundMemory();
   let loop: Loopback;
   let raw: RawClient;
   let session: RawSession;
