@@ -2,6 +2,7 @@
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { expect } from 'chai';
+import { skipBecause } from '../support/need.js';
 import { runHvdr } from '../support/cli.js';
 import { HvdrProcess } from '../support/hvdr-process.js';
 import { WorkFolder } from '../support/work-folder.js';
@@ -16,7 +17,8 @@ describe('core dumps', () => {
   });
 
   it('are off in a receiver, which can still be watched and works', async function () {
-    if (process.platform !== 'linux') this.skip();
+    if (process.platform !== 'linux')
+      skipBecause(this, 'limits are read from /proc, on Linux only');
     const key = work.file('operator.psk');
     const made = await runHvdr(['psk', 'generate', '--out', key, '--role', 'operator']);
     expect(made.code, made.stderr).to.equal(0);

@@ -6,6 +6,7 @@ import { expect } from 'chai';
 import { Admission } from '../../shared/channel/admission.js';
 import { HANDSHAKE_PATH } from '../../shared/channel/handshake.js';
 import { peerGroup } from '../../shared/channel/networks.js';
+import { skipBecause } from '../support/need.js';
 import { boundMemory } from '../support/bounded-memory.js';
 import { echoService, type Loopback, loopback, testKey } from '../support/channel.js';
 import { FakeClock } from '../support/fake-clock.js';
@@ -65,7 +66,8 @@ describe('hostile: floods', () => {
   });
 
   it('case 12: from many addresses 64 are kept, and authenticated peers are not counted', async function () {
-    if (process.platform !== 'linux') this.skip();
+    if (process.platform !== 'linux')
+      skipBecause(this, 'many loopback addresses are there on Linux only');
     const early = (await loop.connect()).client(echoService);
     await early.unary(Buffer.from('a'));
     const addresses = Array.from({ length: 200 }, (_, index) => `127.0.1.${index + 1}`);

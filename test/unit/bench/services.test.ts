@@ -5,6 +5,7 @@ import { measure } from '../../../bench/measure.js';
 import { freePort, LOOPBACK, Services } from '../../../bench/services.js';
 import type { Command } from '../../../bench/command.js';
 import { systemClock } from '../../../shared/clock.js';
+import { skipBecause } from '../../support/need.js';
 import { refusal } from '../../support/refusal.js';
 
 const script = (text: string): Command => ({
@@ -35,7 +36,8 @@ describe('bench services', function () {
   afterEach(() => services.stopAll());
 
   it('add what they spend during the work to the contender, and tell it apart', async function () {
-    if (process.platform !== 'linux') return this.skip();
+    if (process.platform !== 'linux')
+      skipBecause(this, 'the facts of a process are read from /proc, on Linux only');
     const { port } = await services.start({ command: script(SERVER), isCounted: true });
     const measured = await measure([CLIENT(port)], systemClock, services);
     expect(measured.services?.cpuSeconds).to.be.within(0.25, 5);
@@ -45,7 +47,8 @@ describe('bench services', function () {
   });
 
   it('that only stand for the network are not counted', async function () {
-    if (process.platform !== 'linux') return this.skip();
+    if (process.platform !== 'linux')
+      skipBecause(this, 'the facts of a process are read from /proc, on Linux only');
     const { port } = await services.start({ command: script(SERVER), isCounted: false });
     const measured = await measure([CLIENT(port)], systemClock, services);
     expect(measured.services).to.equal(undefined);

@@ -19,6 +19,7 @@ import { systemClock } from '../../../shared/clock.js';
 import { DrError } from '../../../shared/errors.js';
 import { type FileSystem, nodeFileSystem } from '../../../shared/files/index.js';
 import { openLog } from '../../../shared/log.js';
+import { skipBecause } from '../../support/need.js';
 import { testKey } from '../../support/channel.js';
 import { refusal } from '../../support/refusal.js';
 import { WorkFolder } from '../../support/work-folder.js';
@@ -99,7 +100,7 @@ describe('channel: key files', () => {
   });
 
   it('are refused when others may read or change them', async function () {
-    if (process.platform === 'win32') this.skip();
+    if (process.platform === 'win32') skipBecause(this, 'Windows has no modes of files');
     const bytes = encodeKey(testKey());
     for (const mode of [0o640, 0o604, 0o620, 0o602, 0o644]) {
       const error = await refusal(() => loadKey(write('open.psk', bytes, mode), environment));
