@@ -214,6 +214,11 @@ export class ClientSession {
 /** Before the receiver had said anything of HTTP/2. */
 class ClosedEarly extends Error {}
 
+/** How a close looks to the side that was still writing. */
+function isReset(error: Error): boolean {
+  return 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+}
+
 function openSocket(options: ConnectOptions): Socket {
   const { host, port, tls } = options;
   if (tls === undefined) return connectTcp({ host, port, noDelay: true });
@@ -271,10 +276,11 @@ async function openHttp2(
     });
     // the socket may have gone before HTTP/2 took it over
     const gone = (): void => {
-      reject(alert ?? new ClosedEarly(closedAfterTls(options)));
+      const isWordless = alert === undefined || isReset(alert);
+      reject(isWordless ? new ClosedEarly(closedAfterTls(options), { cause: alert }) : alert);
     };
     for (const end of [http2, socket]) end.once('close', gone);
-    socket.once('error', reject);
+    socket.once('error', gone);
     if (socket.destroyed) gone();
   });
   http2.setLocalWindowSize(windowBytes);

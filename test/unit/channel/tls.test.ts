@@ -2,8 +2,9 @@
 // test/golden/tls.
 
 import { readFileSync } from 'node:fs';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { expect } from 'chai';
 import type { TlsMaterial } from '../../../shared/channel/index.js';
 import { echoService, loopback, testKey } from '../../support/channel.js';
@@ -77,6 +78,31 @@ describe('channel: TLS', () => {
     }
     expect(loop.server.seen).to.deep.equal([]);
     await until(() => loop.listener.status().waiting === 0, 'the end of all connections');
+    await loop.close();
+  });
+
+  it('takes a reset after the handshake for the refusal that it is', async () => {
+    const { certificate, privateKey } = server;
+    const resetting = createTlsServer({
+      cert: certificate,
+      key: privateKey,
+      ALPNProtocols: ['h2'],
+    });
+    const raw: Socket[] = [];
+    resetting.prependListener('connection', (socket: Socket) => raw.push(socket));
+    resetting.on('secureConnection', () => raw.pop()?.resetAndDestroy());
+    resetting.listen(0, '127.0.0.1');
+    await until(() => resetting.listening, 'the listener');
+    const address = resetting.address();
+    const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    const loop = await loopback();
+    const tls = { ...client, certificateAuthority: authority };
+    for (let round = 0; round < 20; round++) {
+      const error = await refusal(() => loop.connect({ port, tls }));
+      expect(error.message).to.match(/may not accept the certificate of dr_tls_cert/);
+      expect(error.code).to.equal('E_SOURCE_UNREACHABLE');
+    }
+    resetting.close();
     await loop.close();
   });
 
