@@ -25,7 +25,9 @@ import { layersOf, withLayers } from './store/point-sources.js';
 import type { Point } from './store/protection.js';
 import { decideRetention } from './store/retention.js';
 import { type PointFinding, verifyPoints } from './store/verify-points.js';
-import { geometryToWire, pointToWire, stateOf } from './wire.js';
+import { doubtfulPoints } from './warning/last-clean.js';
+import { warningWords } from './warning/words.js';
+import { alarmToWire, geometryToWire, pointToWire, stateOf, warningToWire } from './wire.js';
 
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
 const ACT: readonly Caller['role'][] = ['operator'];
@@ -66,7 +68,9 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       return vm.change(async () => {
         vm.requireSound();
         const point = findPoint(desk, pointName);
-        if ((point.pinReason !== undefined) !== isPinned) {
+        // an automatic pin becomes the operator's own when he pins as well
+        const isOwn = point.pinReason !== undefined && !point.isPinAutomatic;
+        if (isPinned ? !isOwn : point.pinReason !== undefined) {
           const { pointId } = point;
           const atMs = clock.now();
           await vm.append({ kind: 'pin', atMs, pointId, isPinned, by: caller.principal });
@@ -95,17 +99,41 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       });
       return {};
     },
+
+    clearAlarm: async ({ vm: name, alarm: wanted }, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      const { vm } = findVm(receiver, name);
+      return vm.change(async () => {
+        vm.requireSound();
+        const { vmName, warning } = vm.protection;
+        const { alarm } = warning;
+        if (alarm === undefined || wanted === '' || !alarm.pointId.startsWith(wanted.toLowerCase()))
+          throw new DrError('E_STATE', `${vmName} has no open alarm ${wanted}`, {
+            hint:
+              alarm === undefined
+                ? '`hvdr status` lists the open alarms; this VM has none.'
+                : `The open one is ${alarm.pointId}.`,
+          });
+        const { pointId } = alarm;
+        const by = caller.principal;
+        await vm.append({ kind: 'clear-alarm', atMs: clock.now(), pointId, by });
+        receiver.log.warn('alarm.cleared', { vmId: vm.vmId, vmName, pointId, by });
+        return { cleared: alarmToWire(alarm) };
+      });
+    },
   };
 }
 
 /** The listed points of a VM, the oldest first, each with the reason why it is kept. */
 function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
-  const { listed, maxRestorePoints } = vm.protection;
+  const { listed, maxRestorePoints, warning } = vm.protection;
+  const doubtful = doubtfulPoints(vm.protection);
   const verdicts = decideRetention({
     points: listed.map((point) => ({
       pointId: point.pointId,
       committedAtMs: point.committedAtMs,
       isPinned: point.pinReason !== undefined,
+      isLastClean: point.pointId === warning.cleanPointId,
       verifiedAtMs: point.verifiedAtMs,
       isDamaged: point.damage !== undefined,
     })),
@@ -116,7 +144,10 @@ function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
   });
   return listed.map((point, index) => {
     const verdict = defined(verdicts[index], 'there is a verdict for each point');
-    return pointToWire(point, verdict.isKept ? verdict.because : '');
+    return pointToWire(point, verdict.isKept ? verdict.because : '', {
+      isDoubtful: doubtful.has(point.pointId),
+      hasRaisedAlarm: warning.alarm?.pointId === point.pointId,
+    });
   });
 }
 
@@ -132,6 +163,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     isPaused: protection.isPaused,
     haltReason: vm.halt?.message,
     damagedCount: points.filter((point) => point.isDamaged).length,
+    ...warningWords(protection),
   });
   const unfinished = vm.halt === undefined ? await vm.change(() => desk.unfinished()) : [];
   const active = desk.activeRequest;
@@ -151,6 +183,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     running: active === undefined ? '' : `cycle ${active.cycleId} (${active.kind})`,
     storedBytes: BigInt(protection.storedBytes),
     direction: 'A → B',
+    ...warningToWire(protection),
   };
 }
 

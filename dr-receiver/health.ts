@@ -11,15 +11,25 @@ export interface HealthInput {
   readonly isPaused: boolean;
   readonly haltReason: string | undefined;
   readonly damagedCount: number;
+  /** An open alarm of the early warning, in words. */
+  readonly alarm?: string | undefined;
+  /** The last cycles look somewhat like encryption, in words. */
+  readonly suspicion?: string | undefined;
+  /** Points that commits have pinned, when there is no room for more. */
+  readonly automaticPins?: string | undefined;
 }
 
 const WARN_SHARE = 0.8;
 
 export function healthOf(input: HealthInput): { health: Health; reasons: string[] } {
   const { nowMs, newestPointAtMs, rpoSeconds, isPaused, haltReason, damagedCount } = input;
+  const { alarm, suspicion, automaticPins } = input;
   const critical: string[] = [];
   const warn: string[] = [];
   if (haltReason !== undefined) critical.push(haltReason);
+  if (alarm !== undefined) critical.push(alarm);
+  if (suspicion !== undefined) warn.push(suspicion);
+  if (automaticPins !== undefined) warn.push(automaticPins);
   if (damagedCount > 0)
     critical.push(`${damagedCount} point(s) do not read back to their manifests`);
   if (newestPointAtMs === undefined) {

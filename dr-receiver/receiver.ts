@@ -211,6 +211,11 @@ export class Receiver {
     this.log
       .child({ component: 'ingest', vmId, cycleId })
       .info('point.committed', { vmName, pointId: answer.pointId, warnings: answer.warnings });
+    const { alarm } = desk.vm.protection.warning;
+    if (alarm?.pointId === answer.pointId) {
+      const { pointId, cleanPointId, reasons } = alarm;
+      this.log.error('alarm.raised', { vmId, vmName, pointId, cleanPointId, reasons });
+    }
     return answer;
   }
 

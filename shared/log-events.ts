@@ -25,6 +25,9 @@ export const LOG_EVENTS = {
   'protection.halted': 'Nothing of a VM is changed any more until somebody has looked.',
   'cycle.opened': 'A source opened a cycle, or was told why not.',
   'point.committed': 'A restore point was listed.',
+  'alarm.raised':
+    'Data of a VM look as if they were being encrypted; the last clean point is a field.',
+  'alarm.cleared': 'An operator said that an alarm is over.',
   'channel.key-in-clear': 'A parameter holds a key or passphrase in clear.',
   'channel.keys-unreadable': 'Key files could not be read again; those keys are not accepted.',
   'channel.connection-refused': 'A connection was refused or cut before it was authenticated.',

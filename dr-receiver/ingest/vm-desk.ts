@@ -8,6 +8,7 @@ import { DrError } from '../../shared/errors.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
 import type { VmStore } from '../store/vm-store.js';
+import { addSigns } from '../warning/compare.js';
 import { planCommit } from './commit.js';
 import { isDamaged } from './damage.js';
 import {
@@ -348,10 +349,12 @@ export class VmDesk {
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
     const hasGoneBack = nowMs < (protection.head?.committedAtMs ?? 0) - HOUR_MS;
+    const signed = await addSigns(seams, this.vm, disks, cycle.statistics);
     const record = planCommit({
       protection,
       request,
-      disks,
+      disks: signed.disks,
+      notes: signed.warnings,
       by,
       nowMs,
       isClockTrusted: isClockTrusted() && !hasGoneBack,

@@ -2,6 +2,7 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
+import { WarningState } from '../warning/warning-state.js';
 import type { CommitRecord, DiskRecord, JournalRecord } from './records.js';
 
 /** One point, listed or forgotten. What a forgotten one brought is still under its successors. */
@@ -19,6 +20,8 @@ export interface Point {
   isListed: boolean;
   /** Why it is pinned; undefined: it is not. */
   pinReason: string | undefined;
+  /** A commit has pinned it, and no operator since. */
+  isPinAutomatic: boolean;
   /** 0: never. */
   verifiedAtMs: number;
   /** First finding of the last verification; undefined: nothing was found. */
@@ -48,6 +51,7 @@ export class Protection {
   /** All points in the order of their commits; each has the one before it as parent. */
   readonly points: Point[] = [];
   readonly #byId = new Map<Guid, Point>();
+  readonly warning = new WarningState();
   #storedBytes = 0;
   readonly #answers = new Map<Guid, CommitAnswer>();
 
@@ -101,6 +105,7 @@ export class Protection {
         if (point === undefined) return `there is no point ${record.pointId}`;
         if (record.kind === 'pin') {
           point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
+          point.isPinAutomatic = false;
         } else {
           if (!record.isDamaged) point.verifiedAtMs = record.atMs;
           point.damage = record.isDamaged ? record.finding : undefined;
@@ -113,6 +118,8 @@ export class Protection {
       case 'halt':
         this.haltReason = record.reason;
         return undefined;
+      case 'clear-alarm':
+        return this.warning.clear(record);
     }
   }
 
@@ -136,13 +143,17 @@ export class Protection {
       definition: record.definition,
       isListed: true,
       pinReason: undefined,
+      isPinAutomatic: false,
       verifiedAtMs: 0,
       damage: undefined,
     };
     this.points.push(point);
     for (const { dataBytes } of record.disks) this.#storedBytes += dataBytes;
     this.#byId.set(pointId, point);
-    for (const { pointId: id, reason } of record.pinned) this.#mark(id, { pinReason: reason });
+    for (const { pointId: id, reason } of record.pinned) {
+      this.#mark(id, { pinReason: reason, isPinAutomatic: true });
+    }
+    this.warning.commit(record);
     for (const id of record.delisted) this.#mark(id, { isListed: false, definition: '' });
     this.vmName = record.vmName;
     this.epoch = BigInt(record.epoch);
@@ -163,7 +174,7 @@ export class Protection {
 
   #mark(
     pointId: Guid,
-    change: Partial<Pick<Point, 'isListed' | 'pinReason' | 'definition'>>,
+    change: Partial<Pick<Point, 'isListed' | 'pinReason' | 'isPinAutomatic' | 'definition'>>,
   ): void {
     const point = this.#byId.get(pointId);
     if (point !== undefined) Object.assign(point, change);

@@ -13,6 +13,36 @@ export interface DiskGeometry {
 
 export type Transfer = 'base' | 'delta';
 
+/** What the cells that a cycle brought of a disk looked like (docs/early-warning.md). Whole numbers. */
+export interface DiskSigns {
+  /** Data cells that were screened. */
+  readonly screened: number;
+  /** Data cells of the disk with a block that looks random, estimated. */
+  readonly random: number;
+  /** Of those, the ones that were compared with what stood there before. */
+  readonly compared: number;
+  /** Of the compared ones: content before, bytes that look encrypted now. */
+  readonly turned: number;
+  /** Of the compared ones: nothing was there before. */
+  readonly fresh: number;
+  /** Other data cells of which it was asked what they replaced, and those that replaced data. */
+  readonly others: number;
+  readonly rewritten: number;
+}
+
+/** What a commit means for the early warning; left out when there is nothing to say. */
+export interface CommitWarning {
+  /** Thousandths of what raises an alarm: of this cycle alone. */
+  readonly pressure: number;
+  /** Summed up over the cycles. */
+  readonly score: number;
+  /** The last point before the score rose; null: there was none. */
+  readonly cleanPointId: Guid | null;
+  /** This commit raises an alarm. */
+  readonly isAlarm: boolean;
+  readonly reasons: readonly string[];
+}
+
 /** One disk of a point: what its cycle brought. */
 export interface DiskRecord extends DiskGeometry {
   readonly transfer: Transfer;
@@ -22,6 +52,7 @@ export interface DiskRecord extends DiskGeometry {
   readonly dataCellCount: number;
   /** Bytes of the data cells. */
   readonly dataBytes: number;
+  readonly signs?: DiskSigns;
 }
 
 /** A point that a commit pins by itself, and why. */
@@ -62,6 +93,7 @@ export interface CommitRecord {
   /** What the source was answered. */
   readonly pointCount: number;
   readonly warnings: readonly string[];
+  readonly warning?: CommitWarning;
 }
 
 export interface PinRecord {
@@ -94,8 +126,22 @@ export interface HaltRecord {
   readonly reason: string;
 }
 
+/** Somebody says that the alarm which this point raised is over. */
+export interface ClearAlarmRecord {
+  readonly kind: 'clear-alarm';
+  readonly atMs: number;
+  readonly pointId: Guid;
+  readonly by: string;
+}
+
 export type JournalRecord =
-  ProtectRecord | CommitRecord | PinRecord | VerifyRecord | PauseRecord | HaltRecord;
+  | ProtectRecord
+  | CommitRecord
+  | PinRecord
+  | VerifyRecord
+  | PauseRecord
+  | HaltRecord
+  | ClearAlarmRecord;
 
 class Unusable extends Error {
   override readonly name = 'Unusable';
@@ -144,6 +190,12 @@ class Fields {
     const value = this.#value[name];
     if (!Array.isArray(value)) throw new Unusable(`"${name}" is no list`);
     return value.map((item: unknown) => parse(item));
+  }
+
+  /** undefined when the record has no such field. */
+  optional<T>(name: string, parse: (item: unknown) => T): T | undefined {
+    const value = this.#value[name];
+    return value === undefined ? undefined : parse(value);
   }
 
   epoch(): string {
@@ -209,12 +261,15 @@ function parse(fields: Fields): JournalRecord {
       return { kind, atMs, isPaused: fields.flag('isPaused'), by: fields.text('by') };
     case 'halt':
       return { kind, atMs, reason: fields.text('reason') };
+    case 'clear-alarm':
+      return { kind, atMs, pointId: fields.guid('pointId'), by: fields.text('by') };
     default:
       throw new Unusable(`the kind "${kind}" is not known; a newer release may have written it`);
   }
 }
 
 function parseCommit(fields: Fields, atMs: number): CommitRecord {
+  const warning = fields.optional('warning', parseWarning);
   return {
     kind: 'commit',
     atMs,
@@ -238,6 +293,31 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     delisted: fields.list('delisted', (item) => asGuid(item, 'delisted')),
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
+    ...(warning === undefined ? {} : { warning }),
+  };
+}
+
+function parseWarning(value: unknown): CommitWarning {
+  const fields = new Fields(value, 'the early warning');
+  return {
+    pressure: fields.number('pressure'),
+    score: fields.number('score'),
+    cleanPointId: fields.guidOrNull('cleanPointId'),
+    isAlarm: fields.flag('isAlarm'),
+    reasons: fields.list('reasons', asText),
+  };
+}
+
+function parseSigns(value: unknown): DiskSigns {
+  const fields = new Fields(value, 'the signs of a disk');
+  return {
+    screened: fields.number('screened'),
+    random: fields.number('random'),
+    compared: fields.number('compared'),
+    turned: fields.number('turned'),
+    fresh: fields.number('fresh'),
+    others: fields.number('others'),
+    rewritten: fields.number('rewritten'),
   };
 }
 
@@ -247,6 +327,7 @@ function parseDisk(value: unknown): DiskRecord {
   if (transfer !== 'base' && transfer !== 'delta') {
     throw new Unusable(`a disk has the transfer "${transfer}"`);
   }
+  const signs = fields.optional('signs', parseSigns);
   const root = fields.text('root');
   if (!/^[0-9a-f]{64}$/.test(root)) throw new Unusable('a root is no SHA-256');
   return {
@@ -260,5 +341,6 @@ function parseDisk(value: unknown): DiskRecord {
     cellCount: fields.number('cellCount'),
     dataCellCount: fields.number('dataCellCount'),
     dataBytes: fields.number('dataBytes'),
+    ...(signs === undefined ? {} : { signs }),
   };
 }
