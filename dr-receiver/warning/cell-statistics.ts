@@ -35,8 +35,8 @@ const RANDOM_BLOCK_MAX = 350;
 const RANDOM_CELL_MAX = 320;
 /** Compressed blocks have 250 to 700, text and programs more than 3,000. */
 const STRUCTURED_BLOCK_MIN = 1000;
-/** Compressed cells that can be told from random ones. */
-const COMPRESSED_CELL_MIN = 500;
+/** Compressed cells that are surely not random; packed text has 380, packed programs 700. */
+const COMPRESSED_CELL_MIN = 360;
 /** Blocks of which most bytes are the same are room rather than content: a file grows into them. */
 const EMPTY_SHARE = 0.75;
 

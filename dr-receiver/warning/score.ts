@@ -21,6 +21,8 @@ const SCORE_MAX = 4000;
 const TURNED_FLOOR = 64;
 /** And so many times what is usual. */
 const TURNED_FACTOR = 8;
+/** Up to so many times the usual, turned cells are nothing. */
+const USUAL_MARGIN = 2;
 /**
  * From this share of a cycle's data on, turned cells count in full. Whoever encrypts writes little
  * else; an update that brings compressed files among others has a share of a few per cent.
@@ -110,10 +112,11 @@ export interface Pressure {
 
 export function pressureOf(features: CycleFeatures, usual: Usual): Pressure {
   const { dataCells, diskCells, random, turned, rewrittenShare } = features;
-  if (dataCells === 0 || turned === 0) return { pressure: 0, reasons: [] };
-  const weight = Math.min(1, turned / dataCells / FULL_SHARE);
+  const excess = turned - USUAL_MARGIN * usual.turned;
+  if (dataCells === 0 || excess <= 0) return { pressure: 0, reasons: [] };
+  const weight = Math.min(1, excess / dataCells / FULL_SHARE);
   const scale = Math.max(TURNED_FLOOR, TURNED_FACTOR * usual.turned);
-  const pressure = Math.round(Math.min(SCORE_MAX, (1000 * weight * turned) / scale));
+  const pressure = Math.round(Math.min(SCORE_MAX, (1000 * weight * excess) / scale));
   if (pressure === 0) return { pressure, reasons: [] };
   const mib = (cells: number): string => `${Math.max(1, Math.round(cells / CELLS_PER_MIB))} MiB`;
   const percent = (share: number): string => `${Math.round(100 * Math.min(1, share))} %`;

@@ -33,6 +33,8 @@ export interface Alarm {
 
 export class WarningState {
   readonly #history: CycleFeatures[] = [];
+  /** Cycles since the score began to rise: they become usual when it was nothing, and not before. */
+  #setAside: CycleFeatures[] = [];
   #score = 0;
   #cleanPointId: Guid | undefined;
   #alarm: Alarm | undefined;
@@ -86,9 +88,15 @@ export class WarningState {
       };
     }
     const features = featuresOf(disks);
-    if (features === undefined) return;
-    this.#history.push(features);
-    if (this.#history.length > HISTORY_CYCLES) this.#history.shift();
+    if (features !== undefined) this.#setAside.push(features);
+    if (this.#score === 0) this.#learn();
+    else if (this.#setAside.length > HISTORY_CYCLES) this.#setAside.shift();
+  }
+
+  #learn(): void {
+    this.#history.push(...this.#setAside);
+    this.#history.splice(0, this.#history.length - HISTORY_CYCLES);
+    this.#setAside = [];
   }
 
   /** Returns why there is nothing to clear, or undefined. */
@@ -97,6 +105,7 @@ export class WarningState {
     this.#alarm = undefined;
     this.#score = 0;
     this.#cleanPointId = undefined;
+    this.#learn();
     return undefined;
   }
 }
