@@ -327,7 +327,10 @@ function line({ name, kind }: Scenario, outcome: Outcome): string {
 
 const [folder = '', ...wanted] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
-writeSync(1, '| kind | what happens | alarm | clean point | highest score | false alarms before |\n');
+writeSync(
+  1,
+  '| kind | what happens | alarm | clean point | highest score | false alarms before |\n',
+);
 writeSync(1, '| --- | --- | --- | --- | --- | --- |\n');
 for (const scenario of SCENARIOS) {
   if (wanted.length > 0 && !wanted.some((part) => scenario.name.includes(part))) continue;

@@ -2,11 +2,26 @@
 // files lie, what stays behind when they are removed and what is used again is decided by e2fsprogs.
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DrError } from '../shared/errors.js';
 import { findTool } from '../test/support/need.js';
-import { HOLE, placesOf, readBlocks, type Volume, type VolumeFile } from '../test/support/volume.js';
+import {
+  HOLE,
+  placesOf,
+  readBlocks,
+  type Volume,
+  type VolumeFile,
+} from '../test/support/volume.js';
 
 const BLOCK = 4096;
 const FIXED_ID = '68766472-0000-4000-8000-64656d6f0002';
@@ -82,7 +97,8 @@ export class Ext4Volume implements Volume {
     if (this.#commands.length === 0) return;
     this.#debugfs(this.#commands, true);
     this.#commands = [];
-    for (let n = 0; n < this.#staged; n++) rmSync(join(this.#folder, `staged-${n}`), { force: true });
+    for (let n = 0; n < this.#staged; n++)
+      rmSync(join(this.#folder, `staged-${n}`), { force: true });
     this.#image = undefined;
   }
 

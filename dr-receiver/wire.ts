@@ -36,6 +36,7 @@ export function answerToWire(answer: CommitAnswer): CommitResponse {
     committedAtMs: BigInt(answer.committedAtMs),
     pointCount: answer.pointCount,
     warnings: [...answer.warnings],
+    hasRaisedAlarm: answer.hasRaisedAlarm,
   };
 }
 

@@ -33,6 +33,8 @@ export interface CommitAnswer {
   readonly committedAtMs: number;
   readonly pointCount: number;
   readonly warnings: readonly string[];
+  /** The first of the warnings is about an alarm that this commit raised. */
+  readonly hasRaisedAlarm: boolean;
 }
 
 /** How many answers are kept for sources that lost theirs. */
@@ -164,6 +166,7 @@ export class Protection {
       committedAtMs: record.atMs,
       pointCount: record.pointCount,
       warnings: record.warnings,
+      hasRaisedAlarm: record.warning?.isAlarm === true,
     });
     for (const oldest of this.#answers.keys()) {
       if (this.#answers.size <= ANSWERS_KEPT) break;

@@ -90,7 +90,7 @@ export class Guest {
 
   text(lengthBytes: number): Buffer {
     const parts: Buffer[] = [];
-    for (let have = 0; have < lengthBytes; ) {
+    for (let have = 0; have < lengthBytes;) {
       const from = this.random.int(this.#text.length - KIB);
       const part = this.#text.subarray(from, from + Math.min(lengthBytes - have, 200 * KIB));
       parts.push(part);
@@ -126,17 +126,22 @@ export class Guest {
     const { volume, random } = this;
     const { textFiles, officeFiles, programFiles, databaseMib } = this.#sizes;
     for (let n = 0; n < textFiles; n++) {
-      volume.write(this.#name('text', 'txt'), this.text(random.between(1, 48) * KIB + n % 900));
+      volume.write(this.#name('text', 'txt'), this.text(random.between(1, 48) * KIB + (n % 900)));
     }
     for (let n = 0; n < officeFiles; n++) {
-      volume.write(this.#name('office', 'docx'), deflateSync(this.text(random.between(60, 400) * KIB)));
+      volume.write(
+        this.#name('office', 'docx'),
+        deflateSync(this.text(random.between(60, 400) * KIB)),
+      );
     }
     for (let n = 0; n < programFiles; n++) {
       volume.write(this.#name('bin', 'so'), this.program(MIB));
     }
     const pages = (databaseMib * MIB) / PAGE;
     const parts = Array.from({ length: Math.min(pages, 64) }, () => this.#page());
-    const database = Buffer.concat(Array.from({ length: pages }, (_, n) => parts[n % parts.length] ?? Buffer.alloc(PAGE)));
+    const database = Buffer.concat(
+      Array.from({ length: pages }, (_, n) => parts[n % parts.length] ?? Buffer.alloc(PAGE)),
+    );
     volume.write('db/data.db', database);
     volume.write('log/app.log', this.text(4 * MIB));
   }
@@ -179,7 +184,8 @@ export class Guest {
     const old = volume.files.filter(({ path }) => path.startsWith('bin/')).slice(0, mib);
     for (const { path } of old) volume.remove(path);
     for (let n = 0; n < old.length; n++) {
-      if (n % 8 === 7) volume.write(this.#name('bin', 'br'), packed(this.program(2 * MIB)).subarray(0, MIB));
+      if (n % 8 === 7)
+        volume.write(this.#name('bin', 'br'), packed(this.program(2 * MIB)).subarray(0, MIB));
       else volume.write(this.#name('bin', 'so'), this.program(MIB));
     }
   }
@@ -207,7 +213,11 @@ export class Guest {
   }
 
   /** Encrypts files that are not yet, in place, until `limitBytes` were gone through. */
-  encrypt(limitBytes: number, pattern: Pattern, of: (file: VolumeFile) => boolean = () => true): void {
+  encrypt(
+    limitBytes: number,
+    pattern: Pattern,
+    of: (file: VolumeFile) => boolean = () => true,
+  ): void {
     let done = 0;
     for (const file of this.volume.files) {
       if (done >= limitBytes) return;

@@ -43,7 +43,7 @@ export function* placesOf(
   offset: number,
   lengthBytes: number,
 ): Generator<{ readonly position: number; readonly from: number; readonly to: number }> {
-  for (let at = offset; at < offset + lengthBytes; ) {
+  for (let at = offset; at < offset + lengthBytes;) {
     const end = Math.min(offset + lengthBytes, (Math.floor(at / BLOCK) + 1) * BLOCK);
     const block = blocks[Math.floor(at / BLOCK)];
     if (block === undefined) throw new Error('the change goes beyond the file');

@@ -28,6 +28,9 @@ describe('health', () => {
     ['paused', { isPaused: true }, 'warn'],
     ['halted', { haltReason: 'the journal is damaged' }, 'critical'],
     ['a damaged point', { damagedCount: 1 }, 'critical'],
+    ['an alarm', { alarm: 'the data look encrypted' }, 'critical'],
+    ['a suspicion', { suspicion: 'somewhat like encryption' }, 'warn'],
+    ['pins that wait for a look', { automaticPins: '8 points' }, 'warn'],
   ];
   for (const [what, change, want] of rows) {
     it(`${what}: ${want}`, () => {

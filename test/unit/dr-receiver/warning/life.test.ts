@@ -59,9 +59,14 @@ class Life {
       const [start, end] = [cell * CELL_BYTES, (cell + 1) * CELL_BYTES];
       if (!before.subarray(start, end).equals(disk.bytes.subarray(start, end))) cells.push(cell);
     }
-    const plan = this.vm.plan(this.plans.length, this.plans.at(-1)?.pointId, [isSeed ? undefined : cells], {
-      maxRestorePoints: 1,
-    });
+    const plan = this.vm.plan(
+      this.plans.length,
+      this.plans.at(-1)?.pointId,
+      [isSeed ? undefined : cells],
+      {
+        maxRestorePoints: 1,
+      },
+    );
     const { warnings } = await this.vm.replicate(this.site, plan);
     // whoever needs the bytes of an older one holds it
     const older = this.plans.pop();
@@ -71,7 +76,10 @@ class Life {
     return warnings;
   }
 
-  async cycles(count: number, event: (guest: Guest, cycle: number) => void = () => undefined): Promise<void> {
+  async cycles(
+    count: number,
+    event: (guest: Guest, cycle: number) => void = () => undefined,
+  ): Promise<void> {
     for (let cycle = 0; cycle < count; cycle++) {
       this.guest.work();
       event(this.guest, cycle);
@@ -99,7 +107,11 @@ describe('early warning', function () {
   this.timeout(120_000);
 
   describe('raises no alarm', () => {
-    const rows: readonly [string, (guest: Guest, cycle: number) => void, ((image: Buffer) => Buffer)?][] = [
+    const rows: readonly [
+      string,
+      (guest: Guest, cycle: number) => void,
+      ((image: Buffer) => Buffer)?,
+    ][] = [
       ['in office work', () => undefined],
       [
         'for updates',
@@ -199,7 +211,9 @@ describe('early warning', function () {
     life.guest.encrypt(8 * MIB, 'whole');
     const warnings = await life.replicate();
     const alarm = life.head;
-    expect(warnings[0]).to.match(/^the data look as if they were being encrypted: in about \d+ cells/);
+    expect(warnings[0]).to.match(
+      /^the data look as if they were being encrypted: in about \d+ cells/,
+    );
     expect(warnings.join()).to.contain(`point ${clean?.pointId} is pinned`);
     await life.cycles(3);
     await life.restart();
@@ -217,9 +231,13 @@ describe('early warning', function () {
 
     const clear = { vm: life.vm.name, alarm };
     for (const as of [SOURCE, caller('viewer', 'viewer'), caller('drill', 'drill')]) {
-      expect((await refusal(() => life.site.control(as).clearAlarm(clear))).code).to.equal('E_AUTH');
+      expect((await refusal(() => life.site.control(as).clearAlarm(clear))).code).to.equal(
+        'E_AUTH',
+      );
     }
-    const wrong = await refusal(() => life.site.control().clearAlarm({ ...clear, alarm: life.head }));
+    const wrong = await refusal(() =>
+      life.site.control().clearAlarm({ ...clear, alarm: life.head }),
+    );
     expect(wrong.code).to.equal('E_STATE');
     expect(wrong.hint).to.contain(alarm);
     await life.site.control().clearAlarm(clear);

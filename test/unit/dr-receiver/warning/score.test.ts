@@ -49,10 +49,18 @@ function disk(dataCellCount: number, signs: Partial<DiskSigns> = {}): DiskRecord
 
 /** All random cells were compared, and so many had turned. */
 function turned(dataCells: number, count: number): DiskRecord {
-  return disk(dataCells, { random: count, compared: Math.min(64, count), turned: Math.min(64, count) });
+  return disk(dataCells, {
+    random: count,
+    compared: Math.min(64, count),
+    turned: Math.min(64, count),
+  });
 }
 
-function record(n: number, disks: readonly DiskRecord[], more: Partial<CommitRecord>): CommitRecord {
+function record(
+  n: number,
+  disks: readonly DiskRecord[],
+  more: Partial<CommitRecord>,
+): CommitRecord {
   return {
     kind: 'commit',
     atMs: n,
@@ -96,14 +104,15 @@ class Life {
 
 describe('score', () => {
   const usual = usualOf(Array.from({ length: 12 }, () => CYCLE));
-  const rows: readonly [what: string, cycle: Partial<CycleFeatures>, low: number, high: number][] = [
-    ['nothing turned', { dataCells: 2000, random: 2000, fresh: 2000 }, 0, 0],
-    ['an update: 20 of 800 cells', { dataCells: 800, random: 200, turned: 20 }, 0, 50],
-    ['4 MiB of 6', { dataCells: 96, random: 64, turned: 64 }, 1000, 1000],
-    ['half of that', { dataCells: 64, random: 32, turned: 32 }, 450, 550],
-    ['40 MiB', { dataCells: 700, random: 640, turned: 640 }, 4000, 4000],
-    ['4 MiB among 60', { dataCells: 960, random: 64, turned: 64 }, 300, 350],
-  ];
+  const rows: readonly [what: string, cycle: Partial<CycleFeatures>, low: number, high: number][] =
+    [
+      ['nothing turned', { dataCells: 2000, random: 2000, fresh: 2000 }, 0, 0],
+      ['an update: 20 of 800 cells', { dataCells: 800, random: 200, turned: 20 }, 0, 50],
+      ['4 MiB of 6', { dataCells: 96, random: 64, turned: 64 }, 1000, 1000],
+      ['half of that', { dataCells: 64, random: 32, turned: 32 }, 450, 550],
+      ['40 MiB', { dataCells: 700, random: 640, turned: 640 }, 4000, 4000],
+      ['4 MiB among 60', { dataCells: 960, random: 64, turned: 64 }, 300, 350],
+    ];
   for (const [what, cycle, low, high] of rows) {
     it(`${what}: a pressure from ${low} to ${high}`, () => {
       const { pressure, reasons } = pressureOf({ ...CYCLE, ...cycle }, usual);
@@ -125,9 +134,7 @@ describe('score', () => {
   it('asks for more of a VM where cells turn in most cycles', () => {
     const often = usualOf(Array.from({ length: 12 }, () => ({ ...CYCLE, turned: 30 })));
     const cycle = { ...CYCLE, dataCells: 64, turned: 40 };
-    expect(pressureOf(cycle, often).pressure).to.be.below(
-      pressureOf(cycle, usual).pressure / 3,
-    );
+    expect(pressureOf(cycle, often).pressure).to.be.below(pressureOf(cycle, usual).pressure / 3);
   });
 
   it('sums up, forgets slowly, and has a ceiling', () => {
