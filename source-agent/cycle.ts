@@ -74,6 +74,8 @@ export interface CycleSeams {
   readonly signal: AbortSignal;
   /** Bytes handed to the transport, as they go. */
   readonly onSent?: ((vmId: Guid, bytes: number) => void) | undefined;
+  /** Told whenever the cycle gets on. */
+  readonly onProgress?: (() => void) | undefined;
 }
 
 export interface CycleSettings {
@@ -173,6 +175,8 @@ class Cycle {
   readonly #startedAt: number;
   readonly #warnings: CycleWarning[] = [];
   #bytesSent = 0;
+  /** Of the operation under way. */
+  #watched: ProgressWatch | undefined;
 
   constructor(vm: VmSummary, settings: CycleSettings, seams: CycleSeams) {
     this.#vm = vm;
@@ -221,6 +225,7 @@ class Cycle {
     const ready = await this.#prepare();
     signal.throwIfAborted();
     await this.#waitForMerge();
+    this.#seams.onProgress?.();
     return withCheckpoint(
       hypervisor,
       {
@@ -260,6 +265,7 @@ class Cycle {
     const { hypervisor, signal } = this.#seams;
     const { store, receiver } = ready;
     const { checkpoint, loweredBecause } = lease;
+    this.#seams.onProgress?.();
     if (loweredBecause !== undefined) {
       this.#warn('W_CRASH_CONSISTENT', `the point is crash-consistent only: ${loweredBecause}`);
     }
@@ -465,6 +471,8 @@ class Cycle {
         header: manifestHeader(disk, plan, pointId, this.#vm.id, epoch),
         ...rangesToRead(disk),
         compression,
+        // a compare of equal disks reads for long and sends nothing
+        onPiece: () => this.#watched?.touch(),
       });
       disks.push({ plan: disk, stream });
     }
@@ -588,7 +596,10 @@ class Cycle {
 
   #watch(what: string): ProgressWatch {
     const { clock } = this.#seams;
-    return new ProgressWatch(clock, this.#settings.timeoutMs, `${what} of ${this.#vm.name}`);
+    const name = `${what} of ${this.#vm.name}`;
+    const { timeoutMs } = this.#settings;
+    this.#watched = new ProgressWatch(clock, timeoutMs, name, this.#seams.onProgress);
+    return this.#watched;
   }
 
   #warn(code: WarningCode, text: string): void {

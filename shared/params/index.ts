@@ -15,11 +15,14 @@ export { parametersPage } from './page.js';
 export { matchesPattern } from './pattern.js';
 export {
   checkTls,
+  doubtsOf,
   type ParameterSet,
   resolveParameters,
   type TlsParameters,
   wantedConsistency,
+  wantedSchedule,
 } from './resolve.js';
+export { type BandwidthSchedule, rateAt } from './schedule.js';
 export {
   flagOf,
   PARAMETER_NAMES,
