@@ -13,7 +13,7 @@
 import { type Guid, guidToWire, randomGuid, ZERO_GUID } from '../shared/bytes/index.js';
 import { type CommitResponse, DiskTransfer, type OpenRequest } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
-import { cellCount, type ManifestHeader } from '../shared/delta/index.js';
+import { CELL_BYTES, cellCount, type ManifestHeader } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
 import type { FileSystem } from '../shared/files/index.js';
 import type {
@@ -514,6 +514,7 @@ class Cycle {
       maxRestorePoints,
       rpoSeconds,
       checkpointId: checkpoint.id,
+      expectedBytes: BigInt(expectedBytes(plan)),
     };
   }
 
@@ -642,6 +643,16 @@ function whyWhole(plan: CyclePlan): string[] {
       send.how === 'whole' ? [`disk ${diskId} was sent whole: ${because}`] : [],
     )
     .slice(0, NOTES_MAX);
+}
+
+/** Bytes of the cells that will be named; 0 when only reading will tell. */
+function expectedBytes({ disks }: CyclePlan): number {
+  let sum = 0;
+  for (const { send } of disks) {
+    if (send.how !== 'dirty') return 0;
+    sum += send.cells.count * CELL_BYTES;
+  }
+  return sum;
 }
 
 function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {

@@ -39,6 +39,8 @@ export interface CycleRequest {
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
   readonly checkpointId: string;
+  /** 0: the source does not know. */
+  readonly expectedBytes: number;
   /** The whole request, encoded: the same request has the same bytes. */
   readonly encoded: Buffer;
 }
@@ -137,6 +139,11 @@ export function parseOpenRequest(request: OpenRequest): CycleRequest {
     maxRestorePoints: request.maxRestorePoints,
     rpoSeconds: request.rpoSeconds,
     checkpointId: requireText(request.checkpointId, 'the checkpoint id'),
+    expectedBytes: requireNumber(
+      request.expectedBytes,
+      'what the cycle will bring',
+      MAX_DISKS * MAX_DISK_BYTES,
+    ),
     encoded: Buffer.from(OpenRequest.encode(request).finish()),
   };
 }

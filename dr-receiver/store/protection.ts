@@ -2,6 +2,7 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
+import { CommitHistory } from './commit-history.js';
 import type { CommitRecord, DiskRecord, JournalRecord } from './records.js';
 
 /** One point, listed or forgotten. What a forgotten one brought is still under its successors. */
@@ -47,6 +48,7 @@ export class Protection {
   rpoSeconds = 0;
   /** All points in the order of their commits; each has the one before it as parent. */
   readonly points: Point[] = [];
+  readonly history = new CommitHistory();
   readonly #byId = new Map<Guid, Point>();
   #storedBytes = 0;
   readonly #answers = new Map<Guid, CommitAnswer>();
@@ -148,6 +150,7 @@ export class Protection {
     this.epoch = BigInt(record.epoch);
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
+    this.history.commit(record.atMs, record.rpoSeconds);
     this.#answers.set(cycleId, {
       pointId,
       committedAtMs: record.atMs,
