@@ -7,6 +7,7 @@ import { manyVms } from './many-vms.js';
 import { memoryFlat } from './memory-flat.js';
 import { pushMemory } from './push-memory.js';
 import { roundTrip } from './round-trip.js';
+import { scaleHistory } from './scale-history.js';
 import { smallCycle } from './small-cycle.js';
 import { start } from './start.js';
 import { transportOnly } from './transport.js';
@@ -23,6 +24,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   userAlternative,
   smallCycle,
   manyVms,
+  scaleHistory,
   roundTrip,
   transportOnly,
   pushMemory,
