@@ -51,7 +51,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       receiver.requireRole(caller, LOOK);
       const desk = findVm(receiver, name);
       const { vm } = desk;
-      if (vm.protection.points.length === 0) vm.requireSound();
+      if (vm.protection.head === undefined) vm.requireSound();
       return Promise.resolve({
         vmId: guidToWire(vm.vmId),
         vmName: vm.protection.vmName,

@@ -46,7 +46,7 @@ export function planCommit(input: CommitInput): CommitRecord {
   const warnings: string[] = [];
   const pinned: PinnedBy[] = [];
   const reason = largeChange(head?.disks ?? [], disks);
-  if (reason !== undefined && head?.isListed === true) {
+  if (reason !== undefined && head !== undefined) {
     warnings.push(`point ${head.pointId} is pinned: ${reason}`);
     if (head.pinReason === undefined) pinned.push({ pointId: head.pointId, reason });
   }

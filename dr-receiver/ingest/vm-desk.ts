@@ -127,7 +127,7 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer !== undefined) return { kind: 'committed', answer };
     this.vm.requireSound();
-    if (protection.points.some((point) => point.cycleId === cycleId)) {
+    if (protection.segments.cycleIds.has(cycleId)) {
       throw new DrError('E_STATE', `cycle ${cycleId} of ${vmName} was committed long ago`);
     }
     await this.#checkEpoch(request);

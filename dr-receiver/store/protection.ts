@@ -3,8 +3,9 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import type { CommitRecord, DiskRecord, JournalRecord } from './records.js';
+import { Segments } from './segments.js';
 
-/** One point, listed or forgotten. What a forgotten one brought is still under its successors. */
+/** A listed point. What a forgotten one brought stays in the layers (segments.ts) until reclaimed. */
 export interface Point {
   readonly pointId: Guid;
   readonly parentPointId: Guid | undefined;
@@ -14,9 +15,8 @@ export interface Point {
   readonly consistentAtMs: number;
   readonly isApplicationConsistent: boolean;
   readonly disks: readonly DiskRecord[];
-  /** VM definition as protobuf, base64; given up when the point is forgotten. */
-  definition: string;
-  isListed: boolean;
+  /** VM definition as protobuf, base64. */
+  readonly definition: string;
   /** Why it is pinned; undefined: it is not. */
   pinReason: string | undefined;
   /** 0: never. */
@@ -45,27 +45,29 @@ export class Protection {
   haltReason: string | undefined;
   maxRestorePoints = 0;
   rpoSeconds = 0;
-  /** All points in the order of their commits; each has the one before it as parent. */
-  readonly points: Point[] = [];
-  readonly #byId = new Map<Guid, Point>();
-  #storedBytes = 0;
+  readonly segments = new Segments();
+  /** By id, in the order of their commits. */
+  readonly #points = new Map<Guid, Point>();
+  #head: Point | undefined;
   readonly #answers = new Map<Guid, CommitAnswer>();
 
   constructor(vmId: Guid) {
     this.vmId = vmId;
   }
 
+  /** The newest point, always listed. */
   get head(): Point | undefined {
-    return this.points.at(-1);
+    return this.#head;
   }
 
   /** The oldest first. */
   get listed(): Point[] {
-    return this.points.filter((point) => point.isListed);
+    return [...this.#points.values()];
   }
 
+  /** A listed point. */
   point(pointId: Guid): Point | undefined {
-    return this.#byId.get(pointId);
+    return this.#points.get(pointId);
   }
 
   /** What the commit of this cycle was answered; undefined when it was none of the last ones. */
@@ -73,9 +75,9 @@ export class Protection {
     return this.#answers.get(cycleId);
   }
 
-  /** Bytes of all points, forgotten ones included. */
+  /** Data bytes of all layers, those included that only forgotten points need. */
   get storedBytes(): number {
-    return this.#storedBytes;
+    return this.segments.storedBytes;
   }
 
   /** Takes the next record. Returns why it contradicts the ones before, or undefined. */
@@ -95,18 +97,27 @@ export class Protection {
         return undefined;
       case 'commit':
         return this.#commit(record);
-      case 'pin':
-      case 'verify': {
-        const point = this.#byId.get(record.pointId);
+      case 'pin': {
+        const point = this.#points.get(record.pointId);
         if (point === undefined) return `there is no point ${record.pointId}`;
-        if (record.kind === 'pin') {
-          point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
-        } else {
-          if (!record.isDamaged) point.verifiedAtMs = record.atMs;
-          point.damage = record.isDamaged ? record.finding : undefined;
-        }
+        point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
         return undefined;
       }
+      case 'verify': {
+        // it may have been forgotten while it was read
+        const point = this.#points.get(record.pointId);
+        if (point === undefined) return undefined;
+        if (!record.isDamaged) point.verifiedAtMs = record.atMs;
+        point.damage = record.isDamaged ? record.finding : undefined;
+        return undefined;
+      }
+      case 'delist':
+        return this.#delist(record.pointIds);
+      case 'compact':
+      case 'fold-begin':
+      case 'fold-end':
+      case 'drop':
+        return this.segments.apply(record, (pointId) => this.#points.has(pointId));
       case 'pause':
         this.isPaused = record.isPaused;
         return undefined;
@@ -119,10 +130,14 @@ export class Protection {
   #commit(record: CommitRecord): string | undefined {
     const { pointId, cycleId } = record;
     const parentPointId = record.parentPointId ?? undefined;
-    if (parentPointId !== this.head?.pointId) return `point ${pointId} does not follow the head`;
-    if (this.#byId.has(pointId)) return `point ${pointId} is there twice`;
-    for (const id of [...record.delisted, ...record.pinned.map((pin) => pin.pointId)]) {
-      if (!this.#byId.has(id)) return `there is no point ${id}`;
+    if (parentPointId !== this.#head?.pointId) return `point ${pointId} does not follow the head`;
+    if (this.#points.has(pointId)) return `point ${pointId} is there twice`;
+    const wrong = this.segments.apply(record, () => false);
+    if (wrong !== undefined) return wrong;
+    for (const { pointId: id, reason } of record.pinned) {
+      const pinned = this.#points.get(id);
+      if (pinned === undefined) return `there is no point ${id}`;
+      pinned.pinReason = reason;
     }
     const point: Point = {
       pointId,
@@ -134,16 +149,12 @@ export class Protection {
       isApplicationConsistent: record.isApplicationConsistent,
       disks: record.disks,
       definition: record.definition,
-      isListed: true,
       pinReason: undefined,
       verifiedAtMs: 0,
       damage: undefined,
     };
-    this.points.push(point);
-    for (const { dataBytes } of record.disks) this.#storedBytes += dataBytes;
-    this.#byId.set(pointId, point);
-    for (const { pointId: id, reason } of record.pinned) this.#mark(id, { pinReason: reason });
-    for (const id of record.delisted) this.#mark(id, { isListed: false, definition: '' });
+    this.#points.set(pointId, point);
+    this.#head = point;
     this.vmName = record.vmName;
     this.epoch = BigInt(record.epoch);
     this.maxRestorePoints = record.maxRestorePoints;
@@ -158,14 +169,14 @@ export class Protection {
       if (this.#answers.size <= ANSWERS_KEPT) break;
       this.#answers.delete(oldest);
     }
-    return undefined;
+    return this.#delist(record.delisted);
   }
 
-  #mark(
-    pointId: Guid,
-    change: Partial<Pick<Point, 'isListed' | 'pinReason' | 'definition'>>,
-  ): void {
-    const point = this.#byId.get(pointId);
-    if (point !== undefined) Object.assign(point, change);
+  #delist(pointIds: readonly Guid[]): string | undefined {
+    for (const pointId of pointIds) {
+      if (pointId === this.#head?.pointId) return 'the head cannot be forgotten';
+      if (!this.#points.delete(pointId)) return `there is no point ${pointId}`;
+    }
+    return undefined;
   }
 }

@@ -13,15 +13,27 @@ export interface DiskGeometry {
 
 export type Transfer = 'base' | 'delta';
 
-/** One disk of a point: what its cycle brought. */
-export interface DiskRecord extends DiskGeometry {
-  readonly transfer: Transfer;
+/** What a manifest says of the data beside it. */
+export interface Content {
   /** Manifest root, hex. */
   readonly root: string;
   readonly cellCount: number;
   readonly dataCellCount: number;
   /** Bytes of the data cells. */
   readonly dataBytes: number;
+}
+
+/** One disk of a point: what its cycle brought. */
+export interface DiskRecord extends DiskGeometry, Content {
+  readonly transfer: Transfer;
+}
+
+/** Names a base and the deltas that stand on it. */
+export interface SegmentKey {
+  readonly diskId: Guid;
+  readonly generation: number;
+  /** The cycle that brought the base. */
+  readonly baseCycleId: Guid;
 }
 
 /** A point that a commit pins by itself, and why. */
@@ -94,8 +106,60 @@ export interface HaltRecord {
   readonly reason: string;
 }
 
+/** Points are forgotten without a commit: by age, or because an operator says so. */
+export interface DelistRecord {
+  readonly kind: 'delist';
+  readonly atMs: number;
+  readonly pointIds: readonly Guid[];
+  readonly by: string;
+}
+
+/** Deltas that lie in a row became one, which stands in a cycle folder of its own. */
+export interface CompactRecord extends SegmentKey, Content {
+  readonly kind: 'compact';
+  readonly atMs: number;
+  /** The folder of the new delta. */
+  readonly cycleId: Guid;
+  /** The points that the parts led to, the oldest first, at least two. Only the last is listed. */
+  readonly pointIds: readonly Guid[];
+}
+
+/**
+ * The base is about to take in all deltas up to a point, in place: from here on it has, cell by cell,
+ * the bytes of its old manifest or of the announced one, and the deltas hide every cell of which that
+ * is not known. What follows is what the announced manifest says.
+ */
+export interface FoldBeginRecord extends SegmentKey, Content {
+  readonly kind: 'fold-begin';
+  readonly atMs: number;
+  readonly pointId: Guid;
+}
+
+/** The base is durable at the point that the fold was leading to; the deltas up to it are needless. */
+export interface FoldEndRecord extends SegmentKey {
+  readonly kind: 'fold-end';
+  readonly atMs: number;
+  readonly pointId: Guid;
+}
+
+/** A base and its deltas are given up: no listed point stands on them. */
+export interface DropRecord extends SegmentKey {
+  readonly kind: 'drop';
+  readonly atMs: number;
+}
+
 export type JournalRecord =
-  ProtectRecord | CommitRecord | PinRecord | VerifyRecord | PauseRecord | HaltRecord;
+  | ProtectRecord
+  | CommitRecord
+  | PinRecord
+  | VerifyRecord
+  | PauseRecord
+  | HaltRecord
+  | DelistRecord
+  | CompactRecord
+  | FoldBeginRecord
+  | FoldEndRecord
+  | DropRecord;
 
 class Unusable extends Error {
   override readonly name = 'Unusable';
@@ -209,6 +273,29 @@ function parse(fields: Fields): JournalRecord {
       return { kind, atMs, isPaused: fields.flag('isPaused'), by: fields.text('by') };
     case 'halt':
       return { kind, atMs, reason: fields.text('reason') };
+    case 'delist':
+      return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), by: fields.text('by') };
+    case 'compact':
+      return {
+        kind,
+        atMs,
+        ...parseSegmentKey(fields),
+        ...parseContent(fields),
+        cycleId: fields.guid('cycleId'),
+        pointIds: parseGuids(fields, 'pointIds'),
+      };
+    case 'fold-begin':
+      return {
+        kind,
+        atMs,
+        ...parseSegmentKey(fields),
+        ...parseContent(fields),
+        pointId: fields.guid('pointId'),
+      };
+    case 'fold-end':
+      return { kind, atMs, ...parseSegmentKey(fields), pointId: fields.guid('pointId') };
+    case 'drop':
+      return { kind, atMs, ...parseSegmentKey(fields) };
     default:
       throw new Unusable(`the kind "${kind}" is not known; a newer release may have written it`);
   }
@@ -235,7 +322,7 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
       const pin = new Fields(item, 'a pin');
       return { pointId: pin.guid('pointId'), reason: pin.text('reason') };
     }),
-    delisted: fields.list('delisted', (item) => asGuid(item, 'delisted')),
+    delisted: parseGuids(fields, 'delisted'),
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
   };
@@ -247,8 +334,6 @@ function parseDisk(value: unknown): DiskRecord {
   if (transfer !== 'base' && transfer !== 'delta') {
     throw new Unusable(`a disk has the transfer "${transfer}"`);
   }
-  const root = fields.text('root');
-  if (!/^[0-9a-f]{64}$/.test(root)) throw new Unusable('a root is no SHA-256');
   return {
     diskId: fields.guid('diskId'),
     generation: fields.number('generation'),
@@ -256,9 +341,29 @@ function parseDisk(value: unknown): DiskRecord {
     logicalSectorBytes: fields.number('logicalSectorBytes'),
     physicalSectorBytes: fields.number('physicalSectorBytes'),
     transfer,
+    ...parseContent(fields),
+  };
+}
+
+function parseContent(fields: Fields): Content {
+  const root = fields.text('root');
+  if (!/^[0-9a-f]{64}$/.test(root)) throw new Unusable('a root is no SHA-256');
+  return {
     root,
     cellCount: fields.number('cellCount'),
     dataCellCount: fields.number('dataCellCount'),
     dataBytes: fields.number('dataBytes'),
   };
+}
+
+function parseSegmentKey(fields: Fields): SegmentKey {
+  return {
+    diskId: fields.guid('diskId'),
+    generation: fields.number('generation'),
+    baseCycleId: fields.guid('baseCycleId'),
+  };
+}
+
+function parseGuids(fields: Fields, name: string): readonly Guid[] {
+  return fields.list(name, (item) => asGuid(item, name));
 }
