@@ -76,6 +76,7 @@ export function planCommit(input: CommitInput): CommitRecord {
     nowMs,
     isClockTrusted,
   });
+  const definition = request.definition.toString('base64');
   return {
     kind: 'commit',
     atMs: nowMs,
@@ -91,7 +92,7 @@ export function planCommit(input: CommitInput): CommitRecord {
     maxRestorePoints: request.maxRestorePoints,
     rpoSeconds: request.rpoSeconds,
     disks,
-    definition: request.definition.toString('base64'),
+    definition: definition === head?.definition ? null : definition,
     pinned,
     delisted: verdicts.filter((verdict) => !verdict.isKept).map((verdict) => verdict.pointId),
     pointCount: verdicts.filter((verdict) => verdict.isKept).length,
