@@ -26,6 +26,9 @@ const SNAPSHOT = { name: 'protection snapshot', version: 1, limitBytes: 64 * 102
 /** A journal that is longer, and more than twice as long as the state in it, is written anew. */
 const REWRITE_ABOVE_BYTES = 1024 * 1024;
 
+/** What a device or its system may say for a while, and which tells nothing about the files. */
+const PASSING: ReadonlySet<string> = new Set(['E_IO', 'E_LOCKED', 'E_CAPACITY', 'E_NOT_FOUND']);
+
 export interface VmSeams {
   readonly fs: FileSystem;
   readonly random: Random;
@@ -43,6 +46,7 @@ export class VmStore {
   #protection: Protection;
   #journal: Journal | undefined;
   #halt: DrError | undefined;
+  #isWorthAnotherTry = false;
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Promise<void> | undefined;
   #isSnapshotDue = false;
@@ -110,6 +114,7 @@ export class VmStore {
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
       vm.#halt = error.code === 'E_HALTED' ? error : asHalt(error, layout.journal);
+      vm.#isWorthAnotherTry = PASSING.has(error.code);
       if (vm.#protection.owner === '') {
         vm.#protection.owner = mark?.owner ?? '';
         vm.#protection.vmName = mark?.vmName ?? '';
@@ -127,6 +132,14 @@ export class VmStore {
     if ('wrong' in record) return record.wrong;
     this.#lastAtMs = record.atMs;
     return this.#protection.apply(record);
+  }
+
+  /**
+   * Its files could not be read, which may pass: opened anew, it may be well. Nothing of this object
+   * is of use then.
+   */
+  get isWorthAnotherTry(): boolean {
+    return this.#isWorthAnotherTry;
   }
 
   get protection(): Protection {

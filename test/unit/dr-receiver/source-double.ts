@@ -75,10 +75,10 @@ let siteCount = 0;
 
 export async function openSite(
   fs: FileSystem,
-  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy } = {},
+  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy; isLazy?: boolean } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy } = options;
+  const { clock = new FakeClock(), seed = ++siteCount, policy, isLazy = false } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -87,6 +87,8 @@ export async function openSite(
     storeFolder: STORE,
     policy,
   });
+  // all of them, so that a test meets the same order of calls each time
+  if (!isLazy) await receiver.allDesks();
   return {
     receiver,
     clock,
