@@ -23,7 +23,7 @@ import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
 import { layersOf, withLayers } from './store/point-sources.js';
 import type { Point } from './store/protection.js';
-import { decideRetention } from './store/retention.js';
+import { verdictsOf } from './store/forget.js';
 import { type PointFinding, verifyPoints } from './store/verify-points.js';
 import { geometryToWire, pointToWire, stateOf } from './wire.js';
 
@@ -102,16 +102,8 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
 /** The listed points of a VM, the oldest first, each with the reason why it is kept. */
 function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
-  const { listed, maxRestorePoints } = vm.protection;
-  const verdicts = decideRetention({
-    points: listed.map((point) => ({
-      pointId: point.pointId,
-      committedAtMs: point.committedAtMs,
-      isPinned: point.pinReason !== undefined,
-      verifiedAtMs: point.verifiedAtMs,
-      isDamaged: point.damage !== undefined,
-    })),
-    requestedPoints: maxRestorePoints,
+  const { listed } = vm.protection;
+  const verdicts = verdictsOf(vm.protection, {
     policy: receiver.policy.retention,
     nowMs: receiver.seams.clock.now(),
     isClockTrusted: receiver.isClockTrusted(),

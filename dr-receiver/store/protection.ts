@@ -22,6 +22,8 @@ export class Protection {
   haltReason: string | undefined;
   maxRestorePoints = 0;
   rpoSeconds = 0;
+  /** What the source asks for besides: a legal grid, or empty. */
+  retentionGrid = '';
   readonly segments = new Segments();
   /** By id, in the order of their commits. */
   readonly #points = new Map<Guid, Point>();
@@ -115,10 +117,10 @@ export class Protection {
 
   /** All that the journal says, for a journal that is written anew. */
   get state(): State {
-    const { vmName, owner, epoch, isPaused, maxRestorePoints, rpoSeconds } = this;
+    const { vmName, owner, epoch, isPaused, maxRestorePoints, rpoSeconds, retentionGrid } = this;
     return {
       head: {
-        ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds },
+        ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds, retentionGrid },
         epoch: epoch.toString(),
         haltReason: this.haltReason ?? null,
       },
@@ -158,6 +160,7 @@ export class Protection {
     this.haltReason = head.haltReason ?? undefined;
     this.maxRestorePoints = head.maxRestorePoints;
     this.rpoSeconds = head.rpoSeconds;
+    this.retentionGrid = head.retentionGrid;
     for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;
   }
@@ -194,6 +197,7 @@ export class Protection {
     this.epoch = BigInt(record.epoch);
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
+    this.retentionGrid = record.retentionGrid ?? '';
     this.#answers.set(cycleId, {
       pointId,
       committedAtMs: record.atMs,

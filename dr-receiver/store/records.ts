@@ -2,6 +2,7 @@
 // parseRecord() checks every field, because a journal may come from another machine.
 
 import { type Guid, parseGuid } from '../../shared/bytes/index.js';
+import { parseRetentionGrid } from '../../shared/params/index.js';
 
 export interface DiskGeometry {
   readonly diskId: Guid;
@@ -66,6 +67,8 @@ export interface CommitRecord {
   readonly isApplicationConsistent: boolean;
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
+  /** A legal grid; absent: none was asked for. */
+  readonly retentionGrid?: string | undefined;
   readonly disks: readonly DiskRecord[];
   /** VM definition as protobuf, base64; data for the failover. null: that of the point before. */
   readonly definition: string | null;
@@ -329,6 +332,7 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     isApplicationConsistent: fields.flag('isApplicationConsistent'),
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
+    retentionGrid: fields.has('retentionGrid') ? parseGrid(fields) : undefined,
     disks: fields.list('disks', parseDisk),
     definition: fields.textOrNull('definition'),
     pinned: fields.list('pinned', (item) => {
@@ -339,6 +343,13 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
   };
+}
+
+export function parseGrid(fields: Fields): string {
+  const text = fields.text('retentionGrid');
+  const rules = text === '' ? [] : parseRetentionGrid(text);
+  if ('wrong' in rules) throw new Unusable(`the retention grid ${rules.wrong}`);
+  return text;
 }
 
 export function parseDisk(value: unknown): DiskRecord {

@@ -14,6 +14,7 @@ import {
   parseContent,
   parseDisk,
   parseGeometry,
+  parseGrid,
   parseSegmentKey,
   parseTransfer,
   type SegmentKey,
@@ -30,6 +31,7 @@ export interface StateHead {
   readonly haltReason: string | null;
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
+  readonly retentionGrid: string;
   /** Number of parts. */
   readonly parts: number;
 }
@@ -239,6 +241,7 @@ function parseHead(fields: Fields): StateHead {
     haltReason: fields.textOrNull('haltReason'),
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
+    retentionGrid: parseGrid(fields),
     parts: fields.number('parts'),
   };
 }

@@ -117,6 +117,7 @@ export interface CyclePlan {
   readonly checkpointId?: string;
   readonly epoch?: bigint;
   readonly maxRestorePoints?: number;
+  readonly retentionGrid?: string;
 }
 
 export class SourceVm {
@@ -193,6 +194,7 @@ export class SourceVm {
       isApplicationConsistent: true,
       maxRestorePoints: plan.maxRestorePoints ?? 5,
       rpoSeconds: 600,
+      retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
     };
   }
