@@ -18,6 +18,7 @@ import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
+import { forecast } from './forecast.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
@@ -27,6 +28,7 @@ import { verdictsOf } from './store/forget.js';
 import { type PointFinding, verifyPoints } from './store/verify-points.js';
 import { geometryToWire, pointToWire, stateOf } from './wire.js';
 
+const UINT32_MAX = 2 ** 32 - 1;
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
 const ACT: readonly Caller['role'][] = ['operator'];
 
@@ -114,37 +116,61 @@ function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
   });
 }
 
+/**
+ * Waits for nothing that is under way and looks at no file, but for VMs without a point: one that hangs
+ * must not hide the others.
+ */
 async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionStatus> {
-  const { vm } = desk;
+  const { vm, activeRequest } = desk;
   const { protection } = vm;
-  const points = pointsOf(receiver, desk);
-  const newest = points.at(-1);
+  const { listed, rpoSeconds, history } = protection;
+  const newest = listed.at(-1);
+  const nowMs = receiver.seams.clock.now();
+  const ahead = forecast({
+    nowMs,
+    newestPointAtMs: newest?.committedAtMs,
+    rpoSeconds,
+    intervalsMs: history.intervalsMs,
+    active: desk.activeWork,
+  });
   const { health, reasons } = healthOf({
-    nowMs: receiver.seams.clock.now(),
-    newestPointAtMs: newest === undefined ? undefined : Number(newest.committedAtMs),
-    rpoSeconds: protection.rpoSeconds,
+    nowMs,
+    newestPointAtMs: newest?.committedAtMs,
+    rpoSeconds,
     isPaused: protection.isPaused,
     haltReason: vm.halt?.message,
-    damagedCount: points.filter((point) => point.isDamaged).length,
+    damagedCount: listed.filter((point) => point.damage !== undefined).length,
+    forecast: ahead,
   });
-  const unfinished = vm.halt === undefined ? await vm.change(() => desk.unfinished()) : [];
-  const active = desk.activeRequest;
+  const isBegun =
+    newest === undefined && activeRequest === undefined && vm.halt === undefined
+      ? await desk.hasUnfinished()
+      : false;
   return {
     vmId: guidToWire(vm.vmId),
     // a journal that cannot be read at all does not tell the name
     vmName: protection.vmName === '' ? vm.vmId : protection.vmName,
-    state: stateOf(desk, unfinished.length > 0),
+    state: stateOf(desk, isBegun),
     epoch: protection.epoch,
     owner: protection.owner,
-    pointCount: points.length,
-    pinnedCount: points.filter((point) => point.isPinned).length,
-    newest,
-    rpoSeconds: protection.rpoSeconds,
+    pointCount: listed.length,
+    pinnedCount: listed.filter((point) => point.pinReason !== undefined).length,
+    // why it is kept need not be said of the newest
+    newest: newest === undefined ? undefined : pointToWire(newest, ''),
+    rpoSeconds,
     health,
     reasons,
-    running: active === undefined ? '' : `cycle ${active.cycleId} (${active.kind})`,
+    running:
+      activeRequest === undefined ? '' : `cycle ${activeRequest.cycleId} (${activeRequest.kind})`,
     storedBytes: BigInt(protection.storedBytes),
     direction: 'A → B',
+    forecastNewestAgeSeconds: Math.min(ahead?.newestAgeSeconds ?? 0, UINT32_MAX),
+    willMissRpo: ahead?.willMissRpo ?? false,
+    forecastBecause: ahead?.because ?? '',
+    rpoDays: history.violatedDays(nowMs).map(({ day, violatedMs }) => ({
+      day,
+      violatedSeconds: Math.round(violatedMs / 1000),
+    })),
   };
 }
 

@@ -35,6 +35,8 @@ export interface ReceiverOptions extends StoreSeams {
   readonly log: Log;
 }
 
+/** Stored bytes are counted again after so long: in between they are at most more than they were. */
+const RECOUNT_AFTER_MS = 1000;
 const CLOCK_JUMP_MS = 60 * 60 * 1000;
 
 export class Receiver {
@@ -44,6 +46,9 @@ export class Receiver {
   readonly log: Log;
   readonly #desks = new Map<Guid, VmDesk>();
   readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
+  /** By owner: what was stored when it was counted, and what came since then. */
+  readonly #usedBytes = new Map<string, number>();
+  #usedAtMs = Number.NEGATIVE_INFINITY;
   #hasClockJumped = false;
   #protecting: Promise<unknown> = Promise.resolve();
 
@@ -94,18 +99,35 @@ export class Receiver {
     return !this.#hasClockJumped;
   }
 
+  /** Asked for each message: the sum of all desks is made anew now and then only. */
   #requireRoom(owner: string, moreBytes: number): void {
-    let used = moreBytes;
-    for (const { vm, stagedBytes } of this.#desks.values()) {
-      if (vm.protection.owner === owner) used += vm.protection.storedBytes + stagedBytes;
-    }
     const { maxStoredBytes } = this.policy;
-    if (used <= maxStoredBytes) return;
+    const nowMs = this.seams.clock.monotonic();
+    if (nowMs - this.#usedAtMs >= RECOUNT_AFTER_MS) this.#countUsed(nowMs);
+    let used = (this.#usedBytes.get(owner) ?? 0) + moreBytes;
+    if (used > maxStoredBytes) {
+      // something may have been given up meanwhile
+      this.#countUsed(nowMs);
+      used = (this.#usedBytes.get(owner) ?? 0) + moreBytes;
+    }
+    if (used <= maxStoredBytes) {
+      this.#usedBytes.set(owner, used);
+      return;
+    }
     throw new DrError('E_CAPACITY', `${owner} may store ${maxStoredBytes} bytes here, no more`, {
       context: { principal: owner, limitBytes: maxStoredBytes },
       done: 'the cycle was stopped; no point was removed to make room',
       hint: 'Raise the quota of the receiver, or forget a protection.',
     });
+  }
+
+  #countUsed(nowMs: number): void {
+    this.#usedBytes.clear();
+    this.#usedAtMs = nowMs;
+    for (const { vm, stagedBytes } of this.#desks.values()) {
+      const { owner, storedBytes } = vm.protection;
+      this.#usedBytes.set(owner, (this.#usedBytes.get(owner) ?? 0) + storedBytes + stagedBytes);
+    }
   }
 
   /** Of the VMs that have been opened so far. */

@@ -2,6 +2,7 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
+import { CommitHistory } from './commit-history.js';
 import type { CommitAnswer, Point } from './point.js';
 import type { CommitRecord, JournalRecord } from './records.js';
 import { Segments } from './segments.js';
@@ -25,6 +26,7 @@ export class Protection {
   /** What the source asks for besides: a legal grid, or empty. */
   retentionGrid = '';
   readonly segments = new Segments();
+  readonly history = new CommitHistory();
   /** By id, in the order of their commits. */
   readonly #points = new Map<Guid, Point>();
   #head: Point | undefined;
@@ -198,6 +200,7 @@ export class Protection {
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
     this.retentionGrid = record.retentionGrid ?? '';
+    this.history.commit(record.atMs, record.rpoSeconds);
     this.#answers.set(cycleId, {
       pointId,
       committedAtMs: record.atMs,

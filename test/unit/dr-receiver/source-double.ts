@@ -196,6 +196,7 @@ export class SourceVm {
       rpoSeconds: 600,
       retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
+      expectedBytes: 0n,
     };
   }
 
