@@ -11,6 +11,8 @@ export interface HealthInput {
   readonly isPaused: boolean;
   readonly haltReason: string | undefined;
   readonly damagedCount: number;
+  /** Why space could not be reclaimed; undefined: nothing is wrong. */
+  readonly reclaimFailure?: string | undefined;
 }
 
 const WARN_SHARE = 0.8;
@@ -31,6 +33,9 @@ export function healthOf(input: HealthInput): { health: Health; reasons: string[
     else if (ageSeconds >= rpoSeconds * WARN_SHARE) warn.push(text);
   }
   if (isPaused) warn.push('the protection is paused');
+  if (input.reclaimFailure !== undefined) {
+    warn.push(`space could not be reclaimed: ${input.reclaimFailure}`);
+  }
   const health = critical.length > 0 ? 'critical' : warn.length > 0 ? 'warn' : 'ok';
   return { health, reasons: [...critical, ...warn] };
 }

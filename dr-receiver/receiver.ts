@@ -8,6 +8,8 @@ import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
+import { Maintenance } from './maintenance/maintenance.js';
+import type { ReclaimLimits } from './reclaim/plan.js';
 import type { CommitAnswer } from './store/protection.js';
 import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
 import { Store, type StoreSeams, type StoreUse } from './store/store.js';
@@ -31,6 +33,8 @@ export interface ReceiverOptions extends StoreSeams {
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
   readonly policy?: ReceiverPolicy | undefined;
+  /** When space is reclaimed. Default: when it is worth its cost. */
+  readonly reclaim?: ReclaimLimits | undefined;
   readonly log: Log;
 }
 
@@ -41,6 +45,8 @@ export class Receiver {
   readonly seams: StoreSeams;
   readonly policy: ReceiverPolicy;
   readonly log: Log;
+  /** Does nothing by itself before start(). */
+  readonly maintenance: Maintenance;
   readonly #desks = new Map<Guid, VmDesk>();
   readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
   #hasClockJumped = false;
@@ -54,6 +60,14 @@ export class Receiver {
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
     for (const vm of store.vms) this.#addDesk(vm);
+    this.maintenance = new Maintenance({
+      desks: () => this.desks,
+      seams: this.seams,
+      log: log.child({ component: 'maintenance' }),
+      retention: policy.retention,
+      isClockTrusted: () => this.isClockTrusted(),
+      limits: options.reclaim,
+    });
   }
 
   /** @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO */
@@ -216,6 +230,7 @@ export class Receiver {
 
   /** Ends at a safe point: what was taken is durable, open cycles can go on later. */
   async close(): Promise<void> {
+    await this.maintenance.close();
     for (const desk of this.#desks.values()) await desk.close();
     await this.store.close();
   }

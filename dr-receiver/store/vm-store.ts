@@ -13,6 +13,7 @@ import {
 } from '../../shared/files/index.js';
 import { Journal, type JournalMark } from './journal.js';
 import type { VmLayout } from './layout.js';
+import { Leases } from './leases.js';
 import { Protection } from './protection.js';
 import { type JournalRecord, parseRecord, type ProtectRecord } from './records.js';
 
@@ -28,6 +29,10 @@ export interface VmSeams {
 export class VmStore {
   readonly vmId: Guid;
   readonly layout: VmLayout;
+  /** Who reads or changes which segment. */
+  readonly leases = new Leases();
+  /** Cycle folders that are being made, or whose record may be in the journal or not: nobody's leftovers. */
+  readonly claimedCycleIds = new Set<Guid>();
   readonly #seams: VmSeams;
   #protection: Protection;
   #journal: Journal | undefined;

@@ -39,7 +39,7 @@ import { isAllZero } from '../../../shared/disk/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { silentLog } from '../../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../../dr-receiver/index.js';
-import type { ReceiverPolicy } from '../../../dr-receiver/index.js';
+import type { ReceiverOptions, ReceiverPolicy } from '../../../dr-receiver/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 
@@ -75,10 +75,15 @@ let siteCount = 0;
 
 export async function openSite(
   fs: FileSystem,
-  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy } = {},
+  options: {
+    clock?: FakeClock;
+    seed?: number;
+    policy?: ReceiverPolicy;
+    reclaim?: ReceiverOptions['reclaim'];
+  } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy } = options;
+  const { clock = new FakeClock(), seed = ++siteCount, policy, reclaim } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -86,6 +91,7 @@ export async function openSite(
     log: silentLog,
     storeFolder: STORE,
     policy,
+    reclaim,
   });
   return {
     receiver,
