@@ -9,6 +9,8 @@ import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
+import { Maintenance } from './maintenance/maintenance.js';
+import type { ReclaimLimits } from './reclaim/plan.js';
 import type { CommitAnswer } from './store/protection.js';
 import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
 import { Store, type StoreSeams, type StoreUse } from './store/store.js';
@@ -32,6 +34,8 @@ export interface ReceiverOptions extends StoreSeams {
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
   readonly policy?: ReceiverPolicy | undefined;
+  /** When space is reclaimed. Default: when it is worth its cost. */
+  readonly reclaim?: ReclaimLimits | undefined;
   readonly log: Log;
 }
 
@@ -44,6 +48,8 @@ export class Receiver {
   readonly seams: StoreSeams;
   readonly policy: ReceiverPolicy;
   readonly log: Log;
+  /** Does nothing by itself before start(). */
+  readonly maintenance: Maintenance;
   readonly #desks = new Map<Guid, VmDesk>();
   readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
   /** By owner: what was stored when it was counted, and what came since then. */
@@ -62,6 +68,14 @@ export class Receiver {
     store.onOpened = (vm) => {
       this.#addDesk(vm);
     };
+    this.maintenance = new Maintenance({
+      desks: () => this.desks,
+      seams: this.seams,
+      log: log.child({ component: 'maintenance' }),
+      retention: policy.retention,
+      isClockTrusted: () => this.isClockTrusted(),
+      limits: options.reclaim,
+    });
   }
 
   /**
@@ -255,6 +269,7 @@ export class Receiver {
 
   /** Ends at a safe point: what was taken is durable, open cycles can go on later. */
   async close(): Promise<void> {
+    await this.maintenance.close();
     for (const desk of this.#desks.values()) await desk.close();
     await this.store.close();
   }

@@ -239,7 +239,7 @@ export class VmDesk {
     }
     const others = (await this.unfinished()).filter((other) => other !== found);
     if (others.length > UNFINISHED_MAX) {
-      const kept = new Set([request.cycleId]);
+      const kept = new Set([request.cycleId, ...this.vm.claimedCycleIds]);
       for (const other of others.splice(0, UNFINISHED_MAX)) kept.add(other.request.cycleId);
       await removeUnfinished(seams.fs, layout, protection, kept);
       for (const id of known.keys()) if (!kept.has(id)) known.delete(id);
@@ -439,7 +439,7 @@ export class VmDesk {
   async #cleanUp(cycleId: Guid): Promise<void> {
     const { fs } = this.#options.seams;
     const { layout, protection } = this.vm;
-    const kept = new Set<Guid>();
+    const kept = new Set<Guid>(this.vm.claimedCycleIds);
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
       await fs.remove(layout.progress(cycleId));
