@@ -125,6 +125,7 @@ export class Protection {
         ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds, retentionGrid },
         epoch: epoch.toString(),
         haltReason: this.haltReason ?? null,
+        history: this.history.state,
       },
       points: this.listed,
       segments: this.segments.all,
@@ -163,6 +164,7 @@ export class Protection {
     this.maxRestorePoints = head.maxRestorePoints;
     this.rpoSeconds = head.rpoSeconds;
     this.retentionGrid = head.retentionGrid;
+    if (head.history !== undefined) this.history.restore(head.history);
     for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;
   }
