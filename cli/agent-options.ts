@@ -46,6 +46,7 @@ export const PUSH_PARAMETERS: readonly ParameterName[] = [
   'bandwidth',
   'bandwidth_schedule',
   'max_restore_points',
+  'retention_grid',
   'state_dir',
   'config_file',
 ];

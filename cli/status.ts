@@ -101,6 +101,9 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
         })),
         running: each.running,
         storedBytes: Number(each.storedBytes),
+        reclaimableBytes: Number(each.reclaimableBytes),
+        reclaiming: each.reclaiming,
+        reclaimWaiting: each.reclaimWaiting,
       })),
     };
     return { document, protections: answer.protections, nowMs, freeBytes };
@@ -137,11 +140,16 @@ async function status(context: CliContext, flags: Flags): Promise<void> {
       const counts = `${each.pointCount} points${each.pinnedCount === 0 ? '' : ` (${each.pinnedCount} pinned)`}`;
       const state = STATE_NAMES[each.state] ?? 'UNKNOWN';
       const running = each.running === '' ? '' : `, ${each.running} under way`;
+      const reclaimable =
+        each.reclaimableBytes === 0n
+          ? ''
+          : ` (${formatSize(Number(each.reclaimableBytes))} reclaimable)`;
       return [
         `${each.vmName}  ${state} ${each.health}  ${counts}, ${newest}, ` +
-          `${formatSize(Number(each.storedBytes))}, epoch ${each.epoch}, ${each.direction}${running}`,
+          `${formatSize(Number(each.storedBytes))}${reclaimable}, epoch ${each.epoch}, ${each.direction}${running}`,
         ...each.reasons.map((reason) => `    ${reason}`),
         ...violationLines(each, nowMs),
+        ...each.reclaimWaiting.map((what) => `    not reclaimed: ${what}`),
       ];
     });
     if (freeBytes > 0) lines.push(`${formatSize(freeBytes)} are free in the store`);

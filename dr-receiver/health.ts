@@ -14,6 +14,8 @@ export interface HealthInput {
   readonly haltReason: string | undefined;
   readonly damagedCount: number;
   readonly forecast: Forecast | undefined;
+  /** Why space could not be reclaimed; undefined: nothing is wrong. */
+  readonly reclaimFailure?: string | undefined;
 }
 
 const WARN_SHARE = 0.8;
@@ -43,6 +45,9 @@ export function healthOf(input: HealthInput): { health: Health; reasons: string[
     }
   }
   if (isPaused) warn.push('the protection is paused');
+  if (input.reclaimFailure !== undefined) {
+    warn.push(`space could not be reclaimed: ${input.reclaimFailure}`);
+  }
   const health = critical.length > 0 ? 'critical' : warn.length > 0 ? 'warn' : 'ok';
   return { health, reasons: [...critical, ...warn] };
 }

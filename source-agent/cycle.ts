@@ -85,6 +85,8 @@ export interface CycleSettings {
   readonly overlap: 'skip' | 'wait';
   readonly rpoSeconds: number;
   readonly maxRestorePoints: number;
+  /** As `24h/1h,7d/1d`; empty: none. */
+  readonly retentionGrid: string;
 }
 
 /** Of what a receiver says to people, so much is passed on. */
@@ -486,7 +488,7 @@ class Cycle {
     { checkpoint }: LeasedCheckpoint,
     { receiver }: Ready,
   ): OpenRequest {
-    const { maxRestorePoints, rpoSeconds } = this.#settings;
+    const { maxRestorePoints, retentionGrid, rpoSeconds } = this.#settings;
     return {
       vmId: guidToWire(this.#vm.id),
       vmName: this.#vm.name,
@@ -514,6 +516,7 @@ class Cycle {
       maxRestorePoints,
       rpoSeconds,
       checkpointId: checkpoint.id,
+      retentionGrid,
       expectedBytes: BigInt(expectedBytes(plan)),
     };
   }

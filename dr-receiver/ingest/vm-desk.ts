@@ -5,6 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
@@ -151,7 +152,7 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer !== undefined) return { kind: 'committed', answer };
     this.vm.requireSound();
-    if (protection.points.some((point) => point.cycleId === cycleId)) {
+    if (protection.segments.cycleIds.has(cycleId)) {
       throw new DrError('E_STATE', `cycle ${cycleId} of ${vmName} was committed long ago`);
     }
     await this.#checkEpoch(request);
@@ -238,7 +239,7 @@ export class VmDesk {
     }
     const others = (await this.unfinished()).filter((other) => other !== found);
     if (others.length > UNFINISHED_MAX) {
-      const kept = new Set([request.cycleId]);
+      const kept = new Set([request.cycleId, ...this.vm.claimedCycleIds]);
       for (const other of others.splice(0, UNFINISHED_MAX)) kept.add(other.request.cycleId);
       await removeUnfinished(seams.fs, layout, protection, kept);
       for (const id of known.keys()) if (!kept.has(id)) known.delete(id);
@@ -376,14 +377,13 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
-    const hasGoneBack = nowMs < (protection.head?.committedAtMs ?? 0) - HOUR_MS;
     const record = planCommit({
       protection,
       request,
       disks,
       by,
       nowMs,
-      isClockTrusted: isClockTrusted() && !hasGoneBack,
+      isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),
       policy,
     });
     await this.vm.append(record);
@@ -396,6 +396,22 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
+  }
+
+  /**
+   * Forgets what retention does not keep any more, though no cycle came. Returns the points. To be
+   * called inside a change of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    if (this.vm.halt !== undefined) return [];
+    const atMs = seams.clock.now();
+    const time = { policy, nowMs: atMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
   }
 
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
@@ -423,7 +439,7 @@ export class VmDesk {
   async #cleanUp(cycleId: Guid): Promise<void> {
     const { fs } = this.#options.seams;
     const { layout, protection } = this.vm;
-    const kept = new Set<Guid>();
+    const kept = new Set<Guid>(this.vm.claimedCycleIds);
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
       await fs.remove(layout.progress(cycleId));
@@ -448,5 +464,3 @@ export class VmDesk {
     });
   }
 }
-
-const HOUR_MS = 60 * 60 * 1000;

@@ -11,11 +11,38 @@ export interface ViolatedDay {
   readonly violatedMs: number;
 }
 
+/** A history as values, for a journal that is written anew. */
+export interface HistoryState {
+  readonly intervalsMs: readonly number[];
+  readonly violatedDays: readonly ViolatedDay[];
+  readonly lastAtMs: number;
+  readonly rpoMs: number;
+}
+
 export class CommitHistory {
   readonly #intervalsMs: number[] = [];
   readonly #violatedMs = new Map<number, number>();
   #lastAtMs: number | undefined;
   #rpoMs = 0;
+
+  /** undefined before the first commit. */
+  get state(): HistoryState | undefined {
+    if (this.#lastAtMs === undefined) return undefined;
+    return {
+      intervalsMs: [...this.#intervalsMs],
+      violatedDays: [...this.#violatedMs].map(([day, violatedMs]) => ({ day, violatedMs })),
+      lastAtMs: this.#lastAtMs,
+      rpoMs: this.#rpoMs,
+    };
+  }
+
+  /** Goes on from where another history was. */
+  restore({ intervalsMs, violatedDays, lastAtMs, rpoMs }: HistoryState): void {
+    this.#intervalsMs.push(...intervalsMs.slice(-INTERVALS_KEPT));
+    for (const { day, violatedMs } of violatedDays) this.#violatedMs.set(day, violatedMs);
+    this.#lastAtMs = lastAtMs;
+    this.#rpoMs = rpoMs;
+  }
 
   /** The last pauses between two commits, the oldest first. */
   get intervalsMs(): readonly number[] {

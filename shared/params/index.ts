@@ -22,6 +22,7 @@ export {
   wantedConsistency,
   wantedSchedule,
 } from './resolve.js';
+export { type GridRule, parseRetentionGrid } from './retention-grid.js';
 export { type BandwidthSchedule, rateAt } from './schedule.js';
 export {
   flagOf,

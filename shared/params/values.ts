@@ -1,6 +1,7 @@
 // Text to value, by the kind of the row, and in words what is allowed. Pure.
 
 import { BadValue, parseRate } from './rate.js';
+import { parseRetentionGrid } from './retention-grid.js';
 import { parseSchedule } from './schedule.js';
 import type { ParameterRow, TextRow } from './table.js';
 
@@ -11,6 +12,8 @@ const TEXT_MAX = 4096;
 const FORMS = {
   'network-map': 'pairs source=target separated by commas, each source once',
   'reip-rules': 'rules vm:address/mask/gateway separated by commas',
+  'retention-grid':
+    'parts SPAN/STEP separated by commas, each a number with h, d or w, at most 1000 steps together',
   'bandwidth-schedule':
     'entries DAYS [HOURS]=RATE separated by commas, the first that fits holds: days *, mon or ' +
     'mon-fri, hours like 08-18 or 22-06, rates as of bandwidth',
@@ -90,6 +93,10 @@ function parseForm(form: keyof typeof FORMS, text: string): string | BadValue {
   if (form === 'bandwidth-schedule') {
     const schedule = parseSchedule(text);
     return schedule instanceof BadValue ? schedule : text;
+  }
+  if (form === 'retention-grid') {
+    const rules = parseRetentionGrid(text);
+    return 'wrong' in rules ? new BadValue(rules.wrong) : text;
   }
   const parts = text.split(',').map((part) => part.trim());
   if (form === 'reip-rules') {

@@ -269,6 +269,8 @@ export interface OpenRequest {
   rpoSeconds: number;
   /** Names the checkpoint that is read: a cycle goes on only with the very same one. */
   checkpointId: string;
+  /** Points that the source would like to be kept besides, as SPAN/STEP,…: `24h/1h,7d/1d`. Empty: none. */
+  retentionGrid: string;
   /** Bytes of the cells that will be named, as far as the source knows before it reads; 0: it does not. */
   expectedBytes: bigint;
 }
@@ -1514,6 +1516,7 @@ function createBaseOpenRequest(): OpenRequest {
     maxRestorePoints: 0,
     rpoSeconds: 0,
     checkpointId: "",
+    retentionGrid: "",
     expectedBytes: 0n,
   };
 }
@@ -1567,6 +1570,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.checkpointId !== "") {
       writer.uint32(114).string(message.checkpointId);
+    }
+    if (message.retentionGrid !== "") {
+      writer.uint32(122).string(message.retentionGrid);
     }
     if (message.expectedBytes !== 0n) {
       if (BigInt.asUintN(64, message.expectedBytes) !== message.expectedBytes) {
@@ -1702,6 +1708,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.checkpointId = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.retentionGrid = reader.string();
+            continue;
+          }
           case 16: {
             if (tag !== 128) {
               break;
@@ -1780,6 +1794,11 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.checkpoint_id)
         ? globalThis.String(object.checkpoint_id)
         : "",
+      retentionGrid: isSet(object.retentionGrid)
+        ? globalThis.String(object.retentionGrid)
+        : isSet(object.retention_grid)
+        ? globalThis.String(object.retention_grid)
+        : "",
       expectedBytes: isSet(object.expectedBytes)
         ? BigInt(object.expectedBytes)
         : isSet(object.expected_bytes)
@@ -1832,6 +1851,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.checkpointId !== "") {
       obj.checkpointId = message.checkpointId;
     }
+    if (message.retentionGrid !== "") {
+      obj.retentionGrid = message.retentionGrid;
+    }
     if (message.expectedBytes !== 0n) {
       obj.expectedBytes = message.expectedBytes.toString();
     }
@@ -1861,6 +1883,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.maxRestorePoints = object.maxRestorePoints ?? 0;
     message.rpoSeconds = object.rpoSeconds ?? 0;
     message.checkpointId = object.checkpointId ?? "";
+    message.retentionGrid = object.retentionGrid ?? "";
     message.expectedBytes = (object.expectedBytes !== undefined && object.expectedBytes !== null)
       ? BigInt(object.expectedBytes)
       : 0n;
