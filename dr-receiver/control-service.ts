@@ -20,6 +20,7 @@ import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
+import { forecast } from './forecast.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
@@ -32,11 +33,12 @@ import {
   withLayers,
 } from './store/point-sources.js';
 import type { Point } from './store/protection.js';
-import { decideRetention } from './store/retention.js';
+import { verdictsOf } from './store/forget.js';
 import { type PointFinding, verifyPoints } from './store/verify-points.js';
 import type { VmStore } from './store/vm-store.js';
 import { geometryToWire, pointToWire, stateOf } from './wire.js';
 
+const UINT32_MAX = 2 ** 32 - 1;
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
 const ACT: readonly Caller['role'][] = ['operator'];
 
@@ -46,7 +48,9 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     status: async ({ vm }, { caller }) => {
       receiver.requireRole(caller, LOOK);
       const protections: ProtectionStatus[] = [];
-      for (const desk of findVms(receiver, vm)) protections.push(await statusOf(receiver, desk));
+      for (const desk of await findVms(receiver, vm)) {
+        protections.push(await statusOf(receiver, desk));
+      }
       const freeBytes = await receiver.seams.fs.freeBytes(receiver.store.layout.folder);
       return {
         storeId: guidToWire(receiver.store.storeId),
@@ -57,21 +61,21 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       };
     },
 
-    listPoints: ({ vm: name }, { caller }) => {
+    listPoints: async ({ vm: name }, { caller }) => {
       receiver.requireRole(caller, LOOK);
-      const desk = findVm(receiver, name);
+      const desk = await findVm(receiver, name);
       const { vm } = desk;
       if (vm.protection.head === undefined) vm.requireSound();
-      return Promise.resolve({
+      return {
         vmId: guidToWire(vm.vmId),
         vmName: vm.protection.vmName,
         points: pointsOf(receiver, desk),
-      });
+      };
     },
 
     pinPoint: async ({ vm: name, point: pointName, isPinned }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const desk = findVm(receiver, name);
+      const desk = await findVm(receiver, name);
       const { vm } = desk;
       return vm.change(async () => {
         vm.requireSound();
@@ -97,7 +101,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     pause: async ({ vm: name, isPaused }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const { vm } = findVm(receiver, name);
+      const { vm } = await findVm(receiver, name);
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
@@ -114,7 +118,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 }
 
 async function* compact(receiver: Receiver, pattern: string): AsyncGenerator<CompactResponse> {
-  for (const { vm } of findVms(receiver, pattern)) {
+  for (const { vm } of await findVms(receiver, pattern)) {
     const value = yield* compactVm(receiver, vm);
     yield { step: { $case: 'done', value } };
   }
@@ -151,16 +155,8 @@ async function* compactVm(
 
 /** The listed points of a VM, the oldest first, each with the reason why it is kept. */
 function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
-  const { listed, maxRestorePoints } = vm.protection;
-  const verdicts = decideRetention({
-    points: listed.map((point) => ({
-      pointId: point.pointId,
-      committedAtMs: point.committedAtMs,
-      isPinned: point.pinReason !== undefined,
-      verifiedAtMs: point.verifiedAtMs,
-      isDamaged: point.damage !== undefined,
-    })),
-    requestedPoints: maxRestorePoints,
+  const { listed } = vm.protection;
+  const verdicts = verdictsOf(vm.protection, {
     policy: receiver.policy.retention,
     nowMs: receiver.seams.clock.now(),
     isClockTrusted: receiver.isClockTrusted(),
@@ -171,39 +167,63 @@ function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
   });
 }
 
+/**
+ * Waits for nothing that is under way and looks at no file, but for VMs without a point: one that hangs
+ * must not hide the others.
+ */
 async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionStatus> {
-  const { vm } = desk;
+  const { vm, activeRequest } = desk;
   const { protection } = vm;
-  const points = pointsOf(receiver, desk);
+  const { listed, rpoSeconds, history } = protection;
+  const newest = listed.at(-1);
+  const nowMs = receiver.seams.clock.now();
+  const ahead = forecast({
+    nowMs,
+    newestPointAtMs: newest?.committedAtMs,
+    rpoSeconds,
+    intervalsMs: history.intervalsMs,
+    active: desk.activeWork,
+  });
   const reclaim = receiver.maintenance.statusOf(vm);
-  const newest = points.at(-1);
   const { health, reasons } = healthOf({
-    nowMs: receiver.seams.clock.now(),
-    newestPointAtMs: newest === undefined ? undefined : Number(newest.committedAtMs),
-    rpoSeconds: protection.rpoSeconds,
+    nowMs,
+    newestPointAtMs: newest?.committedAtMs,
+    rpoSeconds,
     isPaused: protection.isPaused,
     haltReason: vm.halt?.message,
-    damagedCount: points.filter((point) => point.isDamaged).length,
+    damagedCount: listed.filter((point) => point.damage !== undefined).length,
+    forecast: ahead,
     reclaimFailure: reclaim.failure,
   });
-  const unfinished = vm.halt === undefined ? await vm.change(() => desk.unfinished()) : [];
-  const active = desk.activeRequest;
+  const isBegun =
+    newest === undefined && activeRequest === undefined && vm.halt === undefined
+      ? await desk.hasUnfinished()
+      : false;
   return {
     vmId: guidToWire(vm.vmId),
     // a journal that cannot be read at all does not tell the name
     vmName: protection.vmName === '' ? vm.vmId : protection.vmName,
-    state: stateOf(desk, unfinished.length > 0),
+    state: stateOf(desk, isBegun),
     epoch: protection.epoch,
     owner: protection.owner,
-    pointCount: points.length,
-    pinnedCount: points.filter((point) => point.isPinned).length,
-    newest,
-    rpoSeconds: protection.rpoSeconds,
+    pointCount: listed.length,
+    pinnedCount: listed.filter((point) => point.pinReason !== undefined).length,
+    // why it is kept need not be said of the newest
+    newest: newest === undefined ? undefined : pointToWire(newest, ''),
+    rpoSeconds,
     health,
     reasons,
-    running: active === undefined ? '' : `cycle ${active.cycleId} (${active.kind})`,
+    running:
+      activeRequest === undefined ? '' : `cycle ${activeRequest.cycleId} (${activeRequest.kind})`,
     storedBytes: BigInt(protection.storedBytes),
     direction: 'A → B',
+    forecastNewestAgeSeconds: Math.min(ahead?.newestAgeSeconds ?? 0, UINT32_MAX),
+    willMissRpo: ahead?.willMissRpo ?? false,
+    forecastBecause: ahead?.because ?? '',
+    rpoDays: history.violatedDays(nowMs).map(({ day, violatedMs }) => ({
+      day,
+      violatedSeconds: Math.round(violatedMs / 1000),
+    })),
     reclaimableBytes: BigInt(reclaim.reclaimableBytes),
     reclaimWaiting: [...reclaim.waiting],
     reclaiming: reclaim.running,
@@ -215,7 +235,7 @@ async function* verify(
   { vm: name, point: pointName }: VerifyRequest,
 ): AsyncGenerator<VerifyResponse> {
   const { seams } = receiver;
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
   // when no commit is under way: its files are not anybody's to open yet
@@ -304,7 +324,7 @@ async function* readDisk(
   receiver: Receiver,
   { vm: name, point: pointName, diskIndex }: ReadDiskRequest,
 ): AsyncGenerator<ReadDiskResponse> {
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
   const point = await vm.change(() => Promise.resolve(findPoint(desk, pointName)));

@@ -16,6 +16,10 @@ export const LOG_EVENTS = {
   'cycle.committed': 'The receiver has listed the point of a cycle.',
   'cycle.failed': 'A cycle ended without a point; what it carried stays owed to the receiver.',
   'cycle.warning': 'A cycle was done with a warning.',
+  'job.ended': 'A job with abort_on_error=yes ended at its first failure; other jobs go on.',
+  'rpo.out-of-reach': 'At the pace of the cycles that were measured the RPO cannot hold.',
+  'config.applied': 'A daemon took over what its configuration says now.',
+  'config.refused': 'A configuration cannot be used; the former one stays in force.',
   'checkpoint.leftover-removed':
     'A checkpoint or reference point that a killed run left was removed.',
   'ledger.set-aside': 'The record of changed cells could not be used; the next cycle compares.',

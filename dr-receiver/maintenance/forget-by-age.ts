@@ -2,11 +2,9 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import type { Clock } from '../../shared/clock.js';
-import { decideRetention, type RetentionPolicy } from '../store/retention.js';
+import { pointsToForget } from '../store/forget.js';
+import type { RetentionPolicy } from '../store/retention.js';
 import type { VmStore } from '../store/vm-store.js';
-
-/** A newest point that lies so far in the future shows that the clock went back. */
-const CLOCK_BACK_MS = 60 * 60 * 1000;
 
 /** Returns the points that are forgotten, durably. @throws DrError E_IO, E_CAPACITY, E_HALTED */
 export function forgetByAge(
@@ -14,25 +12,8 @@ export function forgetByAge(
   policy: RetentionPolicy,
   clock: Clock,
 ): Promise<readonly Guid[]> {
-  const decide = (): Guid[] => {
-    const { listed, head, maxRestorePoints } = vm.protection;
-    const nowMs = clock.now();
-    if (head === undefined || nowMs < head.committedAtMs - CLOCK_BACK_MS) return [];
-    const verdicts = decideRetention({
-      points: listed.map((point) => ({
-        pointId: point.pointId,
-        committedAtMs: point.committedAtMs,
-        isPinned: point.pinReason !== undefined,
-        verifiedAtMs: point.verifiedAtMs,
-        isDamaged: point.damage !== undefined,
-      })),
-      requestedPoints: maxRestorePoints,
-      policy,
-      nowMs,
-      isClockTrusted: true,
-    });
-    return verdicts.filter(({ isKept }) => !isKept).map(({ pointId }) => pointId);
-  };
+  const decide = (): Guid[] =>
+    pointsToForget(vm.protection, { policy, nowMs: clock.now(), isClockTrusted: true });
   if (decide().length === 0) return Promise.resolve([]);
   return vm.change(async () => {
     const pointIds = decide();

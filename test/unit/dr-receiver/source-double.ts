@@ -80,10 +80,11 @@ export async function openSite(
     seed?: number;
     policy?: ReceiverPolicy;
     reclaim?: ReceiverOptions['reclaim'];
+    isLazy?: boolean;
   } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy, reclaim } = options;
+  const { clock = new FakeClock(), seed = ++siteCount, policy, reclaim, isLazy = false } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -93,6 +94,8 @@ export async function openSite(
     policy,
     reclaim,
   });
+  // all of them, so that a test meets the same order of calls each time
+  if (!isLazy) await receiver.allDesks();
   return {
     receiver,
     clock,
@@ -121,6 +124,7 @@ export interface CyclePlan {
   readonly checkpointId?: string;
   readonly epoch?: bigint;
   readonly maxRestorePoints?: number;
+  readonly retentionGrid?: string;
 }
 
 export class SourceVm {
@@ -197,7 +201,9 @@ export class SourceVm {
       isApplicationConsistent: true,
       maxRestorePoints: plan.maxRestorePoints ?? 5,
       rpoSeconds: 600,
+      retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
+      expectedBytes: 0n,
     };
   }
 

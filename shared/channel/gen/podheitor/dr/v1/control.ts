@@ -51,6 +51,16 @@ export interface ProtectionStatus {
   storedBytes: bigint;
   /** A → B: source to receiver. */
   direction: string;
+  /**
+   * How old the newest point will be when the next one takes its place, at the present rate; 0: not
+   * known.
+   */
+  forecastNewestAgeSeconds: number;
+  willMissRpo: boolean;
+  /** What the forecast stands on; empty when there is none. */
+  forecastBecause: string;
+  /** The last days on which the newest point was older than the RPO, the oldest first. */
+  rpoDays: RpoDay[];
   /** What forgotten points left and could be given back; an upper bound. */
   reclaimableBytes: bigint;
   /** What of it cannot be given back now, and why. */
@@ -160,6 +170,12 @@ export interface PauseRequest {
 }
 
 export interface PauseResponse {
+}
+
+export interface RpoDay {
+  /** Days since 1970-01-01, UTC. */
+  day: number;
+  violatedSeconds: number;
 }
 
 export interface CompactRequest {
@@ -405,6 +421,10 @@ function createBaseProtectionStatus(): ProtectionStatus {
     running: "",
     storedBytes: 0n,
     direction: "",
+    forecastNewestAgeSeconds: 0,
+    willMissRpo: false,
+    forecastBecause: "",
+    rpoDays: [],
     reclaimableBytes: 0n,
     reclaimWaiting: [],
     reclaiming: "",
@@ -460,6 +480,18 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     }
     if (message.direction !== "") {
       writer.uint32(114).string(message.direction);
+    }
+    if (message.forecastNewestAgeSeconds !== 0) {
+      writer.uint32(200).uint32(message.forecastNewestAgeSeconds);
+    }
+    if (message.willMissRpo !== false) {
+      writer.uint32(208).bool(message.willMissRpo);
+    }
+    if (message.forecastBecause !== "") {
+      writer.uint32(218).string(message.forecastBecause);
+    }
+    for (const v of message.rpoDays) {
+      RpoDay.encode(v!, writer.uint32(226).fork()).join();
     }
     if (message.reclaimableBytes !== 0n) {
       if (BigInt.asUintN(64, message.reclaimableBytes) !== message.reclaimableBytes) {
@@ -601,6 +633,38 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
             message.direction = reader.string();
             continue;
           }
+          case 25: {
+            if (tag !== 200) {
+              break;
+            }
+
+            message.forecastNewestAgeSeconds = reader.uint32();
+            continue;
+          }
+          case 26: {
+            if (tag !== 208) {
+              break;
+            }
+
+            message.willMissRpo = reader.bool();
+            continue;
+          }
+          case 27: {
+            if (tag !== 218) {
+              break;
+            }
+
+            message.forecastBecause = reader.string();
+            continue;
+          }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.rpoDays.push(RpoDay.decode(reader, reader.uint32()));
+            continue;
+          }
           case 30: {
             if (tag !== 240) {
               break;
@@ -679,6 +743,26 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
         ? BigInt(object.stored_bytes)
         : 0n,
       direction: isSet(object.direction) ? globalThis.String(object.direction) : "",
+      forecastNewestAgeSeconds: isSet(object.forecastNewestAgeSeconds)
+        ? globalThis.Number(object.forecastNewestAgeSeconds)
+        : isSet(object.forecast_newest_age_seconds)
+        ? globalThis.Number(object.forecast_newest_age_seconds)
+        : 0,
+      willMissRpo: isSet(object.willMissRpo)
+        ? globalThis.Boolean(object.willMissRpo)
+        : isSet(object.will_miss_rpo)
+        ? globalThis.Boolean(object.will_miss_rpo)
+        : false,
+      forecastBecause: isSet(object.forecastBecause)
+        ? globalThis.String(object.forecastBecause)
+        : isSet(object.forecast_because)
+        ? globalThis.String(object.forecast_because)
+        : "",
+      rpoDays: globalThis.Array.isArray(object?.rpoDays)
+        ? object.rpoDays.map((e: any) => RpoDay.fromJSON(e))
+        : globalThis.Array.isArray(object?.rpo_days)
+        ? object.rpo_days.map((e: any) => RpoDay.fromJSON(e))
+        : [],
       reclaimableBytes: isSet(object.reclaimableBytes)
         ? BigInt(object.reclaimableBytes)
         : isSet(object.reclaimable_bytes)
@@ -737,6 +821,18 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     if (message.direction !== "") {
       obj.direction = message.direction;
     }
+    if (message.forecastNewestAgeSeconds !== 0) {
+      obj.forecastNewestAgeSeconds = Math.round(message.forecastNewestAgeSeconds);
+    }
+    if (message.willMissRpo !== false) {
+      obj.willMissRpo = message.willMissRpo;
+    }
+    if (message.forecastBecause !== "") {
+      obj.forecastBecause = message.forecastBecause;
+    }
+    if (message.rpoDays?.length) {
+      obj.rpoDays = message.rpoDays.map((e) => RpoDay.toJSON(e));
+    }
     if (message.reclaimableBytes !== 0n) {
       obj.reclaimableBytes = message.reclaimableBytes.toString();
     }
@@ -772,6 +868,10 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
       ? BigInt(object.storedBytes)
       : 0n;
     message.direction = object.direction ?? "";
+    message.forecastNewestAgeSeconds = object.forecastNewestAgeSeconds ?? 0;
+    message.willMissRpo = object.willMissRpo ?? false;
+    message.forecastBecause = object.forecastBecause ?? "";
+    message.rpoDays = object.rpoDays?.map((e) => RpoDay.fromPartial(e)) || [];
     message.reclaimableBytes = (object.reclaimableBytes !== undefined && object.reclaimableBytes !== null)
       ? BigInt(object.reclaimableBytes)
       : 0n;
@@ -2587,6 +2687,95 @@ export const PauseResponse: MessageFns<PauseResponse> = {
   },
   fromPartial<I extends Exact<DeepPartial<PauseResponse>, I>>(_: I): PauseResponse {
     const message = createBasePauseResponse();
+    return message;
+  },
+};
+
+function createBaseRpoDay(): RpoDay {
+  return { day: 0, violatedSeconds: 0 };
+}
+
+export const RpoDay: MessageFns<RpoDay> = {
+  encode(message: RpoDay, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.day !== 0) {
+      writer.uint32(8).uint32(message.day);
+    }
+    if (message.violatedSeconds !== 0) {
+      writer.uint32(16).uint32(message.violatedSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RpoDay {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRpoDay();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.day = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.violatedSeconds = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RpoDay {
+    return {
+      day: isSet(object.day) ? globalThis.Number(object.day) : 0,
+      violatedSeconds: isSet(object.violatedSeconds)
+        ? globalThis.Number(object.violatedSeconds)
+        : isSet(object.violated_seconds)
+        ? globalThis.Number(object.violated_seconds)
+        : 0,
+    };
+  },
+
+  toJSON(message: RpoDay): unknown {
+    const obj: any = {};
+    if (message.day !== 0) {
+      obj.day = Math.round(message.day);
+    }
+    if (message.violatedSeconds !== 0) {
+      obj.violatedSeconds = Math.round(message.violatedSeconds);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RpoDay>, I>>(base?: I): RpoDay {
+    return RpoDay.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RpoDay>, I>>(object: I): RpoDay {
+    const message = createBaseRpoDay();
+    message.day = object.day ?? 0;
+    message.violatedSeconds = object.violatedSeconds ?? 0;
     return message;
   },
 };
