@@ -149,6 +149,10 @@ async function prepare(layout: StoreLayout, { fs, clock, random }: StoreSeams): 
       { storeId: randomGuid(random), createdAt: new Date(clock.now()).toISOString() },
       random,
     );
+  } else {
+    // An earlier process may have died before it flushed the folder: the name has to be there for
+    // as long as anything below it is.
+    await fs.flushFolder(layout.folder);
   }
 }
 
