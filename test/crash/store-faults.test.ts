@@ -159,6 +159,21 @@ describe('receiver and a failing device', function () {
     await expectPoint(site, vm, seed);
   });
 
+  it('removes the progress of a commit that was cut off behind its record', async () => {
+    const { volume, vm, delta } = await base();
+    const faulty = new FaultFileSystem(volume);
+    faulty.inject({ kind: 'remove', path: /progress$/ });
+    const site = await openSite(faulty);
+    await vm.replicate(site, delta);
+    await site.receiver.close();
+    const isProgress = (path: string): boolean => path.endsWith('/progress');
+    expect(volume.paths.filter(isProgress)).not.to.deep.equal([]);
+    const again = await openSite(volume);
+    await vm.replicate(again, vm.plan(4, delta.pointId, [[1], []]));
+    await again.receiver.close();
+    expect(volume.paths.filter(isProgress)).to.deep.equal([]);
+  });
+
   it('says that the volume is full, keeps what it has, and goes on when there is room', async () => {
     const given = await base();
     const rehearsal = new FaultFileSystem(given.volume.clone());
