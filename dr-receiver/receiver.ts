@@ -6,11 +6,12 @@ import type { Caller } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
+import type { IngestSeams } from './ingest/incoming-cycle.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
 import type { CommitAnswer } from './store/protection.js';
 import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
-import { Store, type StoreSeams, type StoreUse } from './store/store.js';
+import { Store, type StoreUse } from './store/store.js';
 import type { VmStore } from './store/vm-store.js';
 
 export interface ReceiverPolicy {
@@ -26,7 +27,7 @@ export const DEFAULT_POLICY: ReceiverPolicy = {
   maxStoredBytes: 2 ** 50,
 };
 
-export interface ReceiverOptions extends StoreSeams {
+export interface ReceiverOptions extends IngestSeams {
   readonly storeFolder: string;
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
@@ -38,7 +39,7 @@ const CLOCK_JUMP_MS = 60 * 60 * 1000;
 
 export class Receiver {
   readonly store: Store;
-  readonly seams: StoreSeams;
+  readonly seams: IngestSeams;
   readonly policy: ReceiverPolicy;
   readonly log: Log;
   readonly #desks = new Map<Guid, VmDesk>();
@@ -47,9 +48,9 @@ export class Receiver {
   #protecting: Promise<unknown> = Promise.resolve();
 
   private constructor(store: Store, options: ReceiverOptions) {
-    const { fs, clock, random, log, policy = DEFAULT_POLICY } = options;
+    const { fs, clock, random, settleBytes, log, policy = DEFAULT_POLICY } = options;
     this.store = store;
-    this.seams = { fs, clock, random };
+    this.seams = { fs, clock, random, ...(settleBytes === undefined ? {} : { settleBytes }) };
     this.policy = policy;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
