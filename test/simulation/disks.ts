@@ -13,8 +13,11 @@ import type { MemoryFileSystem } from '../support/memory-file.js';
 import { never, type Scheduler, SimulatedProcess } from './scheduler.js';
 
 const LATENCY_MS = 2;
+/** In the message of every failure of the device. */
+export const DEVICE_FAILED = 'the device failed';
 
-export type DurableKind = 'create' | 'write' | 'truncate' | 'flush' | 'rename' | 'remove' | 'flushFolder';
+export type DurableKind =
+  'create' | 'write' | 'truncate' | 'flush' | 'rename' | 'remove' | 'flushFolder';
 
 const DURABLE: ReadonlySet<CallKind> = new Set<DurableKind>([
   'create',
@@ -51,6 +54,8 @@ export class Machine {
   failureCount = 0;
   /** Shown every call that changes something, before it takes effect. */
   onDurable: (call: DurableCall) => void = () => undefined;
+  /** Shown the process of each such call, which it may end; then the call is the last one. */
+  trap: ((process: SimulatedProcess) => void) | undefined;
 
   constructor(name: string, scheduler: Scheduler) {
     this.name = name;
@@ -108,7 +113,9 @@ export class Machine {
     this.#scheduler.note(`${process.name}: ${call.kind} ${call.path}${extentOf(call)}`);
     const failure = this.#failure(call);
     if (failure !== undefined) throw failure;
-    const result = await process.gate(run());
+    const running = run();
+    this.trap?.(process);
+    const result = await process.gate(running);
     if (call.kind === 'create') this.#own(process, result);
     if (!isBefore) await process.gate(this.#scheduler.delay(LATENCY_MS));
     return result;
@@ -142,7 +149,7 @@ export class Machine {
     this.failureCount++;
     this.#scheduler.note(`${this.name}: the device fails at ${kind} ${path}`);
     if (kind === 'flush' && call.file !== undefined) this.#volume.losePending(path);
-    return new DrError('E_IO', `cannot ${kind} ${path}: the device failed`, { context: { path } });
+    return new DrError('E_IO', `cannot ${kind} ${path}: ${DEVICE_FAILED}`, { context: { path } });
   }
 
   /** Turns one bit of a file over, durably. */

@@ -162,7 +162,11 @@ export function bytesOf(cell: Cell, lengthBytes: number): Buffer {
 }
 
 /** A frozen disk to read; `isOpen` tells whether it still may be. */
-export function readable(frozen: FrozenDisk, isOpen: () => boolean, close: () => void): ReadableDisk {
+export function readable(
+  frozen: FrozenDisk,
+  isOpen: () => boolean,
+  close: () => void,
+): ReadableDisk {
   const { sizeBytes, cells } = frozen;
   return {
     sizeBytes,
@@ -176,10 +180,7 @@ export function readable(frozen: FrozenDisk, isOpen: () => boolean, close: () =>
         const cell = Math.floor((offset + done) / CELL_BYTES);
         const within = offset + done - cell * CELL_BYTES;
         const length = Math.min(target.length - done, cellLength(cell, sizeBytes) - within);
-        target.set(
-          bytesOf(cells[cell], CELL_BYTES).subarray(within, within + length),
-          done,
-        );
+        target.set(bytesOf(cells[cell], CELL_BYTES).subarray(within, within + length), done);
         done += length;
       }
     },

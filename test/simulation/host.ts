@@ -353,4 +353,3 @@ class Session implements SourceHypervisor {
     return Promise.resolve();
   }
 }
-

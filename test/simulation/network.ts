@@ -26,7 +26,7 @@ export interface Weather {
   readonly lostShare: number;
   /** Of a call: it is done, and its answer breaks off. */
   readonly answerLostShare: number;
-  /** Of a call without a stream: it arrives a second time later. */
+  /** Of a call without a stream: it arrives a second time later; of a lost one: it arrives after all. */
   readonly repeatedShare: number;
   /** Of a message of a stream: the connection breaks. */
   readonly cutShare: number;
@@ -44,7 +44,7 @@ export const FAIR: Weather = {
 
 /** Messages of a stream on their way. */
 const WINDOW = 2;
-const REPEATED_WITHIN_MS = 60_000;
+const LATE_WITHIN_MS = 60_000;
 /** A peer that vanished without a word is noticed within so long. */
 const NOTICED_WITHIN_MS = 40_000;
 
@@ -54,7 +54,7 @@ type Loose = (argument: unknown, context: CallContext) => unknown;
 export interface Exchange {
   /** The same for all messages of one call. */
   readonly call: object;
-  /** The request arrived once before. */
+  /** The request arrived before, or was given up by its caller. */
   readonly isRepeated: boolean;
   readonly method: string;
   readonly request: unknown;
@@ -65,7 +65,8 @@ export interface Exchange {
 export interface Endpoint {
   readonly name: string;
   /** undefined while none runs. */
-  readonly server: () => { process: SimulatedProcess; handlers: Handlers<ReplicationService> } | undefined;
+  readonly server: () =>
+    { process: SimulatedProcess; handlers: Handlers<ReplicationService> } | undefined;
   /** Also for each message of a stream of requests. */
   readonly onRequest: (request: Omit<Exchange, 'response'>) => void;
   /** Also for each message of a stream of answers. */
@@ -182,6 +183,7 @@ class Connection implements ReceiverConnection {
     argument: unknown,
     { signal }: CallOptions,
   ): Promise<unknown> {
+    if (this.#isBroken) throw broken('it broke before');
     const bytes = Buffer.from(method.requestSerialize(argument as never));
     let end: (why: string) => void = () => undefined;
     const aborts = new AbortController();
@@ -219,17 +221,20 @@ class Connection implements ReceiverConnection {
   ): Promise<unknown> {
     const { lostShare, answerLostShare, repeatedShare, isPartitioned } = this.#weather;
     await this.#latency();
+    const arriveLate = (): void => {
+      this.#scheduler.after(this.#scheduler.random.int(LATE_WITHIN_MS), () => {
+        this.#scheduler.note(`${this.#process.name}: ${name} arrives late`);
+        this.#handle(name, method, handler, bytes, signal, true).catch(() => undefined);
+      });
+    };
     if (this.#isBroken || isPartitioned || this.#chance(lostShare)) {
       this.#scheduler.note(`${this.#process.name}: ${name} is lost`);
+      // or is overtaken by whatever comes next
+      if (this.#chance(repeatedShare)) arriveLate();
       this.#break('the request was lost');
       return never();
     }
-    if (this.#chance(repeatedShare)) {
-      this.#scheduler.after(this.#scheduler.random.int(REPEATED_WITHIN_MS), () => {
-        this.#scheduler.note(`${this.#process.name}: ${name} arrives once more`);
-        this.#handle(name, method, handler, bytes, signal, true).catch(() => undefined);
-      });
-    }
+    if (this.#chance(repeatedShare)) arriveLate();
     let answer: Buffer | undefined;
     let failure: unknown;
     try {

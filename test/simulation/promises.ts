@@ -45,6 +45,19 @@ export class Promises {
   /** The device has lost or changed what was durable: positions may be taken back. */
   isExcused = false;
 
+  /** What was acknowledged so far, to come back to. */
+  snapshot(): ReadonlyMap<Guid, readonly Guid[]> {
+    return new Map([...this.acknowledged].map(([vmId, points]) => [vmId, [...points]]));
+  }
+
+  /** The store went back to an older copy: what it promised since is lost, and nobody's fault. */
+  goBackTo(snapshot: ReadonlyMap<Guid, readonly Guid[]>): void {
+    this.acknowledged.clear();
+    for (const [vmId, points] of snapshot) this.acknowledged.set(vmId, [...points]);
+    this.#positions.clear();
+    this.#answers.clear();
+  }
+
   onRequest({ call, method, request }: Omit<Exchange, 'response'>): void {
     if (method === 'open') this.#offer(request as OpenRequest);
     if (method !== 'push') return;
@@ -53,7 +66,8 @@ export class Promises {
   }
 
   onAnswer({ call, isRepeated, method, request, response }: Exchange): void {
-    if (method === 'open') this.#opened(request as OpenRequest, response as OpenResponse, isRepeated);
+    if (method === 'open')
+      this.#opened(request as OpenRequest, response as OpenResponse, isRepeated);
     if (method === 'commit') {
       this.#committed(idOf((request as CommitRequest).cycleId), response as CommitResponse);
     }

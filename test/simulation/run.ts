@@ -141,22 +141,46 @@ async function end(world: World, checker: Checker, random: SeededRandom): Promis
     await world.runUntil(() => world.agents.size === 0, 'the work of the agents');
     await world.scheduler.advance(60_000);
   }
+  for (const site of world.sites) await verifyAll(world, site);
+  await world.scheduler.advance(60_000);
   checker.forget();
   await checker.check(random);
   checker.checkTidy();
 }
 
+/** What was marked as damaged because the device did not answer is whole again. */
+async function verifyAll(world: World, site: Site): Promise<void> {
+  for (const vm of world.host.vms) {
+    await operate(world, async () => {
+      const steps = world.control(site)?.verify({ vm: vm.id, point: 'all' }) ?? [];
+      for await (const { step } of steps) {
+        if (step?.$case !== 'done' || site.rotten.has(vm.id)) continue;
+        const count = step.value.damagedPointIds.length;
+        if (count > 0) throw new Broken(`${count} points of ${vm.name} are damaged, without rot`);
+      }
+    });
+  }
+}
+
 async function unpause(world: World, site: Site): Promise<void> {
   for (const vm of world.host.vms) {
-    const control = world.control(site);
-    if (control === undefined || site.receiver?.store.vm(vm.id) === undefined) continue;
-    let isDone = false;
-    const unpausing = control.pause({ vm: vm.id, isPaused: false }).catch((error: unknown) => {
-      world.noteRefusal('unpause', error);
+    if (site.receiver?.store.vm(vm.id) === undefined) continue;
+    await operate(world, async () => {
+      await world.control(site)?.pause({ vm: vm.id, isPaused: false });
     });
-    void unpausing.then(() => (isDone = true));
-    await world.runUntil(() => isDone, 'an operator’s call');
   }
+}
+
+/** An operator's call, which may be refused, to its end. */
+async function operate(world: World, work: () => Promise<void>): Promise<void> {
+  const state = { isDone: false };
+  const working = work().catch((error: unknown) => {
+    world.noteRefusal('an operator’s call', error);
+  });
+  void working.then(() => {
+    state.isDone = true;
+  });
+  await world.runUntil(() => state.isDone, 'an operator’s call');
 }
 
 /** Every VM has a point at every receiver that is of now. */
@@ -172,7 +196,8 @@ function isLevel(world: World): boolean {
 function whyNot(world: World): string {
   return [...world.outcomes]
     .map(([key, outcome]) => {
-      if (outcome.kind === 'failed') return `${key}: ${outcome.error.code} ${outcome.error.message}`;
+      if (outcome.kind === 'failed')
+        return `${key}: ${outcome.error.code} ${outcome.error.message}`;
       return `${key}: ${outcome.kind}`;
     })
     .join('; ');

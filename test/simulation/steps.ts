@@ -72,6 +72,38 @@ function ask(
   });
 }
 
+/**
+ * An agent works, and at some call of a machine that changes something, that process is killed or its
+ * machine loses power.
+ */
+async function cutAtCall(context: StepContext): Promise<void> {
+  const { world, checker, random } = context;
+  if (world.agents.size < 2) {
+    world.startAgent(siteSubset(world, random), random.between(1, 3), random.between(1, 4));
+  }
+  const isSource = random.chance(0.3);
+  const machine = isSource ? world.source : world.pickSite(random).machine;
+  let left = random.between(1, isSource ? 30 : 90);
+  const isPower = random.chance(0.6);
+  const style = random.pick(SURVIVOR_STYLES);
+  machine.trap = (process) => {
+    if (--left > 0) return;
+    machine.trap = undefined;
+    world.counts.add(
+      `${isPower ? 'power lost' : 'killed'} at a call of ${isSource ? 'the source' : 'a receiver'}`,
+    );
+    checker.forget();
+    if (!isPower) process.end();
+    else {
+      machine.cutPower(style);
+      if (isSource) world.host.losePower();
+    }
+  };
+  const isSprung = (): boolean => machine.trap === undefined || world.agents.size === 0;
+  await world.runUntil(isSprung, 'the work of the agents');
+  machine.trap = undefined;
+}
+
 /** Everything that rots, with the VM that is concerned: the source's files concern nobody. */
 function rot({ world, checker, random }: StepContext): void {
   const isSource = random.chance(0.3);
@@ -85,7 +117,10 @@ function rot({ world, checker, random }: StepContext): void {
   const path = random.pick(paths);
   machine.rot(path, random.int(machine.volume.sizeOf(path)), random.int(8));
   checker.forget();
-  if (isSource) return;
+  if (isSource) {
+    for (const vm of world.host.vms) if (path.includes(vm.id)) world.excusedLedgers.add(vm.id);
+    return;
+  }
   site.promises.isExcused = true;
   for (const vm of world.host.vms) if (path.includes(vm.id)) site.rotten.add(vm.id);
 }
@@ -151,6 +186,11 @@ export const STEPS: readonly StepKind[] = [
       checker.forget();
       world.counts.add('power lost at a receiver');
     },
+  },
+  {
+    name: 'cut at a call',
+    weight: 14,
+    run: cutAtCall,
   },
   {
     name: 'receiver restarted',
@@ -265,6 +305,7 @@ export const STEPS: readonly StepKind[] = [
       if (world.agents.size > 0) return;
       const vm = world.pickVm(random);
       const { volume } = world.source;
+      world.excusedLedgers.add(vm.id);
       for (const path of volume.paths.filter((each) => each.includes(vm.id))) {
         if (!path.endsWith('.lock')) await volume.remove(path);
       }
@@ -278,7 +319,28 @@ export const STEPS: readonly StepKind[] = [
       if (world.agents.size > 0) return;
       const copy = world.stateCopies[random.int(world.stateCopies.length + 1)];
       world.stateCopies.push(world.source.volume.survivors(0, 'all'));
-      if (copy !== undefined) world.source.replaceVolume(copy);
+      if (copy === undefined) return;
+      world.source.replaceVolume(copy);
+      for (const { id } of world.host.vms) world.excusedLedgers.add(id);
+    },
+  },
+  {
+    name: 'store goes back to an older copy',
+    weight: 1,
+    run: ({ world, checker, random }) => {
+      const site = world.pickSite(random);
+      const copy = site.copies[random.int(site.copies.length + 1)];
+      site.copies.push({
+        volume: site.machine.volume.survivors(0, 'all'),
+        acknowledged: site.promises.snapshot(),
+      });
+      if (copy === undefined) return;
+      site.process?.end();
+      site.machine.replaceVolume(copy.volume);
+      site.promises.goBackTo(copy.acknowledged);
+      site.pinned.clear();
+      checker.forget();
+      world.counts.add('store went back');
     },
   },
   {

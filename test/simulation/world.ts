@@ -59,6 +59,13 @@ export interface Site {
   readonly rotten: Set<Guid>;
   /** Points that an operator pinned, and the pin was answered. */
   readonly pinned: Set<Guid>;
+  /** Copies of the store that an operator made. */
+  readonly copies: StoreCopy[];
+}
+
+export interface StoreCopy {
+  readonly volume: MemoryFileSystem;
+  readonly acknowledged: ReadonlyMap<Guid, readonly Guid[]>;
 }
 
 export interface AgentRun {
@@ -101,6 +108,8 @@ export class World {
   readonly agents = new Set<AgentRun>();
   /** The last outcome for a VM and a receiver: `site/vm`. */
   readonly outcomes = new Map<string, CycleOutcome>();
+  /** VMs whose ledger rotted, was lost or went back: a compare is the price. */
+  readonly excusedLedgers = new Set<Guid>();
   /** Former states of the source's volume, from which an operator restores. */
   readonly stateCopies: MemoryFileSystem[] = [];
   #agentCount = 0;
@@ -133,6 +142,7 @@ export class World {
       isStopped: true,
       rotten: new Set(),
       pinned: new Set(),
+      copies: [],
       endpoint: {
         name,
         weather: FAIR,
