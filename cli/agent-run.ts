@@ -110,6 +110,7 @@ class Ports {
         overlap: values.overlap,
         rpoSeconds: values.rpo_seconds,
         maxRestorePoints: values.max_restore_points,
+        retentionGrid: values.retention_grid ?? '',
       },
       cycleCount: values.push_cycles,
       intervalMs: values.push_interval * 1000,

@@ -83,6 +83,8 @@ export interface CycleSettings {
   readonly overlap: 'skip' | 'wait';
   readonly rpoSeconds: number;
   readonly maxRestorePoints: number;
+  /** As `24h/1h,7d/1d`; empty: none. */
+  readonly retentionGrid: string;
 }
 
 /** Of what a receiver says to people, so much is passed on. */
@@ -478,7 +480,7 @@ class Cycle {
     { checkpoint }: LeasedCheckpoint,
     { receiver }: Ready,
   ): OpenRequest {
-    const { maxRestorePoints, rpoSeconds } = this.#settings;
+    const { maxRestorePoints, retentionGrid, rpoSeconds } = this.#settings;
     return {
       vmId: guidToWire(this.#vm.id),
       vmName: this.#vm.name,
@@ -506,6 +508,7 @@ class Cycle {
       maxRestorePoints,
       rpoSeconds,
       checkpointId: checkpoint.id,
+      retentionGrid,
     };
   }
 

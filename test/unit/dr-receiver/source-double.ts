@@ -75,10 +75,10 @@ let siteCount = 0;
 
 export async function openSite(
   fs: FileSystem,
-  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy } = {},
+  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy; isLazy?: boolean } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy } = options;
+  const { clock = new FakeClock(), seed = ++siteCount, policy, isLazy = false } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -87,6 +87,8 @@ export async function openSite(
     storeFolder: STORE,
     policy,
   });
+  // all of them, so that a test meets the same order of calls each time
+  if (!isLazy) await receiver.allDesks();
   return {
     receiver,
     clock,
@@ -115,6 +117,7 @@ export interface CyclePlan {
   readonly checkpointId?: string;
   readonly epoch?: bigint;
   readonly maxRestorePoints?: number;
+  readonly retentionGrid?: string;
 }
 
 export class SourceVm {
@@ -191,6 +194,7 @@ export class SourceVm {
       isApplicationConsistent: true,
       maxRestorePoints: plan.maxRestorePoints ?? 5,
       rpoSeconds: 600,
+      retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
     };
   }

@@ -269,6 +269,8 @@ export interface OpenRequest {
   rpoSeconds: number;
   /** Names the checkpoint that is read: a cycle goes on only with the very same one. */
   checkpointId: string;
+  /** Points that the source would like to be kept besides, as SPAN/STEP,…: `24h/1h,7d/1d`. Empty: none. */
+  retentionGrid: string;
 }
 
 export interface OpenResponse {
@@ -1512,6 +1514,7 @@ function createBaseOpenRequest(): OpenRequest {
     maxRestorePoints: 0,
     rpoSeconds: 0,
     checkpointId: "",
+    retentionGrid: "",
   };
 }
 
@@ -1564,6 +1567,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.checkpointId !== "") {
       writer.uint32(114).string(message.checkpointId);
+    }
+    if (message.retentionGrid !== "") {
+      writer.uint32(122).string(message.retentionGrid);
     }
     return writer;
   },
@@ -1693,6 +1699,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.checkpointId = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.retentionGrid = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1763,6 +1777,11 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.checkpoint_id)
         ? globalThis.String(object.checkpoint_id)
         : "",
+      retentionGrid: isSet(object.retentionGrid)
+        ? globalThis.String(object.retentionGrid)
+        : isSet(object.retention_grid)
+        ? globalThis.String(object.retention_grid)
+        : "",
     };
   },
 
@@ -1810,6 +1829,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.checkpointId !== "") {
       obj.checkpointId = message.checkpointId;
     }
+    if (message.retentionGrid !== "") {
+      obj.retentionGrid = message.retentionGrid;
+    }
     return obj;
   },
 
@@ -1836,6 +1858,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.maxRestorePoints = object.maxRestorePoints ?? 0;
     message.rpoSeconds = object.rpoSeconds ?? 0;
     message.checkpointId = object.checkpointId ?? "";
+    message.retentionGrid = object.retentionGrid ?? "";
     return message;
   },
 };
