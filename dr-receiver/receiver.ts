@@ -12,7 +12,7 @@ import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
 import type { CommitAnswer } from './store/protection.js';
 import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
-import { Store, type StoreUse } from './store/store.js';
+import { Store, type StoreSeams, type StoreUse } from './store/store.js';
 import type { VmStore } from './store/vm-store.js';
 
 export interface ReceiverPolicy {
@@ -28,7 +28,7 @@ export const DEFAULT_POLICY: ReceiverPolicy = {
   maxStoredBytes: 2 ** 50,
 };
 
-export interface ReceiverOptions extends IngestSeams {
+export interface ReceiverOptions extends IngestSeams, StoreSeams {
   readonly storeFolder: string;
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
@@ -65,8 +65,8 @@ export class Receiver {
    * @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO
    */
   static async open(options: ReceiverOptions): Promise<Receiver> {
-    const { storeFolder, use = 'write', fs, clock, random } = options;
-    const store = await Store.open(storeFolder, use, { fs, clock, random });
+    const { storeFolder, use = 'write', fs, clock, random, rewriteAboveBytes } = options;
+    const store = await Store.open(storeFolder, use, { fs, clock, random, rewriteAboveBytes });
     return new Receiver(store, options);
   }
 

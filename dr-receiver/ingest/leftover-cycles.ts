@@ -30,7 +30,7 @@ export async function removeOldProgress(
   layout: VmLayout,
   protection: Protection,
 ): Promise<void> {
-  for (const { cycleId } of protection.points) {
+  for (const cycleId of protection.segments.cycleIds) {
     const path = layout.progress(cycleId);
     if ((await fs.status(path)) !== undefined) await fs.remove(path);
   }

@@ -82,7 +82,7 @@ export class Checker {
   /** @throws Broken; whatever the real code throws where it must not */
   async check(random: SeededRandom): Promise<void> {
     const [first] = this.#world.violations;
-    if (first !== undefined) throw first instanceof Error ? first : new Error(String(first));
+    if (first !== undefined) throw first;
     this.#checkForeign();
     const seed = random.next();
     const style = random.pick(SURVIVOR_STYLES);
@@ -133,10 +133,11 @@ export class Checker {
       for (const path of machine.volume.paths) {
         const vm = host.vms.find(({ id }) => path.includes(id));
         if (vm === undefined || this.#world.outcome(site, vm)?.kind !== 'done') continue;
-        const store = receiver?.store.vm(vm.id);
+        const store = receiver?.store.vms.find(({ vmId }) => vmId === vm.id);
         if (store === undefined) continue;
         if (path.endsWith('/journal') || path.endsWith('/protection.json')) continue;
-        const isNamed = store.protection.points.some(({ cycleId }) => path.includes(cycleId));
+        const { segments } = store.protection;
+        const isNamed = [...segments.cycleIds].some((cycleId) => path.includes(cycleId));
         if (!isNamed || path.endsWith('/progress') || path.endsWith('.unfinished')) {
           throw new Broken(`I4: ${path} is left at ${name}, and nobody names it`);
         }
@@ -171,7 +172,7 @@ export class Checker {
     }
     try {
       for (const vm of this.#world.host.vms) {
-        const store = receiver.store.vm(vm.id);
+        const store = await receiver.store.vm(vm.id);
         this.#checkAcknowledged(site, vm, store);
         if (store === undefined || store.halt !== undefined) continue;
         await this.#checkPoints(site, receiver, store);
@@ -190,29 +191,31 @@ export class Checker {
       throw new Broken(`${vm.name} would be halted at ${site.name}: ${store.halt.message}`);
     }
     if (store?.halt !== undefined) return;
-    const points = store?.protection.points ?? [];
-    const there = new Map(points.map((point) => [point.pointId, point]));
-    for (const [index, pointId] of promised.entries()) {
-      const point = there.get(pointId);
-      if (point === undefined) {
-        throw new Broken(`${site.name} acknowledged ${pointId} of ${vm.name} and would lose it`);
-      }
-      const isNewest = index === promised.length - 1 && points.at(-1) === point;
-      if ((isNewest || site.pinned.has(pointId)) && !point.isListed) {
-        throw new Broken(`${site.name} forgot ${pointId} of ${vm.name}, which it must keep`);
+    const points = store?.protection.listed ?? [];
+    const there = new Set(points.map(({ pointId }) => pointId));
+    const newest = promised.at(-1);
+    const head = points.at(-1)?.pointId;
+    // a commit that was not acknowledged may have followed, and retention with it
+    if (newest !== undefined && !site.promises.leadsTo(newest, head)) {
+      throw new Broken(`${site.name} acknowledged ${newest} of ${vm.name} and would lose it`);
+    }
+    for (const pointId of site.pinned) {
+      if (promised.includes(pointId) && !there.has(pointId)) {
+        throw new Broken(`${site.name} forgot ${pointId} of ${vm.name}, which is pinned`);
       }
     }
-    const cycles = new Set(points.map(({ cycleId }) => cycleId));
-    if (cycles.size !== points.length) throw new Broken(`${vm.name} has two points of one cycle`);
+    const told = head === undefined ? undefined : site.promises.pointCounts.get(head);
+    if (head === newest && told !== undefined && told !== points.length) {
+      throw new Broken(
+        `${vm.name} had ${told} points at ${site.name}, it would have ${points.length}`,
+      );
+    }
     const bases = new Set<string>();
-    for (const { disks } of points) {
-      for (const { diskId, generation, transfer } of disks) {
-        const name = `${diskId}.${generation}`;
-        if (transfer === 'base' && bases.has(name)) {
-          throw new Broken(`${vm.name} has two bases of one generation: ${name}`);
-        }
-        if (transfer === 'base') bases.add(name);
-      }
+    for (const { diskId, generation, layers } of store?.protection.segments.all ?? []) {
+      const name = `${diskId}.${generation}`;
+      if (bases.has(name)) throw new Broken(`${vm.name} has two bases of one generation: ${name}`);
+      bases.add(name);
+      if (layers.length === 0) throw new Broken(`${name} of ${vm.name} has no layer`);
     }
   }
 

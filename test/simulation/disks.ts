@@ -6,7 +6,7 @@
 // kill may come between any two of them, and calls that are under way together change their order.
 
 import { DrError } from '../../shared/errors.js';
-import type { FileSystem } from '../../shared/files/index.js';
+import type { BlockFile, FileSystem } from '../../shared/files/index.js';
 import { CrashFileSystem, type SurvivorStyle } from '../support/crash-file.js';
 import { type Call, type CallKind, HookedFileSystem } from '../support/hooked-file.js';
 import type { MemoryFileSystem } from '../support/memory-file.js';
@@ -103,9 +103,7 @@ export class Machine {
     if (process.isDead) return call.kind === 'close' ? run() : never<T>();
     if (!DURABLE.has(call.kind)) {
       this.#failWhenDue(call);
-      const result = await process.gate(run());
-      if (call.kind === 'open') this.#own(process, result);
-      return result;
+      return process.gate(this.#owned(process, call, run()));
     }
     const isBefore = this.#scheduler.random.chance(0.5);
     if (isBefore) await process.gate(this.#scheduler.delay(LATENCY_MS));
@@ -113,19 +111,22 @@ export class Machine {
     this.#scheduler.note(`${process.name}: ${call.kind} ${call.path}${extentOf(call)}`);
     const failure = this.#failure(call);
     if (failure !== undefined) throw failure;
-    const running = run();
+    const running = this.#owned(process, call, run());
     this.trap?.(process);
     const result = await process.gate(running);
-    if (call.kind === 'create') this.#own(process, result);
     if (!isBefore) await process.gate(this.#scheduler.delay(LATENCY_MS));
     return result;
   }
 
-  /** A file that was opened ends with its process. */
-  #own(process: SimulatedProcess, file: unknown): void {
-    process.onDeath(() => {
-      void (file as { close(): Promise<void> }).close();
-    });
+  /** A file that was opened is closed with its process, also when that never learned of it. */
+  async #owned<T>(process: SimulatedProcess, { kind }: Call, running: Promise<T>): Promise<T> {
+    const result = await running;
+    if (kind === 'open' || kind === 'create') {
+      process.onDeath(() => {
+        void (result as BlockFile).close();
+      });
+    }
+    return result;
   }
 
   #failWhenDue(call: Call): void {

@@ -31,7 +31,10 @@ export function applyMutant(folder: string, { name, patches }: Mutant): void {
         `mutant ${name}: its text stands ${count} times in ${file}; the code has changed, adapt the patch`,
       );
     }
-    writeFileSync(path, text.replace(find, () => replace));
+    writeFileSync(
+      path,
+      text.replace(find, () => replace),
+    );
   }
 }
 

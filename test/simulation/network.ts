@@ -243,7 +243,7 @@ class Connection implements ReceiverConnection {
       failure = error;
     }
     await this.#latency();
-    if (this.#isBroken || this.#weather.isPartitioned || this.#chance(answerLostShare)) {
+    if (this.#isGone() || this.#chance(answerLostShare)) {
       this.#scheduler.note(`${this.#process.name}: the answer to ${name} is lost`);
       this.#break('the answer was lost');
       return never();
@@ -268,7 +268,7 @@ class Connection implements ReceiverConnection {
     this.#endpoint.onRequest(asked);
     const context: CallContext = { caller: this.#caller, signal };
     try {
-      const response = await process.gate((async () => handler(request, context))());
+      const response = await process.gate(Promise.resolve().then(() => handler(request, context)));
       this.#endpoint.onAnswer({ ...asked, response });
       this.#scheduler.note(`${this.#endpoint.name}: answers ${name}`);
       return Buffer.from(method.responseSerialize(response as never));
@@ -321,7 +321,7 @@ class Connection implements ReceiverConnection {
     try {
       for (;;) {
         const next = await down.next();
-        if (next.done === true) return;
+        if (next.done) return;
         yield method.responseDeserialize(next.value);
       }
     } finally {
@@ -343,7 +343,7 @@ class Connection implements ReceiverConnection {
       for await (const message of messages) {
         // copied, because the sender uses its buffer again
         up.send(Buffer.from(method.requestSerialize(message as never)), latencyMs);
-        if (this.#isPartitionedNow() || this.#chance(this.#weather.cutShare)) {
+        if (this.#weather.isPartitioned || this.#chance(this.#weather.cutShare)) {
           this.#scheduler.note(`${this.#process.name}: a stream is cut`);
           this.#break('a stream was cut');
         }
@@ -356,8 +356,8 @@ class Connection implements ReceiverConnection {
     }
   }
 
-  #isPartitionedNow(): boolean {
-    return this.#weather.isPartitioned;
+  #isGone(): boolean {
+    return this.#isBroken || this.#weather.isPartitioned;
   }
 
   async #serveStream(
@@ -408,7 +408,7 @@ async function* mapped(bytes: Pipe, map: (value: Buffer) => unknown): AsyncGener
   try {
     for (;;) {
       const next = await bytes.next();
-      if (next.done === true) return;
+      if (next.done) return;
       yield map(next.value);
     }
   } finally {

@@ -18,6 +18,7 @@ export interface Offer {
   readonly vmId: Guid;
   readonly cycleId: Guid;
   readonly pointId: Guid;
+  readonly parentPointId: Guid | undefined;
   readonly checkpointId: string;
 }
 
@@ -37,6 +38,8 @@ export class Promises {
   readonly offers = new Map<Guid, Offer>();
   /** By VM, in the order of their commits. */
   readonly acknowledged = new Map<Guid, Guid[]>();
+  /** By point: how many points were listed after its commit. */
+  readonly pointCounts = new Map<Guid, number>();
   /** By cycle: the answer to its commit. */
   readonly #answers = new Map<Guid, string>();
   /** By cycle and disk index: all cells before it are durable. */
@@ -56,6 +59,13 @@ export class Promises {
     for (const [vmId, points] of snapshot) this.acknowledged.set(vmId, [...points]);
     this.#positions.clear();
     this.#answers.clear();
+  }
+
+  /** Whether `pointId` is `head` or lies before it. */
+  leadsTo(pointId: Guid, head: Guid | undefined): boolean {
+    let at = head;
+    while (at !== undefined && at !== pointId) at = this.offers.get(at)?.parentPointId;
+    return at === pointId;
   }
 
   onRequest({ call, method, request }: Omit<Exchange, 'response'>): void {
@@ -88,6 +98,7 @@ export class Promises {
       vmId: idOf(request.vmId),
       cycleId: idOf(request.cycleId),
       pointId,
+      parentPointId: guidFromWire(request.parentPointId),
       checkpointId,
     });
   }
@@ -125,6 +136,7 @@ export class Promises {
     }
     if (before !== undefined) return;
     this.#answers.set(cycleId, text);
+    this.pointCounts.set(pointId, answer.pointCount);
     const offer = this.offers.get(pointId);
     if (offer?.cycleId !== cycleId) throw new Broken(`point ${pointId} is not of cycle ${cycleId}`);
     const list = this.acknowledged.get(offer.vmId) ?? [];

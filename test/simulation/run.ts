@@ -164,7 +164,6 @@ async function verifyAll(world: World, site: Site): Promise<void> {
 
 async function unpause(world: World, site: Site): Promise<void> {
   for (const vm of world.host.vms) {
-    if (site.receiver?.store.vm(vm.id) === undefined) continue;
     await operate(world, async () => {
       await world.control(site)?.pause({ vm: vm.id, isPaused: false });
     });

@@ -314,7 +314,7 @@ export const STEPS: readonly StepKind[] = [
   },
   {
     name: 'state folder goes back to an older copy',
-    weight: 1,
+    weight: 3,
     run: ({ world, random }) => {
       if (world.agents.size > 0) return;
       const copy = world.stateCopies[random.int(world.stateCopies.length + 1)];
@@ -326,7 +326,7 @@ export const STEPS: readonly StepKind[] = [
   },
   {
     name: 'store goes back to an older copy',
-    weight: 1,
+    weight: 3,
     run: ({ world, checker, random }) => {
       const site = world.pickSite(random);
       const copy = site.copies[random.int(site.copies.length + 1)];
@@ -350,7 +350,8 @@ export const STEPS: readonly StepKind[] = [
       const { world, random } = context;
       const site = world.pickSite(random);
       const vm = world.pickVm(random);
-      const listed = site.receiver?.store.vm(vm.id)?.protection.listed ?? [];
+      const store = site.receiver?.store.vms.find(({ vmId }) => vmId === vm.id);
+      const listed = store?.protection.listed ?? [];
       const point = listed[random.int(listed.length + 1)];
       if (point === undefined) return;
       const isPinned = !site.pinned.has(point.pointId);
@@ -369,7 +370,7 @@ export const STEPS: readonly StepKind[] = [
     run: (context) => {
       const { world, random } = context;
       const vm = world.pickVm(random);
-      const isPaused = random.chance(0.4);
+      const isPaused = random.chance(0.25);
       ask(context, world.pickSite(random), 'pause', async (control) => {
         await control.pause({ vm: vm.id, isPaused });
       });

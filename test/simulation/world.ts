@@ -30,6 +30,7 @@ export const STORE_FOLDER = '/store';
 const TIMEOUT_MS = 120_000;
 const RESTART_MS = 10_000;
 const SETTLE_BYTES = 128 * 1024;
+const REWRITE_ABOVE_BYTES = 6000;
 
 const SOURCE = {
   principal: 'site-a',
@@ -103,7 +104,7 @@ export class World {
   readonly sites: readonly Site[];
   readonly counts = new Counts();
   /** What must never happen, in the order in which it was found. */
-  readonly violations: unknown[] = [];
+  readonly violations: Error[] = [];
   /** Agents that run now. */
   readonly agents = new Set<AgentRun>();
   /** The last outcome for a VM and a receiver: `site/vm`. */
@@ -129,7 +130,7 @@ export class World {
         try {
           work(value);
         } catch (error) {
-          this.violations.push(error);
+          this.noteBug(error);
         }
       };
     };
@@ -153,7 +154,9 @@ export class World {
         },
         onRequest: noting((request) => promises.onRequest(request)),
         onAnswer: noting((exchange) => promises.onAnswer(exchange)),
-        onBug: (error) => this.violations.push(error),
+        onBug: (error) => {
+          this.noteBug(error);
+        },
       },
     };
     return site;
@@ -179,6 +182,7 @@ export class World {
       log: silentLog,
       storeFolder: STORE_FOLDER,
       settleBytes: SETTLE_BYTES,
+      rewriteAboveBytes: REWRITE_ABOVE_BYTES,
     });
     process.gate(opening).then(
       (receiver) => {
@@ -218,8 +222,12 @@ export class World {
       this.scheduler.note(`${what}: ${error.code}`);
       this.counts.add(error.code);
     } else {
-      this.violations.push(error);
+      this.noteBug(error);
     }
+  }
+
+  noteBug(error: unknown): void {
+    this.violations.push(error instanceof Error ? error : new Error(String(error)));
   }
 
   /** Starts an agent with a job for each of `sites`; it ends by itself after its cycles. */
@@ -246,6 +254,7 @@ export class World {
         overlap: process.random.chance(0.5) ? 'skip' : 'wait',
         rpoSeconds: 900,
         maxRestorePoints,
+        retentionGrid: '',
       },
       cycleCount,
       intervalMs: 60_000,
