@@ -16,6 +16,10 @@ export const LOG_EVENTS = {
   'cycle.committed': 'The receiver has listed the point of a cycle.',
   'cycle.failed': 'A cycle ended without a point; what it carried stays owed to the receiver.',
   'cycle.warning': 'A cycle was done with a warning.',
+  'job.ended': 'A job with abort_on_error=yes ended at its first failure; other jobs go on.',
+  'rpo.out-of-reach': 'At the pace of the cycles that were measured the RPO cannot hold.',
+  'config.applied': 'A daemon took over what its configuration says now.',
+  'config.refused': 'A configuration cannot be used; the former one stays in force.',
   'checkpoint.leftover-removed':
     'A checkpoint or reference point that a killed run left was removed.',
   'ledger.set-aside': 'The record of changed cells could not be used; the next cycle compares.',
@@ -28,6 +32,10 @@ export const LOG_EVENTS = {
   'alarm.raised':
     'Data of a VM look as if they were being encrypted; the last clean point is a field.',
   'alarm.cleared': 'An operator said that an alarm is over.',
+  'point.forgotten': 'Points are not listed any more, because of their age.',
+  'store.reclaimed': 'Deltas were merged or folded into their base, or a base was given up.',
+  'store.reclaim-failed': 'Space could not be reclaimed; it is tried again after a pause.',
+  'store.reclaim-stopped': 'A bug of ours: nothing is reclaimed until the receiver starts again.',
   'channel.key-in-clear': 'A parameter holds a key or passphrase in clear.',
   'channel.keys-unreadable': 'Key files could not be read again; those keys are not accepted.',
   'channel.connection-refused': 'A connection was refused or cut before it was authenticated.',

@@ -3,6 +3,7 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import { cellCount } from '../../shared/delta/index.js';
+import { gridRules, retentionPoint } from '../store/forget.js';
 import type { Point, Protection } from '../store/protection.js';
 import type { CommitRecord, CommitWarning, DiskRecord, PinnedBy } from '../store/records.js';
 import { decideRetention, type RetentionPolicy } from '../store/retention.js';
@@ -58,7 +59,7 @@ function planPins(
   const pinned: PinnedBy[] = [];
   const held = protection.listed.filter((point) => point.isPinAutomatic).length;
   for (const { point, reason } of wishes) {
-    if (point?.isListed !== true || reason === undefined) continue;
+    if (point === undefined || reason === undefined) continue;
     const { pointId, pinReason } = point;
     if (pinReason === undefined && !pinned.some((pin) => pin.pointId === pointId)) {
       if (held + pinned.length >= AUTOMATIC_PINS_MAX) {
@@ -114,12 +115,8 @@ export function planCommit(input: CommitInput): CommitRecord {
   const verdicts = decideRetention({
     points: [
       ...protection.listed.map((point) => ({
-        pointId: point.pointId,
-        committedAtMs: point.committedAtMs,
+        ...retentionPoint(point, clean?.pointId),
         isPinned: point.pinReason !== undefined || isPinned(point.pointId),
-        isLastClean: point === clean,
-        verifiedAtMs: point.verifiedAtMs,
-        isDamaged: point.damage !== undefined,
       })),
       {
         pointId: request.pointId,
@@ -130,10 +127,12 @@ export function planCommit(input: CommitInput): CommitRecord {
       },
     ],
     requestedPoints: request.maxRestorePoints,
+    requestedGrid: gridRules(request.retentionGrid),
     policy,
     nowMs,
     isClockTrusted,
   });
+  const definition = request.definition.toString('base64');
   return {
     kind: 'commit',
     atMs: nowMs,
@@ -148,8 +147,9 @@ export function planCommit(input: CommitInput): CommitRecord {
     isApplicationConsistent: request.isApplicationConsistent,
     maxRestorePoints: request.maxRestorePoints,
     rpoSeconds: request.rpoSeconds,
+    ...(request.retentionGrid === '' ? {} : { retentionGrid: request.retentionGrid }),
     disks,
-    definition: request.definition.toString('base64'),
+    definition: definition === head?.definition ? null : definition,
     pinned,
     delisted: verdicts.filter((verdict) => !verdict.isKept).map((verdict) => verdict.pointId),
     pointCount: verdicts.filter((verdict) => verdict.isKept).length,

@@ -15,13 +15,25 @@ export async function unfinishedCycleIds(
   protection: Protection,
 ): Promise<Guid[]> {
   if ((await fs.status(layout.cycles)) === undefined) return [];
-  const committed = new Set(protection.points.map((point) => point.cycleId));
+  const committed = protection.segments.cycleIds;
   const ids: Guid[] = [];
   for (const name of await fs.list(layout.cycles)) {
     const id = guidOf(name);
     if (id !== undefined && !committed.has(id)) ids.push(id);
   }
   return ids;
+}
+
+/** Removes what an unfinished cycle needs and a committed one does not, of all committed ones. */
+export async function removeOldProgress(
+  fs: FileSystem,
+  layout: VmLayout,
+  protection: Protection,
+): Promise<void> {
+  for (const cycleId of protection.segments.cycleIds) {
+    const path = layout.progress(cycleId);
+    if ((await fs.status(path)) !== undefined) await fs.remove(path);
+  }
 }
 
 async function removeFolderWithFiles(fs: FileSystem, folder: string): Promise<void> {

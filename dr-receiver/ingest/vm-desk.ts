@@ -5,8 +5,11 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
+import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
+import type { DiskRecord } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
 import { addSigns } from '../warning/compare.js';
 import { planCommit } from './commit.js';
@@ -18,7 +21,7 @@ import {
   readUnfinished,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
-import { removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
+import { removeOldProgress, removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
 import type { CycleRequest } from './open-request.js';
 
 /** A stream without a message for so long is taken for dead when another one wants its place. */
@@ -43,7 +46,12 @@ interface Stream {
 interface ActiveCycle {
   readonly cycle: IncomingCycle;
   readonly by: string;
+  /** By the monotonic clock, and what the cycle had named then. */
+  readonly openedAtMs: number;
+  readonly openedBytes: number;
   stream: Stream | undefined;
+  /** What lookBack() has found. */
+  signed?: { readonly disks: readonly DiskRecord[]; readonly warnings: readonly string[] };
 }
 
 export interface DeskOptions {
@@ -77,6 +85,8 @@ export class VmDesk {
   readonly #failed = new Set<Guid>();
   #stagedBytes = 0;
   #lyingBytes = 0;
+  /** Nothing is left of commits whose clean-up did not come to its end. */
+  #isTidy = false;
 
   constructor(vm: VmStore, options: DeskOptions) {
     this.vm = vm;
@@ -86,6 +96,26 @@ export class VmDesk {
   /** The cycle that is open now. */
   get activeRequest(): CycleRequest | undefined {
     return this.#active?.cycle.request;
+  }
+
+  /** How far the open cycle is. */
+  get activeWork(): CycleInWork | undefined {
+    if (this.#active === undefined) return undefined;
+    const { cycle, openedAtMs, openedBytes } = this.#active;
+    const { namedBytes, request } = cycle;
+    return {
+      elapsedMs: this.#options.seams.clock.monotonic() - openedAtMs,
+      cameBytes: namedBytes - openedBytes,
+      namedBytes,
+      expectedBytes: request.expectedBytes,
+    };
+  }
+
+  /** Whether a cycle was begun here and not committed; waits for nothing that is under way. */
+  async hasUnfinished(): Promise<boolean> {
+    if (this.#unfinished !== undefined) return this.#unfinished.size > 0;
+    const { layout, protection } = this.vm;
+    return (await unfinishedCycleIds(this.#options.seams.fs, layout, protection)).length > 0;
   }
 
   get isStreaming(): boolean {
@@ -128,7 +158,7 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer !== undefined) return { kind: 'committed', answer };
     this.vm.requireSound();
-    if (protection.points.some((point) => point.cycleId === cycleId)) {
+    if (protection.segments.cycleIds.has(cycleId)) {
       throw new DrError('E_STATE', `cycle ${cycleId} of ${vmName} was committed long ago`);
     }
     await this.#checkEpoch(request);
@@ -154,8 +184,13 @@ export class VmDesk {
     }
     this.#options.requireRoom(protection.owner, 0);
     const cycle = await this.#openCycle(request);
-    this.#active = { cycle, by, stream: undefined };
+    this.#active = this.#activeOf(cycle, by);
     return { kind: 'accepted', positions: cycle.positions };
+  }
+
+  #activeOf(cycle: IncomingCycle, by: string): ActiveCycle {
+    const openedAtMs = this.#options.seams.clock.monotonic();
+    return { cycle, by, openedAtMs, openedBytes: cycle.namedBytes, stream: undefined };
   }
 
   async #checkEpoch({ epoch, vmName }: CycleRequest): Promise<void> {
@@ -210,7 +245,7 @@ export class VmDesk {
     }
     const others = (await this.unfinished()).filter((other) => other !== found);
     if (others.length > UNFINISHED_MAX) {
-      const kept = new Set([request.cycleId]);
+      const kept = new Set([request.cycleId, ...this.vm.claimedCycleIds]);
       for (const other of others.splice(0, UNFINISHED_MAX)) kept.add(other.request.cycleId);
       await removeUnfinished(seams.fs, layout, protection, kept);
       for (const id of known.keys()) if (!kept.has(id)) known.delete(id);
@@ -311,6 +346,22 @@ export class VmDesk {
     }
   }
 
+  /**
+   * Looks up what stood where the cells of a cycle look random, ahead of its commit and outside of any
+   * change of the VM: it may have to wait for whoever changes the base.
+   */
+  async lookBack(cycleId: Guid): Promise<void> {
+    const active = this.#active;
+    if (active?.cycle.request.cycleId !== cycleId || !active.cycle.isComplete) return;
+    const { cycle } = active;
+    active.signed = await addSigns(
+      this.#options.seams,
+      this.vm,
+      cycle.diskRecords(),
+      cycle.statistics,
+    );
+  }
+
   /** Lists the point of a cycle. To be called inside a change of the VM. */
   async commit(cycleId: Guid, roots: readonly Buffer[], by: string): Promise<CommitAnswer> {
     const { protection } = this.vm;
@@ -348,8 +399,7 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
-    const hasGoneBack = nowMs < (protection.head?.committedAtMs ?? 0) - HOUR_MS;
-    const signed = await addSigns(seams, this.vm, disks, cycle.statistics);
+    const signed = active.signed ?? { disks, warnings: [] };
     const record = planCommit({
       protection,
       request,
@@ -357,7 +407,7 @@ export class VmDesk {
       notes: signed.warnings,
       by,
       nowMs,
-      isClockTrusted: isClockTrusted() && !hasGoneBack,
+      isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),
       policy,
     });
     await this.vm.append(record);
@@ -370,6 +420,22 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
+  }
+
+  /**
+   * Forgets what retention does not keep any more, though no cycle came. Returns the points. To be
+   * called inside a change of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    if (this.vm.halt !== undefined) return [];
+    const atMs = seams.clock.now();
+    const time = { policy, nowMs: atMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
   }
 
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
@@ -388,7 +454,7 @@ export class VmDesk {
     }
     this.#checkDisks(found.request);
     const cycle = await this.#openCycle(found.request);
-    const opened: ActiveCycle = { cycle, by, stream: undefined };
+    const opened = this.#activeOf(cycle, by);
     this.#active = opened;
     return opened;
   }
@@ -397,13 +463,16 @@ export class VmDesk {
   async #cleanUp(cycleId: Guid): Promise<void> {
     const { fs } = this.#options.seams;
     const { layout, protection } = this.vm;
-    const kept = new Set<Guid>();
+    const kept = new Set<Guid>(this.vm.claimedCycleIds);
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
-      await fs.remove(layout.progress(cycleId));
+      if (this.#isTidy) await fs.remove(layout.progress(cycleId));
+      else await removeOldProgress(fs, layout, protection);
+      this.#isTidy = true;
       await removeUnfinished(fs, layout, protection, kept);
     } catch {
       // what is left is found and removed after the next commit
+      this.#isTidy = false;
     }
     this.#unfinished = undefined;
     this.#lyingBytes = 0;
@@ -422,5 +491,3 @@ export class VmDesk {
     });
   }
 }
-
-const HOUR_MS = 60 * 60 * 1000;

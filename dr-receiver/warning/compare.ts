@@ -12,6 +12,7 @@ import {
   openLayer,
   type OpenLayer,
   type ReadSeams,
+  segmentOf,
 } from '../store/point-sources.js';
 import type { DiskRecord, DiskSigns } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
@@ -26,7 +27,7 @@ const RECORDS_READ = 64 * 1024;
 
 /**
  * The disks of a cycle with their signs; `statistics[n]` is of disk n. To be called before the commit,
- * while the head is still the parent. What cannot be read back is told, and costs no commit.
+ * while the head is still the parent, and outside of any change of the VM. What cannot be read back is told, and costs no commit.
  */
 export async function addSigns(
   seams: ReadSeams,
@@ -46,7 +47,12 @@ export async function addSigns(
     let signs = signsAlone(seen, disk.dataCellCount);
     if (head !== undefined && disk.transfer === 'delta') {
       try {
-        signs = await compareCells(seams, layersOf(vm, head, disk), seen, disk.dataCellCount);
+        const lease = await vm.leases.read([segmentOf(vm, head, disk)]);
+        try {
+          signs = await compareCells(seams, layersOf(vm, head, disk), seen, disk.dataCellCount);
+        } finally {
+          lease.release();
+        }
       } catch (error) {
         if (!(error instanceof DrError)) throw error;
         warnings.push(
@@ -130,7 +136,8 @@ class Search {
       }
       await this.#look(seams, layer);
     }
-    if (this.#wanted.size === 0) return;
+    // while deltas are being folded into a base, the newer layers hide what is in between
+    if (this.#wanted.size === 0 || (hasSkipped && base.folding !== undefined)) return;
     await this.#look(seams, base);
     if (hasSkipped) return;
     for (const cell of this.#wanted) this.#nothingAt(cell);

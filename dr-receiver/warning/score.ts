@@ -34,9 +34,10 @@ const DRIFT = 50;
 /** More than this times the usual is told as a reason. */
 const UNUSUAL_FACTOR = 4;
 const MIN_CYCLES_FOR_USUAL = 3;
+const MOSTLY = 0.9;
 const CELLS_PER_MIB = 16;
 
-/** What a cycle brought, over all disks that came as deltas. */
+/** What a cycle brought, over all disks that came as deltas. Whole numbers. */
 export interface CycleFeatures {
   readonly dataCells: number;
   /** Of the disks. */
@@ -47,8 +48,9 @@ export interface CycleFeatures {
   readonly turned: number;
   /** Of these, cells where nothing was before; estimated. */
   readonly fresh: number;
-  /** Share of the other cells that replaced data; undefined: not asked. */
-  readonly rewrittenShare: number | undefined;
+  /** A sample of the other cells, and those of it that replaced data. */
+  readonly others: number;
+  readonly rewritten: number;
 }
 
 /** Undefined when nothing was compared: a seed, or cells that nobody looked at. */
@@ -77,8 +79,9 @@ export function featuresOf(disks: readonly DiskRecord[]): CycleFeatures | undefi
     fresh += signs.fresh * each;
   }
   if (!isKnown) return undefined;
-  const rewrittenShare = others === 0 ? undefined : rewritten / others;
-  return { dataCells, diskCells, random, turned, fresh, rewrittenShare };
+  turned = Math.round(turned);
+  fresh = Math.round(fresh);
+  return { dataCells, diskCells, random, turned, fresh, others, rewritten };
 }
 
 /** What is usual for a VM: medians over its last cycles. */
@@ -111,7 +114,7 @@ export interface Pressure {
 }
 
 export function pressureOf(features: CycleFeatures, usual: Usual): Pressure {
-  const { dataCells, diskCells, random, turned, rewrittenShare } = features;
+  const { dataCells, diskCells, random, turned, others, rewritten } = features;
   const excess = turned - USUAL_MARGIN * usual.turned;
   if (dataCells === 0 || excess <= 0) return { pressure: 0, reasons: [] };
   const weight = Math.min(1, excess / dataCells / FULL_SHARE);
@@ -121,7 +124,7 @@ export function pressureOf(features: CycleFeatures, usual: Usual): Pressure {
   const mib = (cells: number): string => `${Math.max(1, Math.round(cells / CELLS_PER_MIB))} MiB`;
   const percent = (share: number): string => `${Math.round(100 * Math.min(1, share))} %`;
   const reasons = [
-    `in about ${Math.round(turned)} cells (${percent(turned / dataCells)} of what came) content ` +
+    `in about ${turned} cells (${percent(turned / dataCells)} of what came) content ` +
       'gave way to bytes that look encrypted',
   ];
   if (usual.cycles >= MIN_CYCLES_FOR_USUAL) {
@@ -134,8 +137,8 @@ export function pressureOf(features: CycleFeatures, usual: Usual): Pressure {
       reasons.push(`${mib(dataCells)} changed (${share}), usually ${mib(usual.dataCells)}`);
     }
   }
-  if (rewrittenShare !== undefined && rewrittenShare > 0.9) {
-    reasons.push(`${percent(rewrittenShare)} of the other cells replaced data as well`);
+  if (others > 0 && rewritten / others > MOSTLY) {
+    reasons.push(`${percent(rewritten / others)} of the other cells replaced data as well`);
   }
   return { pressure, reasons };
 }

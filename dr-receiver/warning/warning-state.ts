@@ -18,6 +18,7 @@ import {
   SUSPICION,
   usualOf,
 } from './score.js';
+import type { WarningRecord } from './warning-record.js';
 
 /** Cycles of which the usual is made. */
 const HISTORY_CYCLES = 32;
@@ -32,7 +33,7 @@ export interface Alarm {
 }
 
 export class WarningState {
-  readonly #history: CycleFeatures[] = [];
+  #history: CycleFeatures[] = [];
   /** Cycles since the score began to rise: they become usual when it was nothing, and not before. */
   #setAside: CycleFeatures[] = [];
   #score = 0;
@@ -47,6 +48,11 @@ export class WarningState {
   /** Thousandths of an alarm. */
   get score(): number {
     return this.#score;
+  }
+
+  /** Nothing points to encryption, not even a little. */
+  get isQuiet(): boolean {
+    return this.#alarm === undefined && this.#score === 0;
   }
 
   /** Points that came since are looked at with doubt, though there may be no alarm. */
@@ -94,9 +100,31 @@ export class WarningState {
   }
 
   #learn(): void {
-    this.#history.push(...this.#setAside);
-    this.#history.splice(0, this.#history.length - HISTORY_CYCLES);
+    this.#history = [...this.#history, ...this.#setAside].slice(-HISTORY_CYCLES);
     this.#setAside = [];
+  }
+
+  /** All of it, for a journal that is written anew. */
+  get record(): WarningRecord {
+    return {
+      score: this.#score,
+      cleanPointId: this.#cleanPointId ?? null,
+      alarm:
+        this.#alarm === undefined
+          ? null
+          : { ...this.#alarm, cleanPointId: this.#alarm.cleanPointId ?? null },
+      history: [...this.#history],
+      setAside: [...this.#setAside],
+    };
+  }
+
+  restore({ score, cleanPointId, alarm, history, setAside }: WarningRecord): void {
+    this.#score = score;
+    this.#cleanPointId = cleanPointId ?? undefined;
+    this.#alarm =
+      alarm === null ? undefined : { ...alarm, cleanPointId: alarm.cleanPointId ?? undefined };
+    this.#history = history.slice(-HISTORY_CYCLES);
+    this.#setAside = setAside.slice(-HISTORY_CYCLES);
   }
 
   /** Returns why there is nothing to clear, or undefined. */

@@ -19,7 +19,8 @@ const CYCLE: CycleFeatures = {
   random: 4,
   turned: 0,
   fresh: 0,
-  rewrittenShare: 0.9,
+  others: 16,
+  rewritten: 14,
 };
 const NO_SIGNS: DiskSigns = {
   screened: 0,
@@ -122,7 +123,14 @@ describe('score', () => {
   }
 
   it('names what is unusual, and only when it knows what is usual', () => {
-    const attack = { ...CYCLE, dataCells: 700, random: 650, turned: 640, rewrittenShare: 1 };
+    const attack = {
+      ...CYCLE,
+      dataCells: 700,
+      random: 650,
+      turned: 640,
+      others: 16,
+      rewritten: 16,
+    };
     expect(pressureOf(attack, usual).reasons.join('; ')).to.equal(
       'in about 640 cells (91 % of what came) content gave way to bytes that look encrypted; ' +
         '93 % looks random, usually 7 %; 44 MiB changed (17 %), usually 4 MiB; ' +
@@ -232,10 +240,11 @@ describe('records of the early warning', () => {
     parseRecord({ ...(plain as object), ...change });
 
   it('are read as they were written, and may be missing', () => {
+    const read = (change: object): unknown => JSON.parse(JSON.stringify(parse(change)));
     const { signs, ...old } = disk(3);
     expect(signs).not.to.equal(undefined);
     for (const disks of [[disk(3)], [old]]) {
-      expect(parse({ disks })).to.deep.equal(record(1, disks, {}));
+      expect(read({ disks })).to.deep.equal(record(1, disks, {}));
     }
     const warning = {
       pressure: 1200,
@@ -244,7 +253,7 @@ describe('records of the early warning', () => {
       isAlarm: true,
       reasons: ['so it is'],
     };
-    expect(parse({ warning })).to.deep.equal(record(1, [disk(3)], { warning }));
+    expect(read({ warning })).to.deep.equal(record(1, [disk(3)], { warning }));
     const clear = { kind: 'clear-alarm', atMs: 4, pointId: id(9), by: 'me' };
     expect(parseRecord(clear)).to.deep.equal(clear);
   });
