@@ -13,7 +13,7 @@ import {
 import { DrError } from '../../shared/errors.js';
 import { silentLog } from '../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../dr-receiver/index.js';
-import { type Job, runAgent } from '../../source-agent/agent.js';
+import { Agent, type Job } from '../../source-agent/agent.js';
 import { Bandwidth } from '../../source-agent/bandwidth.js';
 import { ReceiverLink } from '../../source-agent/receiver-link.js';
 import type { CycleOutcome } from '../../source-agent/run-report.js';
@@ -243,7 +243,7 @@ export class World {
       name: site.name,
       hypervisor: this.host.connect(process),
       link: new ReceiverLink(() => this.network.connect(process, site.endpoint, SOURCE)),
-      bandwidth: new Bandwidth(clock, 0),
+      bandwidth: new Bandwidth(clock, { bytesPerSecond: 0 }),
       stateFolder: STATE_FOLDER,
       vmPattern: '*',
       exclude: [],
@@ -262,7 +262,7 @@ export class World {
     }));
     const working = (async () => {
       await fs.makeFolder(STATE_FOLDER);
-      return runAgent(jobs, {
+      const agent = new Agent(jobs, {
         fs,
         clock,
         random: process.random,
@@ -272,6 +272,7 @@ export class World {
           this.#noteOutcome(job.name, vm.id, outcome);
         },
       });
+      return agent.run();
     })();
     process.gate(working).then(
       () => {
