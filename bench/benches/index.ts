@@ -6,6 +6,7 @@ import { incremental, userAlternative } from './incremental.js';
 import { memoryFlat } from './memory-flat.js';
 import { pushMemory } from './push-memory.js';
 import { roundTrip } from './round-trip.js';
+import { scaleHistory } from './scale-history.js';
 import { smallCycle } from './small-cycle.js';
 import { start } from './start.js';
 import { transportOnly } from './transport.js';
@@ -32,5 +33,6 @@ export const ALL_BENCHES: readonly Bench[] = [
   deltaApply,
   deltaDiff,
   memoryFlat,
+  scaleHistory,
   start,
 ];
