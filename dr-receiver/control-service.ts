@@ -2,21 +2,23 @@
 // of a store in the same process.
 
 import { guidToWire, type Guid } from '../shared/bytes/index.js';
-import type {
-  Caller,
-  ControlService,
-  Handlers,
-  ProtectionStatus,
-  ReadDiskRequest,
-  ReadDiskResponse,
-  RestorePoint,
-  VerifyRequest,
-  VerifyResponse,
+import {
+  type Caller,
+  type ControlService,
+  type Handlers,
+  type ProtectionStatus,
+  type ReadDiskRequest,
+  type ReadDiskResponse,
+  type RestorePoint,
+  type VerifyRequest,
+  type VerifyResponse,
+  isPrincipal,
 } from '../shared/channel/index.js';
 import { CELL_BYTES, DeltaError, forEachBatch } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
+import { actorOf } from './actor.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
@@ -71,7 +73,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         if ((point.pinReason !== undefined) !== isPinned) {
           const { pointId } = point;
           const atMs = clock.now();
-          await vm.append({ kind: 'pin', atMs, pointId, isPinned, by: caller.principal });
+          await vm.append({ kind: 'pin', atMs, pointId, isPinned, ...actorOf(caller) });
         }
         return { point: pointToWire(point, '') };
       });
@@ -93,9 +95,51 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
-        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, by: caller.principal });
+        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
+    },
+
+    rebind: async ({ vm: name, owner }, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      if (!isPrincipal(owner)) {
+        throw new DrError('E_USAGE', 'the new owner is not the name of a principal', {
+          hint: 'Name the principal of its key, as `hvdr psk show` prints it.',
+        });
+      }
+      const desk = await findVm(receiver, name);
+      const former = desk.vm.protection.owner;
+      await desk.vm.change(() => desk.rebind(owner, actorOf(caller)));
+      return { formerOwner: former };
+    },
+
+    unhalt: async ({ vm: name, epoch: named }, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      const { vm } = await findVm(receiver, name);
+      return vm.change(async () => {
+        const { protection } = vm;
+        const { haltReason, epoch: ours, vmName } = protection;
+        // a damaged journal is nothing that can be accepted
+        if (haltReason === undefined) vm.requireSound();
+        const epoch = named ?? protection.haltEpoch;
+        if (haltReason === undefined && (epoch === undefined || epoch === ours)) {
+          throw new DrError('E_STATE', `${vmName} is not halted`, {
+            hint: 'When its source refuses because the store is older, name its epoch: --epoch N.',
+          });
+        }
+        if (epoch === undefined || epoch < ours) {
+          const what = epoch === undefined ? 'is not known' : `${epoch} is over`;
+          throw new DrError('E_USAGE', `the epoch to go on with ${what}; here is ${ours}`, {
+            hint: 'Name the epoch of the source: --epoch N.',
+          });
+        }
+        const atMs = clock.now();
+        await vm.append({
+          ...{ kind: 'unhalt', atMs, epoch: epoch.toString() },
+          ...actorOf(caller),
+        });
+        return { epoch, formerEpoch: ours, reason: haltReason ?? '' };
+      });
     },
   };
 }

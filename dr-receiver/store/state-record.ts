@@ -29,6 +29,8 @@ export interface StateHead {
   readonly epoch: string;
   readonly isPaused: boolean;
   readonly haltReason: string | null;
+  readonly haltEpoch: string | null;
+  readonly isCompareDue: boolean;
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
   readonly retentionGrid: string;
@@ -239,6 +241,8 @@ function parseHead(fields: Fields): StateHead {
     epoch: fields.epoch(),
     isPaused: fields.flag('isPaused'),
     haltReason: fields.textOrNull('haltReason'),
+    haltEpoch: fields.has('haltEpoch') ? fields.epoch('haltEpoch') : null,
+    isCompareDue: fields.flag('isCompareDue'),
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
     retentionGrid: parseGrid(fields),

@@ -45,6 +45,8 @@ const handlers: Handlers<ControlService> = {
   pinPoint: unused,
   verify: unused,
   pause: unused,
+  rebind: unused,
+  unhalt: unused,
 };
 
 describe('connectDirectly', () => {
