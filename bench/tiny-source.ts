@@ -1,5 +1,5 @@
-// A source whose cycles bring next to nothing: one disk of one cell, empty at first, told to be zero again
-// in every later cycle. So what a cycle costs is what the receiver does besides moving bytes. Speaks the
+// A source whose cycles bring next to nothing: one small empty disk, of which every later cycle says again
+// that its first cell is zero. That is too small a share of it for a pin. So what a cycle costs is what the receiver does besides moving bytes. Speaks the
 // protocol to a receiver in this process or over the network.
 
 import { type Guid, guidToWire, randomGuid, ZERO_GUID } from '../shared/bytes/index.js';
@@ -19,6 +19,7 @@ import {
 import { DrError } from '../shared/errors.js';
 
 const SECTOR_BYTES = 512;
+const DISK_BYTES = 16 * CELL_BYTES;
 
 export class TinyVm {
   readonly vmId: Guid = randomGuid(systemRandom);
@@ -56,8 +57,8 @@ export class TinySource {
     throw new DrError('E_TOOL_FAILED', `${vm.name} has another head than was committed`);
   }
 
-  /** A whole cycle; its point is listed on return. */
-  async commit(vm: TinyVm, maxRestorePoints: number): Promise<void> {
+  /** A whole cycle; its point is listed on return. Returns how many points the VM has then. */
+  async commit(vm: TinyVm, maxRestorePoints: number): Promise<number> {
     const pointId = randomGuid(systemRandom);
     const isBase = vm.headPointId === undefined;
     const cycleId = await this.#open(vm, pointId, maxRestorePoints);
@@ -69,7 +70,7 @@ export class TinySource {
       vmId: vm.vmId,
       diskId: vm.diskId,
       diskGeneration: 0,
-      diskSizeBytes: CELL_BYTES,
+      diskSizeBytes: DISK_BYTES,
       logicalSectorBytes: SECTOR_BYTES,
       physicalSectorBytes: SECTOR_BYTES,
       epoch: 1n,
@@ -87,12 +88,13 @@ export class TinySource {
     })();
     const acknowledgements = this.#replication.push(stream)[Symbol.asyncIterator]();
     while ((await acknowledgements.next()).done !== true);
-    await this.#replication.commit({
+    const { pointCount } = await this.#replication.commit({
       vmId: guidToWire(vm.vmId),
       cycleId: guidToWire(cycleId),
       roots: [root.finish().root],
     });
     vm.headPointId = pointId;
+    return pointCount;
   }
 
   async #open(vm: TinyVm, pointId: Guid, maxRestorePoints: number): Promise<Guid> {
@@ -111,7 +113,7 @@ export class TinySource {
           geometry: {
             diskId: guidToWire(vm.diskId),
             generation: 0,
-            sizeBytes: BigInt(CELL_BYTES),
+            sizeBytes: BigInt(DISK_BYTES),
             logicalSectorBytes: SECTOR_BYTES,
             physicalSectorBytes: SECTOR_BYTES,
           },

@@ -65,8 +65,9 @@ export class Receiver {
    * @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO
    */
   static async open(options: ReceiverOptions): Promise<Receiver> {
-    const { storeFolder, use = 'write', fs, clock, random } = options;
-    const store = await Store.open(storeFolder, use, { fs, clock, random });
+    const { storeFolder, use = 'write', fs, clock, random, rewriteAboveBytes } = options;
+    const seams = { fs, clock, random, rewriteAboveBytes };
+    const store = await Store.open(storeFolder, use, seams);
     return new Receiver(store, options);
   }
 

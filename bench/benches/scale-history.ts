@@ -30,7 +30,7 @@ const SIZES = [
 ] as const;
 const GOAL_MAX = 1.5;
 /** Calls that are measured as one; the figure is that of one call. */
-const CALLS = 40;
+const CALLS = 100;
 
 interface Reached {
   readonly source: TinySource;
@@ -112,8 +112,12 @@ const CALLS_OF: Readonly<Record<string, Work>> = {
     if (points.length < 1) throw new DrError('E_TOOL_FAILED', 'a VM has no points');
   },
   plan: (store, { source }) => source.plan(store.nextVm),
-  // each of these commits forgets a point, but for the very first one
-  prune: (store, { source }) => source.commit(store.prunedVm, store.pointCount),
+  // each of these commits forgets a point, but for the very first one: the first point of the day stays
+  prune: async (store, { source }) => {
+    const count = await source.commit(store.prunedVm, store.pointCount);
+    if (count <= store.pointCount + 1) return;
+    throw new DrError('E_TOOL_FAILED', `a commit left ${count} points`);
+  },
 };
 
 /** The first thing that is asked of a receiver that starts. */

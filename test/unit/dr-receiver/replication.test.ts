@@ -789,6 +789,35 @@ describe('receiver', () => {
     expect(journal).to.match(/"kind":"commit",[^[]*"by":"site-b","keyId":"site-b-key"/);
   });
 
+  it('goes on over a journal that is written anew again and again', async () => {
+    await site.receiver.close();
+    const options = { clock: site.clock, rewriteAboveBytes: 8000 };
+    site = await openSite(files, options);
+    await vm.replicate(site, { ...seed, maxRestorePoints: 2 });
+    const plans = [seed];
+    for (let n = 2; n <= 60; n++) {
+      vm.write(0, n % 40, 1000 + n);
+      const cells = n === 30 ? [undefined, []] : [[n % 40], []];
+      const plan = vm.plan(n, plans.at(-1)?.pointId, cells, { maxRestorePoints: 2 });
+      plans.push(plan);
+      await vm.replicate(site, plan);
+      for (let more = 0; more < 10; more++) {
+        await site.control().pause({ vm: vm.name, isPaused: more % 2 === 0 });
+      }
+      if (n % 7 !== 0) continue;
+      await site.receiver.close();
+      site = await openSite(files, options);
+    }
+    // the one that its successor replaced as a whole is pinned
+    const kept = [plans[0], plans[28], plans[58], plans[59]];
+    expect(await pointIds(site, vm.name)).to.deep.equal(kept.map((plan) => plan?.pointId));
+    for (const plan of kept) await expectPoint(site, vm, plan ?? seed);
+    const archives = files.paths.filter((path) => /\/journal\.\d+$/.test(path));
+    expect(archives.length).to.be.greaterThan(0);
+    const answered = await vm.commit(site, plans[40] ?? seed);
+    expect(answered.pointId.equals(guidToWire(plans[40]?.pointId ?? seed.pointId))).to.equal(true);
+  });
+
   it('remembers the last cycles that failed, however many there were', async () => {
     const broken = new FaultFileSystem(files);
     await site.receiver.close();

@@ -75,10 +75,22 @@ let siteCount = 0;
 
 export async function openSite(
   fs: FileSystem,
-  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy; isLazy?: boolean } = {},
+  options: {
+    clock?: FakeClock;
+    seed?: number;
+    policy?: ReceiverPolicy;
+    isLazy?: boolean;
+    rewriteAboveBytes?: number;
+  } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy, isLazy = false } = options;
+  const {
+    clock = new FakeClock(),
+    seed = ++siteCount,
+    policy,
+    isLazy = false,
+    rewriteAboveBytes,
+  } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -86,6 +98,7 @@ export async function openSite(
     log: silentLog,
     storeFolder: STORE,
     policy,
+    rewriteAboveBytes,
   });
   // all of them, so that a test meets the same order of calls each time
   if (!isLazy) await receiver.allDesks();
