@@ -129,6 +129,7 @@ export class TinySource {
       maxRestorePoints,
       rpoSeconds: 900,
       retentionGrid: '',
+      expectedBytes: 0n,
       checkpointId: `checkpoint of ${cycleId}`,
     });
     if (outcome?.$case === 'accepted') return cycleId;

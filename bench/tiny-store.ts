@@ -35,6 +35,7 @@ const unflushed: FileSystem = {
       write: (position, source) => file.write(position, source),
       size: () => file.size(),
       truncate: (sizeBytes) => file.truncate(sizeBytes),
+      reserve: (sizeBytes) => file.reserve(sizeBytes),
       flush: nothing,
       nextData: (position) => file.nextData(position),
       close: () => file.close(),

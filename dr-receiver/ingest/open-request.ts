@@ -42,6 +42,8 @@ export interface CycleRequest {
   readonly checkpointId: string;
   /** A legal grid, or empty. */
   readonly retentionGrid: string;
+  /** 0: the source does not know. */
+  readonly expectedBytes: number;
   /** The whole request, encoded: the same request has the same bytes. */
   readonly encoded: Buffer;
 }
@@ -148,6 +150,11 @@ export function parseOpenRequest(request: OpenRequest): CycleRequest {
     rpoSeconds: request.rpoSeconds,
     checkpointId: requireText(request.checkpointId, 'the checkpoint id'),
     retentionGrid: requireGrid(request.retentionGrid),
+    expectedBytes: requireNumber(
+      request.expectedBytes,
+      'what the cycle will bring',
+      MAX_DISKS * MAX_DISK_BYTES,
+    ),
     encoded: Buffer.from(OpenRequest.encode(request).finish()),
   };
 }

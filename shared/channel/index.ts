@@ -2,6 +2,10 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  CompactedVm,
+  CompactProgress,
+  CompactRequest,
+  CompactResponse,
   DiskBytes,
   ListPointsRequest,
   ListPointsResponse,
@@ -13,9 +17,13 @@ export {
   ProtectionStatus,
   ReadDiskRequest,
   ReadDiskResponse,
+  RebindRequest,
+  RebindResponse,
   RestorePoint,
   StatusRequest,
   StatusResponse,
+  UnhaltRequest,
+  UnhaltResponse,
   VerifyDone,
   VerifyFinding,
   VerifyProgress,

@@ -39,7 +39,7 @@ import { isAllZero } from '../../../shared/disk/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { silentLog } from '../../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../../dr-receiver/index.js';
-import type { ReceiverPolicy } from '../../../dr-receiver/index.js';
+import type { ReceiverOptions, ReceiverPolicy } from '../../../dr-receiver/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 
@@ -79,6 +79,7 @@ export async function openSite(
     clock?: FakeClock;
     seed?: number;
     policy?: ReceiverPolicy;
+    reclaim?: ReceiverOptions['reclaim'];
     isLazy?: boolean;
     rewriteAboveBytes?: number;
   } = {},
@@ -88,6 +89,7 @@ export async function openSite(
     clock = new FakeClock(),
     seed = ++siteCount,
     policy,
+    reclaim,
     isLazy = false,
     rewriteAboveBytes,
   } = options;
@@ -99,6 +101,7 @@ export async function openSite(
     storeFolder: STORE,
     policy,
     rewriteAboveBytes,
+    reclaim,
   });
   // all of them, so that a test meets the same order of calls each time
   if (!isLazy) await receiver.allDesks();
@@ -209,6 +212,7 @@ export class SourceVm {
       rpoSeconds: 600,
       retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
+      expectedBytes: 0n,
     };
   }
 

@@ -271,6 +271,8 @@ export interface OpenRequest {
   checkpointId: string;
   /** Points that the source would like to be kept besides, as SPAN/STEP,…: `24h/1h,7d/1d`. Empty: none. */
   retentionGrid: string;
+  /** Bytes of the cells that will be named, as far as the source knows before it reads; 0: it does not. */
+  expectedBytes: bigint;
 }
 
 export interface OpenResponse {
@@ -1515,6 +1517,7 @@ function createBaseOpenRequest(): OpenRequest {
     rpoSeconds: 0,
     checkpointId: "",
     retentionGrid: "",
+    expectedBytes: 0n,
   };
 }
 
@@ -1570,6 +1573,12 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.retentionGrid !== "") {
       writer.uint32(122).string(message.retentionGrid);
+    }
+    if (message.expectedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.expectedBytes) !== message.expectedBytes) {
+        throw new globalThis.Error("value provided for field message.expectedBytes of type uint64 too large");
+      }
+      writer.uint32(128).uint64(message.expectedBytes);
     }
     return writer;
   },
@@ -1707,6 +1716,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.retentionGrid = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.expectedBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1782,6 +1799,11 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.retention_grid)
         ? globalThis.String(object.retention_grid)
         : "",
+      expectedBytes: isSet(object.expectedBytes)
+        ? BigInt(object.expectedBytes)
+        : isSet(object.expected_bytes)
+        ? BigInt(object.expected_bytes)
+        : 0n,
     };
   },
 
@@ -1832,6 +1854,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.retentionGrid !== "") {
       obj.retentionGrid = message.retentionGrid;
     }
+    if (message.expectedBytes !== 0n) {
+      obj.expectedBytes = message.expectedBytes.toString();
+    }
     return obj;
   },
 
@@ -1859,6 +1884,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.rpoSeconds = object.rpoSeconds ?? 0;
     message.checkpointId = object.checkpointId ?? "";
     message.retentionGrid = object.retentionGrid ?? "";
+    message.expectedBytes = (object.expectedBytes !== undefined && object.expectedBytes !== null)
+      ? BigInt(object.expectedBytes)
+      : 0n;
     return message;
   },
 };
