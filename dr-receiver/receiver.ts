@@ -262,11 +262,17 @@ export class Receiver {
     caller: Caller,
   ): Promise<CommitAnswer> {
     const desk = await this.requireDesk(vmId, caller);
+    await desk.lookBack(cycleId);
     const answer = await desk.vm.change(() => desk.commit(cycleId, roots, actorOf(caller)));
     const { vmName } = desk.vm.protection;
     this.log
       .child({ component: 'ingest', vmId, cycleId })
       .info('point.committed', { vmName, pointId: answer.pointId, warnings: answer.warnings });
+    const { alarm } = desk.vm.protection.warning;
+    if (alarm?.pointId === answer.pointId) {
+      const { pointId, cleanPointId, reasons } = alarm;
+      this.log.error('alarm.raised', { vmId, vmName, pointId, cleanPointId, reasons });
+    }
     return answer;
   }
 

@@ -9,8 +9,9 @@ import { isTimeTrusted } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
-import type { Actor } from '../store/records.js';
+import type { Actor, DiskRecord } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
+import { addSigns } from '../warning/compare.js';
 import { planCommit } from './commit.js';
 import { isDamaged } from './damage.js';
 import {
@@ -51,6 +52,8 @@ interface ActiveCycle {
   readonly openedAtMs: number;
   readonly openedBytes: number;
   stream: Stream | undefined;
+  /** What lookBack() has found. */
+  signed?: { readonly disks: readonly DiskRecord[]; readonly warnings: readonly string[] };
 }
 
 export interface DeskOptions {
@@ -379,6 +382,22 @@ export class VmDesk {
     }
   }
 
+  /**
+   * Looks up what stood where the cells of a cycle look random, ahead of its commit and outside of any
+   * change of the VM: it may have to wait for whoever changes the base.
+   */
+  async lookBack(cycleId: Guid): Promise<void> {
+    const active = this.#active;
+    if (active?.cycle.request.cycleId !== cycleId || !active.cycle.isComplete) return;
+    const { cycle } = active;
+    active.signed = await addSigns(
+      this.#options.seams,
+      this.vm,
+      cycle.diskRecords(),
+      cycle.statistics,
+    );
+  }
+
   /** Lists the point of a cycle. To be called inside a change of the VM. */
   async commit(cycleId: Guid, roots: readonly Buffer[], actor: Actor): Promise<CommitAnswer> {
     const { protection } = this.vm;
@@ -416,10 +435,12 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
+    const signed = active.signed ?? { disks, warnings: [] };
     const record = planCommit({
       protection,
       request,
-      disks,
+      disks: signed.disks,
+      notes: signed.warnings,
       actor,
       nowMs,
       isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),

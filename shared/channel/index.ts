@@ -2,6 +2,9 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  Alarm,
+  ClearAlarmRequest,
+  ClearAlarmResponse,
   CompactedVm,
   CompactProgress,
   CompactRequest,

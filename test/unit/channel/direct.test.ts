@@ -48,6 +48,7 @@ const handlers: Handlers<ControlService> = {
   compact: unused,
   rebind: unused,
   unhalt: unused,
+  clearAlarm: unused,
 };
 
 describe('connectDirectly', () => {
