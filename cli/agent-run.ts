@@ -28,6 +28,7 @@ import {
   runAgent,
   type RunReport,
   stateFolder,
+  verdict,
   type VmReport,
 } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
@@ -39,7 +40,12 @@ import { clientTls, TLS_PARAMETERS } from './tls.js';
 export interface JobParameters {
   readonly name: string;
   readonly values: ParameterValues;
+  /** Refuse VMs that have points at the receiver already. Default: no. */
+  readonly isSeedOnly?: boolean;
 }
+
+/** Exit code of a run that was done with warnings (cli.md). */
+const EXIT_WARNED = 3;
 
 /** Makes the jobs' ports, runs them, closes the ports. */
 export async function runJobs(
@@ -87,11 +93,8 @@ class Ports {
     this.#context = context;
   }
 
-  async job({ name, values }: JobParameters): Promise<Job> {
-    const { files: fs, random, environment, folder } = this.#context;
-    const wanted =
-      values.state_dir === undefined ? undefined : path.resolve(folder, values.state_dir);
-    const { platform } = process;
+  async job({ name, values, isSeedOnly }: JobParameters): Promise<Job> {
+    const { folder } = this.#context;
     // what can be refused without looking at anything comes first
     const receiver = this.#receiver(name, values);
     const hypervisor = await this.#hypervisor(values);
@@ -100,7 +103,7 @@ class Ports {
       name,
       hypervisor,
       ...receiver,
-      stateFolder: await stateFolder(wanted, { fs, random, environment, platform }),
+      stateFolder: await stateFolderOf(values, this.#context),
       vmPattern: values.vm,
       exclude: values.exclude,
       takesRunning: values.online,
@@ -110,6 +113,7 @@ class Ports {
         overlap: values.overlap,
         rpoSeconds: values.rpo_seconds,
         maxRestorePoints: values.max_restore_points,
+        isSeedOnly,
       },
       cycleCount: values.push_cycles,
       intervalMs: values.push_interval * 1000,
@@ -133,20 +137,11 @@ class Ports {
     for (const hypervisor of this.#hypervisors.values()) await hypervisor.close();
   }
 
-  async #hypervisor({ host }: ParameterValues): Promise<SourceHypervisor> {
-    const name = host ?? (process.platform === 'win32' ? 'hyperv' : undefined);
-    if (name === undefined) {
-      throw new DrError('E_PARAMETER', 'host: nothing says whose VMs are meant', {
-        context: { parameter: 'host' },
-        hint: 'Give --host lab:DIR or --host hyperv.',
-      });
-    }
+  async #hypervisor(values: ParameterValues): Promise<SourceHypervisor> {
+    const name = hypervisorName(values);
     const known = this.#hypervisors.get(name);
     if (known !== undefined) return known;
-    const { files: fs, clock, random, folder } = this.#context;
-    const place = name.startsWith('lab:') ? `lab:${path.resolve(folder, name.slice(4))}` : name;
-    const log = await this.#context.log();
-    const hypervisor = await openHypervisor(place, { fs, clock, random, log });
+    const hypervisor = await openSourceHypervisor(values, this.#context);
     this.#hypervisors.set(name, hypervisor);
     return hypervisor;
   }
@@ -221,6 +216,66 @@ class Ports {
       }
     };
   }
+}
+
+function hypervisorName({ host }: ParameterValues): string {
+  const name = host ?? (process.platform === 'win32' ? 'hyperv' : undefined);
+  if (name !== undefined) return name;
+  throw new DrError('E_PARAMETER', 'host: nothing says whose VMs are meant', {
+    context: { parameter: 'host' },
+    hint: 'Give --host lab:DIR or --host hyperv.',
+  });
+}
+
+/** The hypervisor that `host` names; the caller closes it. @throws DrError E_PARAMETER, … */
+export async function openSourceHypervisor(
+  values: ParameterValues,
+  context: CliContext,
+): Promise<SourceHypervisor> {
+  const { files: fs, clock, random, folder } = context;
+  const name = hypervisorName(values);
+  const place = name.startsWith('lab:') ? `lab:${path.resolve(folder, name.slice(4))}` : name;
+  return openHypervisor(place, { fs, clock, random, log: await context.log() });
+}
+
+/** The folder of ledgers and leases. */
+export function stateFolderOf(
+  { state_dir: wanted }: ParameterValues,
+  { files: fs, random, environment, folder }: CliContext,
+): Promise<string> {
+  const { platform } = process;
+  const chosen = wanted === undefined ? undefined : path.resolve(folder, wanted);
+  return stateFolder(chosen, { fs, random, environment, platform });
+}
+
+/** The key that the parameters name. @throws DrError E_PARAMETER, E_KEY_FILE, E_NOT_FOUND */
+export async function keyOfParameters(
+  values: ParameterValues,
+  context: CliContext,
+): Promise<PreSharedKey> {
+  const { files: fs, environment, folder } = context;
+  const reference = keyReference(values, folder);
+  await context.keepSecrets();
+  const keys = { fs, environment, log: await context.log() };
+  return reference.file === undefined
+    ? loadSecret(reference.secret, reference.keyId, keys)
+    : loadKey(reference.file, keys);
+}
+
+/** Tells how a run ended, and ends with an error when a VM stayed unprotected. */
+export function reportRun(
+  { output, clock }: CliContext,
+  report: RunReport,
+  values: ParameterValues,
+  { startedAt, isWarned: wasWarned }: { readonly startedAt: number; readonly isWarned: boolean },
+): void {
+  const durationMs = Math.round(clock.monotonic() - startedAt);
+  const { error, isWarned } = verdict(report, values.on_partial);
+  output.result({ vms: report.vms.map(vmDocument), durationMs }, () =>
+    totalsLine(report, durationMs),
+  );
+  if (error !== undefined) throw error;
+  if (isWarned || wasWarned) output.exitCode = EXIT_WARNED;
 }
 
 type KeyReference =

@@ -22,6 +22,7 @@ import { registerPoints } from './points.js';
 import { registerPsk } from './psk.js';
 import { registerPush } from './push.js';
 import { registerReceiver } from './receiver.js';
+import { registerSeed } from './seed.js';
 import { registerStatus } from './status.js';
 import { registerVerify } from './verify.js';
 import { registerVhdx } from './vhdx.js';
@@ -73,6 +74,7 @@ export function buildProgram(context: CliContext): Command {
       (await context.log()).debug('run.started', { command, version: productVersion() });
     });
   registerPush(program, context);
+  registerSeed(program, context);
   registerDaemon(program, context);
   registerParameters(program, context);
   registerVhdx(program, context);

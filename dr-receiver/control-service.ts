@@ -18,9 +18,11 @@ import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
+import { importDelta } from './import-delta.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
+import { stageSeed } from './seed/stage-seed.js';
 import { layersOf, withLayers } from './store/point-sources.js';
 import type { Point } from './store/protection.js';
 import { decideRetention } from './store/retention.js';
@@ -83,6 +85,16 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     readDisk: (request, { caller }) => {
       receiver.requireRole(caller, ACT);
       return readDisk(receiver, request);
+    },
+
+    seed: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return stageSeed(receiver, request, caller);
+    },
+
+    importDelta: (requests, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return importDelta(receiver, requests, caller);
     },
 
     pause: async ({ vm: name, isPaused }, { caller }) => {

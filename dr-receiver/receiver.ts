@@ -2,7 +2,7 @@
 // every call (channel.md § 5); what the calls do is told in ingest/ and store/.
 
 import type { Guid } from '../shared/bytes/index.js';
-import type { Caller } from '../shared/channel/index.js';
+import type { Caller, KeyRing } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
@@ -31,8 +31,21 @@ export interface ReceiverOptions extends StoreSeams {
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
   readonly policy?: ReceiverPolicy | undefined;
+  /** Where seeds may be read from. Default: nowhere. */
+  readonly seedAccess?: SeedAccess | undefined;
   readonly log: Log;
 }
+
+export interface SeedAccess {
+  /** Undefined: anywhere, for whoever can open the store's own files as well. */
+  readonly folder: string | undefined;
+  /** Keys that media may be sealed with, and whose principals may own a seeded VM. */
+  readonly keys: KeyRing | undefined;
+}
+
+/** Who a VM is bound to when it is seen for the first time, and what it is bound by. */
+type Binder = Pick<Caller, 'principal' | 'vmPattern' | 'role'>;
+type NewVm = Pick<CycleRequest, 'vmId' | 'vmName' | 'epoch' | 'parentPointId'>;
 
 const CLOCK_JUMP_MS = 60 * 60 * 1000;
 
@@ -40,6 +53,7 @@ export class Receiver {
   readonly store: Store;
   readonly seams: StoreSeams;
   readonly policy: ReceiverPolicy;
+  readonly seedAccess: SeedAccess | undefined;
   readonly log: Log;
   readonly #desks = new Map<Guid, VmDesk>();
   readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
@@ -51,6 +65,7 @@ export class Receiver {
     this.store = store;
     this.seams = { fs, clock, random };
     this.policy = policy;
+    this.seedAccess = options.seedAccess;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
     for (const vm of store.vms) this.#addDesk(vm);
@@ -110,7 +125,7 @@ export class Receiver {
   }
 
   /** The desk of a VM that the caller may push for; undefined when there is none, or not for him. */
-  #deskOf(vmId: Guid, caller: Caller): VmDesk | undefined {
+  #deskOf(vmId: Guid, caller: Binder): VmDesk | undefined {
     const desk = this.#desks.get(vmId);
     if (desk === undefined || caller.role === 'operator') return desk;
     const { owner } = desk.vm.protection;
@@ -150,13 +165,13 @@ export class Receiver {
   }
 
   /** The first Open binds the VM to its principal. One at a time. */
-  #protect(request: CycleRequest, caller: Caller): Promise<VmDesk> {
+  #protect(request: NewVm, caller: Binder): Promise<VmDesk> {
     const result = this.#protecting.then(() => this.#protectNow(request, caller));
     this.#protecting = result.catch(() => undefined);
     return result;
   }
 
-  async #protectNow(request: CycleRequest, caller: Caller): Promise<VmDesk> {
+  async #protectNow(request: NewVm, caller: Binder): Promise<VmDesk> {
     const { vmId, vmName, epoch } = request;
     const known = this.#deskOf(vmId, caller);
     if (known !== undefined) return known;
@@ -197,6 +212,12 @@ export class Receiver {
     });
     this.log.info('protection.began', { vmId, vmName, owner: caller.principal });
     return this.#addDesk(vm);
+  }
+
+  /** The desk of a VM that an operator brings a seed of, bound to the principal that will push it. */
+  protectFor(vm: Pick<NewVm, 'vmId' | 'vmName'>, principal: string): Promise<VmDesk> {
+    const request = { ...vm, epoch: 0n, parentPointId: undefined };
+    return this.#protect(request, { principal, vmPattern: '*', role: 'source' });
   }
 
   async commit(

@@ -43,6 +43,9 @@ export function replicationHandlers(receiver: Receiver): Handlers<ReplicationSer
 
     open: async (request, { caller }) => {
       const parsed = parseOpenRequest(request);
+      if (parsed.seededFrom !== '') {
+        throw new DrError('E_PROTOCOL', 'the request says of itself that it is a seed');
+      }
       const outcome = await receiver.open(parsed, caller);
       switch (outcome.kind) {
         case 'accepted': {

@@ -36,6 +36,7 @@ import {
 } from './checkpoint-lease.js';
 import { cellsOf, type DirtyCells } from './dirty-cells.js';
 import { CompressionChoice } from './compression-choice.js';
+import { orderedDisks } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
 import {
   absorb,
@@ -83,6 +84,8 @@ export interface CycleSettings {
   readonly overlap: 'skip' | 'wait';
   readonly rpoSeconds: number;
   readonly maxRestorePoints: number;
+  /** Refuse a VM that has points at the receiver already. Default: no. */
+  readonly isSeedOnly?: boolean | undefined;
 }
 
 /** Of what a receiver says to people, so much is passed on. */
@@ -253,6 +256,13 @@ class Cycle {
     const key = `dr:${receiver.storeId}`;
     const chain = ledger.chains.get(key) ?? newChain(key, receiver.epoch);
     checkReceiver(receiver, chain, name);
+    if (this.#settings.isSeedOnly === true && receiver.headPointId !== undefined) {
+      throw new DrError('E_EXISTS', `${name} has restore points at the receiver already`, {
+        context: { vmId: id, head: receiver.headPointId },
+        done: 'nothing was sent',
+        hint: '`hvdr push` goes on from the newest point; there is nothing to seed.',
+      });
+    }
     return { store, ledger, chain: settle(chain, receiver.headPointId), receiver };
   }
 
@@ -506,6 +516,7 @@ class Cycle {
       maxRestorePoints,
       rpoSeconds,
       checkpointId: checkpoint.id,
+      seededFrom: '',
     };
   }
 
@@ -636,41 +647,6 @@ function whyWhole(plan: CyclePlan): string[] {
 function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {
   const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = disk;
   return { sizeBytes, logicalSectorBytes, physicalSectorBytes };
-}
-
-/** The disks of the checkpoint in the order of the VM's places. */
-function orderedDisks(
-  definition: VmDefinition,
-  frozen: readonly CheckpointDisk[],
-): CheckpointDisk[] {
-  const { name } = definition;
-  const refused = definition.disks.find(({ unsupported }) => unsupported !== undefined);
-  if (refused !== undefined) {
-    throw new DrError(
-      'E_HYPERVISOR',
-      `the disk ${refused.path} of ${name} cannot be replicated: ${refused.unsupported ?? ''}`,
-      {
-        context: { diskId: refused.diskId },
-        hint: 'Give the VM a VHDX in its place, or leave the VM out with exclude.',
-      },
-    );
-  }
-  const ordered = definition.disks.flatMap(({ diskId }) =>
-    frozen.filter((disk) => disk.diskId === diskId),
-  );
-  if (ordered.length !== frozen.length || ordered.length !== definition.disks.length) {
-    throw new DrError(
-      'E_CHECKPOINT',
-      `the disks of ${name} changed while its checkpoint was made: ${definition.disks.length} now, ${frozen.length} frozen`,
-      { hint: 'Nothing to do: the next cycle takes the disks as they are then.' },
-    );
-  }
-  if (ordered.length === 0) {
-    throw new DrError('E_HYPERVISOR', `${name} has no disk that could be replicated`, {
-      hint: 'Leave the VM out with exclude.',
-    });
-  }
-  return ordered;
 }
 
 /** Tracking ids by disk; a disk without one is compared next time. */

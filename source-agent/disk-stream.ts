@@ -12,11 +12,11 @@ import {
   hashCell,
   ManifestRoot,
   type ManifestHeader,
+  readCells,
 } from '../shared/delta/index.js';
 import { isAllZero, type Piece, type ReadableDisk } from '../shared/disk/index.js';
 import { Batcher } from './batcher.js';
 import type { CompressionChoice } from './compression-choice.js';
-import { readCells } from './cell-reader.js';
 import type { RemoteHashes } from './remote-hashes.js';
 
 /** Sets whose mean run is shorter are read cell by cell. */

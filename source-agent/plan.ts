@@ -180,8 +180,7 @@ function finish(plan: Omit<DiskPlan, 'reuseCycleId'>, receiver: ReceiverView): D
   const isThere = unfinished?.disks.some(
     (disk) =>
       disk.diskId === plan.diskId &&
-      disk.generation === plan.generation &&
-      isSameGeometry(disk.geometry, plan.geometry),
+      disk.geometry.sizeBytes === plan.geometry.sizeBytes,
   );
   return { ...plan, reuseCycleId: isThere === true ? unfinished?.cycleId : undefined };
 }

@@ -98,15 +98,16 @@ export async function readUnfinished(
   }
 }
 
-/** The durable part of a disk in an unfinished cycle; undefined when it has none. */
+/**
+ * The durable part of a disk in an unfinished cycle, of whatever generation: its cells are compared, and
+ * a seed knows no generation. Undefined when it has none.
+ */
 export function stagedDisk(
   layout: VmLayout,
   { request, progress }: UnfinishedCycle,
-  disk: { readonly diskId: Guid; readonly generation: number },
+  { diskId }: { readonly diskId: Guid },
 ): StagedDisk | undefined {
-  const index = request.disks.findIndex(
-    (each) => each.diskId === disk.diskId && each.generation === disk.generation,
-  );
+  const index = request.disks.findIndex((each) => each.diskId === diskId);
   const found = request.disks[index];
   const position = progress.get(index);
   if (found === undefined || position === undefined) return undefined;

@@ -54,6 +54,11 @@ export interface DeskOptions {
   readonly requireRoom: (owner: string, moreBytes: number) => void;
 }
 
+/** A seed is an act of the operator, and goes away with the first point: it counts for no quota. */
+function quotaBytesOf(cycle: UnfinishedCycle): number {
+  return cycle.request.seededFrom === '' ? dataBytesOf(cycle) : 0;
+}
+
 function dataBytesOf({ progress }: UnfinishedCycle): number {
   let sum = 0;
   for (const { dataBytes } of progress.values()) sum += dataBytes;
@@ -112,7 +117,7 @@ export class VmDesk {
 
   #count(lying: Iterable<UnfinishedCycle>): void {
     this.#lyingBytes = 0;
-    for (const cycle of lying) this.#lyingBytes += dataBytesOf(cycle);
+    for (const cycle of lying) this.#lyingBytes += quotaBytesOf(cycle);
   }
 
   /** All unfinished cycles, the one with most staged data first. */
@@ -225,9 +230,10 @@ export class VmDesk {
       start = undefined;
       return open(undefined);
     });
-    this.#stagedBytes = start === undefined ? 0 : dataBytesOf(start);
+    this.#stagedBytes = start === undefined ? 0 : quotaBytesOf(start);
     this.#count(reusable);
     cycle.lastMessageAt = seams.clock.monotonic();
+    if (request.seededFrom !== '') return cycle;
     cycle.onBytes = (lengthBytes) => {
       requireRoom(protection.owner, lengthBytes);
       this.#stagedBytes += lengthBytes;
@@ -410,6 +416,18 @@ export class VmDesk {
   async abandon(cycleId: Guid): Promise<void> {
     const active = this.#active;
     if (active?.cycle.request.cycleId === cycleId) await this.#drop(active);
+  }
+
+  /** Gives up a cycle and removes what it brought. Inside a change of the VM. @throws DrError E_IO */
+  async discard(cycleId: Guid): Promise<void> {
+    await this.abandon(cycleId);
+    const { fs } = this.#options.seams;
+    const { layout, protection } = this.vm;
+    const kept = new Set(await unfinishedCycleIds(fs, layout, protection));
+    kept.delete(cycleId);
+    await removeUnfinished(fs, layout, protection, kept);
+    this.#unfinished = undefined;
+    await this.#known();
   }
 
   /** Ends at a safe point. */

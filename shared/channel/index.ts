@@ -3,6 +3,9 @@
 export { connectDirectly } from './direct.js';
 export {
   DiskBytes,
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -14,6 +17,10 @@ export {
   ReadDiskRequest,
   ReadDiskResponse,
   RestorePoint,
+  SeedDone,
+  SeedFile,
+  SeedRequest,
+  SeedResponse,
   StatusRequest,
   StatusResponse,
   VerifyDone,
@@ -65,7 +72,7 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
-export type { Suite } from './aead.js';
+export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,

@@ -192,6 +192,7 @@ export class SourceVm {
       maxRestorePoints: plan.maxRestorePoints ?? 5,
       rpoSeconds: 600,
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
+      seededFrom: '',
     };
   }
 

@@ -269,6 +269,8 @@ export interface OpenRequest {
   rpoSeconds: number;
   /** Names the checkpoint that is read: a cycle goes on only with the very same one. */
   checkpointId: string;
+  /** Never sent: where the disks of a staged seed came from, as the receiver notes it for itself. */
+  seededFrom: string;
 }
 
 export interface OpenResponse {
@@ -1512,6 +1514,7 @@ function createBaseOpenRequest(): OpenRequest {
     maxRestorePoints: 0,
     rpoSeconds: 0,
     checkpointId: "",
+    seededFrom: "",
   };
 }
 
@@ -1564,6 +1567,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.checkpointId !== "") {
       writer.uint32(114).string(message.checkpointId);
+    }
+    if (message.seededFrom !== "") {
+      writer.uint32(146).string(message.seededFrom);
     }
     return writer;
   },
@@ -1693,6 +1699,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.checkpointId = reader.string();
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.seededFrom = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1763,6 +1777,11 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.checkpoint_id)
         ? globalThis.String(object.checkpoint_id)
         : "",
+      seededFrom: isSet(object.seededFrom)
+        ? globalThis.String(object.seededFrom)
+        : isSet(object.seeded_from)
+        ? globalThis.String(object.seeded_from)
+        : "",
     };
   },
 
@@ -1810,6 +1829,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.checkpointId !== "") {
       obj.checkpointId = message.checkpointId;
     }
+    if (message.seededFrom !== "") {
+      obj.seededFrom = message.seededFrom;
+    }
     return obj;
   },
 
@@ -1836,6 +1858,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.maxRestorePoints = object.maxRestorePoints ?? 0;
     message.rpoSeconds = object.rpoSeconds ?? 0;
     message.checkpointId = object.checkpointId ?? "";
+    message.seededFrom = object.seededFrom ?? "";
     return message;
   },
 };
