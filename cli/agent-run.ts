@@ -324,7 +324,7 @@ function doneLine(vmName: string, result: CycleResult, rpoSeconds: number): stri
     `point ${pointId.slice(0, 4)}`,
   ];
   if (repeated > 0) parts.push(`${formatSize(repeated)} sent again after a break`);
-  if (reused > 0) parts.push(`${formatSize(reused)} taken from an unfinished cycle`);
+  if (reused > 0) parts.push(`${formatSize(reused)} taken from what the receiver had`);
   const said = [...result.warnings.map(({ code, text }) => `${code} ${text}`), ...result.notes];
   return [parts.join(', '), ...said.map((text) => `  ${text}`)].join('\n');
 }

@@ -12,6 +12,7 @@ import { registerDoctor } from './doctor.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerExport } from './export.js';
+import { registerImport } from './import.js';
 import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
@@ -86,6 +87,7 @@ export function buildProgram(context: CliContext): Command {
   registerPoints(program, context);
   registerVerify(program, context);
   registerExport(program, context);
+  registerImport(program, context);
   registerPause(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);

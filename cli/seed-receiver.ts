@@ -59,6 +59,11 @@ function originOf(
     if (diskId.length > 0) {
       throw new DrError('E_USAGE', `--disk-id goes with vhdx: and raw:, not with ${first.kind}:`);
     }
+    if (first.kind === 'bacula' && /^\d+$/.test(first.name)) {
+      throw new DrError('E_SEED_BACKUP', `a job is not read by its id (${first.name})`, {
+        hint: 'Restore the job to a folder, then give --from bacula:DIR.',
+      });
+    }
     const value = placed(context, flags, first.name);
     return first.kind === 'media' ? { $case: 'medium', value } : { $case: 'backup', value };
   }

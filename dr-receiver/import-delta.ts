@@ -115,10 +115,13 @@ function knownPoint({ desk, diskIndex, header, root }: Wanted): Guid | undefined
   const point = desk.vm.protection.point(header.point);
   if (point === undefined) return undefined;
   const disk = point.disks[diskIndex];
-  const isSame = disk?.diskId === header.diskId && disk.root === root.toString('hex');
+  if (disk?.diskId !== header.diskId) {
+    throw misfit('disk', `the delta is of disk ${header.diskId}, not of disk ${diskIndex} of the VM`);
+  }
+  const isSame = disk.root === root.toString('hex');
   if (isSame) return point.pointId;
   throw new DrError('E_EXISTS', `point ${point.pointId} is there, and its disk ${diskIndex} differs`, {
-    context: { pointId: point.pointId, root: disk?.root ?? '' },
+    context: { pointId: point.pointId, root: disk.root },
     done: NOTHING_CHANGED,
   });
 }

@@ -141,6 +141,14 @@ export const CATALOGUE = {
     'A seed medium is damaged, not whole, or not sealed with a key that is here.',
     'Copy it again from where it was written, or make it again: `hvdr seed --to media:DIR`. What was staged of it before the damage is sound and is used.',
   ),
+  E_SEED_BACKUP: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'A backup that is to seed a VM is not there in the form that is read.',
+    remedy:
+      'Restore the Full and the later jobs of the VM to one folder, `.meta` included, and give `--from bacula:DIR`.',
+  },
   E_STATE: {
     exitCode: 10,
     retry: 'operator',

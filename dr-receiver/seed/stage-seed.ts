@@ -24,6 +24,7 @@ import type { Receiver } from '../receiver.js';
 import type { DiskGeometry } from '../store/records.js';
 import { geometryToWire } from '../wire.js';
 import { ConfinedFiles } from './confined-files.js';
+import { openSeedBackup } from './seed-backup.js';
 import { openSeedFiles } from './seed-files.js';
 import { openSeedMedium } from './seed-medium.js';
 import type { SeedContent, SeedSeams, SeedStart } from './seed-content.js';
@@ -62,7 +63,7 @@ async function seamsOf({ seams, seedAccess }: Receiver): Promise<SeedSeams> {
 
 async function openContent(
   receiver: Receiver,
-  { from, vmId }: SeedRequest,
+  { from, vm, vmId }: SeedRequest,
 ): Promise<SeedContent> {
   const seams = await seamsOf(receiver);
   switch (from?.$case) {
@@ -72,6 +73,7 @@ async function openContent(
     case 'medium':
       return openSeedMedium(seams, from.value, guidFromWire(vmId));
     case 'backup':
+      return openSeedBackup(seams, from.value, vm);
     case 'discard':
     case undefined:
       throw new DrError('E_PROTOCOL', 'the request does not say what the seed is made of');
