@@ -15,14 +15,16 @@ import { discardSeed, seedReceiver } from './seed-receiver.js';
 import { exportSeed, seedOverNetwork, showIdentity } from './seed-source.js';
 
 const EXAMPLES = `
-At the source:
+Examples:
+  (at the source)
   hvdr seed --vm SQL01 --host hyperv --from network --dr-host dr1 --psk-file site-a.psk
   hvdr seed --vm SQL01 --host hyperv --to media:E:/seed --psk-file site-a.psk
-  hvdr seed --vm SQL01 --host hyperv                     prints the ids of the VM and its disks
-At the DR site, with a receiver that runs with --seed-dir, or on its store while none runs:
+  (the ids of a VM and its disks)
+  hvdr seed --vm SQL01 --host hyperv
+  (at the DR site: a receiver with --seed-dir, or its store while it does not run)
   hvdr seed --vm SQL01 --from media:SQL01 --dr-host 127.0.0.1 --psk-file operator.psk
-  hvdr seed --vm SQL01 --from vhdx:sql01-c.vhdx --from vhdx:sql01-d.vhdx --vm-id 5f0e… --store /srv/dr --principal site-a
-  hvdr seed --vm SQL01 --from bacula:/restore/SQL01 --store /srv/dr --principal site-a
+  hvdr seed --vm SQL01 --from vhdx:c.vhdx --from vhdx:d.vhdx --vm-id 5f0e… --principal site-a --store /srv/dr
+  hvdr seed --vm SQL01 --from bacula:/restore --principal site-a --store /srv/dr
   hvdr seed --vm SQL01 --discard --store /srv/dr
 `;
 

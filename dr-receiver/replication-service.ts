@@ -17,10 +17,9 @@ import {
   parseBatch,
 } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
-import { isDamaged } from './ingest/damage.js';
-import { type Acknowledgement, stagedDisk } from './ingest/incoming-cycle.js';
+import type { Acknowledgement } from './ingest/incoming-cycle.js';
 import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
-import { stagedRecords } from './ingest/staged-cells.js';
+import { stagedParts, unionRecords } from './ingest/staged-union.js';
 import type { Receiver } from './receiver.js';
 import { pointRecords } from './store/point-sources.js';
 import { answerToWire, describeToWire } from './wire.js';
@@ -143,17 +142,6 @@ async function* push(
   }
 }
 
-/** The records of an unfinished cycle as far as they can be read: it is of use, never needed. */
-async function* untilDamaged(
-  records: AsyncIterable<ManifestRecord>,
-): AsyncGenerator<ManifestRecord> {
-  try {
-    yield* records;
-  } catch (error) {
-    if (!isDamaged(error)) throw error;
-  }
-}
-
 async function* hashes(
   receiver: Receiver,
   request: HashesRequest,
@@ -175,10 +163,8 @@ async function* hashes(
   } else {
     const cycleId = requireGuid(of.value, 'the cycle id');
     const cycles = await vm.change(() => desk.unfinished());
-    const cycle = cycles.find((each) => each.request.cycleId === cycleId);
-    const staged = cycle === undefined ? undefined : stagedDisk(vm.layout, cycle, disk);
-    if (staged === undefined) return;
-    records = untilDamaged(stagedRecords(fs, staged));
+    if (!cycles.some((each) => each.request.cycleId === cycleId)) return;
+    records = unionRecords(fs, stagedParts(vm.layout, cycles, disk));
   }
   let bytes = Buffer.alloc(HASHES_PER_MESSAGE * MANIFEST_RECORD_BYTES);
   let filled = 0;

@@ -39,7 +39,7 @@ import { isAllZero } from '../../../shared/disk/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { silentLog } from '../../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../../dr-receiver/index.js';
-import type { ReceiverPolicy } from '../../../dr-receiver/index.js';
+import type { ReceiverPolicy, SeedAccess } from '../../../dr-receiver/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 
@@ -75,10 +75,15 @@ let siteCount = 0;
 
 export async function openSite(
   fs: FileSystem,
-  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy } = {},
+  options: {
+    clock?: FakeClock;
+    seed?: number;
+    policy?: ReceiverPolicy;
+    seedAccess?: SeedAccess;
+  } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy } = options;
+  const { clock = new FakeClock(), seed = ++siteCount, policy, seedAccess } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -86,6 +91,7 @@ export async function openSite(
     log: silentLog,
     storeFolder: STORE,
     policy,
+    seedAccess,
   });
   return {
     receiver,
@@ -241,23 +247,30 @@ export class SourceVm {
     }
   }
 
+  /** The manifest header of one disk. */
+  header(plan: CyclePlan, index: number): ManifestHeader {
+    const { diskId = ZERO_GUID, generation = 0 } = this.disks[index] ?? {};
+    const isBase = plan.cells[index] === undefined;
+    return {
+      kind: isBase ? 'base' : 'delta',
+      point: plan.pointId,
+      parentPoint: isBase ? ZERO_GUID : (plan.parentPointId ?? ZERO_GUID),
+      vmId: this.vmId,
+      diskId,
+      diskGeneration: generation,
+      diskSizeBytes: this.#sent(plan, index).image.length,
+      logicalSectorBytes: 512,
+      physicalSectorBytes: 4096,
+      epoch: plan.epoch ?? 1n,
+    };
+  }
+
   /** What the source computes by itself and compares. */
   roots(plan: CyclePlan): Buffer[] {
-    return this.disks.map(({ diskId, generation }, index) => {
+    return this.disks.map((_, index) => {
       const { cells, image } = this.#sent(plan, index);
       const isBase = plan.cells[index] === undefined;
-      const header: ManifestHeader = {
-        kind: isBase ? 'base' : 'delta',
-        point: plan.pointId,
-        parentPoint: isBase ? ZERO_GUID : (plan.parentPointId ?? ZERO_GUID),
-        vmId: this.vmId,
-        diskId,
-        diskGeneration: generation,
-        diskSizeBytes: image.length,
-        logicalSectorBytes: 512,
-        physicalSectorBytes: 4096,
-        epoch: plan.epoch ?? 1n,
-      };
+      const header = this.header(plan, index);
       const root = new ManifestRoot(header);
       let zeroCell = 0;
       let zeroCount = 0;

@@ -196,7 +196,7 @@ export interface DescribeResponse {
   headPointId: Buffer;
   /** The disks of the head point. */
   disks: DiskGeometry[];
-  /** The newest unfinished cycle, whose cells may be used again. */
+  /** The unfinished cycle with most data, and the disks of all of them: their cells may be used again. */
   unfinished:
     | UnfinishedCycle
     | undefined;
@@ -333,7 +333,10 @@ export interface HashesRequest {
     /** A listed point. */
     { $case: "pointId"; value: Buffer }
     | //
-    /** An unfinished cycle: only durable cells are told. */
+    /**
+     * An unfinished cycle: the durable cells of the disk are told, those of the other unfinished
+     * cycles of the VM besides.
+     */
     { $case: "cycleId"; value: Buffer }
     | undefined;
 }
