@@ -45,6 +45,7 @@ export const PUSH_PARAMETERS: readonly ParameterName[] = [
   'timeout',
   'bandwidth',
   'max_restore_points',
+  'retention_grid',
   'state_dir',
   'config_file',
 ];

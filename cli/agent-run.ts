@@ -114,6 +114,7 @@ class Ports {
         rpoSeconds: values.rpo_seconds,
         maxRestorePoints: values.max_restore_points,
         isSeedOnly,
+        retentionGrid: values.retention_grid ?? '',
       },
       cycleCount: values.push_cycles,
       intervalMs: values.push_interval * 1000,

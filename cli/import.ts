@@ -2,7 +2,11 @@
 
 import type { Command } from 'commander';
 import { guidFromWire } from '../shared/bytes/index.js';
-import type { ImportDeltaRequest, ImportDeltaResponse, ImportDone } from '../shared/channel/index.js';
+import type {
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
+} from '../shared/channel/index.js';
 import {
   checkDelta,
   DeltaError,

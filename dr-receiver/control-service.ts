@@ -25,7 +25,7 @@ import type { Receiver } from './receiver.js';
 import { stageSeed } from './seed/stage-seed.js';
 import { layersOf, withLayers } from './store/point-sources.js';
 import type { Point } from './store/protection.js';
-import { decideRetention } from './store/retention.js';
+import { verdictsOf } from './store/forget.js';
 import { type PointFinding, verifyPoints } from './store/verify-points.js';
 import { geometryToWire, pointToWire, stateOf } from './wire.js';
 
@@ -38,7 +38,9 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     status: async ({ vm }, { caller }) => {
       receiver.requireRole(caller, LOOK);
       const protections: ProtectionStatus[] = [];
-      for (const desk of findVms(receiver, vm)) protections.push(await statusOf(receiver, desk));
+      for (const desk of await findVms(receiver, vm)) {
+        protections.push(await statusOf(receiver, desk));
+      }
       const freeBytes = await receiver.seams.fs.freeBytes(receiver.store.layout.folder);
       return {
         storeId: guidToWire(receiver.store.storeId),
@@ -49,21 +51,21 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       };
     },
 
-    listPoints: ({ vm: name }, { caller }) => {
+    listPoints: async ({ vm: name }, { caller }) => {
       receiver.requireRole(caller, LOOK);
-      const desk = findVm(receiver, name);
+      const desk = await findVm(receiver, name);
       const { vm } = desk;
-      if (vm.protection.points.length === 0) vm.requireSound();
-      return Promise.resolve({
+      if (vm.protection.head === undefined) vm.requireSound();
+      return {
         vmId: guidToWire(vm.vmId),
         vmName: vm.protection.vmName,
         points: pointsOf(receiver, desk),
-      });
+      };
     },
 
     pinPoint: async ({ vm: name, point: pointName, isPinned }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const desk = findVm(receiver, name);
+      const desk = await findVm(receiver, name);
       const { vm } = desk;
       return vm.change(async () => {
         vm.requireSound();
@@ -99,7 +101,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     pause: async ({ vm: name, isPaused }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const { vm } = findVm(receiver, name);
+      const { vm } = await findVm(receiver, name);
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
@@ -112,16 +114,8 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
 /** The listed points of a VM, the oldest first, each with the reason why it is kept. */
 function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
-  const { listed, maxRestorePoints } = vm.protection;
-  const verdicts = decideRetention({
-    points: listed.map((point) => ({
-      pointId: point.pointId,
-      committedAtMs: point.committedAtMs,
-      isPinned: point.pinReason !== undefined,
-      verifiedAtMs: point.verifiedAtMs,
-      isDamaged: point.damage !== undefined,
-    })),
-    requestedPoints: maxRestorePoints,
+  const { listed } = vm.protection;
+  const verdicts = verdictsOf(vm.protection, {
     policy: receiver.policy.retention,
     nowMs: receiver.seams.clock.now(),
     isClockTrusted: receiver.isClockTrusted(),
@@ -171,7 +165,7 @@ async function* verify(
   { vm: name, point: pointName }: VerifyRequest,
 ): AsyncGenerator<VerifyResponse> {
   const { seams } = receiver;
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
   // when no commit is under way: its files are not anybody's to open yet
@@ -260,7 +254,7 @@ async function* readDisk(
   receiver: Receiver,
   { vm: name, point: pointName, diskIndex }: ReadDiskRequest,
 ): AsyncGenerator<ReadDiskResponse> {
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
   const point = await vm.change(() => Promise.resolve(findPoint(desk, pointName)));

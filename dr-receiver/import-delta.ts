@@ -49,7 +49,7 @@ export async function* importDelta(
   caller: Caller,
 ): AsyncGenerator<ImportDeltaResponse> {
   const messages = requests[Symbol.asyncIterator]();
-  const wanted = begin(receiver, await messages.next());
+  const wanted = await begin(receiver, await messages.next());
   const { desk, header } = wanted;
   const known = await desk.vm.change(() => Promise.resolve(knownPoint(wanted)));
   if (known !== undefined) {
@@ -79,7 +79,10 @@ export async function* importDelta(
   yield done(header.point, { isCommitted: answer !== undefined, missing, answer });
 }
 
-function begin(receiver: Receiver, first: IteratorResult<ImportDeltaRequest>): Wanted {
+async function begin(
+  receiver: Receiver,
+  first: IteratorResult<ImportDeltaRequest>,
+): Promise<Wanted> {
   const part = first.done === true ? undefined : first.value.part;
   if (part?.$case !== 'begin') {
     throw new DrError('E_PROTOCOL', 'an import does not say what it brings');
@@ -88,7 +91,7 @@ function begin(receiver: Receiver, first: IteratorResult<ImportDeltaRequest>): W
   if (manifestHeader.length !== MANIFEST_HEADER_BYTES || root.length !== HASH_BYTES) {
     throw new DrError('E_PROTOCOL', 'an import has no manifest header or no root');
   }
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   desk.vm.requireSound();
   const header = parseManifestHeader(manifestHeader);
   checkKindAndVm(desk, header);
@@ -116,14 +119,21 @@ function knownPoint({ desk, diskIndex, header, root }: Wanted): Guid | undefined
   if (point === undefined) return undefined;
   const disk = point.disks[diskIndex];
   if (disk?.diskId !== header.diskId) {
-    throw misfit('disk', `the delta is of disk ${header.diskId}, not of disk ${diskIndex} of the VM`);
+    throw misfit(
+      'disk',
+      `the delta is of disk ${header.diskId}, not of disk ${diskIndex} of the VM`,
+    );
   }
   const isSame = disk.root === root.toString('hex');
   if (isSame) return point.pointId;
-  throw new DrError('E_EXISTS', `point ${point.pointId} is there, and its disk ${diskIndex} differs`, {
-    context: { pointId: point.pointId, root: disk.root },
-    done: NOTHING_CHANGED,
-  });
+  throw new DrError(
+    'E_EXISTS',
+    `point ${point.pointId} is there, and its disk ${diskIndex} differs`,
+    {
+      context: { pointId: point.pointId, root: disk.root },
+      done: NOTHING_CHANGED,
+    },
+  );
 }
 
 /** The header says what the head of the VM says, in every field. */
@@ -207,6 +217,7 @@ function requestOf(wanted: Wanted): CycleRequest {
         : VmDefinition.decode(Buffer.from(head.definition, 'base64')),
     maxRestorePoints: protection.maxRestorePoints,
     rpoSeconds: protection.rpoSeconds,
+    retentionGrid: protection.retentionGrid,
     checkpointId: 'import',
   });
 }
@@ -329,7 +340,8 @@ async function commitIfWhole(
     return { missing, answer: undefined };
   }
   const roots: Buffer[] = [];
-  for (const index of request.disks.keys()) roots.push(await rootOf(receiver, desk, request, index));
+  for (const index of request.disks.keys())
+    roots.push(await rootOf(receiver, desk, request, index));
   return { missing, answer: await desk.commit(request.cycleId, roots, principal) };
 }
 

@@ -1,6 +1,7 @@
 // The receiver: a store, and a desk for each of its VMs. Who may do what is decided here, once, for
 // every call (channel.md § 5); what the calls do is told in ingest/ and store/.
 
+import { defined } from '../shared/assert.js';
 import type { Guid } from '../shared/bytes/index.js';
 import type { Caller, KeyRing } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
@@ -68,22 +69,26 @@ export class Receiver {
     this.seedAccess = options.seedAccess;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
-    for (const vm of store.vms) this.#addDesk(vm);
+    store.onOpened = (vm) => {
+      this.#addDesk(vm);
+    };
   }
 
-  /** @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO */
+  /**
+   * Ready when the store is open, whatever it holds.
+   * @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO
+   */
   static async open(options: ReceiverOptions): Promise<Receiver> {
-    const { storeFolder, use = 'write', fs, clock, random, log } = options;
+    const { storeFolder, use = 'write', fs, clock, random } = options;
     const store = await Store.open(storeFolder, use, { fs, clock, random });
-    for (const vm of store.vms) {
-      if (vm.halt !== undefined) {
-        log.error('protection.halted', { vmId: vm.vmId, reason: vm.halt.message });
-      }
-    }
     return new Receiver(store, options);
   }
 
-  #addDesk(vm: VmStore): VmDesk {
+  /** Also in place of one whose files could not be read. */
+  #addDesk(vm: VmStore): void {
+    if (vm.halt !== undefined) {
+      this.log.error('protection.halted', { vmId: vm.vmId, reason: vm.halt.message });
+    }
     const options: DeskOptions = {
       seams: this.seams,
       policy: this.policy.retention,
@@ -92,9 +97,7 @@ export class Receiver {
         this.#requireRoom(owner, moreBytes);
       },
     };
-    const desk = new VmDesk(vm, options);
-    this.#desks.set(vm.vmId, desk);
-    return desk;
+    this.#desks.set(vm.vmId, new VmDesk(vm, options));
   }
 
   /** Once the wall clock went another way than the monotonic one, it is not trusted any more. */
@@ -120,13 +123,25 @@ export class Receiver {
     });
   }
 
+  /** Of the VMs that have been opened so far. */
   get desks(): readonly VmDesk[] {
     return [...this.#desks.values()];
   }
 
+  /** Opens all VMs of the store, but for those that cannot be read. */
+  async allDesks(): Promise<readonly VmDesk[]> {
+    await this.store.openRest();
+    return this.desks;
+  }
+
+  /** The desk of a VM, which is opened if it is not. */
+  async desk(vmId: Guid): Promise<VmDesk | undefined> {
+    return (await this.store.vm(vmId)) && this.#desks.get(vmId);
+  }
+
   /** The desk of a VM that the caller may push for; undefined when there is none, or not for him. */
-  #deskOf(vmId: Guid, caller: Binder): VmDesk | undefined {
-    const desk = this.#desks.get(vmId);
+  async #deskOf(vmId: Guid, caller: Binder): Promise<VmDesk | undefined> {
+    const desk = await this.desk(vmId);
     if (desk === undefined || caller.role === 'operator') return desk;
     const { owner } = desk.vm.protection;
     // Nobody is known as the owner of a VM whose journal cannot be read at all: then it answers
@@ -141,14 +156,14 @@ export class Receiver {
     });
   }
 
-  findDesk(vmId: Guid, caller: Caller): VmDesk | undefined {
+  async findDesk(vmId: Guid, caller: Caller): Promise<VmDesk | undefined> {
     this.requireRole(caller, ['source', 'operator']);
     return this.#deskOf(vmId, caller);
   }
 
   /** @throws DrError E_NOT_PROTECTED */
-  requireDesk(vmId: Guid, caller: Caller): VmDesk {
-    const desk = this.findDesk(vmId, caller);
+  async requireDesk(vmId: Guid, caller: Caller): Promise<VmDesk> {
+    const desk = await this.findDesk(vmId, caller);
     if (desk !== undefined) return desk;
     throw new DrError('E_NOT_PROTECTED', `no VM ${vmId} is protected here for ${caller.principal}`);
   }
@@ -156,7 +171,9 @@ export class Receiver {
   async open(request: CycleRequest, caller: Caller): Promise<OpenOutcome> {
     this.requireRole(caller, ['source', 'operator']);
     const { vmId, cycleId, vmName } = request;
-    const desk = this.#deskOf(vmId, caller) ?? (await this.#protect(request, caller));
+    // what its owner has stored already is not known before
+    await this.store.openRest();
+    const desk = (await this.#deskOf(vmId, caller)) ?? (await this.#protect(request, caller));
     const outcome = await desk.vm.change(() => desk.open(request, caller.principal));
     this.log
       .child({ component: 'ingest', vmId, cycleId })
@@ -173,9 +190,9 @@ export class Receiver {
 
   async #protectNow(request: NewVm, caller: Binder): Promise<VmDesk> {
     const { vmId, vmName, epoch } = request;
-    const known = this.#deskOf(vmId, caller);
+    const known = await this.#deskOf(vmId, caller);
     if (known !== undefined) return known;
-    const isOther = this.#desks.has(vmId);
+    const isOther = (await this.desk(vmId)) !== undefined;
     if (isOther || !matchesPattern(caller.vmPattern, vmName)) {
       throw new DrError(
         'E_NOT_PROTECTED',
@@ -211,7 +228,7 @@ export class Receiver {
       epoch: epoch.toString(),
     });
     this.log.info('protection.began', { vmId, vmName, owner: caller.principal });
-    return this.#addDesk(vm);
+    return defined(this.#desks.get(vm.vmId), 'each open VM has its desk');
   }
 
   /** The desk of a VM that an operator brings a seed of, bound to the principal that will push it. */
@@ -226,7 +243,7 @@ export class Receiver {
     roots: readonly Buffer[],
     caller: Caller,
   ): Promise<CommitAnswer> {
-    const desk = this.requireDesk(vmId, caller);
+    const desk = await this.requireDesk(vmId, caller);
     const answer = await desk.vm.change(() => desk.commit(cycleId, roots, caller.principal));
     const { vmName } = desk.vm.protection;
     this.log

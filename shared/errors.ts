@@ -133,7 +133,8 @@ export const CATALOGUE = {
     exitCode: 2,
     retry: 'operator',
     grpc: 'INVALID_ARGUMENT',
-    cause: "A seed is named that the receiver may not read: it lies outside of the receiver's seed folder.",
+    cause:
+      "A seed is named that the receiver may not read: it lies outside of the receiver's seed folder.",
     remedy:
       'Put the files below the folder of `hvdr receiver --seed-dir`, as files and not as links, and name them by their path in it.',
   },

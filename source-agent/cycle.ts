@@ -86,6 +86,8 @@ export interface CycleSettings {
   readonly maxRestorePoints: number;
   /** Refuse a VM that has points at the receiver already. Default: no. */
   readonly isSeedOnly?: boolean | undefined;
+  /** As `24h/1h,7d/1d`; empty: none. */
+  readonly retentionGrid: string;
 }
 
 /** Of what a receiver says to people, so much is passed on. */
@@ -488,7 +490,7 @@ class Cycle {
     { checkpoint }: LeasedCheckpoint,
     { receiver }: Ready,
   ): OpenRequest {
-    const { maxRestorePoints, rpoSeconds } = this.#settings;
+    const { maxRestorePoints, retentionGrid, rpoSeconds } = this.#settings;
     return {
       vmId: guidToWire(this.#vm.id),
       vmName: this.#vm.name,
@@ -517,6 +519,7 @@ class Cycle {
       rpoSeconds,
       checkpointId: checkpoint.id,
       seededFrom: '',
+      retentionGrid,
     };
   }
 

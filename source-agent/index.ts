@@ -22,9 +22,5 @@ export {
   verdict,
   type VmReport,
 } from './run-report.js';
-export {
-  type SeedMediumResult,
-  type SeedMediumSeams,
-  writeVmMedium,
-} from './seed-medium.js';
+export { type SeedMediumResult, type SeedMediumSeams, writeVmMedium } from './seed-medium.js';
 export { stateFolder, type StateFolderSeams } from './state-folder.js';

@@ -178,9 +178,7 @@ function baseGeneration(
 function finish(plan: Omit<DiskPlan, 'reuseCycleId'>, receiver: ReceiverView): DiskPlan {
   const { unfinished } = receiver;
   const isThere = unfinished?.disks.some(
-    (disk) =>
-      disk.diskId === plan.diskId &&
-      disk.geometry.sizeBytes === plan.geometry.sizeBytes,
+    (disk) => disk.diskId === plan.diskId && disk.geometry.sizeBytes === plan.geometry.sizeBytes,
   );
   return { ...plan, reuseCycleId: isThere === true ? unfinished?.cycleId : undefined };
 }

@@ -15,7 +15,7 @@ export async function unfinishedCycleIds(
   protection: Protection,
 ): Promise<Guid[]> {
   if ((await fs.status(layout.cycles)) === undefined) return [];
-  const committed = new Set(protection.points.map((point) => point.cycleId));
+  const committed = protection.segments.cycleIds;
   const ids: Guid[] = [];
   for (const name of await fs.list(layout.cycles)) {
     const id = guidOf(name);

@@ -10,6 +10,7 @@ import {
 } from '../../shared/channel/index.js';
 import { type ManifestHeader, MAX_DISK_BYTES, MAX_DISKS } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { parseRetentionGrid } from '../../shared/params/index.js';
 import type { DiskGeometry, Transfer } from '../store/records.js';
 
 const NAME_MAX = 255;
@@ -42,6 +43,8 @@ export interface CycleRequest {
   readonly checkpointId: string;
   /** Where a staged seed came from (seed/stage-seed.ts); empty in every cycle of a source. */
   readonly seededFrom: string;
+  /** A legal grid, or empty. */
+  readonly retentionGrid: string;
   /** The whole request, encoded: the same request has the same bytes. */
   readonly encoded: Buffer;
 }
@@ -64,6 +67,13 @@ export function requireText(text: string, what: string, max = TEXT_MAX): string 
   if (/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(text)) {
     refuse(`${what} has control characters`);
   }
+  return text;
+}
+
+function requireGrid(text: string): string {
+  if (text === '') return text;
+  const rules = parseRetentionGrid(requireText(text, 'the retention grid'));
+  if ('wrong' in rules) refuse(`the retention grid ${rules.wrong}`);
   return text;
 }
 
@@ -141,6 +151,7 @@ export function parseOpenRequest(request: OpenRequest): CycleRequest {
     rpoSeconds: request.rpoSeconds,
     checkpointId: requireText(request.checkpointId, 'the checkpoint id'),
     seededFrom: requireText(request.seededFrom, 'the origin of a seed', FROM_MAX),
+    retentionGrid: requireGrid(request.retentionGrid),
     encoded: Buffer.from(OpenRequest.encode(request).finish()),
   };
 }

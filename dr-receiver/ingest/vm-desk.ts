@@ -5,6 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
 import type { VmStore } from '../store/vm-store.js';
@@ -132,7 +133,7 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer !== undefined) return { kind: 'committed', answer };
     this.vm.requireSound();
-    if (protection.points.some((point) => point.cycleId === cycleId)) {
+    if (protection.segments.cycleIds.has(cycleId)) {
       throw new DrError('E_STATE', `cycle ${cycleId} of ${vmName} was committed long ago`);
     }
     await this.#checkEpoch(request);
@@ -353,14 +354,13 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
-    const hasGoneBack = nowMs < (protection.head?.committedAtMs ?? 0) - HOUR_MS;
     const record = planCommit({
       protection,
       request,
       disks,
       by,
       nowMs,
-      isClockTrusted: isClockTrusted() && !hasGoneBack,
+      isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),
       policy,
     });
     await this.vm.append(record);
@@ -373,6 +373,22 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
+  }
+
+  /**
+   * Forgets what retention does not keep any more, though no cycle came. Returns the points. To be
+   * called inside a change of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    if (this.vm.halt !== undefined) return [];
+    const atMs = seams.clock.now();
+    const time = { policy, nowMs: atMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
   }
 
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
@@ -437,5 +453,3 @@ export class VmDesk {
     });
   }
 }
-
-const HOUR_MS = 60 * 60 * 1000;

@@ -78,7 +78,8 @@ async function vmFolder({ files }: SeedSeams, place: string, vmName: string): Pr
     if ((await files.status(parent))?.kind !== 'folder') continue;
     for (const name of await files.list(parent)) {
       const folder = path.join(parent, name);
-      if ((await files.status(folder))?.kind === 'folder' && (await isVm(folder))) found.push(folder);
+      if ((await files.status(folder))?.kind === 'folder' && (await isVm(folder)))
+        found.push(folder);
     }
   }
   const named = found.filter((folder) => path.basename(folder) === vmName);
@@ -162,9 +163,7 @@ async function openDisk(
           { context: { field: 'disk', file: manifestFile } },
         );
       }
-      sources.push(
-        new PcbtDelta(manifest, await take(path.join(folder, 'disks', delta.name))),
-      );
+      sources.push(new PcbtDelta(manifest, await take(path.join(folder, 'disks', delta.name))));
     }
     const vmIds = sources.map(({ header }) => header.vmId).filter((id) => id !== ZERO_GUID);
     const geometry = geometryOf(diskId, base, name);

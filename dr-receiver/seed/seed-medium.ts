@@ -30,12 +30,9 @@ export async function openSeedMedium(
   }
 }
 
-async function mediumIn(
-  { files: fs, resolve }: SeedSeams,
-  name: string,
-  vmId: Guid | undefined,
-): Promise<string> {
-  const place = resolve(name);
+async function mediumIn(seams: SeedSeams, name: string, vmId: Guid | undefined): Promise<string> {
+  const { files: fs } = seams;
+  const place = seams.resolve(name);
   const status = await fs.status(place);
   if (status === undefined) {
     throw new DrError('E_NOT_FOUND', `there is no medium ${name}`, { context: { path: name } });
@@ -77,7 +74,7 @@ function contentOf(file: BlockFile, reader: SeedMediumReader, key: PreSharedKey)
     vmName,
     principal: key.principal,
     from: `media:${cycleId}`,
-    disks: disks.map(({ transfer: _transfer, ...geometry }) => geometry),
+    disks: disks,
     async *messages(starts) {
       for await (const message of reader.messages()) {
         const { kind, ...about } = parseBatch(message);

@@ -94,15 +94,16 @@ async function deskFor(
     });
   }
   const vmName = name === '' ? (toldName ?? '') : name;
-  const vmId = given ?? told ?? idOf(receiver, vmName);
+  const vmId = given ?? told ?? (await idOf(receiver, vmName));
   if (vmId === undefined) {
     throw new DrError('E_USAGE', `nothing says which VM ${vmName} is`, {
       hint: 'Give --vm-id ID; `hvdr seed --vm NAME --host HOST` at the source prints it.',
     });
   }
-  if (vmName === '') throw new DrError('E_USAGE', 'the VM has no name', { hint: 'Give --vm NAME.' });
+  if (vmName === '')
+    throw new DrError('E_USAGE', 'the VM has no name', { hint: 'Give --vm NAME.' });
   const wanted = principal === '' ? sealedBy : principal;
-  const desk = receiver.desks.find(({ vm }) => vm.vmId === vmId);
+  const desk = await receiver.desk(vmId);
   if (desk !== undefined) {
     const { owner } = desk.vm.protection;
     if (wanted !== undefined && owner !== '' && owner !== wanted) {
@@ -115,8 +116,8 @@ async function deskFor(
   return receiver.protectFor({ vmId, vmName }, wanted ?? onlyPrincipal(receiver, vmName));
 }
 
-function idOf(receiver: Receiver, vmName: string): Guid | undefined {
-  const same = receiver.desks.filter(
+async function idOf(receiver: Receiver, vmName: string): Promise<Guid | undefined> {
+  const same = (await receiver.allDesks()).filter(
     ({ vm }) => vm.protection.vmName.toLowerCase() === vmName.toLowerCase(),
   );
   return same.length === 1 ? same[0]?.vm.vmId : undefined;
@@ -199,8 +200,8 @@ async function* stage(
     const wanted = isSame ? earlier.request : seedRequest(receiver, desk, content);
     const outcome = await desk.open(wanted, principal);
     if (outcome.kind !== 'accepted') throw new DrError('E_STATE', 'the seed was taken already');
-    const found = outcome.positions.map(
-      ({ nextCell, isComplete }): SeedStart => (isComplete ? 'complete' : nextCell),
+    const found = outcome.positions.map(({ nextCell, isComplete }): SeedStart =>
+      isComplete ? 'complete' : nextCell,
     );
     return { request: wanted, starts: found };
   });
@@ -219,11 +220,9 @@ async function* stage(
     queue.wake();
   };
   const messages = content.messages(starts);
-  const pushing = desk
-    .push(cycleId, messages, onDurable)
-    .finally(() => {
-      queue.end();
-    });
+  const pushing = desk.push(cycleId, messages, onDurable).finally(() => {
+    queue.end();
+  });
   pushing.catch(() => undefined); // awaited below
   try {
     while (await queue.next()) {
@@ -266,8 +265,8 @@ async function discard(
   receiver: Receiver,
   { vm: name, vmId: wireId }: SeedRequest,
 ): Promise<SeedResponse> {
-  const vmId = wireId.length === 0 ? idOf(receiver, name) : guidFromWire(wireId);
-  const desk = receiver.desks.find(({ vm }) => vm.vmId === vmId);
+  const vmId = wireId.length === 0 ? await idOf(receiver, name) : guidFromWire(wireId);
+  const desk = vmId === undefined ? undefined : await receiver.desk(vmId);
   const found =
     desk &&
     (await desk.vm.change(async () => {

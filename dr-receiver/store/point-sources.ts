@@ -1,6 +1,5 @@
 // A restore point as what it is made of: the base of each disk and the deltas up to the point, the
-// oldest first. Forgotten points are in between like any other. Everything is opened for reading and
-// closed together.
+// oldest first. Everything is opened for reading and closed together.
 
 import type { Guid } from '../../shared/bytes/index.js';
 import type { Random } from '../../shared/clock.js';
@@ -21,6 +20,7 @@ import { openVhdx } from '../../shared/vhdx/index.js';
 import type { DiskFiles, DiskKey } from './layout.js';
 import type { Point } from './protection.js';
 import type { DiskRecord } from './records.js';
+import type { Folding } from './segments.js';
 import type { VmStore } from './vm-store.js';
 
 export interface ReadSeams {
@@ -28,29 +28,40 @@ export interface ReadSeams {
   readonly random: Random;
 }
 
-/** What one cycle brought of a disk. */
+/** A base, or a delta behind it. */
 export interface Layer {
-  readonly point: Point;
+  /** The point to which it leads. */
+  readonly pointId: Guid;
   readonly disk: DiskRecord;
   readonly files: DiskFiles;
+  /** Of a base into which deltas are being folded: what its manifest will say. */
+  readonly folding: Folding | undefined;
 }
 
 /** The layers of a disk as of a point, the base first. @throws DrError E_NO_POINT, E_POINT_CORRUPT */
 export function layersOf(vm: VmStore, point: Point, { diskId, generation }: DiskKey): Layer[] {
   const { protection, layout } = vm;
-  const layers: Layer[] = [];
-  let at: Point | undefined = point;
-  while (at !== undefined) {
-    const disk = at.disks.find((each) => each.diskId === diskId && each.generation === generation);
-    if (disk === undefined) break;
-    layers.push({ point: at, disk, files: layout.files(disk, at.cycleId, disk.transfer) });
-    if (disk.transfer === 'base') return layers.reverse();
-    at = at.parentPointId === undefined ? undefined : protection.point(at.parentPointId);
+  const { pointId } = point;
+  const isThere = point.disks.some(
+    (disk) => disk.diskId === diskId && disk.generation === generation,
+  );
+  if (!isThere) {
+    throw new DrError('E_NO_POINT', `point ${pointId} has no disk ${diskId}.${generation}`);
   }
-  if (layers.length === 0) {
-    throw new DrError('E_NO_POINT', `point ${point.pointId} has no disk ${diskId}.${generation}`);
+  const segment = protection.segments.holding(pointId, diskId, generation);
+  if (segment === undefined) {
+    throw new DrError('E_POINT_CORRUPT', `disk ${diskId} of point ${pointId} has no base`);
   }
-  throw new DrError('E_POINT_CORRUPT', `disk ${diskId} of point ${point.pointId} has no base`);
+  const count = segment.layers.findIndex((layer) => layer.pointId === pointId) + 1;
+  return segment.layers.slice(0, count).map((stored) => {
+    const { transfer, cycleId } = stored;
+    return {
+      pointId: stored.pointId,
+      disk: { ...segment, ...stored },
+      files: layout.files(segment, cycleId, transfer),
+      folding: transfer === 'base' ? segment.folding : undefined,
+    };
+  });
 }
 
 /** An open layer: a source of cells, whatever its form. */
@@ -87,16 +98,20 @@ class BaseSource implements DeltaSource {
 
 /** Opens a layer and checks that its manifest is the one that the journal knows. */
 export async function openLayer({ fs, random }: ReadSeams, layer: Layer): Promise<OpenLayer> {
-  const { disk, files, point } = layer;
+  const { disk, files, pointId } = layer;
   const manifestFile = await fs.open(files.manifest, { mode: 'read' });
   let data: BlockFile | undefined;
   let base: ReadableDisk | undefined;
   try {
     const manifest = await ManifestFile.open(manifestFile);
     const { header, trailer } = manifest;
-    if (header.point !== point.pointId || trailer.root.toString('hex') !== disk.root) {
+    const root = trailer.root.toString('hex');
+    const isKnown = [{ pointId, root: disk.root }, layer.folding].some(
+      (known) => header.point === known?.pointId && root === known.root,
+    );
+    if (!isKnown) {
       throw new DrError('E_POINT_CORRUPT', `${files.manifest} is not the manifest of its point`, {
-        context: { file: files.manifest, point: point.pointId },
+        context: { file: files.manifest, point: pointId },
       });
     }
     let source: DeltaSource;
@@ -144,7 +159,7 @@ export async function withLayers<T>(
 /** A listed point. @throws DrError E_NO_POINT */
 export function listedPoint(vm: VmStore, pointId: Guid): Point {
   const point = vm.protection.point(pointId);
-  if (point?.isListed === true) return point;
+  if (point !== undefined) return point;
   throw new DrError('E_NO_POINT', `${vm.protection.vmName} has no point ${pointId}`, {
     context: { vmId: vm.vmId, pointId },
   });

@@ -20,6 +20,7 @@ export {
   type TlsParameters,
   wantedConsistency,
 } from './resolve.js';
+export { type GridRule, parseRetentionGrid } from './retention-grid.js';
 export {
   flagOf,
   PARAMETER_NAMES,

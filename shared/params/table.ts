@@ -14,7 +14,7 @@ interface RowBase {
 export interface TextRow extends RowBase {
   readonly kind: 'text';
   /** What the text must look like, by name; see values.ts. Default: any text. */
-  readonly form?: 'network-map' | 'reip-rules';
+  readonly form?: 'network-map' | 'reip-rules' | 'retention-grid';
 }
 
 /** Comma-separated patterns. */
@@ -206,6 +206,13 @@ export const PARAMETERS = {
     max: 10_000,
     default: '5',
     meaning: "Restore points kept at the DR site; the receiver's floor and policy rule.",
+  },
+  retention_grid: {
+    kind: 'text',
+    form: 'retention-grid',
+    meaning:
+      'Points kept besides: for so long back (SPAN), the oldest point of each STEP; for example ' +
+      "`24h/1h,7d/1d,4w/1w`. The receiver's own grid is kept in any case.",
   },
   network_map: {
     kind: 'text',

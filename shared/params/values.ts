@@ -1,5 +1,6 @@
 // Text to value, by the kind of the row, and in words what is allowed. Pure.
 
+import { parseRetentionGrid } from './retention-grid.js';
 import type { ParameterRow } from './table.js';
 
 export type ParameterValue = string | number | boolean | readonly string[];
@@ -12,6 +13,8 @@ const FACTORS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 2
 const FORMS = {
   'network-map': 'pairs source=target separated by commas, each source once',
   'reip-rules': 'rules vm:address/mask/gateway separated by commas',
+  'retention-grid':
+    'parts SPAN/STEP separated by commas, each a number with h, d or w, at most 1000 steps together',
 } as const;
 
 /** What is wrong with a value; `why` continues the sentence "the value …". */
@@ -104,7 +107,11 @@ function parseRate(text: string): number | BadValue {
   return value > RATE_MAX ? new BadValue('is out of range') : value;
 }
 
-function parseForm(form: 'network-map' | 'reip-rules', text: string): string | BadValue {
+function parseForm(form: keyof typeof FORMS, text: string): string | BadValue {
+  if (form === 'retention-grid') {
+    const rules = parseRetentionGrid(text);
+    return 'wrong' in rules ? new BadValue(rules.wrong) : text;
+  }
   const parts = text.split(',').map((part) => part.trim());
   if (form === 'reip-rules') {
     const bad = parts.find(

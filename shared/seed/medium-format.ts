@@ -129,7 +129,14 @@ export class MediumSeal {
     const { key, nonce, associated } = this.#next(head);
     const end = body.length - TAG_BYTES;
     const ciphertext = body.subarray(0, end);
-    const plaintext = openSealed('aes-256-gcm', key, nonce, associated, ciphertext, body.subarray(end));
+    const plaintext = openSealed(
+      'aes-256-gcm',
+      key,
+      nonce,
+      associated,
+      ciphertext,
+      body.subarray(end),
+    );
     const kind = (Object.keys(KINDS) as RecordKind[]).find(
       (name) => KINDS[name] === head.readUInt8(4),
     );

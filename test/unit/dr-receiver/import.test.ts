@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import { CELL_BYTES, encodeBatch, hashCell } from '../../../shared/delta/index.js';
-import { CrashFileSystem } from '../../support/crash-file.js';
+import type { FileSystem } from '../../../shared/files/index.js';
 import { crashEverywhere } from '../../support/crash-everywhere.js';
 import { FaultFileSystem } from '../../support/fault-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
@@ -218,7 +218,7 @@ describe('import of a delta', () => {
     const before = await openSite(volume);
     await vm.replicate(before, first);
     await before.receiver.close();
-    const work = async (fs: CrashFileSystem | MemoryFileSystem): Promise<boolean> => {
+    const work = async (fs: FileSystem): Promise<boolean> => {
       const at = await openSite(fs, { seed: 5 });
       try {
         await importDisk(at, vm, next, 1);
@@ -230,7 +230,7 @@ describe('import of a delta', () => {
     const stateCount = await crashEverywhere({
       volume,
       run: async (fs) => {
-        await work(fs as CrashFileSystem);
+        await work(fs);
       },
       seedCount: SLOW ? 4 : 1,
       operationsMax: SLOW ? undefined : 30,

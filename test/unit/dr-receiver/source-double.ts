@@ -80,10 +80,17 @@ export async function openSite(
     seed?: number;
     policy?: ReceiverPolicy;
     seedAccess?: SeedAccess;
+    isLazy?: boolean;
   } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy, seedAccess } = options;
+  const {
+    clock = new FakeClock(),
+    seed = ++siteCount,
+    policy,
+    seedAccess,
+    isLazy = false,
+  } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -93,6 +100,8 @@ export async function openSite(
     policy,
     seedAccess,
   });
+  // all of them, so that a test meets the same order of calls each time
+  if (!isLazy) await receiver.allDesks();
   return {
     receiver,
     clock,
@@ -121,6 +130,7 @@ export interface CyclePlan {
   readonly checkpointId?: string;
   readonly epoch?: bigint;
   readonly maxRestorePoints?: number;
+  readonly retentionGrid?: string;
 }
 
 export class SourceVm {
@@ -197,6 +207,7 @@ export class SourceVm {
       isApplicationConsistent: true,
       maxRestorePoints: plan.maxRestorePoints ?? 5,
       rpoSeconds: 600,
+      retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
       seededFrom: '',
     };

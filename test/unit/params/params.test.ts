@@ -133,6 +133,19 @@ const ROWS: Readonly<
     bad: ['10Mbit', '10mbps', '10Mb', '1', '100', '5T', '-1', '1.5M', 'fast', '9999999G'],
   },
   max_restore_points: { good: [['1', 1]], bad: ['0', '10001'] },
+  retention_grid: {
+    good: [
+      ['24h/1h', '24h/1h'],
+      ['24h/1h, 7d/1d,4w/1w', '24h/1h, 7d/1d,4w/1w'],
+      ['1000h/1h', '1000h/1h'],
+      ['3660d/4w', '3660d/4w'],
+    ],
+    bad: [
+      ...['', '24h', '24h/', '/1h', '24h/1h,', '24/1', '24h/1m', '1.5d/1h', '-1d/1h', '24H/1H'],
+      ...['24h/0h', '0h/1h', '1h/2h', '1001h/1h', '500h/1h,501d/1d', '3661d/52w', '99999999d/1d'],
+      Array.from({ length: 9 }, () => '2d/1d').join(','),
+    ],
+  },
   network_map: {
     good: [
       ['a=b,c=', 'a=b,c='],

@@ -38,6 +38,7 @@ export const SETTINGS: CycleSettings = {
   overlap: 'skip',
   rpoSeconds: 900,
   maxRestorePoints: 5,
+  retentionGrid: '',
 };
 
 export class AgentWorld {

@@ -271,6 +271,8 @@ export interface OpenRequest {
   checkpointId: string;
   /** Never sent: where the disks of a staged seed came from, as the receiver notes it for itself. */
   seededFrom: string;
+  /** Points that the source would like to be kept besides, as SPAN/STEP,…: `24h/1h,7d/1d`. Empty: none. */
+  retentionGrid: string;
 }
 
 export interface OpenResponse {
@@ -1518,6 +1520,7 @@ function createBaseOpenRequest(): OpenRequest {
     rpoSeconds: 0,
     checkpointId: "",
     seededFrom: "",
+    retentionGrid: "",
   };
 }
 
@@ -1573,6 +1576,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.seededFrom !== "") {
       writer.uint32(146).string(message.seededFrom);
+    }
+    if (message.retentionGrid !== "") {
+      writer.uint32(122).string(message.retentionGrid);
     }
     return writer;
   },
@@ -1710,6 +1716,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.seededFrom = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.retentionGrid = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1785,6 +1799,11 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.seeded_from)
         ? globalThis.String(object.seeded_from)
         : "",
+      retentionGrid: isSet(object.retentionGrid)
+        ? globalThis.String(object.retentionGrid)
+        : isSet(object.retention_grid)
+        ? globalThis.String(object.retention_grid)
+        : "",
     };
   },
 
@@ -1835,6 +1854,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.seededFrom !== "") {
       obj.seededFrom = message.seededFrom;
     }
+    if (message.retentionGrid !== "") {
+      obj.retentionGrid = message.retentionGrid;
+    }
     return obj;
   },
 
@@ -1862,6 +1884,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.rpoSeconds = object.rpoSeconds ?? 0;
     message.checkpointId = object.checkpointId ?? "";
     message.seededFrom = object.seededFrom ?? "";
+    message.retentionGrid = object.retentionGrid ?? "";
     return message;
   },
 };
