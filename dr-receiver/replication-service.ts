@@ -20,6 +20,7 @@ import { DrError } from '../shared/errors.js';
 import type { Acknowledgement } from './ingest/incoming-cycle.js';
 import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
 import { stagedParts, unionRecords } from './ingest/staged-union.js';
+import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
 import { pointRecords } from './store/point-sources.js';
 import { answerToWire, describeToWire } from './wire.js';
@@ -142,6 +143,20 @@ async function* push(
   }
 }
 
+/** Of an older point, whose cells are of use and never needed: what is damaged of it is left out. */
+async function* asFarAsSound(
+  desk: VmDesk,
+  pointId: Guid,
+  records: AsyncIterable<ManifestRecord>,
+): AsyncGenerator<ManifestRecord> {
+  try {
+    yield* records;
+  } catch (error) {
+    if (!(error instanceof DrError) || error.code === 'E_NO_POINT') throw error;
+    desk.noteUnsound(pointId);
+  }
+}
+
 async function* hashes(
   receiver: Receiver,
   request: HashesRequest,
@@ -159,7 +174,9 @@ async function* hashes(
   let records: AsyncIterable<ManifestRecord>;
   if (of.$case === 'pointId') {
     vm.requireSound();
-    records = pointRecords(receiver.seams, vm, requireGuid(of.value, 'the point id'), disk);
+    const pointId = requireGuid(of.value, 'the point id');
+    records = pointRecords(receiver.seams, vm, pointId, disk);
+    if (pointId !== vm.protection.head?.pointId) records = asFarAsSound(desk, pointId, records);
   } else {
     const cycleId = requireGuid(of.value, 'the cycle id');
     const cycles = await vm.change(() => desk.unfinished());

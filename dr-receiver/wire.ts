@@ -74,6 +74,7 @@ export function describeToWire(
       disks: [],
       unfinished: undefined,
       pointIds: [],
+      earlierDisks: [],
     };
   }
   const { protection } = desk.vm;
@@ -93,6 +94,10 @@ export function describeToWire(
             disks: disksOf(unfinished).map(geometryToWire),
           },
     pointIds: protection.listed.slice(-POINTS_TOLD).map((point) => guidToWire(point.pointId)),
+    earlierDisks: desk.earlierDisks().map(({ point, disk }) => ({
+      geometry: geometryToWire(disk),
+      pointId: guidToWire(point.pointId),
+    })),
   };
 }
 

@@ -615,11 +615,11 @@ class Cycle {
     const level = kind === 'resync' ? 'info' : 'debug';
     this.#log[level]('cycle.planned', {
       kind,
-      disks: disks.map(({ diskId, send, because, reuseCycleId }) => ({
+      disks: disks.map(({ diskId, send, because, reuseCycleId, reusePoint }) => ({
         diskId,
         how: send.how,
         because,
-        isReusing: reuseCycleId !== undefined,
+        isReusing: reuseCycleId !== undefined || reusePoint !== undefined,
       })),
     });
   }

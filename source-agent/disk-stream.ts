@@ -26,8 +26,8 @@ const SCATTERED_RUN_CELLS = 4;
 export interface RemoteSides {
   /** Hashes of the head point: only what differs is sent. */
   readonly compare: RemoteHashes | undefined;
-  /** Hashes of an unfinished cycle: what is equal is named. */
-  readonly reuse: RemoteHashes | undefined;
+  /** Hashes of unfinished cycles and of an older point: what is equal to one of them is named. */
+  readonly reuse: readonly RemoteHashes[];
 }
 
 export interface DiskCounts {
@@ -168,7 +168,7 @@ export class DiskStream {
       const isRepeated = cell < this.#fedCells;
       this.#feedData(cell, hash);
       let full: Buffer | undefined;
-      if (remote.reuse !== undefined && (await remote.reuse.at(cell))?.equals(hash) === true) {
+      if (await isReusable(remote, cell, hash)) {
         counts.reusedBytes += part.length;
         full = batcher.addReuse(cell, hash);
       } else {
@@ -216,4 +216,9 @@ function* rangesFrom(ranges: Iterable<CellRange>, firstCell: number): Generator<
   for (const { start, end } of ranges) {
     if (end > firstCell) yield { start: Math.max(start, firstCell), end };
   }
+}
+
+async function isReusable({ reuse }: RemoteSides, cell: number, hash: Buffer): Promise<boolean> {
+  for (const hashes of reuse) if ((await hashes.at(cell))?.equals(hash) === true) return true;
+  return false;
 }

@@ -179,7 +179,7 @@ async function* messagesOf(
       meanRunCells: end,
       compression,
     });
-    for await (const message of stream.messages(0, { compare: undefined, reuse: undefined })) {
+    for await (const message of stream.messages(0, { compare: undefined, reuse: [] })) {
       signal.throwIfAborted();
       yield message;
       const share = end === 0 ? 1 : stream.sentCells / end;

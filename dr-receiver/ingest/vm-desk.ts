@@ -5,6 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { type EarlierDisk, earlierDisks } from '../store/earlier-disks.js';
 import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
@@ -16,10 +17,12 @@ import {
   IncomingCycle,
   type IngestSeams,
   readUnfinished,
+  type ReusableCells,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
 import { removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
-import type { CycleRequest } from './open-request.js';
+import type { CycleDisk, CycleRequest } from './open-request.js';
+import { PointCells } from './point-cells.js';
 
 /** A stream without a message for so long is taken for dead when another one wants its place. */
 const SILENCE_MS = 30_000;
@@ -80,6 +83,7 @@ export class VmDesk {
   #unfinished: Map<Guid, UnfinishedCycle> | undefined;
   /** Cycles of which a write or flush failed: they are not gone on with in this process. */
   readonly #failed = new Set<Guid>();
+  readonly #unsoundPoints = new Set<Guid>();
   #stagedBytes = 0;
   #lyingBytes = 0;
 
@@ -222,7 +226,9 @@ export class VmDesk {
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
     const open = (from: UnfinishedCycle | undefined): Promise<IncomingCycle> =>
-      IncomingCycle.open(request, layout, seams, from, reusable);
+      IncomingCycle.open(request, layout, seams, from, reusable, (disk) =>
+        this.#earlierCells(disk),
+      );
     let start = found;
     const cycle = await open(found).catch((error: unknown) => {
       if (found !== undefined) this.#noteFailure(request.cycleId, error);
@@ -240,6 +246,41 @@ export class VmDesk {
       this.#stagedBytes += lengthBytes;
     };
     return cycle;
+  }
+
+  /**
+   * Disks that an older point has and the head lacks. A point that was found damaged while its cells
+   * were looked for is left out, or it would be in the way of every cycle.
+   */
+  earlierDisks(): EarlierDisk[] {
+    return earlierDisks(this.vm.protection).filter(
+      ({ point }) => !this.#unsoundPoints.has(point.pointId),
+    );
+  }
+
+  /** What reads an older point for its cells was told that it is damaged. */
+  noteUnsound(pointId: Guid): void {
+    this.#unsoundPoints.add(pointId);
+  }
+
+  async #earlierCells({ diskId, sizeBytes }: CycleDisk): Promise<ReusableCells | undefined> {
+    const found = this.earlierDisks().find(
+      ({ disk }) => disk.diskId === diskId && disk.sizeBytes === sizeBytes,
+    );
+    if (found === undefined) return undefined;
+    const orNothing = <T>(result: Promise<T>): Promise<T | undefined> =>
+      result.catch((error: unknown) => {
+        if (!(error instanceof DrError)) throw error;
+        this.noteUnsound(found.point.pointId);
+        return undefined;
+      });
+    const cells = await orNothing(PointCells.open(this.#options.seams, this.vm, found));
+    return (
+      cells && {
+        find: (cell, hash) => orNothing(cells.find(cell, hash)),
+        close: () => cells.close(),
+      }
+    );
   }
 
   #isAlive({ stream, cycle }: ActiveCycle): boolean {

@@ -202,6 +202,11 @@ export interface DescribeResponse {
     | undefined;
   /** Points of this epoch, the newest last, at most 64. */
   pointIds: Buffer[];
+  /**
+   * Disks that the head lacks, or has in another size, and that an older point still has: a base of
+   * such a disk may name cells of that point, whose hashes Hashes tells. One for each disk and size.
+   */
+  earlierDisks: EarlierDisk[];
 }
 
 export interface UnfinishedCycle {
@@ -357,6 +362,11 @@ export interface AbandonRequest {
 }
 
 export interface AbandonResponse {
+}
+
+export interface EarlierDisk {
+  geometry: DiskGeometry | undefined;
+  pointId: Buffer;
 }
 
 function createBaseDiskGeometry(): DiskGeometry {
@@ -613,6 +623,7 @@ function createBaseDescribeResponse(): DescribeResponse {
     disks: [],
     unfinished: undefined,
     pointIds: [],
+    earlierDisks: [],
   };
 }
 
@@ -641,6 +652,9 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     }
     for (const v of message.pointIds) {
       writer.uint32(58).bytes(v!);
+    }
+    for (const v of message.earlierDisks) {
+      EarlierDisk.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -714,6 +728,14 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
             message.pointIds.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.earlierDisks.push(EarlierDisk.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -747,6 +769,11 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
         : globalThis.Array.isArray(object?.point_ids)
         ? object.point_ids.map((e: any) => Buffer.from(bytesFromBase64(e)))
         : [],
+      earlierDisks: globalThis.Array.isArray(object?.earlierDisks)
+        ? object.earlierDisks.map((e: any) => EarlierDisk.fromJSON(e))
+        : globalThis.Array.isArray(object?.earlier_disks)
+        ? object.earlier_disks.map((e: any) => EarlierDisk.fromJSON(e))
+        : [],
     };
   },
 
@@ -773,6 +800,9 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     if (message.pointIds?.length) {
       obj.pointIds = message.pointIds.map((e) => base64FromBytes(e));
     }
+    if (message.earlierDisks?.length) {
+      obj.earlierDisks = message.earlierDisks.map((e) => EarlierDisk.toJSON(e));
+    }
     return obj;
   },
 
@@ -790,6 +820,7 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
       ? UnfinishedCycle.fromPartial(object.unfinished)
       : undefined;
     message.pointIds = object.pointIds?.map((e) => e) || [];
+    message.earlierDisks = object.earlierDisks?.map((e) => EarlierDisk.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2964,6 +2995,97 @@ export const AbandonResponse: MessageFns<AbandonResponse> = {
   },
   fromPartial<I extends Exact<DeepPartial<AbandonResponse>, I>>(_: I): AbandonResponse {
     const message = createBaseAbandonResponse();
+    return message;
+  },
+};
+
+function createBaseEarlierDisk(): EarlierDisk {
+  return { geometry: undefined, pointId: Buffer.alloc(0) };
+}
+
+export const EarlierDisk: MessageFns<EarlierDisk> = {
+  encode(message: EarlierDisk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.geometry !== undefined) {
+      DiskGeometry.encode(message.geometry, writer.uint32(10).fork()).join();
+    }
+    if (message.pointId.length !== 0) {
+      writer.uint32(18).bytes(message.pointId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EarlierDisk {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEarlierDisk();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.geometry = DiskGeometry.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pointId = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): EarlierDisk {
+    return {
+      geometry: isSet(object.geometry) ? DiskGeometry.fromJSON(object.geometry) : undefined,
+      pointId: isSet(object.pointId)
+        ? Buffer.from(bytesFromBase64(object.pointId))
+        : isSet(object.point_id)
+        ? Buffer.from(bytesFromBase64(object.point_id))
+        : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: EarlierDisk): unknown {
+    const obj: any = {};
+    if (message.geometry !== undefined) {
+      obj.geometry = DiskGeometry.toJSON(message.geometry);
+    }
+    if (message.pointId.length !== 0) {
+      obj.pointId = base64FromBytes(message.pointId);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<EarlierDisk>, I>>(base?: I): EarlierDisk {
+    return EarlierDisk.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<EarlierDisk>, I>>(object: I): EarlierDisk {
+    const message = createBaseEarlierDisk();
+    message.geometry = (object.geometry !== undefined && object.geometry !== null)
+      ? DiskGeometry.fromPartial(object.geometry)
+      : undefined;
+    message.pointId = object.pointId ?? Buffer.alloc(0);
     return message;
   },
 };
