@@ -232,9 +232,12 @@ export class Receiver {
   }
 
   /** The desk of a VM that an operator brings a seed of, bound to the principal that will push it. */
-  protectFor(vm: Pick<NewVm, 'vmId' | 'vmName'>, principal: string): Promise<VmDesk> {
+  protectFor(
+    vm: Pick<NewVm, 'vmId' | 'vmName'>,
+    owner: Pick<Caller, 'principal' | 'vmPattern'>,
+  ): Promise<VmDesk> {
     const request = { ...vm, epoch: 0n, parentPointId: undefined };
-    return this.#protect(request, { principal, vmPattern: '*', role: 'source' });
+    return this.#protect(request, { ...owner, role: 'source' });
   }
 
   async commit(

@@ -55,7 +55,7 @@ export async function openSeedBackup(
   return contentOfDisks({
     vmId: oneVm(open, folder),
     vmName: vmName === '' ? path.basename(folder) : vmName,
-    principal: undefined,
+    sealedBy: undefined,
     from: `bacula:${newest.join(', ')}`.slice(0, 4000),
     disks: open,
     alsoClose: close,

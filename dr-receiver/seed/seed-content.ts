@@ -17,8 +17,8 @@ export interface SeedContent {
   /** Known when the seed says so itself. */
   readonly vmId: Guid | undefined;
   readonly vmName: string | undefined;
-  /** Whose key sealed a medium. */
-  readonly principal: string | undefined;
+  /** Of the key that sealed a medium: whose it is, and which VMs it may newly protect. */
+  readonly sealedBy: { readonly principal: string; readonly vmPattern: string } | undefined;
   /** For reports and for going on with the same seed later. */
   readonly from: string;
   readonly disks: readonly DiskGeometry[];

@@ -38,7 +38,7 @@ export async function openSeedFiles(
     for (const { disk } of disks) await disk.close();
     throw error;
   }
-  const identity = { vmId: undefined, vmName: undefined, principal: undefined };
+  const identity = { vmId: undefined, vmName: undefined, sealedBy: undefined };
   return contentOfDisks({ ...identity, from: names.join(', '), disks });
 }
 

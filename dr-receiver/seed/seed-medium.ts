@@ -60,6 +60,12 @@ async function mediumIn(seams: SeedSeams, name: string, vmId: Guid | undefined):
 
 function keyOf({ keys }: SeedSeams, { path: name }: BlockFile, keyId: string): PreSharedKey {
   const key = keys?.keys.find((each) => each.keyId === keyId);
+  if (key !== undefined && key.role !== 'source' && key.role !== 'operator') {
+    throw new DrError('E_SEED_MEDIUM', `${name} is sealed with the key of a ${key.role}`, {
+      context: { file: name, keyId },
+      hint: 'Seal it with the key that the source pushes with.',
+    });
+  }
   if (key !== undefined) return key;
   throw new DrError('E_SEED_MEDIUM', `${name} is sealed with the key ${keyId}, which is not here`, {
     context: { file: name, keyId },
@@ -72,7 +78,7 @@ function contentOf(file: BlockFile, reader: SeedMediumReader, key: PreSharedKey)
   return {
     vmId,
     vmName,
-    principal: key.principal,
+    sealedBy: key,
     from: `media:${cycleId}`,
     disks: disks,
     async *messages(starts) {

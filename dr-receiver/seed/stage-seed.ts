@@ -87,7 +87,7 @@ async function deskFor(
   content: SeedContent,
 ): Promise<VmDesk> {
   const given = wireId.length === 0 ? undefined : guidFromWire(wireId);
-  const { vmId: told, vmName: toldName, principal: sealedBy } = content;
+  const { vmId: told, vmName: toldName, sealedBy } = content;
   if (given !== undefined && told !== undefined && given !== told) {
     throw new DrError('E_DISK_MISMATCH', `the seed is of VM ${told}, not of ${given}`, {
       context: { field: 'vm', vmId: told },
@@ -102,7 +102,7 @@ async function deskFor(
   }
   if (vmName === '')
     throw new DrError('E_USAGE', 'the VM has no name', { hint: 'Give --vm NAME.' });
-  const wanted = principal === '' ? sealedBy : principal;
+  const wanted = principal === '' ? sealedBy?.principal : principal;
   const desk = await receiver.desk(vmId);
   if (desk !== undefined) {
     const { owner } = desk.vm.protection;
@@ -113,7 +113,10 @@ async function deskFor(
     }
     return desk;
   }
-  return receiver.protectFor({ vmId, vmName }, wanted ?? onlyPrincipal(receiver, vmName));
+  // an operator may name anybody; a key alone admits new VMs by its pattern of names
+  const vmPattern = principal === '' ? (sealedBy?.vmPattern ?? '*') : '*';
+  const owner = wanted ?? onlyPrincipal(receiver, vmName);
+  return receiver.protectFor({ vmId, vmName }, { principal: owner, vmPattern });
 }
 
 async function idOf(receiver: Receiver, vmName: string): Promise<Guid | undefined> {

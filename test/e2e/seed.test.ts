@@ -419,6 +419,24 @@ describe('hvdr seed', function () {
       await expectGuest(pushed.point, 2);
     });
 
+    it('admits no VM that its key may not protect', async () => {
+      await makeVm();
+      await site.hvdr(
+        ...['psk', 'generate', '--out', 'keys/web.psk', '--principal', 'web-only'],
+        ...['--vms', 'WEB*'],
+      );
+      await site.hvdr(
+        ...['seed', ...source(), '--to', 'media:medium', '--psk-file', 'keys/web.psk'],
+      );
+      cpSync(at('medium'), at('seeds', 'medium'), { recursive: true });
+      await site.startReceiver('--seed-dir', 'seeds');
+      const seed = ['seed', '--from', 'media:medium', ...site.operator()];
+      const refused = await site.try(...seed);
+      expectRefused(refused, 10, 'E_NOT_PROTECTED');
+      await site.hvdr(...seed, '--principal', 'primary');
+      await expectGuest((await site.push(VM)).point, 2);
+    });
+
     it('is not there when writing it was killed, and the next run takes the rest away', async () => {
       await site.hvdr('lab', 'create-vm', 'lab', VM, '--disk', '256M');
       writeFileSync(at('fill'), new SeededRandom(9).bytes(200 * MIB));

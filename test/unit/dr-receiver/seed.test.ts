@@ -1,6 +1,7 @@
 // Seeds in process: what a crash, a full volume and an unsound file leave of them.
 
 import { expect } from 'chai';
+import { guidToWire } from '../../../shared/bytes/index.js';
 import { CELL_BYTES, hashCell } from '../../../shared/delta/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { crashEverywhere } from '../../support/crash-everywhere.js';
@@ -8,7 +9,15 @@ import { FaultFileSystem } from '../../support/fault-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
 import { seedRaw, stagedCells } from './import-double.js';
-import { caller, expectPoint, openSite, type Site, SourceVm } from './source-double.js';
+import {
+  caller,
+  type CyclePlan,
+  expectPoint,
+  id,
+  openSite,
+  type Site,
+  SourceVm,
+} from './source-double.js';
 
 const SLOW = process.env['SLOW'] === '1';
 const PATHS = ['/seeds/0.raw', '/seeds/1.raw'];
@@ -136,5 +145,75 @@ describe('a staged seed', () => {
       },
     });
     expect(stateCount).to.be.above(30);
+  });
+});
+
+describe('a disk that comes back', () => {
+  const BASE = { epoch: 1n } as const;
+
+  /** A VM that had a second disk, has it no more, and gets it again. */
+  async function away(site: Site): Promise<{ vm: SourceVm; back: CyclePlan; last: CyclePlan }> {
+    const vm = makeVm();
+    const [kept, moving] = vm.disks;
+    if (kept === undefined || moving === undefined) throw new Error('the VM has two disks');
+    const first = vm.plan(1, undefined, [undefined, undefined], BASE);
+    await vm.replicate(site, first);
+    vm.disks.pop();
+    const last = vm.plan(2, first.pointId, [[]], BASE);
+    await vm.replicate(site, last);
+    vm.disks.push({ ...moving, generation: 1 });
+    const back = vm.plan(3, last.pointId, [[], undefined], BASE);
+    return { vm, back, last };
+  }
+
+  async function earlierHashes(site: Site, vm: SourceVm): Promise<number> {
+    const source = site.replication();
+    const vmId = guidToWire(vm.vmId);
+    const { earlierDisks } = await source.describe({ vmId, vmName: vm.name });
+    let count = 0;
+    for (const { geometry, pointId } of earlierDisks) {
+      const of = { $case: 'pointId', value: pointId } as const;
+      const diskId = geometry?.diskId ?? Buffer.alloc(0);
+      const asked = { vmId, diskId, generation: geometry?.generation ?? 0, of };
+      for await (const { records } of source.hashes(asked)) count += records.length / 40;
+    }
+    return count;
+  }
+
+  it('is told with the point that still has it, whose cells may be named', async () => {
+    const site = await openSite(new MemoryFileSystem());
+    const { vm, back } = await away(site);
+    expect(await earlierHashes(site, vm)).to.equal(2);
+    await vm.open(site, back);
+    await vm.push(site, vm.messages(back, [], { reuse: new Set(['1:0', '1:2']) }));
+    await vm.commit(site, back);
+    await expectPoint(site, vm, back);
+    expect(await earlierHashes(site, vm), 'the newest point has it').to.equal(0);
+    await site.receiver.close();
+  });
+
+  it('is sent whole when the older point is damaged, after one cycle at most', async () => {
+    for (const file of [/base\.vhdx$/, /base\.manifest$/]) {
+      const faults = new FaultFileSystem(new MemoryFileSystem());
+      const site = await openSite(faults);
+      const { vm, back } = await away(site);
+      const moved = site.receiver.desks[0]?.vm.layout.folder ?? '';
+      const path = new RegExp(`${moved}/disks/${vm.disks[1]?.diskId ?? ''}\\.0/.*${file.source}`);
+      for (let position = 0; position < 64 * 1024 * 1024; position += 16 * 1024) {
+        if (file.source.includes('manifest') && position > 0) break;
+        faults.flipBit({ path, position: position + 30, bit: 2 });
+      }
+      const told = await earlierHashes(site, vm);
+      if (told > 0) {
+        await vm.open(site, back);
+        const named = vm.messages(back, [], { reuse: new Set(['1:0', '1:2']) });
+        expect((await refusal(() => vm.push(site, named))).code).to.equal('E_DELTA_HASH');
+      }
+      expect(await earlierHashes(site, vm), file.source).to.equal(0);
+      const again = { ...back, cycleId: id(99) };
+      await vm.replicate(site, again);
+      await expectPoint(site, vm, again);
+      await site.receiver.close();
+    }
   });
 });
