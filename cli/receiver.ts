@@ -183,6 +183,7 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
     await receiver.close();
     throw error;
   }
+  receiver.maintenance.start();
   output.event(
     { event: 'listening', host: served.host, port: served.port, admin: served.admin },
     () =>

@@ -9,6 +9,8 @@ import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
+import { Maintenance } from './maintenance/maintenance.js';
+import type { ReclaimLimits } from './reclaim/plan.js';
 import type { CommitAnswer } from './store/protection.js';
 import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
 import { Store, type StoreSeams, type StoreUse } from './store/store.js';
@@ -34,6 +36,8 @@ export interface ReceiverOptions extends StoreSeams {
   readonly policy?: ReceiverPolicy | undefined;
   /** Where seeds may be read from. Default: nowhere. */
   readonly seedAccess?: SeedAccess | undefined;
+  /** When space is reclaimed. Default: when it is worth its cost. */
+  readonly reclaim?: ReclaimLimits | undefined;
   readonly log: Log;
 }
 
@@ -48,6 +52,8 @@ export interface SeedAccess {
 type Binder = Pick<Caller, 'principal' | 'vmPattern' | 'role'>;
 type NewVm = Pick<CycleRequest, 'vmId' | 'vmName' | 'epoch' | 'parentPointId'>;
 
+/** Stored bytes are counted again after so long: in between they are at most more than they were. */
+const RECOUNT_AFTER_MS = 1000;
 const CLOCK_JUMP_MS = 60 * 60 * 1000;
 
 export class Receiver {
@@ -56,8 +62,13 @@ export class Receiver {
   readonly policy: ReceiverPolicy;
   readonly seedAccess: SeedAccess | undefined;
   readonly log: Log;
+  /** Does nothing by itself before start(). */
+  readonly maintenance: Maintenance;
   readonly #desks = new Map<Guid, VmDesk>();
   readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
+  /** By owner: what was stored when it was counted, and what came since then. */
+  readonly #usedBytes = new Map<string, number>();
+  #usedAtMs = Number.NEGATIVE_INFINITY;
   #hasClockJumped = false;
   #protecting: Promise<unknown> = Promise.resolve();
 
@@ -72,6 +83,14 @@ export class Receiver {
     store.onOpened = (vm) => {
       this.#addDesk(vm);
     };
+    this.maintenance = new Maintenance({
+      desks: () => this.desks,
+      seams: this.seams,
+      log: log.child({ component: 'maintenance' }),
+      retention: policy.retention,
+      isClockTrusted: () => this.isClockTrusted(),
+      limits: options.reclaim,
+    });
   }
 
   /**
@@ -109,18 +128,35 @@ export class Receiver {
     return !this.#hasClockJumped;
   }
 
+  /** Asked for each message: the sum of all desks is made anew now and then only. */
   #requireRoom(owner: string, moreBytes: number): void {
-    let used = moreBytes;
-    for (const { vm, stagedBytes } of this.#desks.values()) {
-      if (vm.protection.owner === owner) used += vm.protection.storedBytes + stagedBytes;
-    }
     const { maxStoredBytes } = this.policy;
-    if (used <= maxStoredBytes) return;
+    const nowMs = this.seams.clock.monotonic();
+    if (nowMs - this.#usedAtMs >= RECOUNT_AFTER_MS) this.#countUsed(nowMs);
+    let used = (this.#usedBytes.get(owner) ?? 0) + moreBytes;
+    if (used > maxStoredBytes) {
+      // something may have been given up meanwhile
+      this.#countUsed(nowMs);
+      used = (this.#usedBytes.get(owner) ?? 0) + moreBytes;
+    }
+    if (used <= maxStoredBytes) {
+      this.#usedBytes.set(owner, used);
+      return;
+    }
     throw new DrError('E_CAPACITY', `${owner} may store ${maxStoredBytes} bytes here, no more`, {
       context: { principal: owner, limitBytes: maxStoredBytes },
       done: 'the cycle was stopped; no point was removed to make room',
       hint: 'Raise the quota of the receiver, or forget a protection.',
     });
+  }
+
+  #countUsed(nowMs: number): void {
+    this.#usedBytes.clear();
+    this.#usedAtMs = nowMs;
+    for (const { vm, stagedBytes } of this.#desks.values()) {
+      const { owner, storedBytes } = vm.protection;
+      this.#usedBytes.set(owner, (this.#usedBytes.get(owner) ?? 0) + storedBytes + stagedBytes);
+    }
   }
 
   /** Of the VMs that have been opened so far. */
@@ -257,6 +293,7 @@ export class Receiver {
 
   /** Ends at a safe point: what was taken is durable, open cycles can go on later. */
   async close(): Promise<void> {
+    await this.maintenance.close();
     for (const desk of this.#desks.values()) await desk.close();
     await this.store.close();
   }

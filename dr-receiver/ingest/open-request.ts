@@ -45,6 +45,8 @@ export interface CycleRequest {
   readonly seededFrom: string;
   /** A legal grid, or empty. */
   readonly retentionGrid: string;
+  /** 0: the source does not know. */
+  readonly expectedBytes: number;
   /** The whole request, encoded: the same request has the same bytes. */
   readonly encoded: Buffer;
 }
@@ -152,6 +154,11 @@ export function parseOpenRequest(request: OpenRequest): CycleRequest {
     checkpointId: requireText(request.checkpointId, 'the checkpoint id'),
     seededFrom: requireText(request.seededFrom, 'the origin of a seed', FROM_MAX),
     retentionGrid: requireGrid(request.retentionGrid),
+    expectedBytes: requireNumber(
+      request.expectedBytes,
+      'what the cycle will bring',
+      MAX_DISKS * MAX_DISK_BYTES,
+    ),
     encoded: Buffer.from(OpenRequest.encode(request).finish()),
   };
 }

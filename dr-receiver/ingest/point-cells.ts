@@ -9,7 +9,16 @@ import {
   unionOf,
 } from '../../shared/delta/index.js';
 import type { EarlierDisk } from '../store/earlier-disks.js';
-import { layersOf, openLayer, type OpenLayer, type ReadSeams } from '../store/point-sources.js';
+import type { Lease } from '../store/leases.js';
+import {
+  closeLayers,
+  layersOf,
+  listedPoint,
+  openLayers,
+  type OpenLayer,
+  type ReadSeams,
+  segmentOf,
+} from '../store/point-sources.js';
 import type { VmStore } from '../store/vm-store.js';
 
 export class PointCells {
@@ -18,24 +27,27 @@ export class PointCells {
   #head: { readonly entry: DataEntry; readonly source: DeltaSource } | undefined;
   #isAtEnd = false;
 
-  private constructor(layers: readonly OpenLayer[]) {
+  readonly #lease: Lease;
+
+  private constructor(layers: readonly OpenLayer[], lease: Lease) {
     this.#layers = layers;
+    this.#lease = lease;
     this.#entries = unionOf(layers.map(({ source }) => source));
   }
 
+  /** Its files stay as they are until close(). @throws DrError E_NO_POINT, E_POINT_CORRUPT, E_IO, … */
   static async open(
     seams: ReadSeams,
     vm: VmStore,
-    { point, disk }: EarlierDisk,
+    { point: { pointId }, disk }: EarlierDisk,
   ): Promise<PointCells> {
-    const open: OpenLayer[] = [];
+    const lease = await vm.leases.read([segmentOf(vm, listedPoint(vm, pointId), disk)]);
     try {
-      for (const layer of layersOf(vm, point, disk)) {
-        open.push(await openLayer(seams, layer));
-      }
-      return new PointCells(open);
+      // the point may have been forgotten meanwhile
+      const layers = layersOf(vm, listedPoint(vm, pointId), disk);
+      return new PointCells(await openLayers(seams, layers), lease);
     } catch (error) {
-      for (const layer of open) await layer.close();
+      lease.release();
       throw error;
     }
   }
@@ -67,6 +79,7 @@ export class PointCells {
 
   async close(): Promise<void> {
     await this.#entries.return(undefined);
-    for (const layer of this.#layers) await layer.close();
+    await closeLayers(this.#layers);
+    this.#lease.release();
   }
 }

@@ -2,6 +2,7 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
+import { CommitHistory } from './commit-history.js';
 import type { CommitAnswer, Point } from './point.js';
 import type { CommitRecord, JournalRecord } from './records.js';
 import { Segments } from './segments.js';
@@ -25,6 +26,7 @@ export class Protection {
   /** What the source asks for besides: a legal grid, or empty. */
   retentionGrid = '';
   readonly segments = new Segments();
+  readonly history = new CommitHistory();
   /** By id, in the order of their commits. */
   readonly #points = new Map<Guid, Point>();
   #head: Point | undefined;
@@ -123,6 +125,7 @@ export class Protection {
         ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds, retentionGrid },
         epoch: epoch.toString(),
         haltReason: this.haltReason ?? null,
+        history: this.history.state,
       },
       points: this.listed,
       segments: this.segments.all,
@@ -161,6 +164,7 @@ export class Protection {
     this.maxRestorePoints = head.maxRestorePoints;
     this.rpoSeconds = head.rpoSeconds;
     this.retentionGrid = head.retentionGrid;
+    if (head.history !== undefined) this.history.restore(head.history);
     for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;
   }
@@ -198,6 +202,7 @@ export class Protection {
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
     this.retentionGrid = record.retentionGrid ?? '';
+    this.history.commit(record.atMs, record.rpoSeconds);
     this.#answers.set(cycleId, {
       pointId,
       committedAtMs: record.atMs,

@@ -239,6 +239,11 @@ function asGuid(value: unknown, name: string): Guid {
   return parsed;
 }
 
+export function asNumber(value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new Unusable('an item is no whole number');
+}
+
 export function asText(value: unknown): string {
   if (typeof value !== 'string') throw new Unusable('an item is no text');
   return value;

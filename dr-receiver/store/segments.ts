@@ -246,7 +246,8 @@ export class Segments {
   }
 }
 
-function nameOf({ diskId, generation, baseCycleId }: SegmentKey): string {
+/** Tells segments of one VM apart. */
+export function nameOf({ diskId, generation, baseCycleId }: SegmentKey): string {
   return `${diskId}.${generation}/${baseCycleId}`;
 }
 

@@ -5,9 +5,11 @@
 
 import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
+import type { HistoryState } from './commit-history.js';
 import type { JournalMark } from './journal-read.js';
 import type { CommitAnswer, Point } from './point.js';
 import {
+  asNumber,
   asText,
   type DiskGeometry,
   Fields,
@@ -32,6 +34,7 @@ export interface StateHead {
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
   readonly retentionGrid: string;
+  readonly history: HistoryState | undefined;
   /** Number of parts. */
   readonly parts: number;
 }
@@ -242,7 +245,20 @@ function parseHead(fields: Fields): StateHead {
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
     retentionGrid: parseGrid(fields),
+    history: fields.has('history') ? parseHistory(fields.object('history')) : undefined,
     parts: fields.number('parts'),
+  };
+}
+
+function parseHistory(fields: Fields): HistoryState {
+  return {
+    intervalsMs: fields.list('intervalsMs', asNumber),
+    violatedDays: fields.list('violatedDays', (item) => {
+      const day = new Fields(item, 'a day');
+      return { day: day.number('day'), violatedMs: day.number('violatedMs') };
+    }),
+    lastAtMs: fields.number('lastAtMs'),
+    rpoMs: fields.number('rpoMs'),
   };
 }
 

@@ -16,6 +16,7 @@ import {
 import { Journal } from './journal.js';
 import type { JournalMark } from './journal-read.js';
 import type { VmLayout } from './layout.js';
+import { Leases } from './leases.js';
 import { Protection } from './protection.js';
 import type { OpenJournals } from './open-journals.js';
 import { type JournalRecord, parseRecord, type ProtectRecord } from './records.js';
@@ -42,6 +43,10 @@ export interface VmSeams {
 export class VmStore {
   readonly vmId: Guid;
   readonly layout: VmLayout;
+  /** Who reads or changes which segment. */
+  readonly leases = new Leases();
+  /** Cycle folders that are being made, or whose record may be in the journal or not: nobody's leftovers. */
+  readonly claimedCycleIds = new Set<Guid>();
   readonly #seams: VmSeams;
   #protection: Protection;
   #journal: Journal | undefined;

@@ -24,4 +24,5 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/Pause', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Seed', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ImportDelta', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/Compact', OPERATORS],
 ]);

@@ -22,6 +22,7 @@ export {
   type BaseFinding,
   BaseManifest,
   checkSameDisk,
+  type DeltaRecords,
   verifyBase,
 } from './base-manifest.js';
 export {
@@ -102,6 +103,7 @@ export {
 } from './manifest-appender.js';
 export { deltaMessages, diskMessages, messageFrom } from './message-stream.js';
 export { materialise } from './materialise.js';
+export { OverlappedWrites } from './overlapped-writes.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';
 export {
   encodePcbt,
@@ -126,9 +128,10 @@ export {
 } from './publish.js';
 export {
   checkAdjacent,
-  forEachBatch,
   mergedHeader,
   mergeDeltas,
+  readUnion,
+  type UnionBatch,
   unionOf,
   type UnionEntry,
   writeUnion,

@@ -14,7 +14,7 @@ interface RowBase {
 export interface TextRow extends RowBase {
   readonly kind: 'text';
   /** What the text must look like, by name; see values.ts. Default: any text. */
-  readonly form?: 'network-map' | 'reip-rules' | 'retention-grid';
+  readonly form?: 'network-map' | 'reip-rules' | 'retention-grid' | 'bandwidth-schedule';
 }
 
 /** Comma-separated patterns. */
@@ -199,6 +199,13 @@ export const PARAMETERS = {
     meaning:
       'Cap in bytes per second for all VMs together, with K, M, G (powers of 1024); 0 = none, ' +
       'otherwise at least 16K.',
+  },
+  bandwidth_schedule: {
+    kind: 'text',
+    form: 'bandwidth-schedule',
+    meaning:
+      'Caps by day and hour of the local clock, `mon-fri 08-18=5M,*=0`; where no entry fits, ' +
+      '`bandwidth` holds.',
   },
   max_restore_points: {
     kind: 'whole',

@@ -47,6 +47,7 @@ const handlers: Handlers<ControlService> = {
   pause: unused,
   seed: unused,
   importDelta: unused,
+  compact: unused,
 };
 
 describe('connectDirectly', () => {

@@ -39,7 +39,7 @@ import { isAllZero } from '../../../shared/disk/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { silentLog } from '../../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../../dr-receiver/index.js';
-import type { ReceiverPolicy, SeedAccess } from '../../../dr-receiver/index.js';
+import type { ReceiverOptions, ReceiverPolicy, SeedAccess } from '../../../dr-receiver/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 
@@ -80,6 +80,7 @@ export async function openSite(
     seed?: number;
     policy?: ReceiverPolicy;
     seedAccess?: SeedAccess;
+    reclaim?: ReceiverOptions['reclaim'];
     isLazy?: boolean;
   } = {},
 ): Promise<Site> {
@@ -89,6 +90,7 @@ export async function openSite(
     seed = ++siteCount,
     policy,
     seedAccess,
+    reclaim,
     isLazy = false,
   } = options;
   const receiver = await Receiver.open({
@@ -99,6 +101,7 @@ export async function openSite(
     storeFolder: STORE,
     policy,
     seedAccess,
+    reclaim,
   });
   // all of them, so that a test meets the same order of calls each time
   if (!isLazy) await receiver.allDesks();
@@ -210,6 +213,7 @@ export class SourceVm {
       retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
       seededFrom: '',
+      expectedBytes: 0n,
     };
   }
 

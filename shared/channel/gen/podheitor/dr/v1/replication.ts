@@ -278,6 +278,8 @@ export interface OpenRequest {
   seededFrom: string;
   /** Points that the source would like to be kept besides, as SPAN/STEP,…: `24h/1h,7d/1d`. Empty: none. */
   retentionGrid: string;
+  /** Bytes of the cells that will be named, as far as the source knows before it reads; 0: it does not. */
+  expectedBytes: bigint;
 }
 
 export interface OpenResponse {
@@ -1552,6 +1554,7 @@ function createBaseOpenRequest(): OpenRequest {
     checkpointId: "",
     seededFrom: "",
     retentionGrid: "",
+    expectedBytes: 0n,
   };
 }
 
@@ -1610,6 +1613,12 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.retentionGrid !== "") {
       writer.uint32(122).string(message.retentionGrid);
+    }
+    if (message.expectedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.expectedBytes) !== message.expectedBytes) {
+        throw new globalThis.Error("value provided for field message.expectedBytes of type uint64 too large");
+      }
+      writer.uint32(128).uint64(message.expectedBytes);
     }
     return writer;
   },
@@ -1755,6 +1764,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.retentionGrid = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.expectedBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1835,6 +1852,11 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.retention_grid)
         ? globalThis.String(object.retention_grid)
         : "",
+      expectedBytes: isSet(object.expectedBytes)
+        ? BigInt(object.expectedBytes)
+        : isSet(object.expected_bytes)
+        ? BigInt(object.expected_bytes)
+        : 0n,
     };
   },
 
@@ -1888,6 +1910,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.retentionGrid !== "") {
       obj.retentionGrid = message.retentionGrid;
     }
+    if (message.expectedBytes !== 0n) {
+      obj.expectedBytes = message.expectedBytes.toString();
+    }
     return obj;
   },
 
@@ -1916,6 +1941,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.checkpointId = object.checkpointId ?? "";
     message.seededFrom = object.seededFrom ?? "";
     message.retentionGrid = object.retentionGrid ?? "";
+    message.expectedBytes = (object.expectedBytes !== undefined && object.expectedBytes !== null)
+      ? BigInt(object.expectedBytes)
+      : 0n;
     return message;
   },
 };
