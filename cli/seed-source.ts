@@ -15,6 +15,7 @@ import {
   stateFolderOf,
 } from './agent-run.js';
 import type { CliContext } from './context.js';
+import { stoppable } from './pcbt-run.js';
 import { startProgress } from './progress.js';
 import { SEED_PARAMETERS, type SeedFlags } from './seed-options.js';
 import { formatSize } from './sizes.js';
@@ -84,40 +85,42 @@ export async function exportSeed(
   if (name === undefined) {
     throw new DrError('E_USAGE', `--to ${to} names no place`, { hint: 'Give --to media:DIR.' });
   }
-  await withVm(context, command, async (vm, hypervisor, values) => {
-    const key = await keyOfParameters(values, context);
-    let bar: ReturnType<typeof startProgress> | undefined;
-    try {
-      const { file, disks, dataBytes } = await writeVmMedium(
-        vm,
-        {
-          folder: path.resolve(folder, name),
-          isReplacing: flags.force === true,
-          key,
-          consistency: wantedConsistency(values),
-          timeoutMs: values.timeout * 1000,
-        },
-        {
-          hypervisor,
-          fs,
-          clock,
-          random,
-          log: await context.log(),
-          stateFolder: await stateFolderOf(values, context),
-          signal: context.stopSignal(),
-          onProgress: (doneBytes, totalBytes) => {
-            bar ??= startProgress(output, clock, { label: 'seed', total: totalBytes });
-            bar.set(doneBytes);
+  const write = (): Promise<void> =>
+    withVm(context, command, async (vm, hypervisor, values) => {
+      const key = await keyOfParameters(values, context);
+      let bar: ReturnType<typeof startProgress> | undefined;
+      try {
+        const { file, disks, dataBytes } = await writeVmMedium(
+          vm,
+          {
+            folder: path.resolve(folder, name),
+            isReplacing: flags.force === true,
+            key,
+            consistency: wantedConsistency(values),
+            timeoutMs: values.timeout * 1000,
           },
-        },
-      );
-      output.result(
-        { vm: vm.name, vmId: vm.id, file, keyId: key.keyId, disks: disks.length, dataBytes },
-        () =>
-          `${vm.name}: ${disks.length} disk(s), ${formatSize(dataBytes)} sealed with ${key.keyId} -> ${file}`,
-      );
-    } finally {
-      bar?.end();
-    }
-  });
+          {
+            hypervisor,
+            fs,
+            clock,
+            random,
+            log: await context.log(),
+            stateFolder: await stateFolderOf(values, context),
+            signal: context.stopSignal(),
+            onProgress: (doneBytes, totalBytes) => {
+              bar ??= startProgress(output, clock, { label: 'seed', total: totalBytes });
+              bar.set(doneBytes);
+            },
+          },
+        );
+        output.result(
+          { vm: vm.name, vmId: vm.id, file, keyId: key.keyId, disks: disks.length, dataBytes },
+          () =>
+            `${vm.name}: ${disks.length} disk(s), ${formatSize(dataBytes)} sealed with ${key.keyId} -> ${file}`,
+        );
+      } finally {
+        bar?.end();
+      }
+    });
+  await stoppable(context, write);
 }

@@ -536,7 +536,7 @@ class Cycle {
     plan: CyclePlan,
     pointId: Guid,
     { checkpoint }: LeasedCheckpoint,
-    { chain }: Ready,
+    { chain, receiver }: Ready,
     answer: CommitResponse,
     disks: readonly PushDisk[],
   ): CycleResult {
@@ -549,7 +549,7 @@ class Cycle {
       this.#warn('W_RPO', `the newest point was ${ageSeconds} s old, the goal is ${rpoSeconds} s`);
     }
     const told = answer.warnings.slice(0, NOTES_MAX).map((text) => text.slice(0, NOTE_MAX));
-    const notes = [...whyWhole(plan), ...told];
+    const notes = [...whyWhole(plan), ...whyUnused(plan, receiver), ...told];
     // a ledger that could not be used has been told already, and says why
     if (!this.#warnings.some(({ code }) => code === 'W_LEDGER')) {
       for (const why of whyCompared(plan, chain)) this.#warn('W_RESYNC', why);
@@ -647,6 +647,13 @@ function whyCompared(plan: CyclePlan, chain: Chain): string[] {
     send.how === 'compare' ? [`compared by hashes: ${because}`] : [],
   );
   return [...new Set(reasons)].slice(0, NOTES_MAX);
+}
+
+/** Why a seed did not help. */
+function whyUnused({ kind, disks }: CyclePlan, { unfinished }: ReceiverView): string[] {
+  const isUnused = disks.every(({ reuseCycleId }) => reuseCycleId === undefined);
+  if (kind !== 'seed' || unfinished === undefined || !isUnused) return [];
+  return ['what was staged at the receiver is of no disk of this VM: other ids, or other sizes'];
 }
 
 /** Which disks were sent whole beside others that were not, as added and resized ones are. */

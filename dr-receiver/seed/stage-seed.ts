@@ -164,6 +164,19 @@ async function earlierSeed(desk: VmDesk): Promise<UnfinishedCycle | undefined> {
   return (await desk.unfinished()).find(({ request }) => request.seededFrom !== '');
 }
 
+/** In a change of the VM. @throws DrError E_LOCKED when a source's cycle may be taking from it */
+async function discardSeed(desk: VmDesk, { request: { cycleId } }: UnfinishedCycle): Promise<void> {
+  const running = desk.isStreaming ? desk.activeRequest : undefined;
+  if (running !== undefined && running.cycleId !== cycleId) {
+    throw new DrError(
+      'E_LOCKED',
+      `cycle ${running.cycleId} of ${running.vmName} is under way and may take from the seed`,
+      { context: { cycleId: running.cycleId }, done: 'the seed was left as it is' },
+    );
+  }
+  await desk.discard(cycleId);
+}
+
 function seedRequest(
   receiver: Receiver,
   { vm: { vmId, protection } }: VmDesk,
@@ -199,9 +212,15 @@ async function* stage(
   const { request, starts } = await vm.change(async () => {
     const earlier = await earlierSeed(desk);
     const isSame = earlier !== undefined && !isRestart && isSameSeed(earlier, content);
-    if (earlier !== undefined && !isSame) await desk.discard(earlier.request.cycleId);
-    const wanted = isSame ? earlier.request : seedRequest(receiver, desk, content);
-    const outcome = await desk.open(wanted, principal);
+    if (earlier !== undefined && !isSame) await discardSeed(desk, earlier);
+    let wanted = isSame ? earlier.request : seedRequest(receiver, desk, content);
+    const outcome = await desk.open(wanted, principal).catch(async (error: unknown) => {
+      // a volume that failed once is not trusted with the rest of the same cycle
+      if (!isSame || !(error instanceof DrError) || error.code !== 'E_IO') throw error;
+      await discardSeed(desk, earlier);
+      wanted = seedRequest(receiver, desk, content);
+      return desk.open(wanted, principal);
+    });
     if (outcome.kind !== 'accepted') throw new DrError('E_STATE', 'the seed was taken already');
     const found = outcome.positions.map(({ nextCell, isComplete }): SeedStart =>
       isComplete ? 'complete' : nextCell,
@@ -275,7 +294,7 @@ async function discard(
     (await desk.vm.change(async () => {
       desk.vm.requireSound();
       const seeds = (await desk.unfinished()).filter(({ request }) => request.seededFrom !== '');
-      for (const { request } of seeds) await desk.discard(request.cycleId);
+      for (const seed of seeds) await discardSeed(desk, seed);
       return seeds.length > 0;
     }));
   if (desk !== undefined && found === true) return doneStep(desk, [], 0);

@@ -158,6 +158,19 @@ describe('hvdr seed', function () {
       await expectGuest(pushed.point, 2);
     });
 
+    it('of no disk of the VM is of no use, and the push says so', async () => {
+      const vm = await makeVm();
+      writeFileSync(at('seeds', 'noise.raw'), new SeededRandom(5).bytes(MIB));
+      await site.startReceiver('--seed-dir', 'seeds');
+      await site.hvdr(
+        ...['seed', '--vm', VM, '--vm-id', vm.vmId, '--from', 'raw:noise.raw'],
+        ...['--disk-id', vm.vmId, ...site.operator()],
+      );
+      const pushed = await site.tryPush(VM);
+      expect(pushed.stdout.toString()).to.contain('is of no disk of this VM');
+      await expectGuest(pushed.vms[0]?.point ?? '', 2);
+    });
+
     it('belongs to one principal; another one sees no VM', async () => {
       const vm = await makeVm();
       copyDisks(vm);
