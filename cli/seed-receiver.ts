@@ -132,6 +132,13 @@ async function run(
           return step.value;
         }
       }
+    } catch (error) {
+      if (!signal.aborted || !(error instanceof DrError) || error.code !== 'E_CHANNEL') throw error;
+      throw new DrError('E_CHANNEL', 'the seed was stopped', {
+        done: 'what had become durable is staged',
+        hint: 'The same command goes on from there.',
+        cause: error,
+      });
     } finally {
       bar?.end();
     }
