@@ -153,7 +153,7 @@ async function* asFarAsSound(
     yield* records;
   } catch (error) {
     if (!(error instanceof DrError) || error.code === 'E_NO_POINT') throw error;
-    desk.noteUnsound(pointId);
+    desk.earlier.noteUnsound(pointId);
   }
 }
 

@@ -94,7 +94,7 @@ export function describeToWire(
             disks: disksOf(unfinished).map(geometryToWire),
           },
     pointIds: protection.listed.slice(-POINTS_TOLD).map((point) => guidToWire(point.pointId)),
-    earlierDisks: desk.earlierDisks().map(({ point, disk }) => ({
+    earlierDisks: desk.earlier.disks().map(({ point, disk }) => ({
       geometry: geometryToWire(disk),
       pointId: guidToWire(point.pointId),
     })),

@@ -5,7 +5,6 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
-import { type EarlierDisk, earlierDisks } from '../store/earlier-disks.js';
 import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
@@ -13,17 +12,16 @@ import type { RetentionPolicy } from '../store/retention.js';
 import type { VmStore } from '../store/vm-store.js';
 import { planCommit } from './commit.js';
 import { isDamaged } from './damage.js';
+import { EarlierCells } from './earlier-cells.js';
 import {
   type Acknowledgement,
   IncomingCycle,
   type IngestSeams,
   readUnfinished,
-  type ReusableCells,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
 import { removeOldProgress, removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
-import type { CycleDisk, CycleRequest } from './open-request.js';
-import { PointCells } from './point-cells.js';
+import type { CycleRequest } from './open-request.js';
 
 /** A stream without a message for so long is taken for dead when another one wants its place. */
 const SILENCE_MS = 30_000;
@@ -82,12 +80,12 @@ function locked(vmName: string, active: ActiveCycle): DrError {
 
 export class VmDesk {
   readonly vm: VmStore;
+  readonly earlier: EarlierCells;
   readonly #options: DeskOptions;
   #active: ActiveCycle | undefined;
   #unfinished: Map<Guid, UnfinishedCycle> | undefined;
   /** Cycles of which a write or flush failed: they are not gone on with in this process. */
   readonly #failed = new Set<Guid>();
-  readonly #unsoundPoints = new Set<Guid>();
   #stagedBytes = 0;
   #lyingBytes = 0;
   /** Nothing is left of commits whose clean-up did not come to its end. */
@@ -96,6 +94,7 @@ export class VmDesk {
   constructor(vm: VmStore, options: DeskOptions) {
     this.vm = vm;
     this.#options = options;
+    this.earlier = new EarlierCells(vm, options.seams);
   }
 
   /** The cycle that is open now. */
@@ -257,9 +256,7 @@ export class VmDesk {
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
     const open = (from: UnfinishedCycle | undefined): Promise<IncomingCycle> =>
-      IncomingCycle.open(request, layout, seams, from, reusable, (disk) =>
-        this.#earlierCells(disk),
-      );
+      IncomingCycle.open(request, layout, seams, from, reusable, (disk) => this.earlier.open(disk));
     let start = found;
     const cycle = await open(found).catch((error: unknown) => {
       if (found !== undefined) this.#noteFailure(request.cycleId, error);
@@ -277,41 +274,6 @@ export class VmDesk {
       this.#stagedBytes += lengthBytes;
     };
     return cycle;
-  }
-
-  /**
-   * Disks that an older point has and the head lacks. A point that was found damaged while its cells
-   * were looked for is left out, or it would be in the way of every cycle.
-   */
-  earlierDisks(): EarlierDisk[] {
-    return earlierDisks(this.vm.protection).filter(
-      ({ point }) => !this.#unsoundPoints.has(point.pointId),
-    );
-  }
-
-  /** What reads an older point for its cells was told that it is damaged. */
-  noteUnsound(pointId: Guid): void {
-    this.#unsoundPoints.add(pointId);
-  }
-
-  async #earlierCells({ diskId, sizeBytes }: CycleDisk): Promise<ReusableCells | undefined> {
-    const found = this.earlierDisks().find(
-      ({ disk }) => disk.diskId === diskId && disk.sizeBytes === sizeBytes,
-    );
-    if (found === undefined) return undefined;
-    const orNothing = <T>(result: Promise<T>): Promise<T | undefined> =>
-      result.catch((error: unknown) => {
-        if (!(error instanceof DrError)) throw error;
-        this.noteUnsound(found.point.pointId);
-        return undefined;
-      });
-    const cells = await orNothing(PointCells.open(this.#options.seams, this.vm, found));
-    return (
-      cells && {
-        find: (cell, hash) => orNothing(cells.find(cell, hash)),
-        close: () => cells.close(),
-      }
-    );
   }
 
   #isAlive({ stream, cycle }: ActiveCycle): boolean {
