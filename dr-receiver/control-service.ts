@@ -23,9 +23,11 @@ import { actorOf } from './actor.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
 import { healthOf } from './health.js';
+import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
+import { stageSeed } from './seed/stage-seed.js';
 import type { DiskKey } from './store/layout.js';
 import {
   layersOf,
@@ -103,6 +105,16 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     readDisk: (request, { caller }) => {
       receiver.requireRole(caller, ACT);
       return readDisk(receiver, request);
+    },
+
+    seed: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return stageSeed(receiver, request, caller);
+    },
+
+    importDelta: (requests, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return importDelta(receiver, requests, caller);
     },
 
     pause: async ({ vm: name, isPaused }, { caller }) => {

@@ -10,6 +10,9 @@ export {
   CompactRequest,
   CompactResponse,
   DiskBytes,
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -23,6 +26,10 @@ export {
   RebindRequest,
   RebindResponse,
   RestorePoint,
+  SeedDone,
+  SeedFile,
+  SeedRequest,
+  SeedResponse,
   StatusRequest,
   StatusResponse,
   UnhaltRequest,
@@ -76,7 +83,7 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
-export type { Suite } from './aead.js';
+export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,
