@@ -19,11 +19,15 @@ import { CELL_BYTES, DeltaError, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
+import { actorOf } from './actor.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
 import { healthOf } from './health.js';
+import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
+import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
+import { stageSeed } from './seed/stage-seed.js';
 import type { DiskKey } from './store/layout.js';
 import {
   layersOf,
@@ -87,7 +91,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         if (isPinned ? !isOwn : point.pinReason !== undefined) {
           const { pointId } = point;
           const atMs = clock.now();
-          await vm.append({ kind: 'pin', atMs, pointId, isPinned, by: caller.principal });
+          await vm.append({ kind: 'pin', atMs, pointId, isPinned, ...actorOf(caller) });
         }
         return { point: pointToWire(point, '') };
       });
@@ -103,15 +107,35 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       return readDisk(receiver, request);
     },
 
+    seed: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return stageSeed(receiver, request, caller);
+    },
+
+    importDelta: (requests, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return importDelta(receiver, requests, caller);
+    },
+
     pause: async ({ vm: name, isPaused }, { caller }) => {
       receiver.requireRole(caller, ACT);
       const { vm } = await findVm(receiver, name);
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
-        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, by: caller.principal });
+        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
+    },
+
+    rebind: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return rebind(receiver, request, caller);
+    },
+
+    unhalt: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return unhalt(receiver, request, caller);
     },
 
     clearAlarm: async ({ vm: name, alarm: wanted }, { caller }) => {
@@ -129,8 +153,9 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
                 : `The open one is ${alarm.pointId}.`,
           });
         const { pointId } = alarm;
+        const atMs = clock.now();
+        await vm.append({ kind: 'clear-alarm', atMs, pointId, ...actorOf(caller) });
         const by = caller.principal;
-        await vm.append({ kind: 'clear-alarm', atMs: clock.now(), pointId, by });
         receiver.log.warn('alarm.cleared', { vmId: vm.vmId, vmName, pointId, by });
         return { cleared: alarmToWire(alarm) };
       });

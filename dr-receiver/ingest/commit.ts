@@ -5,7 +5,7 @@ import type { Guid } from '../../shared/bytes/index.js';
 import { cellCount } from '../../shared/delta/index.js';
 import { gridRules, retentionPoint } from '../store/forget.js';
 import type { Point, Protection } from '../store/protection.js';
-import type { CommitRecord, CommitWarning, DiskRecord, PinnedBy } from '../store/records.js';
+import type { Actor, CommitRecord, CommitWarning, DiskRecord, PinnedBy } from '../store/records.js';
 import { decideRetention, type RetentionPolicy } from '../store/retention.js';
 import { SUSPICION } from '../warning/score.js';
 import type { CycleRequest } from './open-request.js';
@@ -23,9 +23,9 @@ export interface CommitInput {
   readonly protection: Protection;
   readonly request: CycleRequest;
   readonly disks: readonly DiskRecord[];
+  readonly actor: Actor;
   /** What came up while they were looked at, for the source. */
   readonly notes: readonly string[];
-  readonly by: string;
   readonly nowMs: number;
   readonly isClockTrusted: boolean;
   readonly policy: RetentionPolicy;
@@ -91,7 +91,7 @@ function warningText(
 }
 
 export function planCommit(input: CommitInput): CommitRecord {
-  const { protection, request, disks, by, nowMs, isClockTrusted, policy } = input;
+  const { protection, request, disks, actor, nowMs, isClockTrusted, policy } = input;
   const { head } = protection;
   const warning = protection.warning.judge(disks, head?.pointId);
   const cleanPointId = protection.warning.alarm?.cleanPointId ?? warning?.cleanPointId;
@@ -141,7 +141,7 @@ export function planCommit(input: CommitInput): CommitRecord {
     parentPointId: request.parentPointId ?? null,
     epoch: request.epoch.toString(),
     cycleKind: request.kind,
-    by,
+    ...actor,
     vmName: request.vmName,
     consistentAtMs: request.consistentAtMs,
     isApplicationConsistent: request.isApplicationConsistent,

@@ -10,6 +10,9 @@ export {
   CompactRequest,
   CompactResponse,
   DiskBytes,
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -20,9 +23,17 @@ export {
   ProtectionStatus,
   ReadDiskRequest,
   ReadDiskResponse,
+  RebindRequest,
+  RebindResponse,
   RestorePoint,
+  SeedDone,
+  SeedFile,
+  SeedRequest,
+  SeedResponse,
   StatusRequest,
   StatusResponse,
+  UnhaltRequest,
+  UnhaltResponse,
   VerifyDone,
   VerifyFinding,
   VerifyProgress,
@@ -72,7 +83,7 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
-export type { Suite } from './aead.js';
+export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,

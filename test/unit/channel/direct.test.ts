@@ -45,7 +45,11 @@ const handlers: Handlers<ControlService> = {
   pinPoint: unused,
   verify: unused,
   pause: unused,
+  seed: unused,
+  importDelta: unused,
   compact: unused,
+  rebind: unused,
+  unhalt: unused,
   clearAlarm: unused,
 };
 
