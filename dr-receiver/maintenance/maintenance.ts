@@ -11,19 +11,15 @@ import type { Log } from '../../shared/log.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { RECLAIM_LIMITS, type ReclaimLimits } from '../reclaim/plan.js';
 import type { ReclaimSeams } from '../reclaim/reclaim.js';
-import type { RetentionPolicy } from '../store/retention.js';
 import type { Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import { Caretaker, type ReclaimStatus } from './caretaker.js';
-import { forgetByAge } from './forget-by-age.js';
 
 export interface MaintenanceOptions {
-  readonly desks: () => readonly VmDesk[];
+  /** Of all VMs of the store. */
+  readonly desks: () => Promise<readonly VmDesk[]>;
   readonly seams: ReclaimSeams;
   readonly log: Log;
-  readonly retention: RetentionPolicy;
-  /** False after a jump of the clock: then no point is forgotten for its age. */
-  readonly isClockTrusted: () => boolean;
   readonly limits?: ReclaimLimits | undefined;
   /** Whether disks that live outside of the store's points hang on the base of a segment. */
   readonly isBaseHeld?: ((vm: VmStore, segment: Segment) => boolean) | undefined;
@@ -94,7 +90,7 @@ export class Maintenance {
 
   async #maintain(): Promise<boolean> {
     const { clock } = this.#options.seams;
-    const desks = this.#options.desks();
+    const desks = await this.#options.desks();
     const start = desks.findIndex(({ vm }) => vm === this.#last) + 1;
     for (let index = 0; index < desks.length; index++) {
       const desk = desks[(start + index) % desks.length];
@@ -103,7 +99,7 @@ export class Maintenance {
       if (desk.isStreaming || vm.halt !== undefined) continue;
       const now = clock.monotonic();
       if (now < (this.#waitsUntil.get(vm) ?? -Infinity)) continue;
-      await this.#age(vm, now);
+      await this.#age(desk, now);
       const caretaker = this.#of(vm);
       const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
       if (!caretaker.isDue(effort)) continue;
@@ -116,13 +112,13 @@ export class Maintenance {
     return false;
   }
 
-  async #age(vm: VmStore, now: number): Promise<void> {
+  async #age(desk: VmDesk, now: number): Promise<void> {
+    const { vm } = desk;
     if (now - (this.#agedAt.get(vm) ?? -Infinity) < AGE_MS) return;
     this.#agedAt.set(vm, now);
-    const { seams, log, retention, isClockTrusted } = this.#options;
-    if (!isClockTrusted()) return;
+    const { log } = this.#options;
     try {
-      const pointIds = await forgetByAge(vm, retention, seams.clock);
+      const pointIds = await vm.change(() => desk.applyRetention());
       if (pointIds.length === 0) return;
       log.info('point.forgotten', { vmId: vm.vmId, vmName: vm.protection.vmName, pointIds });
     } catch (error) {
@@ -167,7 +163,7 @@ export class Maintenance {
       const beganAt = clock.monotonic();
       const hasWorked = await this.maintain();
       const tookMs = clock.monotonic() - beganAt;
-      const isBusy = this.#options.desks().some(({ isStreaming }) => isStreaming);
+      const isBusy = (await this.#options.desks()).some(({ isStreaming }) => isStreaming);
       const restMs = isBusy ? (tookMs * (1 - BUSY_SHARE)) / BUSY_SHARE : 0;
       await clock.sleep(hasWorked ? restMs : LOOK_MS, signal).catch(() => undefined);
     }

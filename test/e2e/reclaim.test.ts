@@ -19,7 +19,7 @@ import { skipBecause } from '../support/need.js';
 import { ReceiverBench } from '../support/receiver-process.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { runHvdr } from '../support/cli.js';
-import { Site } from '../support/site.js';
+import { pushRun, Site } from '../support/site.js';
 import { WorkFolder } from '../support/work-folder.js';
 import {
   expectPoint,
@@ -113,8 +113,10 @@ describe('hvdr receiver reclaims', function () {
     await write('--random', '600', '--block', '64K', '--seed', '1');
     const hashes = new Map<string, string[]>();
     const push = async (): Promise<void> => {
-      const { point } = await site.push('web', '--max-restore-points', '5');
-      hashes.set(point, await site.guestHashes('web', 1));
+      const args = site.pushArguments('web').map((arg) => (arg === '20' ? '5' : arg));
+      const run = pushRun(await site.try(...args));
+      expect(run.code, run.stderr).to.equal(0);
+      hashes.set(run.vms[0]?.point ?? '', await site.guestHashes('web', 1));
     };
     await push();
     for (let cycle = 2; cycle <= CYCLES; cycle++) {
@@ -227,8 +229,9 @@ describe('a fold on a full volume', function () {
       const { bavail, bsize } = statfsSync(volume);
       writeFileSync(filler, Buffer.alloc(Math.max(0, bavail * bsize - freeBytes)));
       const clock = new FakeClock(nowMs);
-      await withReceiver(store, 'write', clock, async (site, { maintenance, desks }) => {
-        const [desk] = desks;
+      await withReceiver(store, 'write', clock, async (site, receiver) => {
+        const { maintenance } = receiver;
+        const [desk] = await receiver.allDesks();
         if (desk === undefined) throw new Error('there is a VM');
         while (await maintenance.maintain()) {
           // until it is done, or there is no room
