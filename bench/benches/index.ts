@@ -1,6 +1,7 @@
 import type { Bench } from '../bench.js';
 import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
+import { fold } from './fold.js';
 import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
 import { memoryFlat } from './memory-flat.js';
@@ -29,6 +30,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   vhdxScattered,
   vhdxStream,
   vhdxMerge,
+  fold,
   deltaApply,
   deltaDiff,
   memoryFlat,
