@@ -148,7 +148,7 @@ describe('hvdr receiver reclaims', function () {
     }
     expect((await status()).reclaimableBytes).to.equal(0);
     let neededCells = 0;
-    let before = Buffer.alloc(48 * MIB);
+    let before: Buffer = Buffer.alloc(48 * MIB);
     for (const image of points.map((point) => images.get(point) ?? Buffer.alloc(0))) {
       neededCells += changedCells(before, image);
       before = image;
