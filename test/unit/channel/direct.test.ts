@@ -46,6 +46,8 @@ const handlers: Handlers<ControlService> = {
   verify: unused,
   pause: unused,
   compact: unused,
+  statusPages: unused,
+  pointPages: unused,
 };
 
 describe('connectDirectly', () => {
