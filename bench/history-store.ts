@@ -1,9 +1,10 @@
 // Stores with many protections and points, made through the receiver's own code, in process and with
-// disks of one sector: what they hold costs nothing, so that only their number does.
+// points of one sector: what they hold costs nothing, so that only their number does.
 
 import { assert, defined } from '../shared/assert.js';
 import { connectDirectly, replicationService } from '../shared/channel/index.js';
 import { type Clock, systemRandom } from '../shared/clock.js';
+import { CELL_BYTES } from './data.js';
 import { DEFAULT_POLICY, Receiver, replicationHandlers } from '../dr-receiver/index.js';
 import { nodeFileSystem } from '../shared/files/index.js';
 import { silentLog } from '../shared/log.js';
@@ -15,7 +16,10 @@ import {
 } from '../test/unit/dr-receiver/source-double.js';
 
 const SOURCE = caller('bench');
-const DISK_BYTES = 512;
+/** The cell that changes is the last one, and short; of fewer cells its point would be kept for good. */
+const LAST_CELL = 7;
+export const POINT_BYTES = 512;
+const DISK_BYTES = LAST_CELL * CELL_BYTES + POINT_BYTES;
 /** VMs that get their points at the same time. */
 const AT_ONCE = 16;
 
@@ -90,8 +94,8 @@ export class HistoryStore {
   async #cycle(site: Services, source: Source): Promise<void> {
     const { vm, last } = source;
     this.#cycleCount++;
-    vm.write(0, 0, this.#cycleCount);
-    const cells = last === undefined ? undefined : [0];
+    vm.write(0, LAST_CELL, this.#cycleCount);
+    const cells = last === undefined ? undefined : [LAST_CELL];
     const maxRestorePoints = this.extent.pointsEach;
     const plan = vm.plan(this.#cycleCount, last?.pointId, [cells], { maxRestorePoints });
     const { pointCount } = await vm.replicate(site, plan);

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { type Bench, type Contender, GIB, type Goal } from '../bench.js';
-import { type HistoryExtent, HistoryStore } from '../history-store.js';
+import { type HistoryExtent, HistoryStore, POINT_BYTES } from '../history-store.js';
 
 const LARGE: HistoryExtent = { protections: 1000, pointsEach: 10 };
 const SMALL: HistoryExtent = { protections: 10, pointsEach: 1 };
@@ -53,7 +53,7 @@ export const scaleHistory: Bench = {
       }
     };
     return {
-      settings: { 'bytes of a point': 512 },
+      settings: { 'bytes of a point': POINT_BYTES },
       contenders: WORKS.flatMap((work) => stores.map((store) => contenderOf(work, store))),
       goals: WORKS.map((work): Goal => ({
         text: `${MEANINGS[work]}, the large store against the small one`,
