@@ -59,8 +59,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'dr-receiver/store/journal.js',
-        find: 'await this.#file.flush();',
-        replace: '',
+        find: 'throw error;\n            }\n            try {\n                await file.flush();',
+        replace: 'throw error;\n            }\n            try {',
       },
     ],
   },
@@ -81,8 +81,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'dr-receiver/ingest/leftover-cycles.js',
-        find: 'new Set(protection.points.map((point) => point.cycleId))',
-        replace: 'new Set(protection.listed.map((point) => point.cycleId))',
+        find: 'const committed = protection.segments.cycleIds;',
+        replace: 'const committed = new Set(protection.listed.map((point) => point.cycleId));',
       },
     ],
   },

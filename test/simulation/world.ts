@@ -10,10 +10,11 @@ import {
   controlService,
   type ServiceClient,
 } from '../../shared/channel/index.js';
+import { CELL_BYTES } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { silentLog } from '../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../dr-receiver/index.js';
-import { type Job, runAgent } from '../../source-agent/agent.js';
+import { Agent, type Job } from '../../source-agent/agent.js';
 import { Bandwidth } from '../../source-agent/bandwidth.js';
 import { ReceiverLink } from '../../source-agent/receiver-link.js';
 import type { CycleOutcome } from '../../source-agent/run-report.js';
@@ -30,7 +31,8 @@ export const STORE_FOLDER = '/store';
 const TIMEOUT_MS = 120_000;
 const RESTART_MS = 10_000;
 const SETTLE_BYTES = 128 * 1024;
-const REWRITE_ABOVE_BYTES = 6000;
+const REWRITE_ABOVE_BYTES = 3000;
+const RECLAIM = { share: 0.05, minBytes: CELL_BYTES, rowLayers: 4 };
 
 const SOURCE = {
   principal: 'site-a',
@@ -159,6 +161,17 @@ export class World {
         },
       },
     };
+    site.machine.onFailure = () => {
+      promises.forgetPositions();
+    };
+    site.machine.onDurable = ({ kind, path, bytes }) => {
+      if (kind !== 'write' || bytes === undefined || !path.endsWith('/journal')) return;
+      const record = /"kind":"([a-z-]+)"/.exec(Buffer.from(bytes).toString('latin1'))?.[1];
+      if (record === undefined) return;
+      this.counts.add(`record ${record}`);
+      // for their age: how many are left is not told to anybody
+      if (record === 'delist') promises.pointCounts.clear();
+    };
     return site;
   }
 
@@ -183,6 +196,7 @@ export class World {
       storeFolder: STORE_FOLDER,
       settleBytes: SETTLE_BYTES,
       rewriteAboveBytes: REWRITE_ABOVE_BYTES,
+      reclaim: RECLAIM,
     });
     process.gate(opening).then(
       (receiver) => {
@@ -208,6 +222,24 @@ export class World {
       });
       process.end();
     }
+  }
+
+  /** The receiver's own work for a while: slice by slice, with pauses; whatever comes meanwhile. */
+  startMaintenance(site: Site, sliceCount: number, pauseMs: number): void {
+    const { process, receiver } = site;
+    if (process === undefined || receiver === undefined) return;
+    const { maintenance } = receiver;
+    const clock = process.clock();
+    const working = async (): Promise<void> => {
+      for (let left = sliceCount; left > 0; left--) {
+        if (!(await maintenance.maintain())) return;
+        this.counts.add('reclaim slice');
+        await clock.sleep(pauseMs);
+      }
+    };
+    process.gate(working()).catch((error: unknown) => {
+      this.noteRefusal(`maintenance of ${site.name}`, error);
+    });
   }
 
   /** What an operator asks of a running receiver; undefined when none runs. */
@@ -243,7 +275,7 @@ export class World {
       name: site.name,
       hypervisor: this.host.connect(process),
       link: new ReceiverLink(() => this.network.connect(process, site.endpoint, SOURCE)),
-      bandwidth: new Bandwidth(clock, 0),
+      bandwidth: new Bandwidth(clock, { bytesPerSecond: 0 }),
       stateFolder: STATE_FOLDER,
       vmPattern: '*',
       exclude: [],
@@ -262,7 +294,7 @@ export class World {
     }));
     const working = (async () => {
       await fs.makeFolder(STATE_FOLDER);
-      return runAgent(jobs, {
+      const agent = new Agent(jobs, {
         fs,
         clock,
         random: process.random,
@@ -272,6 +304,7 @@ export class World {
           this.#noteOutcome(job.name, vm.id, outcome);
         },
       });
+      return agent.run();
     })();
     process.gate(working).then(
       () => {
@@ -292,6 +325,7 @@ export class World {
     this.scheduler.note(`cycle of ${vmId} to ${siteName}: ${kind} ${what}`);
     this.counts.add(kind === 'done' ? `cycle ${what}` : what);
     this.outcomes.set(`${siteName}/${vmId}`, outcome);
+    if (kind === 'done') this.host.writeOn(vmId);
   }
 
   outcome(site: Site, vm: Vm): CycleOutcome | undefined {
