@@ -224,4 +224,43 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'fold-unflushed',
+    what: 'the deltas go before the base that has them folded in is durable',
+    patches: [{ file: 'dr-receiver/reclaim/fold.js', find: 'await base.flush();', replace: '' }],
+  },
+  {
+    name: 'compact-unflushed',
+    what: 'the parts go before the delta that has them together is durable',
+    patches: [
+      {
+        file: 'dr-receiver/reclaim/compact.js',
+        find: 'await data.flush();\n            await manifest.flush();',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'parts-removed-early',
+    what: 'the parts go before the journal names the delta that has them together',
+    patches: [
+      {
+        file: 'dr-receiver/reclaim/compact.js',
+        find: 'const isStillSo = await vm.change(async () => {',
+        replace: `await removeDeltaFiles(fs, vm.layout, segment, parts);
+        const isStillSo = await vm.change(async () => {`,
+      },
+    ],
+  },
+  {
+    name: 'rewrite-unflushed',
+    what: 'a journal that was written anew takes its place before it is durable',
+    patches: [
+      {
+        file: 'dr-receiver/store/journal.js',
+        find: 'await file.write(0, bytes);\n                    await file.flush();',
+        replace: 'await file.write(0, bytes);',
+      },
+    ],
+  },
 ];

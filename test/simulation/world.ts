@@ -56,6 +56,8 @@ export interface Site {
   readonly promises: Promises;
   process: SimulatedProcess | undefined;
   receiver: Receiver | undefined;
+  /** Why it did not start the last time. */
+  refusal: DrError | undefined;
   /** Stays down until it is started again. */
   isStopped: boolean;
   /** VMs of whose files some rotted: their points may be refused, never wrong. */
@@ -142,6 +144,7 @@ export class World {
       promises,
       process: undefined,
       receiver: undefined,
+      refusal: undefined,
       isStopped: true,
       rotten: new Set(),
       pinned: new Set(),
@@ -201,10 +204,12 @@ export class World {
     process.gate(opening).then(
       (receiver) => {
         site.receiver = receiver;
+        site.refusal = undefined;
         this.counts.add('receiver started');
       },
       (error: unknown) => {
         this.noteRefusal(`${site.name} does not start`, error);
+        if (error instanceof DrError) site.refusal = error;
         process.end();
       },
     );
