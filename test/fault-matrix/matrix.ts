@@ -36,11 +36,15 @@ export const PASSES = ['middle', 'first', 'last'] as const;
 
 function callOf(calls: readonly number[], pass: (typeof PASSES)[number]): number | undefined {
   const middle = Math.floor(calls.length / 2);
-  if (pass === 'middle') return calls[middle];
-  if (pass === 'first') return calls.length >= 3 ? calls[0] : undefined;
-  return calls.length >= 2
-    ? calls[pass === 'last' && middle === calls.length - 1 ? 0 : calls.length - 1]
-    : undefined;
+  switch (pass) {
+    case 'middle':
+      return calls[middle];
+    case 'first':
+      return calls.length > 1 ? calls[0] : undefined;
+    case 'last':
+      // of two calls the middle one is the last
+      return calls.length > 2 ? calls.at(-1) : undefined;
+  }
 }
 
 export function injectionsAt(

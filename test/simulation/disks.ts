@@ -59,7 +59,7 @@ export class Machine {
   /** Told when the device fails or is full. */
   onFailure: () => void = () => undefined;
   /** Shown the process of each such call, which it may end; then the call is the last one. */
-  trap: ((process: SimulatedProcess) => void) | undefined;
+  trap: ((process: SimulatedProcess, path: string) => void) | undefined;
 
   constructor(name: string, scheduler: Scheduler) {
     this.name = name;
@@ -117,7 +117,7 @@ export class Machine {
     const failure = this.#failure(call);
     if (failure !== undefined) throw failure;
     const running = this.#owned(process, call, run());
-    this.trap?.(process);
+    this.trap?.(process, path);
     const result = await process.gate(running);
     if (!isBefore) await process.gate(this.#scheduler.delay(LATENCY_MS));
     return result;

@@ -36,6 +36,17 @@ const DEVICE_FAULTS: readonly (DurableKind | 'read' | 'open')[] = [
   'open',
 ];
 
+/** Calls that are counted until a cut: those of any file, or of one kind. */
+const TARGETS: readonly (RegExp | undefined)[] = [
+  undefined,
+  undefined,
+  /\/progress$/,
+  /\.(delta|vhdx)$/,
+  /\.manifest/,
+  /\/\.?journal/,
+  /\.json/,
+];
+
 /** Cells of a new disk; sometimes it ends inside of one. */
 export function diskSize(random: SeededRandom): number {
   const cells = random.chance(0.15) ? random.between(18, 40) : random.between(1, 8);
@@ -89,11 +100,12 @@ async function cutAtCall(context: StepContext): Promise<void> {
     for (const site of world.sites) world.startMaintenance(site, 30, random.pick([0, 10]));
   }
   const machine = isSource ? world.source : world.pickSite(random).machine;
-  let left = random.between(1, isSource ? 30 : 90);
+  const target = random.pick(TARGETS);
+  let left = target === undefined ? random.between(1, isSource ? 30 : 90) : random.between(1, 12);
   const isPower = random.chance(0.6);
   const style = random.pick(SURVIVOR_STYLES);
-  machine.trap = (process) => {
-    if (--left > 0) return;
+  machine.trap = (process, path) => {
+    if (target?.test(path) === false || --left > 0) return;
     machine.trap = undefined;
     world.counts.add(
       `${isPower ? 'power lost' : 'killed'} at a call of ${isSource ? 'the source' : 'a receiver'}`,
