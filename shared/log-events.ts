@@ -29,6 +29,9 @@ export const LOG_EVENTS = {
   'protection.halted': 'Nothing of a VM is changed any more until somebody has looked.',
   'cycle.opened': 'A source opened a cycle, or was told why not.',
   'point.committed': 'A restore point was listed.',
+  'alarm.raised':
+    'Data of a VM look as if they were being encrypted; the last clean point is a field.',
+  'alarm.cleared': 'An operator said that an alarm is over.',
   'point.forgotten': 'Points are not listed any more, because of their age.',
   'store.reclaimed': 'Deltas were merged or folded into their base, or a base was given up.',
   'store.reclaim-failed': 'Space could not be reclaimed; it is tried again after a pause.',

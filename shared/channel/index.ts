@@ -2,6 +2,9 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  Alarm,
+  ClearAlarmRequest,
+  ClearAlarmResponse,
   CompactedVm,
   CompactProgress,
   CompactRequest,
@@ -17,9 +20,13 @@ export {
   ProtectionStatus,
   ReadDiskRequest,
   ReadDiskResponse,
+  RebindRequest,
+  RebindResponse,
   RestorePoint,
   StatusRequest,
   StatusResponse,
+  UnhaltRequest,
+  UnhaltResponse,
   VerifyDone,
   VerifyFinding,
   VerifyProgress,

@@ -83,7 +83,7 @@ export async function runPage(page: string, folder: string): Promise<void> {
 }
 
 async function stop(service: ChildProcess | undefined): Promise<void> {
-  if (service === undefined || service.exitCode !== null || service.signalCode !== null) return;
+  if (service?.exitCode !== null || service.signalCode !== null) return;
   service.kill('SIGTERM');
   await once(service, 'close');
 }

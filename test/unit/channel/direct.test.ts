@@ -46,6 +46,9 @@ const handlers: Handlers<ControlService> = {
   verify: unused,
   pause: unused,
   compact: unused,
+  rebind: unused,
+  unhalt: unused,
+  clearAlarm: unused,
 };
 
 describe('connectDirectly', () => {
