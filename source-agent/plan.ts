@@ -9,8 +9,10 @@
 //
 //   the head lacks it, or has it in another size     whole, as a base of its own
 //   the ledger has no set for it, or "all cells"     compare
+//   the receiver asks for a comparison               compare
 //
-// A disk that an unfinished cycle brought in the same shape is sent with reuse: cells whose hash the
+// A disk that an unfinished cycle brought in the same size, or that an older point has when it is sent
+// whole, is sent with reuse: cells whose hash the
 // receiver has already are named, not sent.
 
 import type { Guid } from '../shared/bytes/index.js';
@@ -38,6 +40,8 @@ export interface DiskPlan {
   readonly send: CellsToSend;
   /** The unfinished cycle whose cells may be named instead of sent. */
   readonly reuseCycleId: Guid | undefined;
+  /** The older point whose cells may be named, and the generation that it has the disk in. */
+  readonly reusePoint: { readonly pointId: Guid; readonly generation: number } | undefined;
   /** For reports: "17 cells changed", "the receiver's head is not known here". */
   readonly because: string;
 }
@@ -91,7 +95,10 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
     throw new DrError(
       'E_HALTED',
       `the receiver is at epoch ${receiver.epoch.toString()} of ${vmName}, this source knows ${chain.epoch.toString()}: its store is older than it was`,
-      { context },
+      {
+        context,
+        hint: `When that is known and wanted, at the DR site: \`hvdr unhalt VM --epoch ${chain.epoch} --yes\`.`,
+      },
     );
   }
 }
@@ -133,7 +140,7 @@ function planDisk(disk: CheckpointDisk, chain: Chain, receiver: ReceiverView): D
   }
   const { generation } = atHead;
   const debt = chain.disks.get(diskId);
-  const reason = whyCompare(debt, atHead, chain, headPointId);
+  const reason = whyCompare(debt, atHead, chain, headPointId, receiver.state === 'resync');
   if (reason === undefined && debt !== undefined && debt.pending !== 'all') {
     const { pending } = debt;
     const because = pending.count === 0 ? 'no cell changed' : `${pending.count} cells changed`;
@@ -150,7 +157,9 @@ function whyCompare(
   atHead: ReceiverDisk,
   chain: Chain,
   headPointId: Guid,
+  isCompareAsked: boolean,
 ): string | undefined {
+  if (isCompareAsked) return 'the receiver asks for a comparison';
   if (chain.confirmed === undefined) return 'no point of the receiver is known here';
   if (chain.confirmed.pointId !== headPointId)
     return "the receiver's head is not the one known here";
@@ -175,13 +184,23 @@ function baseGeneration(
   return Math.max(above, isFree ? known.generation : known.generation + 1);
 }
 
-function finish(plan: Omit<DiskPlan, 'reuseCycleId'>, receiver: ReceiverView): DiskPlan {
-  const { unfinished } = receiver;
-  const isThere = unfinished?.disks.some(
+function finish(
+  plan: Omit<DiskPlan, 'reuseCycleId' | 'reusePoint'>,
+  receiver: ReceiverView,
+): DiskPlan {
+  const { unfinished, earlierDisks } = receiver;
+  const earlier = earlierDisks.find(
     (disk) =>
+      plan.send.how === 'whole' &&
       disk.diskId === plan.diskId &&
-      disk.generation === plan.generation &&
-      isSameGeometry(disk.geometry, plan.geometry),
+      disk.geometry.sizeBytes === plan.geometry.sizeBytes,
   );
-  return { ...plan, reuseCycleId: isThere === true ? unfinished?.cycleId : undefined };
+  const isThere = unfinished?.disks.some(
+    (disk) => disk.diskId === plan.diskId && disk.geometry.sizeBytes === plan.geometry.sizeBytes,
+  );
+  return {
+    ...plan,
+    reuseCycleId: isThere === true ? unfinished?.cycleId : undefined,
+    reusePoint: earlier && { pointId: earlier.pointId, generation: earlier.generation },
+  };
 }

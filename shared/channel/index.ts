@@ -2,11 +2,17 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  Alarm,
+  ClearAlarmRequest,
+  ClearAlarmResponse,
   CompactedVm,
   CompactProgress,
   CompactRequest,
   CompactResponse,
   DiskBytes,
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -19,11 +25,19 @@ export {
   ProtectionStatus,
   ReadDiskRequest,
   ReadDiskResponse,
+  RebindRequest,
+  RebindResponse,
   RestorePoint,
   StatusPagesRequest,
   StatusPagesResponse,
+  SeedDone,
+  SeedFile,
+  SeedRequest,
+  SeedResponse,
   StatusRequest,
   StatusResponse,
+  UnhaltRequest,
+  UnhaltResponse,
   VerifyDone,
   VerifyFinding,
   VerifyProgress,
@@ -73,7 +87,7 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
-export type { Suite } from './aead.js';
+export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,

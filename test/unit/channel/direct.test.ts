@@ -45,9 +45,14 @@ const handlers: Handlers<ControlService> = {
   pinPoint: unused,
   verify: unused,
   pause: unused,
+  seed: unused,
+  importDelta: unused,
   compact: unused,
   statusPages: unused,
   pointPages: unused,
+  rebind: unused,
+  unhalt: unused,
+  clearAlarm: unused,
 };
 
 describe('connectDirectly', () => {

@@ -42,6 +42,7 @@ function view(part: Partial<ReceiverView>): ReceiverView {
     epoch: 1n,
     headPointId: HEAD,
     disks: [atReceiver(DISK_A)],
+    earlierDisks: [],
     unfinished: undefined,
     ...part,
   };
@@ -120,6 +121,13 @@ const ROWS: readonly Row[] = [
     chain: chain([[DISK_A, 'all']]),
     kind: 'resync',
     plans: [['compare', 0, /tracking is off/]],
+  },
+  {
+    title: 'the receiver asks for a comparison: compare, whatever the set says',
+    chain: chain([[DISK_A, set(1)]]),
+    receiver: { state: 'resync' },
+    kind: 'resync',
+    plans: [['compare', 0, /asks for a comparison/]],
   },
   {
     title: 'the head is another point: compare',
