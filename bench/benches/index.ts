@@ -3,6 +3,7 @@ import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
 import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
+import { manyVms } from './many-vms.js';
 import { memoryFlat } from './memory-flat.js';
 import { pushMemory } from './push-memory.js';
 import { roundTrip } from './round-trip.js';
@@ -22,6 +23,8 @@ export const ALL_BENCHES: readonly Bench[] = [
   incremental,
   userAlternative,
   smallCycle,
+  manyVms,
+  scaleHistory,
   roundTrip,
   transportOnly,
   pushMemory,
@@ -33,6 +36,5 @@ export const ALL_BENCHES: readonly Bench[] = [
   deltaApply,
   deltaDiff,
   memoryFlat,
-  scaleHistory,
   start,
 ];

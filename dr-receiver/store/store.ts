@@ -29,7 +29,7 @@ export interface StoreSeams {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
-  /** Length from which on a journal is written anew. Default: 1 MiB. */
+  /** Of a journal, before it is written anew; less than the default for tests. */
   readonly rewriteAboveBytes?: number | undefined;
 }
 
@@ -98,8 +98,9 @@ export class Store {
   get #vmSeams(): VmSeams {
     const { fs, random, rewriteAboveBytes } = this.seams;
     return {
+      ...(rewriteAboveBytes === undefined ? {} : { rewriteAboveBytes }),
       ...{ fs, random, storeId: this.storeId, isReadOnly: this.#use === 'read' },
-      ...{ openJournals: this.#openJournals, rewriteAboveBytes },
+      openJournals: this.#openJournals,
     };
   }
 
@@ -204,6 +205,10 @@ async function prepare(layout: StoreLayout, { fs, clock, random }: StoreSeams): 
       { storeId: randomGuid(random), createdAt: new Date(clock.now()).toISOString() },
       random,
     );
+  } else {
+    // An earlier process may have died before it flushed the folder: the name has to be there for
+    // as long as anything below it is.
+    await fs.flushFolder(layout.folder);
   }
 }
 
