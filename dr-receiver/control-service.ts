@@ -19,10 +19,12 @@ import { CELL_BYTES, DeltaError, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
+import { actorOf } from './actor.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
+import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
 import type { DiskKey } from './store/layout.js';
 import {
@@ -83,7 +85,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         if ((point.pinReason !== undefined) !== isPinned) {
           const { pointId } = point;
           const atMs = clock.now();
-          await vm.append({ kind: 'pin', atMs, pointId, isPinned, by: caller.principal });
+          await vm.append({ kind: 'pin', atMs, pointId, isPinned, ...actorOf(caller) });
         }
         return { point: pointToWire(point, '') };
       });
@@ -105,9 +107,19 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
-        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, by: caller.principal });
+        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
+    },
+
+    rebind: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return rebind(receiver, request, caller);
+    },
+
+    unhalt: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return unhalt(receiver, request, caller);
     },
 
     compact: ({ vm: pattern }, { caller }) => {

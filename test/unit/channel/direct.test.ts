@@ -46,6 +46,8 @@ const handlers: Handlers<ControlService> = {
   verify: unused,
   pause: unused,
   compact: unused,
+  rebind: unused,
+  unhalt: unused,
 };
 
 describe('connectDirectly', () => {
