@@ -103,7 +103,8 @@ export class Maintenance {
       const desk = desks[(start + index) % desks.length];
       if (desk === undefined || this.#stop.signal.aborted) return false;
       const { vm } = desk;
-      if (desk.isStreaming || vm.halt !== undefined) continue;
+      if (vm.halt !== undefined) continue;
+      if (desk.isStreaming && !this.#of(vm).isUrgent) continue;
       const now = clock.monotonic();
       const wait = this.#waits.get(vm);
       if (wait !== undefined && now < wait.untilMs) continue;
