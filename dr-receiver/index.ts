@@ -10,7 +10,13 @@
 
 export { controlHandlers } from './control-service.js';
 export { healthOf } from './health.js';
-export { DEFAULT_POLICY, Receiver, type ReceiverOptions, type ReceiverPolicy } from './receiver.js';
+export {
+  DEFAULT_POLICY,
+  Receiver,
+  type ReceiverOptions,
+  type ReceiverPolicy,
+  type SeedAccess,
+} from './receiver.js';
 export { replicationHandlers } from './replication-service.js';
 export type { RetentionPolicy } from './store/retention.js';
 export { type ServedReceiver, serveReceiver, type ServeOptions } from './server.js';

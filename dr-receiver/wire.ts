@@ -1,17 +1,22 @@
 // The receiver's values as messages.
 
-import { guidToWire } from '../shared/bytes/index.js';
+import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type {
+  Alarm as WireAlarm,
   CommitResponse,
   DescribeResponse,
   DiskGeometry as WireGeometry,
+  ProtectionStatus,
   RestorePoint,
 } from '../shared/channel/index.js';
 import { ProtectionState } from '../shared/channel/index.js';
+import { MAX_DISKS } from '../shared/delta/index.js';
 import type { UnfinishedCycle } from './ingest/incoming-cycle.js';
 import type { VmDesk } from './ingest/vm-desk.js';
-import type { CommitAnswer, Point } from './store/protection.js';
+import type { CommitAnswer, Point, Protection } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
+import { lastCleanPoint } from './warning/last-clean.js';
+import type { Alarm } from './warning/warning-state.js';
 
 /** Points that Describe names at most. */
 const POINTS_TOLD = 64;
@@ -32,6 +37,7 @@ export function answerToWire(answer: CommitAnswer): CommitResponse {
     committedAtMs: BigInt(answer.committedAtMs),
     pointCount: answer.pointCount,
     warnings: [...answer.warnings],
+    hasRaisedAlarm: answer.hasRaisedAlarm,
   };
 }
 
@@ -49,6 +55,16 @@ export function stateOf(desk: VmDesk, hasUnfinished: boolean): ProtectionState {
     : ProtectionState.PROTECTION_STATE_PROTECTED;
 }
 
+/** The disks of all unfinished cycles, each once: Hashes tells of them together. */
+function disksOf(cycles: readonly UnfinishedCycle[]): DiskGeometry[] {
+  const disks = new Map<string, DiskGeometry>();
+  const own = cycles.filter(({ request }) => request.seededFrom === '');
+  for (const { request } of [...own, ...cycles]) {
+    for (const disk of request.disks) if (!disks.has(disk.diskId)) disks.set(disk.diskId, disk);
+  }
+  return [...disks.values()].slice(0, MAX_DISKS);
+}
+
 export function describeToWire(
   storeId: Buffer,
   desk: VmDesk | undefined,
@@ -63,6 +79,7 @@ export function describeToWire(
       disks: [],
       unfinished: undefined,
       pointIds: [],
+      earlierDisks: [],
     };
   }
   const { protection } = desk.vm;
@@ -79,18 +96,51 @@ export function describeToWire(
         ? undefined
         : {
             cycleId: guidToWire(best.request.cycleId),
-            disks: best.request.disks.map(geometryToWire),
+            disks: disksOf(unfinished).map(geometryToWire),
           },
     pointIds: protection.listed.slice(-POINTS_TOLD).map((point) => guidToWire(point.pointId)),
+    earlierDisks: desk.earlier.disks().map(({ point, disk }) => ({
+      geometry: geometryToWire(disk),
+      pointId: guidToWire(point.pointId),
+    })),
+  };
+}
+
+/** Without a point of that id: empty. */
+function idToWire(id: Guid | undefined): Buffer {
+  return id === undefined ? Buffer.alloc(0) : guidToWire(id);
+}
+
+export function alarmToWire({ pointId, atMs, cleanPointId, reasons }: Alarm): WireAlarm {
+  return {
+    pointId: guidToWire(pointId),
+    atMs: BigInt(atMs),
+    cleanPointId: idToWire(cleanPointId),
+    reasons: [...reasons],
+  };
+}
+
+/** What the early warning says of a protection. */
+export function warningToWire(
+  protection: Protection,
+): Pick<ProtectionStatus, 'alarm' | 'warningScore' | 'lastCleanPointId'> {
+  const { alarm, score } = protection.warning;
+  return {
+    alarm: alarm && alarmToWire(alarm),
+    warningScore: score,
+    lastCleanPointId: idToWire(lastCleanPoint(protection)?.pointId),
   };
 }
 
 /** `because`: why retention keeps the point. */
-export function pointToWire(point: Point, because: string): RestorePoint {
+export function pointToWire(
+  point: Point,
+  because: string,
+  warning = { isDoubtful: false, hasRaisedAlarm: false },
+): RestorePoint {
   return {
     pointId: guidToWire(point.pointId),
-    parentPointId:
-      point.parentPointId === undefined ? Buffer.alloc(0) : guidToWire(point.parentPointId),
+    parentPointId: idToWire(point.parentPointId),
     committedAtMs: BigInt(point.committedAtMs),
     consistentAtMs: BigInt(point.consistentAtMs),
     kind: point.cycleKind,
@@ -105,5 +155,6 @@ export function pointToWire(point: Point, because: string): RestorePoint {
       storedBytes: BigInt(disk.dataBytes),
       isBase: disk.transfer === 'base',
     })),
+    ...warning,
   };
 }

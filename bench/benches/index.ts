@@ -1,6 +1,7 @@
 import type { Bench } from '../bench.js';
 import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
+import { earlyWarning } from './early-warning.js';
 import { fold } from './fold.js';
 import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
@@ -37,6 +38,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   fold,
   deltaApply,
   deltaDiff,
+  earlyWarning,
   memoryFlat,
   start,
 ];

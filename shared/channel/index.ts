@@ -2,11 +2,17 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  Alarm,
+  ClearAlarmRequest,
+  ClearAlarmResponse,
   CompactedVm,
   CompactProgress,
   CompactRequest,
   CompactResponse,
   DiskBytes,
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -14,12 +20,20 @@ export {
   PinPointRequest,
   PinPointResponse,
   PointDisk,
+  PointPagesRequest,
+  PointPagesResponse,
   ProtectionStatus,
   ReadDiskRequest,
   ReadDiskResponse,
   RebindRequest,
   RebindResponse,
   RestorePoint,
+  SeedDone,
+  SeedFile,
+  SeedRequest,
+  SeedResponse,
+  StatusPagesRequest,
+  StatusPagesResponse,
   StatusRequest,
   StatusResponse,
   UnhaltRequest,
@@ -73,7 +87,7 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
-export type { Suite } from './aead.js';
+export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,
