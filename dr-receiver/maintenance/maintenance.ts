@@ -11,15 +11,20 @@ import type { Log } from '../../shared/log.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { RECLAIM_LIMITS, type ReclaimLimits } from '../reclaim/plan.js';
 import type { ReclaimSeams } from '../reclaim/reclaim.js';
+import type { RetentionPolicy } from '../store/retention.js';
 import type { Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import { Caretaker, type ReclaimStatus } from './caretaker.js';
+import { forgetByAge } from './forget-by-age.js';
 
 export interface MaintenanceOptions {
   /** Of all VMs of the store. */
   readonly desks: () => Promise<readonly VmDesk[]>;
   readonly seams: ReclaimSeams;
   readonly log: Log;
+  readonly retention: RetentionPolicy;
+  /** False after a jump of the clock: then no point is forgotten for its age. */
+  readonly isClockTrusted: () => boolean;
   readonly limits?: ReclaimLimits | undefined;
   /** Whether disks that live outside of the store's points hang on the base of a segment. */
   readonly isBaseHeld?: ((vm: VmStore, segment: Segment) => boolean) | undefined;
@@ -98,11 +103,12 @@ export class Maintenance {
       const desk = desks[(start + index) % desks.length];
       if (desk === undefined || this.#stop.signal.aborted) return false;
       const { vm } = desk;
-      if (desk.isStreaming || vm.halt !== undefined) continue;
+      if (vm.halt !== undefined) continue;
+      if (desk.isStreaming && !this.#of(vm).isUrgent) continue;
       const now = clock.monotonic();
       const wait = this.#waits.get(vm);
       if (wait !== undefined && now < wait.untilMs) continue;
-      await this.#age(desk, now);
+      await this.#age(vm, now);
       const caretaker = this.#of(vm);
       const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
       if (!caretaker.isDue(effort)) continue;
@@ -121,13 +127,13 @@ export class Maintenance {
     return false;
   }
 
-  async #age(desk: VmDesk, now: number): Promise<void> {
-    const { vm } = desk;
+  async #age(vm: VmStore, now: number): Promise<void> {
     if (now - (this.#agedAt.get(vm) ?? -Infinity) < AGE_MS) return;
     this.#agedAt.set(vm, now);
-    const { log } = this.#options;
+    const { seams, log, retention, isClockTrusted } = this.#options;
+    if (!isClockTrusted()) return;
     try {
-      const pointIds = await vm.change(() => desk.applyRetention());
+      const pointIds = await forgetByAge(vm, retention, seams.clock);
       if (pointIds.length === 0) return;
       log.info('point.forgotten', { vmId: vm.vmId, vmName: vm.protection.vmName, pointIds });
     } catch (error) {

@@ -127,6 +127,14 @@ describe('plan of reclaiming', () => {
     expect(next && told(next)).to.match(/^compact 2 3 .* 17 18: 0 \(rows\)$/);
   });
 
+  it('takes no more deltas at once than may be open at once', () => {
+    const of = segment(1000, ...Array.from({ length: 300 }, () => 1));
+    const merge = nextOf(planReclaim(input(of, [0, 300])));
+    expect(merge?.action.kind === 'compact' && merge.action.parts.length).to.equal(64);
+    const folded = nextOf(planReclaim(input(of, [300])));
+    expect(folded && told(folded)).to.equal('fold 64: 64 (gain)');
+  });
+
   it('keeps the number of layers small in proportion to the work, for ever', () => {
     // each cycle's point is forgotten at once; what is merged is as large as its parts together
     let sizes: number[] = [];

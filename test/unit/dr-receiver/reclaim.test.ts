@@ -193,11 +193,12 @@ describe('reclaiming', () => {
     await each.site.receiver.close();
     const { vm, plans } = each;
     let isDone = false;
-    let site: Site | undefined;
+    const opened: { site?: Site } = {};
     // a whole cycle, clean-up included, when the merged delta has been written and not been named
     const hooked = new HookedFileSystem(each.files, async (call, run) => {
       const result = await run();
       const isMerged = call.kind === 'flushFolder' && call.path.endsWith('/cycles');
+      const { site } = opened;
       if (isMerged && !isDone && site !== undefined) {
         isDone = true;
         vm.write(0, 30, 777);
@@ -211,7 +212,8 @@ describe('reclaiming', () => {
       }
       return result;
     });
-    site = await openSite(hooked, { clock: each.clock, reclaim: LIMITS });
+    const site = await openSite(hooked, { clock: each.clock, reclaim: LIMITS });
+    opened.site = site;
     each.site = site;
     await reclaimAll(site);
     expect(isDone).to.equal(true);
@@ -235,7 +237,10 @@ describe('reclaiming', () => {
       }
     };
     const pushing = (async (): Promise<void> => {
-      for await (const ack of site.replication().push(messages())) void ack;
+      const acknowledged = site.replication().push(messages())[Symbol.asyncIterator]();
+      while ((await acknowledged.next()).done !== true) {
+        // until it ends
+      }
     })();
     for (let turn = 0; turn < 20; turn++) await Promise.resolve();
     const before = layerCounts(await store(each));
