@@ -12,6 +12,7 @@ import { registerDoctor } from './doctor.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerExport } from './export.js';
+import { registerGc } from './gc.js';
 import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
@@ -83,6 +84,7 @@ export function buildProgram(context: CliContext): Command {
   registerStatus(program, context);
   registerPoints(program, context);
   registerVerify(program, context);
+  registerGc(program, context);
   registerExport(program, context);
   registerPause(program, context);
   registerDemo(program, context);

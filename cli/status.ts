@@ -93,6 +93,10 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
         rpoSeconds: each.rpoSeconds,
         running: each.running,
         storedBytes: Number(each.storedBytes),
+        scrubbedAt:
+          each.scrubbedAtMs === 0n ? null : new Date(Number(each.scrubbedAtMs)).toISOString(),
+        damagedCells: Number(each.damagedCellCount),
+        unknownCycles: each.unknown,
       })),
     };
     return { document, protections: answer.protections, nowMs, freeBytes };

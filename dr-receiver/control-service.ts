@@ -1,7 +1,7 @@
 // ControlService as handlers: what operators and monitoring ask of a receiver, and what commands ask
 // of a store in the same process.
 
-import { guidToWire, type Guid } from '../shared/bytes/index.js';
+import { guidToWire } from '../shared/bytes/index.js';
 import type {
   Caller,
   ControlService,
@@ -10,21 +10,21 @@ import type {
   ReadDiskRequest,
   ReadDiskResponse,
   RestorePoint,
-  VerifyRequest,
-  VerifyResponse,
 } from '../shared/channel/index.js';
-import { CELL_BYTES, DeltaError, forEachBatch } from '../shared/delta/index.js';
+import { CELL_BYTES, forEachBatch } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
-import { VhdxError } from '../shared/vhdx/index.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
+import { collectGarbage } from './garbage.js';
 import { healthOf } from './health.js';
+import { unknownCycles } from './ingest/leftover-cycles.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
+import { isDamage } from './store/damage.js';
 import { layersOf, withLayers } from './store/point-sources.js';
 import type { Point } from './store/protection.js';
 import { decideRetention } from './store/retention.js';
-import { type PointFinding, verifyPoints } from './store/verify-points.js';
+import { goodPoints, verifyCall } from './verify-call.js';
 import { geometryToWire, pointToWire, stateOf } from './wire.js';
 
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
@@ -77,7 +77,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     verify: (request, { caller }) => {
       receiver.requireRole(caller, ACT);
-      return verify(receiver, request);
+      return verifyCall(receiver, request);
     },
 
     readDisk: (request, { caller }) => {
@@ -94,6 +94,11 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, by: caller.principal });
       });
       return {};
+    },
+
+    collectGarbage: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return collectGarbage(receiver, request);
     },
   };
 }
@@ -125,13 +130,17 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
   const { protection } = vm;
   const points = pointsOf(receiver, desk);
   const newest = points.at(-1);
+  // of a journal that is halted nothing follows
+  const unknown =
+    vm.halt === undefined ? await unknownCycles(receiver.seams.fs, vm.layout, protection) : [];
   const { health, reasons } = healthOf({
     nowMs: receiver.seams.clock.now(),
     newestPointAtMs: newest === undefined ? undefined : Number(newest.committedAtMs),
     rpoSeconds: protection.rpoSeconds,
     isPaused: protection.isPaused,
     haltReason: vm.halt?.message,
-    damagedCount: points.filter((point) => point.isDamaged).length,
+    damaged: points.filter((point) => point.isDamaged).map(({ damage }) => damage),
+    unknownCount: unknown.length,
   });
   const unfinished = vm.halt === undefined ? await vm.change(() => desk.unfinished()) : [];
   const active = desk.activeRequest;
@@ -151,83 +160,10 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     running: active === undefined ? '' : `cycle ${active.cycleId} (${active.kind})`,
     storedBytes: BigInt(protection.storedBytes),
     direction: 'A → B',
+    scrubbedAtMs: BigInt(vm.scrub.scrubbedAtMs),
+    damagedCellCount: BigInt(vm.scrub.damagedCellCount),
+    unknown,
   };
-}
-
-async function* verify(
-  receiver: Receiver,
-  { vm: name, point: pointName }: VerifyRequest,
-): AsyncGenerator<VerifyResponse> {
-  const { seams } = receiver;
-  const desk = findVm(receiver, name);
-  const { vm } = desk;
-  vm.requireReadable();
-  // when no commit is under way: its files are not anybody's to open yet
-  const points = await vm.change(() =>
-    Promise.resolve(pointName === 'all' ? vm.protection.listed : [findPoint(desk, pointName)]),
-  );
-  if (points.length === 0) throw new DrError('E_NO_POINT', `${name} has no restore point yet`);
-  const first = new Map<Guid, PointFinding>();
-  let checkedBytes = 0;
-  for await (const step of verifyPoints(seams, vm, points)) {
-    if (step.kind === 'progress') {
-      checkedBytes = step.checkedBytes;
-      const value = {
-        checkedBytes: BigInt(checkedBytes),
-        totalBytes: BigInt(step.totalBytes),
-      };
-      yield { step: { $case: 'progress', value } };
-      continue;
-    }
-    const { pointId, diskId, offset, code, message } = step.finding;
-    if (!first.has(pointId)) first.set(pointId, step.finding);
-    const value = {
-      pointId: guidToWire(pointId),
-      diskId: guidToWire(diskId),
-      offset: BigInt(offset),
-      code,
-      message,
-    };
-    yield { step: { $case: 'finding', value } };
-  }
-  await vm.change(() => mark(receiver, desk, points, first));
-  const isGood = ({ pointId }: Point): boolean => !first.has(pointId);
-  const damaged = points.filter((point) => !isGood(point));
-  const value = {
-    pointCount: points.length,
-    goodPointIds: goodPoints(desk)
-      .filter(isGood)
-      .map(({ pointId }) => guidToWire(pointId)),
-    damagedPointIds: damaged.map(({ pointId }) => guidToWire(pointId)),
-    checkedBytes: BigInt(checkedBytes),
-  };
-  yield { step: { $case: 'done', value } };
-}
-
-/** Enters in the journal what a verification found; nothing is entered for a VM that is halted. */
-async function mark(
-  receiver: Receiver,
-  { vm }: VmDesk,
-  points: readonly Point[],
-  findings: ReadonlyMap<Guid, PointFinding>,
-): Promise<void> {
-  if (vm.halt !== undefined) return;
-  for (const { pointId } of points) {
-    const found = findings.get(pointId);
-    await vm.append({
-      kind: 'verify',
-      atMs: receiver.seams.clock.now(),
-      pointId,
-      isDamaged: found !== undefined,
-      finding:
-        found === undefined ? '' : `disk ${found.diskId}, offset ${found.offset}: ${found.message}`,
-    });
-  }
-}
-
-/** Points that no verification found damaged. */
-function goodPoints({ vm }: VmDesk): Point[] {
-  return vm.protection.listed.filter((point) => point.damage === undefined);
 }
 
 function corrupt(desk: VmDesk, point: Point, what: string, cause?: unknown): DrError {
@@ -289,12 +225,6 @@ async function* readDisk(
     parts.stop();
     await reading;
   }
-}
-
-/** Whether an error tells of a damaged or missing file, and not of a device that does not answer. */
-function isDamage(error: unknown): error is DrError {
-  if (error instanceof DeltaError || error instanceof VhdxError) return true;
-  return error instanceof DrError && ['E_POINT_CORRUPT', 'E_NOT_FOUND'].includes(error.code);
 }
 
 class Stopped extends Error {

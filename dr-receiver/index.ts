@@ -9,6 +9,7 @@
 
 export { controlHandlers } from './control-service.js';
 export { healthOf } from './health.js';
+export { DEFAULT_SCRUB, Scrub, type ScrubOptions } from './maintenance/scrub.js';
 export { DEFAULT_POLICY, Receiver, type ReceiverOptions, type ReceiverPolicy } from './receiver.js';
 export { replicationHandlers } from './replication-service.js';
 export type { RetentionPolicy } from './store/retention.js';

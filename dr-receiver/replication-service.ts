@@ -22,7 +22,8 @@ import { type Acknowledgement, stagedDisk } from './ingest/incoming-cycle.js';
 import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
 import { stagedRecords } from './ingest/staged-cells.js';
 import type { Receiver } from './receiver.js';
-import { pointRecords } from './store/point-sources.js';
+import { repair, wanted } from './repair-calls.js';
+import { toldHashes } from './store/point-hashes.js';
 import { answerToWire, describeToWire } from './wire.js';
 
 const HASHES_PER_MESSAGE = 1600;
@@ -81,6 +82,10 @@ export function replicationHandlers(receiver: Receiver): Handlers<ReplicationSer
       await desk.vm.change(() => desk.abandon(cycleId));
       return {};
     },
+
+    wanted: (request, { caller }) => wanted(receiver, request, caller),
+
+    repair: (messages, { caller }) => repair(receiver, messages, caller),
   };
 }
 
@@ -168,7 +173,7 @@ async function* hashes(
   let records: AsyncIterable<ManifestRecord>;
   if (of.$case === 'pointId') {
     vm.requireSound();
-    records = pointRecords(receiver.seams, vm, requireGuid(of.value, 'the point id'), disk);
+    records = toldHashes(receiver.seams, vm, requireGuid(of.value, 'the point id'), disk);
   } else {
     const cycleId = requireGuid(of.value, 'the cycle id');
     const cycles = await vm.change(() => desk.unfinished());

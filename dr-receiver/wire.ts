@@ -12,6 +12,7 @@ import type { UnfinishedCycle } from './ingest/incoming-cycle.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { CommitAnswer, Point } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
+import { lostDisks, wantedCount } from './store/repair.js';
 
 /** Points that Describe names at most. */
 const POINTS_TOLD = 64;
@@ -63,6 +64,8 @@ export function describeToWire(
       disks: [],
       unfinished: undefined,
       pointIds: [],
+      wantedCellCount: 0n,
+      lostDiskIds: [],
     };
   }
   const { protection } = desk.vm;
@@ -82,6 +85,8 @@ export function describeToWire(
             disks: best.request.disks.map(geometryToWire),
           },
     pointIds: protection.listed.slice(-POINTS_TOLD).map((point) => guidToWire(point.pointId)),
+    wantedCellCount: BigInt(wantedCount(desk.vm)),
+    lostDiskIds: lostDisks(desk.vm).map(guidToWire),
   };
 }
 
@@ -99,6 +104,7 @@ export function pointToWire(point: Point, because: string): RestorePoint {
     keptBecause: point.pinReason ?? because,
     verifiedAtMs: BigInt(point.verifiedAtMs),
     isDamaged: point.damage !== undefined,
+    damage: point.damage ?? '',
     disks: point.disks.map((disk) => ({
       geometry: geometryToWire(disk),
       cellCount: BigInt(disk.cellCount),

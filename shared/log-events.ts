@@ -25,6 +25,11 @@ export const LOG_EVENTS = {
   'protection.halted': 'Nothing of a VM is changed any more until somebody has looked.',
   'cycle.opened': 'A source opened a cycle, or was told why not.',
   'point.committed': 'A restore point was listed.',
+  'scrub.finding':
+    'Bytes in the store are not those of their manifest; disk and offset are fields.',
+  'scrub.failed': 'A VM could not be scrubbed; it is tried again later.',
+  'scrub.round-ended': 'Every byte of a VM was read back once more.',
+  'repair.taken': 'A source sent cells that had rotted here; how many were mended is a field.',
   'channel.key-in-clear': 'A parameter holds a key or passphrase in clear.',
   'channel.keys-unreadable': 'Key files could not be read again; those keys are not accepted.',
   'channel.connection-refused': 'A connection was refused or cut before it was authenticated.',

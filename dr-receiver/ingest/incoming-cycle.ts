@@ -23,6 +23,7 @@ import { type SoundProgress, soundProgress } from './ahead-check.js';
 import { allDone } from './all-done.js';
 import { isDamaged } from './damage.js';
 import { DiskIntake, type DiskSettle } from './disk-intake.js';
+import { markRemoving } from './leftover-cycles.js';
 import {
   type CycleDisk,
   type CycleRequest,
@@ -180,12 +181,18 @@ export class IncomingCycle {
       await fs.makeFolder(layout.cycle(request.cycleId));
       if (found === undefined) {
         if ((await fs.status(path)) !== undefined) {
+          await markRemoving(fs, layout, request.cycleId);
           // durably, so that it never comes back and tells of the files that are begun now
           await fs.remove(path);
           await fs.flushFolder(layout.cycle(request.cycleId));
         }
         const file = await fs.open(path, { mode: 'create' });
         progress = await ProgressFile.create(file, request.encoded);
+        // before there is any other file: a folder with content and without a progress is not ours
+        await progress.flush();
+        await fs.flushFolder(layout.cycle(request.cycleId));
+        // goes for good with the names that the first settle flushes, before anything is acknowledged
+        await fs.remove(layout.removing(request.cycleId));
       } else {
         const file = await fs.open(path, { mode: 'write' });
         progress = (await ProgressFile.open(file, true))?.file;

@@ -5,7 +5,11 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import type { FileSystem } from '../../shared/files/index.js';
+import { markInherited } from '../store/inherit.js';
 import type { CommitAnswer } from '../store/protection.js';
+import type { Donor } from '../store/repair.js';
+import type { VmLayout } from '../store/layout.js';
 import type { RetentionPolicy } from '../store/retention.js';
 import type { VmStore } from '../store/vm-store.js';
 import { planCommit } from './commit.js';
@@ -15,10 +19,29 @@ import {
   IncomingCycle,
   type IngestSeams,
   readUnfinished,
+  stagedDisk,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
 import { removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
 import type { CycleRequest } from './open-request.js';
+import { StagedCells } from './staged-cells.js';
+
+/** What an unfinished cycle has of a disk, for a repair. */
+function stagedDonor(fs: FileSystem, layout: VmLayout, cycle: UnfinishedCycle): Donor {
+  return async function* (disk, wanted) {
+    const staged = stagedDisk(layout, cycle, disk);
+    if (staged === undefined) return;
+    const cells = await StagedCells.open(fs, staged);
+    try {
+      for (const { cell, hash } of wanted) {
+        const bytes = await cells.find(cell, hash);
+        if (bytes !== undefined) yield { cell, bytes };
+      }
+    } finally {
+      await cells.close();
+    }
+  };
+}
 
 /** A stream without a message for so long is taken for dead when another one wants its place. */
 const SILENCE_MS = 30_000;
@@ -118,6 +141,12 @@ export class VmDesk {
   /** All unfinished cycles, the one with most staged data first. */
   async unfinished(): Promise<UnfinishedCycle[]> {
     return [...(await this.#known()).values()].sort((a, b) => dataBytesOf(b) - dataBytesOf(a));
+  }
+
+  /** What lies in the folders has changed: it is looked at anew. Inside a change of the VM. */
+  forgetUnfinished(): void {
+    this.#unfinished = undefined;
+    this.#lyingBytes = 0;
   }
 
   /** Opens a cycle. To be called inside a change of the VM. */
@@ -363,10 +392,36 @@ export class VmDesk {
     await cycle.close().catch(() => undefined);
     this.#stagedBytes = 0;
     this.#unfinished?.delete(cycleId);
+    await this.#markInherited(nowMs);
     void this.vm.change(() => this.#cleanUp(cycleId));
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
+  }
+
+  /** The point is there whatever comes of this; when nobody can tell, it counts as damaged. */
+  async #markInherited(atMs: number): Promise<void> {
+    const { head } = this.vm.protection;
+    if (head === undefined) return;
+    try {
+      await markInherited(this.#options.seams, this.vm, head, atMs);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      const finding = `whether it shows the damage of older points is not known: ${error.message}`;
+      const points = [{ pointId: head.pointId, isDamaged: true, finding }];
+      await this.vm.append({ kind: 'verify', atMs, points }).catch(() => undefined);
+    }
+  }
+
+  /** Unfinished cycles as donors for a repair. Inside a change of the VM. */
+  async donors(): Promise<Donor[]> {
+    const { fs } = this.#options.seams;
+    const cycles = await this.unfinished();
+    const { layout } = this.vm;
+    const active = this.#active?.cycle.request.cycleId;
+    return cycles
+      .filter(({ request }) => request.cycleId !== active)
+      .map((cycle) => stagedDonor(fs, layout, cycle));
   }
 
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
@@ -402,8 +457,7 @@ export class VmDesk {
     } catch {
       // what is left is found and removed after the next commit
     }
-    this.#unfinished = undefined;
-    this.#lyingBytes = 0;
+    this.forgetUnfinished();
   }
 
   /** Gives up a cycle; its cells stay until a later one was committed. Inside a change of the VM. */

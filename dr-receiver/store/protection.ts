@@ -2,7 +2,7 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
-import type { CommitRecord, DiskRecord, JournalRecord } from './records.js';
+import type { CommitRecord, DiskRecord, JournalRecord, VerifyRecord } from './records.js';
 
 /** One point, listed or forgotten. What a forgotten one brought is still under its successors. */
 export interface Point {
@@ -95,18 +95,14 @@ export class Protection {
         return undefined;
       case 'commit':
         return this.#commit(record);
-      case 'pin':
-      case 'verify': {
+      case 'pin': {
         const point = this.#byId.get(record.pointId);
         if (point === undefined) return `there is no point ${record.pointId}`;
-        if (record.kind === 'pin') {
-          point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
-        } else {
-          if (!record.isDamaged) point.verifiedAtMs = record.atMs;
-          point.damage = record.isDamaged ? record.finding : undefined;
-        }
+        point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
         return undefined;
       }
+      case 'verify':
+        return this.#verify(record);
       case 'pause':
         this.isPaused = record.isPaused;
         return undefined;
@@ -114,6 +110,18 @@ export class Protection {
         this.haltReason = record.reason;
         return undefined;
     }
+  }
+
+  #verify({ points, atMs }: VerifyRecord): string | undefined {
+    const stranger = points.find(({ pointId }) => !this.#byId.has(pointId));
+    if (stranger !== undefined) return `there is no point ${stranger.pointId}`;
+    for (const { pointId, isDamaged, finding } of points) {
+      this.#mark(pointId, {
+        damage: isDamaged ? finding : undefined,
+        ...(isDamaged ? {} : { verifiedAtMs: atMs }),
+      });
+    }
+    return undefined;
   }
 
   #commit(record: CommitRecord): string | undefined {
@@ -163,7 +171,9 @@ export class Protection {
 
   #mark(
     pointId: Guid,
-    change: Partial<Pick<Point, 'isListed' | 'pinReason' | 'definition'>>,
+    change: Partial<
+      Pick<Point, 'isListed' | 'pinReason' | 'definition' | 'damage' | 'verifiedAtMs'>
+    >,
   ): void {
     const point = this.#byId.get(pointId);
     if (point !== undefined) Object.assign(point, change);

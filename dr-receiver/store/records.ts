@@ -72,14 +72,22 @@ export interface PinRecord {
   readonly by: string;
 }
 
-export interface VerifyRecord {
-  readonly kind: 'verify';
-  readonly atMs: number;
+export interface VerifiedPoint {
   readonly pointId: Guid;
   readonly isDamaged: boolean;
   /** Of the first finding; empty when there is none. */
   readonly finding: string;
 }
+
+/** What a verification or the scrub found of some points. */
+export interface VerifyRecord {
+  readonly kind: 'verify';
+  readonly atMs: number;
+  readonly points: readonly VerifiedPoint[];
+}
+
+/** Points of one record at most, so that it keeps far below the bound of a record. */
+export const VERIFIED_POINTS_MAX = 500;
 
 export interface PauseRecord {
   readonly kind: 'pause';
@@ -110,6 +118,10 @@ class Fields {
       throw new Unusable(`${what} is no object`);
     }
     this.#value = value as Readonly<Record<string, unknown>>;
+  }
+
+  has(name: string): boolean {
+    return this.#value[name] !== undefined;
   }
 
   text(name: string): string {
@@ -198,12 +210,13 @@ function parse(fields: Fields): JournalRecord {
         by: fields.text('by'),
       };
     case 'verify':
+      // before there were lists, a record was about one point
       return {
         kind,
         atMs,
-        pointId: fields.guid('pointId'),
-        isDamaged: fields.flag('isDamaged'),
-        finding: fields.text('finding'),
+        points: fields.has('points')
+          ? fields.list('points', (item) => parseVerified(new Fields(item, 'a point')))
+          : [parseVerified(fields)],
       };
     case 'pause':
       return { kind, atMs, isPaused: fields.flag('isPaused'), by: fields.text('by') };
@@ -212,6 +225,14 @@ function parse(fields: Fields): JournalRecord {
     default:
       throw new Unusable(`the kind "${kind}" is not known; a newer release may have written it`);
   }
+}
+
+function parseVerified(fields: Fields): VerifiedPoint {
+  return {
+    pointId: fields.guid('pointId'),
+    isDamaged: fields.flag('isDamaged'),
+    finding: fields.text('finding'),
+  };
 }
 
 function parseCommit(fields: Fields, atMs: number): CommitRecord {

@@ -15,6 +15,7 @@ import { Journal, type JournalMark } from './journal.js';
 import type { VmLayout } from './layout.js';
 import { Protection } from './protection.js';
 import { type JournalRecord, parseRecord, type ProtectRecord } from './records.js';
+import { ScrubState } from './scrub-state.js';
 
 const SNAPSHOT = { name: 'protection snapshot', version: 1, limitBytes: 64 * 1024 * 1024 };
 
@@ -35,11 +36,14 @@ export class VmStore {
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Promise<void> | undefined;
   #isSnapshotDue = false;
+  /** What is known about rot in the files. */
+  readonly scrub: ScrubState;
 
-  private constructor(vmId: Guid, layout: VmLayout, seams: VmSeams) {
+  private constructor(vmId: Guid, layout: VmLayout, seams: VmSeams, scrub: ScrubState) {
     this.vmId = vmId;
     this.layout = layout;
     this.#seams = seams;
+    this.scrub = scrub;
     this.#protection = new Protection(vmId);
   }
 
@@ -68,13 +72,15 @@ export class VmStore {
     seams: VmSeams,
     isOptional = false,
   ): Promise<VmStore | undefined> {
-    const { fs } = seams;
-    const vm = new VmStore(vmId, layout, seams);
+    const { fs, random } = seams;
+    const scrub = await ScrubState.open(fs, random, layout.scrub);
+    const vm = new VmStore(vmId, layout, seams, scrub);
     let mark: Snapshot | undefined;
     try {
       if (!seams.isReadOnly) {
         await removeLeftovers(fs, layout.journal);
         await removeLeftovers(fs, layout.snapshot);
+        await removeLeftovers(fs, layout.scrub);
       }
       mark = await readSnapshot(fs, layout.snapshot);
       const hasJournal = (await fs.status(layout.journal)) !== undefined;
@@ -127,6 +133,11 @@ export class VmStore {
    */
   requireReadable(): void {
     if (this.#journal === undefined) this.requireSound();
+  }
+
+  /** Nothing may be changed, the state of the scrub included. */
+  get isReadOnly(): boolean {
+    return this.#seams.isReadOnly;
   }
 
   /** Runs `work` when all earlier changes of this VM have ended. */

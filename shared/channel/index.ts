@@ -2,7 +2,10 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  CollectGarbageRequest,
+  CollectGarbageResponse,
   DiskBytes,
+  GarbageItem,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -42,9 +45,14 @@ export {
   ProtectionState,
   PushRequest,
   PushResponse,
+  RepairRequest,
+  RepairResponse,
   UnfinishedCycle,
   VmAdapter,
   VmDefinition,
+  WantedCell,
+  WantedRequest,
+  WantedResponse,
 } from './gen/podheitor/dr/v1/replication.js';
 export {
   type CallContext,

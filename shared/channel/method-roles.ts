@@ -16,10 +16,13 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ReplicationService/Commit', PUSHERS],
   ['/podheitor.dr.v1.ReplicationService/Hashes', PUSHERS],
   ['/podheitor.dr.v1.ReplicationService/Abandon', PUSHERS],
+  ['/podheitor.dr.v1.ReplicationService/Wanted', PUSHERS],
+  ['/podheitor.dr.v1.ReplicationService/Repair', PUSHERS],
   ['/podheitor.dr.v1.ControlService/Status', LOOKERS],
   ['/podheitor.dr.v1.ControlService/ListPoints', LOOKERS],
   ['/podheitor.dr.v1.ControlService/PinPoint', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Verify', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ReadDisk', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Pause', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/CollectGarbage', OPERATORS],
 ]);

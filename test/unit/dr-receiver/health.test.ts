@@ -9,7 +9,8 @@ const GOOD = {
   rpoSeconds: 600,
   isPaused: false,
   haltReason: undefined,
-  damagedCount: 0,
+  damaged: [],
+  unknownCount: 0,
 };
 
 describe('health', () => {
@@ -27,7 +28,8 @@ describe('health', () => {
     ['no point', { newestPointAtMs: undefined }, 'warn'],
     ['paused', { isPaused: true }, 'warn'],
     ['halted', { haltReason: 'the journal is damaged' }, 'critical'],
-    ['a damaged point', { damagedCount: 1 }, 'critical'],
+    ['a damaged point', { damaged: ['disk 1, offset 0: bad'] }, 'critical'],
+    ['a cycle that the journal does not know', { unknownCount: 1 }, 'warn'],
   ];
   for (const [what, change, want] of rows) {
     it(`${what}: ${want}`, () => {

@@ -42,6 +42,8 @@ function view(part: Partial<ReceiverView>): ReceiverView {
     epoch: 1n,
     headPointId: HEAD,
     disks: [atReceiver(DISK_A)],
+    wantedCellCount: 0,
+    lostDiskIds: [],
     unfinished: undefined,
     ...part,
   };
