@@ -63,13 +63,12 @@ export async function collectSourceGarbage(
   };
   for (const vm of vms) await collectOf(vm, options, take);
   const known = new Set<string>(vms.map(({ id }) => id));
-  const names = await fs.list(stateFolder);
-  await take(await Promise.all(names.map((name) => fileOf(name, known, options))).then(present));
+  // one after the other: each looks whether somebody holds the lease
+  for (const name of await fs.list(stateFolder)) {
+    const found = await fileOf(name, known, options);
+    if (found !== undefined) await take([found]);
+  }
   return items;
-}
-
-function present(found: readonly (Found | undefined)[]): Found[] {
-  return found.filter((each) => each !== undefined);
 }
 
 /** Removes under the lease of the VM, so that no cycle begins meanwhile. */
