@@ -20,6 +20,9 @@ const CELLS_PER_MESSAGE = 1000;
 /** What was mended is put down this often. */
 const CELLS_PER_SAVE = 256;
 
+/** Cells that nobody wants are passed over, as after an answer that was lost, but not for ever. */
+const REFUSED_MAX = 50_000;
+
 /** @throws DrError E_NOT_PROTECTED, E_HALTED */
 export async function* wanted(
   receiver: Receiver,
@@ -73,8 +76,10 @@ export async function repair(
       const isTaken = await desk.vm.change(
         async () => (await open?.take(disk, cell, message.data)) === true,
       );
-      if (!isTaken) refusedCount++;
-      else if ((open?.repairedCount ?? 0) % CELLS_PER_SAVE === 0) await finish();
+      if (!isTaken && ++refusedCount > REFUSED_MAX) {
+        throw new DrError('E_PROTOCOL', `${refusedCount} cells came that nobody wants`);
+      }
+      if (isTaken && (open?.repairedCount ?? 0) % CELLS_PER_SAVE === 0) await finish();
     }
   } finally {
     await finish();

@@ -12,13 +12,13 @@ import { DrError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Receiver } from '../receiver.js';
-import { checkPart, LAYER_START } from '../store/check-layer.js';
+import { checkPart } from '../store/check-layer.js';
 import { isDamage } from '../store/damage.js';
 import { asPointFinding, exposed, knownFindings, type PointFinding } from '../store/exposure.js';
 import { markPoints } from '../store/mark.js';
 import { type Layer, layersOf, openLayer } from '../store/point-sources.js';
 import { listedLayers } from '../store/repair.js';
-import { CELLS_MAX, type ScrubRound } from '../store/scrub-state.js';
+import { CELLS_MAX, LAYER_START, type ScrubRound } from '../store/scrub-state.js';
 
 export interface ScrubOptions {
   /** Bytes in a second. */
@@ -39,6 +39,8 @@ const BUSY_DIVISOR = 8;
 /** Where it came to is put down this often, and when something was found. */
 const SAVE_MS = 30_000;
 const IDLE_MS = 60_000;
+/** The first round of a VM begins when its first point is so old. */
+const FIRST_MS = 24 * 60 * 60 * 1000;
 /** Between two rounds that are made because of marks. */
 const RECHECK_MS = 10 * 60 * 1000;
 /** A VM whose files a device would not give is left alone for so long. */
@@ -103,11 +105,14 @@ export class Scrub {
 
   #isDue({ scrub, protection }: VmDesk['vm']): boolean {
     const { listed } = protection;
+    const { periodMs } = this.#options;
     const nowMs = this.#receiver.seams.clock.now();
-    const { scrubbedAtMs } = scrub;
+    const isFirst = scrub.scrubbedAtMs === 0;
+    // what has just come was checked when it came
+    const since = isFirst ? (listed[0]?.committedAtMs ?? nowMs) : scrub.scrubbedAtMs;
     // a clock that went back must not stop the scrub
-    const ageMs = Math.abs(nowMs - scrubbedAtMs);
-    if (ageMs >= this.#options.periodMs) return true;
+    const ageMs = Math.abs(nowMs - since);
+    if (ageMs >= (isFirst ? Math.min(periodMs, FIRST_MS) : periodMs)) return true;
     if (ageMs < RECHECK_MS) return false;
     // marked points that were mended, or of which nobody knows what is wrong with them
     if (listed.some(({ pointId }) => scrub.repaired.has(pointId))) return true;
@@ -131,7 +136,8 @@ export class Scrub {
     const position = isBegun ? round.position : LAYER_START;
     const part = await this.#read(layer, position, !isBegun);
     await vm.change(async () => {
-      if (vm.halt !== undefined) return;
+      // a layer that went away while it was read was not damaged
+      if (vm.halt !== undefined || !listedLayers(vm).has(key)) return;
       const isEnd = part.position === undefined;
       scrub.round = {
         ...round,

@@ -7,18 +7,7 @@ import type { ManifestRecord } from '../../shared/delta/index.js';
 import { isAllZero } from '../../shared/disk/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { OpenLayer } from './point-sources.js';
-
-/** How far a layer was checked. */
-export interface LayerPosition {
-  /** Records of the manifest before are checked. */
-  readonly record: number;
-  /** Data cells among them. */
-  readonly dataCells: number;
-  /** The cell behind the last one that was checked. */
-  readonly nextCell: number;
-}
-
-export const LAYER_START: LayerPosition = { record: 0, dataCells: 0, nextCell: 0 };
+import type { LayerPosition } from './scrub-state.js';
 
 export interface BadCell {
   readonly cell: number;

@@ -57,9 +57,13 @@ export type Donor = (
 /** All layers of listed points, by key. */
 export function listedLayers(vm: VmStore): Map<string, Layer> {
   const layers = new Map<string, Layer>();
-  for (const point of vm.protection.listed) {
+  const walked = new Set<string>();
+  for (const point of vm.protection.listed.reverse()) {
     for (const disk of point.disks) {
+      // what an older point stands on is a part of what a newer one does
+      if (walked.has(`${point.pointId} ${diskOf(disk)}`)) continue;
       for (const layer of layersOf(vm, point, disk)) {
+        walked.add(`${layer.point.pointId} ${diskOf(disk)}`);
         layers.set(vm.layout.keyOf(layer.files), layer);
       }
     }
@@ -93,7 +97,8 @@ export class Repair {
   readonly #vm: VmStore;
   readonly #layers: ReadonlyMap<string, Layer>;
   readonly #exposedBefore: ReadonlySet<Guid>;
-  #wanted: Wanted[];
+  /** By disk and cell; two layers may want the same cell. */
+  readonly #wanted = new Map<string, Wanted[]>();
   repairedCount = 0;
   readonly #mended = new Map<string, Set<number>>();
 
@@ -108,7 +113,10 @@ export class Repair {
     this.#vm = vm;
     this.#layers = layers;
     this.#exposedBefore = exposedBefore;
-    this.#wanted = wanted;
+    for (const one of wanted) {
+      const name = nameOf(one, one.cell);
+      this.#wanted.set(name, [...(this.#wanted.get(name) ?? []), one]);
+    }
   }
 
   /** @throws DrError E_HALTED, E_IO */
@@ -120,47 +128,48 @@ export class Repair {
   }
 
   get wanted(): readonly WantedCell[] {
-    return this.#wanted;
+    return this.#all;
+  }
+
+  get #all(): Wanted[] {
+    return [...this.#wanted.values()].flat();
   }
 
   /**
    * Writes the bytes of a cell to every place where they are wanted. False when they are wanted
    * nowhere. Durable on return. @throws DrError E_IO
    */
-  async take({ diskId, generation }: DiskKey, cell: number, bytes: Buffer): Promise<boolean> {
-    const isZero = isAllZero(bytes);
+  async take(disk: DiskKey, cell: number, bytes: Buffer): Promise<boolean> {
+    const name = nameOf(disk, cell);
+    const asked = this.#wanted.get(name) ?? [];
     let hash: Buffer | undefined;
-    let isTaken = false;
     const left: Wanted[] = [];
-    for (const wanted of this.#wanted) {
-      const isSame =
-        wanted.cell === cell && wanted.diskId === diskId && wanted.generation === generation;
-      if (isSame && bytes.length === cellLength(cell, wanted.layer.disk.sizeBytes)) {
+    for (const wanted of asked) {
+      if (bytes.length === cellLength(cell, wanted.layer.disk.sizeBytes)) {
+        const isZero = isAllZero(bytes);
         if (!isZero) hash ??= hashCell(bytes);
         const isIt = wanted.hash === undefined ? isZero : hash?.equals(wanted.hash) === true;
-        if (isIt && (await this.#mend(wanted, bytes))) {
-          isTaken = true;
-          continue;
-        }
+        if (isIt && (await this.#mend(wanted, bytes))) continue;
       }
       left.push(wanted);
     }
-    this.#wanted = left;
-    return isTaken;
+    if (left.length > 0) this.#wanted.set(name, left);
+    else this.#wanted.delete(name);
+    return left.length < asked.length;
   }
 
   /** Mends what the store itself, or a donor, still has. */
   async fromNear(donors: readonly Donor[]): Promise<void> {
-    for (const { layer, cell, hash, ...disk } of this.#wanted) {
+    for (const { layer, cell, hash, ...disk } of this.#all) {
       if (hash !== undefined) continue;
       await this.take(disk, cell, Buffer.alloc(cellLength(cell, layer.disk.sizeBytes)));
     }
-    const disks = new Map(this.#wanted.map((wanted) => [diskOf(wanted), wanted]));
+    const disks = new Map(this.#all.map((wanted) => [diskOf(wanted), wanted]));
     for (const disk of disks.values()) {
       const near = [...this.#layers].filter(([, layer]) => diskOf(layer.disk) === diskOf(disk));
       const all = [...near.map(([, layer]) => donorOf(this.#seams, layer)), ...donors];
       for (const donor of all) {
-        const wanted = this.#wanted.flatMap(({ cell, hash, ...of }) =>
+        const wanted = this.#all.flatMap(({ cell, hash, ...of }) =>
           hash === undefined || diskOf(of) !== diskOf(disk) ? [] : [{ cell, hash }],
         );
         if (wanted.length === 0) break;
@@ -198,6 +207,10 @@ export class Repair {
     scrub.repaired = new Set([...scrub.repaired, ...repaired]);
     await scrub.save();
   }
+}
+
+function nameOf(disk: DiskKey, cell: number): string {
+  return `${diskOf(disk)} ${cell}`;
 }
 
 function diskOf({ diskId, generation }: DiskKey): string {

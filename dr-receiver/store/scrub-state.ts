@@ -19,7 +19,6 @@ import {
   writeJsonDurably,
 } from '../../shared/files/index.js';
 import type { Random } from '../../shared/clock.js';
-import type { LayerPosition } from './check-layer.js';
 
 /** Bad cells of one layer that are known one by one. */
 export const CELLS_MAX = 4096;
@@ -29,6 +28,18 @@ const LAYERS_MAX = 1024;
 const DONE_MAX = 20_000;
 const FORMAT = { name: 'scrub state', version: 1, limitBytes: 16 * 1024 * 1024 };
 const KEY = /^(disks|cycles)\/[0-9a-z./-]{1,200}$/;
+
+/** How far a layer was checked. */
+export interface LayerPosition {
+  /** Records of the manifest before are checked. */
+  readonly record: number;
+  /** Data cells among them. */
+  readonly dataCells: number;
+  /** The cell behind the last one that was checked. */
+  readonly nextCell: number;
+}
+
+export const LAYER_START: LayerPosition = { record: 0, dataCells: 0, nextCell: 0 };
 
 export interface LayerDamage {
   /** In ascending order. 'all': the layer cannot be used at all. */

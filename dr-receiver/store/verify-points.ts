@@ -4,7 +4,7 @@
 
 import { CELL_BYTES } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
-import { checkPart, LAYER_START, type LayerPosition } from './check-layer.js';
+import { checkPart } from './check-layer.js';
 import { isDamage } from './damage.js';
 import { asPointFinding, exposed, type LayerFinding, type PointFinding } from './exposure.js';
 import {
@@ -15,7 +15,7 @@ import {
   type ReadSeams,
 } from './point-sources.js';
 import type { Point } from './protection.js';
-import { CELLS_MAX, type LayerDamage } from './scrub-state.js';
+import { CELLS_MAX, LAYER_START, type LayerDamage, type LayerPosition } from './scrub-state.js';
 import type { VmStore } from './vm-store.js';
 
 export type VerifyStep =

@@ -166,19 +166,29 @@ describe('rot in a store', function () {
     await expectHeadGood();
   });
 
-  it('makes a compare send the cell again: equal hashes say nothing about rotten bytes', async () => {
+  it('makes a compare send bad cells again, as bytes and as zeros', async () => {
+    turn(103, 'base.vhdx');
     turn(120, 'base.vhdx');
     expect((await verify()).code).to.equal(13);
-    // without its ledger the source compares; without the repair it would believe in the hashes
+    await write(3, 999);
+    await site.hvdr(
+      ...['lab', 'write', 'lab', VM, '--disk', '0', '--zero', `${20 * CELL_BYTES},${CELL_BYTES}`],
+    );
+    // without its ledger the source compares
     rmSync(join(site.folder, 'state'), { recursive: true });
     const pushed = await site.push(VM);
     expect(pushed.kind).to.equal('resync');
     await expectHeadGood();
   });
 
-  it('is found by the scrub, which goes on after a restart and clears what was mended', async () => {
+  it('is found by the scrub, known after a restart, and mended by the next cycle', async () => {
     await site.stopReceiver();
     turn(120, 'base.vhdx');
+    // the last round was long ago
+    const [vmFolder = ''] = readdirSync(join(site.folder, 'store', 'vms'));
+    const state1970 = { formatVersion: 1, scrubbedAtMs: 1, repaired: [], damage: [] };
+    const path = join(site.folder, 'store', 'vms', vmFolder, 'scrub.json');
+    writeFileSync(path, JSON.stringify(state1970));
     await site.startReceiver('--scrub-rate', '64M/s', '--scrub-period', '1');
     interface Status {
       protections: { health: string; damagedCells: number; scrubbedAt: string | null }[];
@@ -187,6 +197,7 @@ describe('rot in a store', function () {
       const run = await site.hvdr('status', ...site.operator(), '--json');
       return (JSON.parse(run.stdout.toString()) as Status).protections[0];
     };
+    const is1970 = (at: string | null): boolean => at?.startsWith('1970') !== false;
     const until = async (isSo: (at: Status['protections'][0]) => boolean): Promise<void> => {
       for (;;) {
         const at = await state();
@@ -194,7 +205,7 @@ describe('rot in a store', function () {
         await sleep(50);
       }
     };
-    await until(({ damagedCells, scrubbedAt }) => damagedCells === 1 && scrubbedAt !== null);
+    await until(({ damagedCells, scrubbedAt }) => damagedCells === 1 && !is1970(scrubbedAt));
     expect((await state())?.health).to.equal('critical');
     const log = (await site.stopReceiver())?.stderr ?? '';
     expect(log).to.contain('scrub.finding').and.to.contain(VM);
