@@ -1,5 +1,6 @@
 // `hvdr lab switch|checkpoint|disk|fault`: what a user changes on a host, and what goes wrong there.
 
+import path from 'node:path';
 import type { Command } from 'commander';
 import { DrError } from '../shared/errors.js';
 import { FAULTS, type Lab, type VmRecord } from '../shared/hypervisor/lab/index.js';
@@ -139,15 +140,16 @@ interface DiskOptions {
 function registerDisk(lab: Command, context: CliContext): void {
   lab
     .command('disk')
-    .summary('add, remove or resize a disk')
+    .summary('add, attach, remove or resize a disk')
     .description(
-      'add SIZE, or add --import FILE: a new disk behind the others. remove N: the disk and its file\n' +
-        'go. resize N SIZE: what lies behind a smaller size is lost.',
+      'add SIZE, or add --import FILE: a new disk behind the others. attach FILE: the disk of a VHDX,\n' +
+        'where it stands and with the id that it has. remove N: the disk goes, and its file unless it was\n' +
+        'attached. resize N SIZE: what lies behind a smaller size is lost.',
     )
     .argument('<dir>', 'the folder of the lab')
     .argument('<name>', 'name or id of the VM')
-    .argument('<action>', 'add, remove or resize')
-    .argument('[values...]', 'add: SIZE; remove: N; resize: N SIZE')
+    .argument('<action>', 'add, attach, remove or resize')
+    .argument('[values...]', 'add: SIZE; attach: FILE; remove: N; resize: N SIZE')
     .option('--import <file>', 'with add: copy this image')
     .option('--type <type>', 'with add: dynamic or fixed (default: dynamic)')
     .option('--logical-sector <bytes>', 'with add SIZE: 512 or 4096 (default: 512)')
@@ -185,15 +187,18 @@ function changeDisk(
   values: readonly string[],
   options: DiskOptions,
 ): Promise<string> {
-  const count = { add: options.import === undefined ? 1 : 0, remove: 1, resize: 2 }[action];
-  if (count === undefined) throw wrongAction(action, 'add, remove and resize');
+  const count = { add: options.import === undefined ? 1 : 0, attach: 1, remove: 1, resize: 2 }[
+    action
+  ];
+  if (count === undefined) throw wrongAction(action, 'add, attach, remove and resize');
   if (values.length !== count) {
     throw new DrError('E_USAGE', `disk ${action} wants ${count} value(s), not ${values.length}`, {
-      hint: 'add SIZE, add --import FILE, remove N, resize N SIZE.',
+      hint: 'add SIZE, add --import FILE, attach FILE, remove N, resize N SIZE.',
     });
   }
   const [first = '', second = ''] = values;
   if (action === 'add') return addDisk(context, lab, vm, first, options);
+  if (action === 'attach') return lab.attachDisk(vm.id, path.resolve(context.folder, first));
   const index = parseWhole(first, 'the number of the disk', 0, 1000);
   if (action === 'remove') return lab.removeDisk(vm.id, index);
   return lab.resizeDisk(

@@ -28,6 +28,7 @@ export function registerLabVm(lab: Command, context: CliContext): void {
   registerCreateVm(lab, context);
   registerList(lab, context);
   registerShow(lab, context);
+  registerRename(lab, context);
   registerPower(lab, context);
   registerRemove(lab, context);
 }
@@ -247,6 +248,27 @@ function registerShow(lab: Command, context: CliContext): void {
             ...merges.map((merge) => mergeLine(vm, merge)),
           ].join('\n'),
       );
+    });
+}
+
+function registerRename(lab: Command, context: CliContext): void {
+  lab
+    .command('rename')
+    .summary('give a VM another name')
+    .description(
+      'Gives a VM another name; it stays the same VM. As on Hyper-V the name may be taken: then the\n' +
+        'VMs of that name are told apart by their ids.',
+    )
+    .argument('<dir>', 'the folder of the lab')
+    .argument('<name>', 'name or id of the VM')
+    .argument('<new-name>', 'its new name')
+    .addHelpText('after', '\nExample:\n  hvdr lab rename site-a SQL01 SQL01-old')
+    .action(async (dir: string, name: string, newName: string) => {
+      const vmId = await withLabVm(context, dir, name, async (host, vm) => {
+        await host.renameVm(vm.id, newName);
+        return vm.id;
+      });
+      context.output.result({ vm: newName, vmId, formerName: name }, () => `${name} is ${newName}`);
     });
 }
 

@@ -52,7 +52,7 @@ export async function collectGarbage(
     }
   };
   await take(await storeItems(receiver));
-  for (const desk of receiver.desks) {
+  for (const desk of await receiver.allDesks()) {
     // what a journal says that nobody can read decides about nothing
     if (desk.vm.halt !== undefined) continue;
     await desk.vm.change(async () => {
@@ -79,7 +79,7 @@ async function storeItems({ seams, store }: Receiver): Promise<Found[]> {
 async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): Promise<Found[]> {
   const { fs, clock } = seams;
   const { vm } = desk;
-  const { layout, protection, vmId } = vm;
+  const { layout, vmId } = vm;
   const found = await filesIn(fs, vmId, layout.folder, {
     known: ['journal', 'protection.json', 'scrub.json', 'disks', 'cycles'],
     targets: [layout.journal, layout.snapshot, layout.scrub],
@@ -92,7 +92,7 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
   const unfinished = new Map(
     (await desk.unfinished()).map((cycle) => [cycle.request.cycleId, cycle]),
   );
-  for (const { cycleId, kind } of await leftoverCycles(fs, layout, protection)) {
+  for (const { cycleId, kind } of await leftoverCycles(fs, vm)) {
     if (desk.activeRequest?.cycleId === cycleId) continue;
     const begun = unfinished.get(cycleId);
     const ageMs = begun === undefined ? Infinity : clock.now() - begun.request.consistentAtMs;

@@ -14,6 +14,7 @@ import { DrError } from '../shared/errors.js';
 import { requireGuid } from './ingest/open-request.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
+import { changeHolding } from './store/exposure.js';
 import { Repair } from './store/repair.js';
 
 const CELLS_PER_MESSAGE = 1000;
@@ -29,9 +30,9 @@ export async function* wanted(
   request: WantedRequest,
   caller: Caller,
 ): AsyncGenerator<WantedResponse> {
-  const desk = receiver.requireDesk(requireGuid(request.vmId, 'the VM id'), caller);
+  const desk = await receiver.requireDesk(requireGuid(request.vmId, 'the VM id'), caller);
   const { vm } = desk;
-  const repair = await vm.change(() => Repair.open(receiver.seams, vm));
+  const repair = await changeHolding(vm, () => Repair.open(receiver.seams, vm));
   const cells = repair.wanted.map(({ diskId, generation, cell, hash, isInHead }): WantedCell => ({
     diskId: guidToWire(diskId),
     generation,
@@ -55,14 +56,16 @@ export async function repair(
   let refusedCount = 0;
   const finish = async (): Promise<void> => {
     const begun = work;
-    if (begun !== undefined) await desk?.vm.change(() => begun.finish());
+    if (begun !== undefined && desk !== undefined) {
+      await changeHolding(desk.vm, () => begun.finish());
+    }
   };
   try {
     for await (const message of messages) {
       const vmId = requireGuid(message.vmId, 'the VM id');
       if (desk === undefined) {
-        const found = receiver.requireDesk(vmId, caller);
-        work = await found.vm.change(() => Repair.open(receiver.seams, found.vm));
+        const found = await receiver.requireDesk(vmId, caller);
+        work = await changeHolding(found.vm, () => Repair.open(receiver.seams, found.vm));
         desk = found;
       } else if (desk.vm.vmId !== vmId) {
         throw new DrError('E_PROTOCOL', 'one repair is about one VM');
@@ -73,7 +76,8 @@ export async function repair(
       };
       const open = work;
       const cell = Number(message.cell);
-      const isTaken = await desk.vm.change(
+      const isTaken = await changeHolding(
+        desk.vm,
         async () => (await open?.take(disk, cell, message.data)) === true,
       );
       if (!isTaken && ++refusedCount > REFUSED_MAX) {

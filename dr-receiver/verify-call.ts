@@ -7,7 +7,7 @@ import { DrError } from '../shared/errors.js';
 import { findPoint, findVm } from './find-vm.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
-import type { PointFinding } from './store/exposure.js';
+import { changeHolding, type PointFinding } from './store/exposure.js';
 import { markPoints } from './store/mark.js';
 import type { Point } from './store/protection.js';
 import { Repair, wantedCount } from './store/repair.js';
@@ -29,7 +29,7 @@ export async function* verifyCall(
   receiver: Receiver,
   { vm: name, point: pointName, isRepair }: VerifyRequest,
 ): AsyncGenerator<VerifyResponse> {
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
   if (isRepair) vm.requireSound();
@@ -41,7 +41,7 @@ export async function* verifyCall(
   let pass = yield* onePass(receiver, desk, points);
   let repairedCount = 0;
   if (isRepair && vm.scrub.damage.size > 0) {
-    repairedCount = await vm.change(() => mendFromNear(receiver, desk));
+    repairedCount = await changeHolding(vm, () => mendFromNear(receiver, desk));
     // a point is good when it reads back, not when somebody mended it
     if (repairedCount > 0) pass = yield* onePass(receiver, desk, points);
   }

@@ -19,11 +19,11 @@ import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import type { VmLayout } from '../store/layout.js';
 import type { DiskRecord } from '../store/records.js';
+import { markRemoving } from '../store/removing-mark.js';
 import { type SoundProgress, soundProgress } from './ahead-check.js';
 import { allDone } from './all-done.js';
 import { isDamaged } from './damage.js';
 import { DiskIntake, type DiskSettle } from './disk-intake.js';
-import { markRemoving } from './leftover-cycles.js';
 import {
   type CycleDisk,
   type CycleRequest,
@@ -226,6 +226,11 @@ export class IncomingCycle {
   /** Where each disk goes on. */
   get positions(): { nextCell: number; isComplete: boolean }[] {
     return this.#intakes.map(({ nextCell, isComplete }) => ({ nextCell, isComplete }));
+  }
+
+  /** Bytes of the cells that came so far. */
+  get namedBytes(): number {
+    return this.#intakes.reduce((sum, { namedBytes }) => sum + namedBytes, 0);
   }
 
   get isComplete(): boolean {

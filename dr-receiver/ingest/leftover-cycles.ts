@@ -12,8 +12,8 @@ import { join } from 'node:path';
 import type { Guid } from '../../shared/bytes/index.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import type { VmLayout } from '../store/layout.js';
-import type { Protection } from '../store/protection.js';
-import { vmIdOf as guidOf } from '../store/vm-store.js';
+import { markRemoving } from '../store/removing-mark.js';
+import { vmIdOf as guidOf, type VmStore } from '../store/vm-store.js';
 
 export type LeftoverKind = 'unfinished' | 'removing' | 'empty' | 'unknown';
 
@@ -22,18 +22,13 @@ export interface LeftoverCycle {
   readonly kind: LeftoverKind;
 }
 
-/** Cycles that the journal names. */
-function committedIds(protection: Protection): ReadonlySet<string> {
-  return new Set(protection.points.map((point) => point.cycleId));
-}
-
-/** All cycles that have a folder and no point. Not to be asked of a VM that is halted. */
-export async function leftoverCycles(
-  fs: FileSystem,
-  layout: VmLayout,
-  protection: Protection,
-): Promise<LeftoverCycle[]> {
-  const committed = committedIds(protection);
+/**
+ * All cycles that have a folder and no record, but for those that somebody works on. Not to be asked of
+ * a VM that is halted.
+ */
+export async function leftoverCycles(fs: FileSystem, vm: VmStore): Promise<LeftoverCycle[]> {
+  const { layout, protection, claimedCycleIds } = vm;
+  const committed = protection.segments.cycleIds;
   const bases = await baseFolders(fs, layout);
   const ids = new Set<string>(bases.keys());
   if ((await fs.status(layout.cycles)) !== undefined) {
@@ -42,9 +37,10 @@ export async function leftoverCycles(
   const found: LeftoverCycle[] = [];
   for (const name of [...ids].sort()) {
     const cycleId = guidOf(name);
-    if (cycleId === undefined || committed.has(name)) continue;
+    if (cycleId === undefined || committed.has(cycleId) || claimedCycleIds.has(cycleId)) continue;
     found.push({ cycleId, kind: await kindOf(fs, layout, cycleId, bases.get(name) ?? []) });
   }
+  vm.unknownCycleIds = found.filter(({ kind }) => kind === 'unknown').map(({ cycleId }) => cycleId);
   return found;
 }
 
@@ -83,32 +79,9 @@ async function baseFolders(fs: FileSystem, layout: VmLayout): Promise<Map<string
 }
 
 /** Ids of the cycles that were begun and not committed. */
-export async function unfinishedCycleIds(
-  fs: FileSystem,
-  layout: VmLayout,
-  protection: Protection,
-): Promise<Guid[]> {
-  const found = await leftoverCycles(fs, layout, protection);
+export async function unfinishedCycleIds(fs: FileSystem, vm: VmStore): Promise<Guid[]> {
+  const found = await leftoverCycles(fs, vm);
   return found.filter(({ kind }) => kind === 'unfinished').map(({ cycleId }) => cycleId);
-}
-
-/** Complete or broken cycles with content that nothing tells us about. */
-export async function unknownCycles(
-  fs: FileSystem,
-  layout: VmLayout,
-  protection: Protection,
-): Promise<Guid[]> {
-  const found = await leftoverCycles(fs, layout, protection);
-  return found.filter(({ kind }) => kind === 'unknown').map(({ cycleId }) => cycleId);
-}
-
-/** Says durably that a cycle folder is being removed, or begun anew. The folder must be there. */
-export async function markRemoving(fs: FileSystem, layout: VmLayout, cycleId: Guid): Promise<void> {
-  const path = layout.removing(cycleId);
-  if ((await fs.status(path)) === undefined) {
-    await (await fs.open(path, { mode: 'create' })).close();
-  }
-  await fs.flushFolder(layout.cycle(cycleId));
 }
 
 /** Removes a folder; `last` goes when all other files are gone, durably. */
@@ -133,15 +106,19 @@ async function removeFolderWithFiles(fs: FileSystem, folder: string, last?: stri
  */
 export async function removeUnfinished(
   fs: FileSystem,
-  layout: VmLayout,
-  protection: Protection,
+  vm: VmStore,
   kept: ReadonlySet<Guid>,
 ): Promise<void> {
-  const found = await leftoverCycles(fs, layout, protection);
-  const going = found.filter(({ cycleId, kind }) => kind !== 'unknown' && !kept.has(cycleId));
+  const found = await leftoverCycles(fs, vm);
+  // what reclaiming gave up may still be read
+  const isRead = !vm.leases.watchReaders()();
+  const going = found.filter(({ cycleId, kind }) => {
+    if (kept.has(cycleId) || kind === 'unknown') return false;
+    return kind !== 'removing' || !isRead;
+  });
   await removeCycles(
     fs,
-    layout,
+    vm.layout,
     going.map(({ cycleId }) => cycleId),
   );
 }

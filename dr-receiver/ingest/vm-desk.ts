@@ -7,7 +7,9 @@ import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { markInherited } from '../store/inherit.js';
-import type { CommitAnswer } from '../store/protection.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
+import type { ActiveCycle as CycleInWork } from '../forecast.js';
+import type { CommitAnswer, Point } from '../store/protection.js';
 import type { Donor } from '../store/repair.js';
 import type { VmLayout } from '../store/layout.js';
 import type { RetentionPolicy } from '../store/retention.js';
@@ -65,6 +67,9 @@ interface Stream {
 interface ActiveCycle {
   readonly cycle: IncomingCycle;
   readonly by: string;
+  /** By the monotonic clock, and what the cycle had named then. */
+  readonly openedAtMs: number;
+  readonly openedBytes: number;
   stream: Stream | undefined;
 }
 
@@ -110,6 +115,25 @@ export class VmDesk {
     return this.#active?.cycle.request;
   }
 
+  /** How far the open cycle is. */
+  get activeWork(): CycleInWork | undefined {
+    if (this.#active === undefined) return undefined;
+    const { cycle, openedAtMs, openedBytes } = this.#active;
+    const { namedBytes, request } = cycle;
+    return {
+      elapsedMs: this.#options.seams.clock.monotonic() - openedAtMs,
+      cameBytes: namedBytes - openedBytes,
+      namedBytes,
+      expectedBytes: request.expectedBytes,
+    };
+  }
+
+  /** Whether a cycle was begun here and not committed; waits for nothing that is under way. */
+  async hasUnfinished(): Promise<boolean> {
+    if (this.#unfinished !== undefined) return this.#unfinished.size > 0;
+    return (await unfinishedCycleIds(this.#options.seams.fs, this.vm)).length > 0;
+  }
+
   get isStreaming(): boolean {
     return this.#active?.stream !== undefined;
   }
@@ -122,9 +146,9 @@ export class VmDesk {
   async #known(): Promise<Map<Guid, UnfinishedCycle>> {
     if (this.#unfinished !== undefined) return this.#unfinished;
     const { fs } = this.#options.seams;
-    const { layout, protection } = this.vm;
+    const { layout } = this.vm;
     const known = new Map<Guid, UnfinishedCycle>();
-    for (const id of await unfinishedCycleIds(fs, layout, protection)) {
+    for (const id of await unfinishedCycleIds(fs, this.vm)) {
       const found = await readUnfinished(fs, layout, id);
       if (found !== undefined) known.set(id, found);
     }
@@ -156,7 +180,7 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer !== undefined) return { kind: 'committed', answer };
     this.vm.requireSound();
-    if (protection.points.some((point) => point.cycleId === cycleId)) {
+    if (protection.segments.cycleIds.has(cycleId)) {
       throw new DrError('E_STATE', `cycle ${cycleId} of ${vmName} was committed long ago`);
     }
     await this.#checkEpoch(request);
@@ -182,8 +206,13 @@ export class VmDesk {
     }
     this.#options.requireRoom(protection.owner, 0);
     const cycle = await this.#openCycle(request);
-    this.#active = { cycle, by, stream: undefined };
+    this.#active = this.#activeOf(cycle, by);
     return { kind: 'accepted', positions: cycle.positions };
+  }
+
+  #activeOf(cycle: IncomingCycle, by: string): ActiveCycle {
+    const openedAtMs = this.#options.seams.clock.monotonic();
+    return { cycle, by, openedAtMs, openedBytes: cycle.namedBytes, stream: undefined };
   }
 
   async #checkEpoch({ epoch, vmName }: CycleRequest): Promise<void> {
@@ -238,9 +267,9 @@ export class VmDesk {
     }
     const others = (await this.unfinished()).filter((other) => other !== found);
     if (others.length > UNFINISHED_MAX) {
-      const kept = new Set([request.cycleId]);
+      const kept = new Set([request.cycleId, ...this.vm.claimedCycleIds]);
       for (const other of others.splice(0, UNFINISHED_MAX)) kept.add(other.request.cycleId);
-      await removeUnfinished(seams.fs, layout, protection, kept);
+      await removeUnfinished(seams.fs, this.vm, kept);
       for (const id of known.keys()) if (!kept.has(id)) known.delete(id);
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
@@ -376,14 +405,13 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
-    const hasGoneBack = nowMs < (protection.head?.committedAtMs ?? 0) - HOUR_MS;
     const record = planCommit({
       protection,
       request,
       disks,
       by,
       nowMs,
-      isClockTrusted: isClockTrusted() && !hasGoneBack,
+      isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),
       policy,
     });
     await this.vm.append(record);
@@ -392,25 +420,16 @@ export class VmDesk {
     await cycle.close().catch(() => undefined);
     this.#stagedBytes = 0;
     this.#unfinished?.delete(cycleId);
-    await this.#markInherited(nowMs);
     void this.vm.change(() => this.#cleanUp(cycleId));
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
   }
 
-  /** The point is there whatever comes of this; when nobody can tell, it counts as damaged. */
-  async #markInherited(atMs: number): Promise<void> {
-    const { head } = this.vm.protection;
-    if (head === undefined) return;
-    try {
-      await markInherited(this.#options.seams, this.vm, head, atMs);
-    } catch (error) {
-      if (!(error instanceof DrError)) throw error;
-      const finding = `whether it shows the damage of older points is not known: ${error.message}`;
-      const points = [{ pointId: head.pointId, isDamaged: true, finding }];
-      await this.vm.append({ kind: 'verify', atMs, points }).catch(() => undefined);
-    }
+  /** Marks the new head when it shows damage of those before it. Outside of changes of the VM. */
+  markInherited(parent: Point | undefined): Promise<void> {
+    const { seams } = this.#options;
+    return markInherited(seams, this.vm, parent, seams.clock.now());
   }
 
   /** Unfinished cycles as donors for a repair. Inside a change of the VM. */
@@ -422,6 +441,22 @@ export class VmDesk {
     return cycles
       .filter(({ request }) => request.cycleId !== active)
       .map((cycle) => stagedDonor(fs, layout, cycle));
+  }
+
+  /**
+   * Forgets what retention does not keep any more, though no cycle came. Returns the points. To be
+   * called inside a change of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    if (this.vm.halt !== undefined) return [];
+    const atMs = seams.clock.now();
+    const time = { policy, nowMs: atMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
   }
 
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
@@ -440,7 +475,7 @@ export class VmDesk {
     }
     this.#checkDisks(found.request);
     const cycle = await this.#openCycle(found.request);
-    const opened: ActiveCycle = { cycle, by, stream: undefined };
+    const opened = this.#activeOf(cycle, by);
     this.#active = opened;
     return opened;
   }
@@ -448,12 +483,12 @@ export class VmDesk {
   /** After a commit: older unfinished cycles are of no use any more. Failures wait for the next. */
   async #cleanUp(cycleId: Guid): Promise<void> {
     const { fs } = this.#options.seams;
-    const { layout, protection } = this.vm;
-    const kept = new Set<Guid>();
+    const { layout } = this.vm;
+    const kept = new Set<Guid>(this.vm.claimedCycleIds);
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
       await fs.remove(layout.progress(cycleId));
-      await removeUnfinished(fs, layout, protection, kept);
+      await removeUnfinished(fs, this.vm, kept);
     } catch {
       // what is left is found and removed after the next commit
     }
@@ -473,5 +508,3 @@ export class VmDesk {
     });
   }
 }
-
-const HOUR_MS = 60 * 60 * 1000;

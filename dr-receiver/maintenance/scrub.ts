@@ -14,7 +14,13 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Receiver } from '../receiver.js';
 import { checkPart } from '../store/check-layer.js';
 import { isDamage } from '../store/damage.js';
-import { asPointFinding, exposed, knownFindings, type PointFinding } from '../store/exposure.js';
+import {
+  asPointFinding,
+  exposed,
+  holdPoints,
+  knownFindings,
+  type PointFinding,
+} from '../store/exposure.js';
 import { markPoints } from '../store/mark.js';
 import { type Layer, layersOf, openLayer } from '../store/point-sources.js';
 import { listedLayers } from '../store/repair.js';
@@ -121,23 +127,32 @@ export class Scrub {
 
   async #sliceOf(desk: VmDesk): Promise<number> {
     const { vm } = desk;
+    const lease = await holdPoints(vm, vm.protection.listed);
+    try {
+      return await this.#heldSlice(desk);
+    } finally {
+      lease.release();
+    }
+  }
+
+  /** With all points of the VM held, so that no file goes away meanwhile. */
+  async #heldSlice(desk: VmDesk): Promise<number> {
+    const { vm } = desk;
     const { scrub } = vm;
-    const layers = await vm.change(() => Promise.resolve(listedLayers(vm)));
+    const layers = listedLayers(vm);
     const round = scrub.round ?? this.#begin(desk, layers);
     const done = new Set(round.done);
     const key = nextLayer(round, layers, done);
-    if (key === undefined) {
+    const layer = key === undefined ? undefined : layers.get(key);
+    if (key === undefined || layer === undefined) {
       await vm.change(() => this.#endRound(desk, round));
       return 0;
     }
-    const layer = layers.get(key);
-    if (layer === undefined) return 0;
     const isBegun = round.layer === key;
     const position = isBegun ? round.position : LAYER_START;
     const part = await this.#read(layer, position, !isBegun);
     await vm.change(async () => {
-      // a layer that went away while it was read was not damaged
-      if (vm.halt !== undefined || !listedLayers(vm).has(key)) return;
+      if (vm.halt !== undefined) return;
       const isEnd = part.position === undefined;
       scrub.round = {
         ...round,
@@ -293,7 +308,9 @@ function nextLayer(
   done: ReadonlySet<string>,
 ): string | undefined {
   if (layer !== undefined && layers.has(layer) && !done.has(layer)) return layer;
-  return [...layers.keys()].filter((key) => !done.has(key)).sort()[0];
+  // a base that is being changed waits for the next round
+  const open = [...layers].filter(([key, { folding }]) => folding === undefined && !done.has(key));
+  return open.map(([key]) => key).sort()[0];
 }
 
 export interface RunningScrub {

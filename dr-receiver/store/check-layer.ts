@@ -2,7 +2,13 @@
 // a word, and a later call goes on where an earlier one stopped, in another process as well. Used by
 // the verification of points and by the scrub.
 
-import { CELL_BYTES, cellCount, cellLength, hashCell } from '../../shared/delta/index.js';
+import {
+  CELL_BYTES,
+  cellCount,
+  cellLength,
+  hashCell,
+  verifyBase,
+} from '../../shared/delta/index.js';
 import type { ManifestRecord } from '../../shared/delta/index.js';
 import { isAllZero } from '../../shared/disk/index.js';
 import { DrError } from '../../shared/errors.js';
@@ -39,7 +45,19 @@ export async function checkPart(
   from: LayerPosition,
   budgetBytes: number,
 ): Promise<CheckedPart> {
-  return new PartCheck(layer, from).run(budgetBytes);
+  return layer.announced === undefined
+    ? new PartCheck(layer, from).run(budgetBytes)
+    : checkChanging(layer);
+}
+
+/** A base into which deltas are being folded: each cell has the one hash or the other. At once. */
+async function checkChanging({ base, manifest, announced, disk }: OpenLayer): Promise<CheckedPart> {
+  const bad: BadCell[] = [];
+  if (base === undefined || announced === undefined) throw new Error('a base is folded into');
+  for await (const { cell } of verifyBase(base, [manifest, announced])) {
+    bad.push({ cell, hash: undefined });
+  }
+  return { position: undefined, checkedBytes: disk.dataBytes, bad };
 }
 
 class PartCheck {

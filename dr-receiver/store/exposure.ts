@@ -4,12 +4,14 @@
 import { type Guid } from '../../shared/bytes/index.js';
 import { CELL_BYTES } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import type { Lease } from './leases.js';
 import {
   type Layer,
   layersOf,
   openLayer,
   type OpenLayer,
   type ReadSeams,
+  segmentOf,
 } from './point-sources.js';
 import type { Point } from './protection.js';
 import type { VmStore } from './vm-store.js';
@@ -40,7 +42,31 @@ export interface Exposed {
 /** Findings of a layer, by its key. */
 export type FindingsOf = (key: string) => readonly LayerFinding[];
 
-/** Every finding for every point that shows it, the oldest point first. Opens newer layers only. */
+/**
+ * Holds for reading whatever listed points stand on. To be taken before a change of the VM is asked
+ * for, never inside one: a fold that waits for its turn there holds what is waited for here.
+ */
+export function holdPoints(vm: VmStore, points: readonly Point[]): Promise<Lease> {
+  const listed = points.filter(({ pointId }) => vm.protection.point(pointId) !== undefined);
+  return vm.leases.read(
+    listed.flatMap((point) => point.disks.map((disk) => segmentOf(vm, point, disk))),
+  );
+}
+
+/** Runs `work` as a change of the VM, with all of its listed points held for reading. */
+export async function changeHolding<T>(vm: VmStore, work: () => Promise<T>): Promise<T> {
+  const lease = await holdPoints(vm, vm.protection.listed);
+  try {
+    return await vm.change(work);
+  } finally {
+    lease.release();
+  }
+}
+
+/**
+ * Every finding for every point that shows it, the oldest point first. Opens newer layers only. The
+ * points must be held.
+ */
 export async function* exposed(
   seams: ReadSeams,
   vm: VmStore,

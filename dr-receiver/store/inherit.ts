@@ -2,25 +2,45 @@
 // cycle brought the bad cells anew. This is asked right after its commit.
 
 import type { Guid } from '../../shared/bytes/index.js';
-import { asPointFinding, exposed, knownFindings, type PointFinding } from './exposure.js';
+import { DrError } from '../../shared/errors.js';
+import {
+  asPointFinding,
+  changeHolding,
+  exposed,
+  knownFindings,
+  type PointFinding,
+} from './exposure.js';
 import { markPoints } from './mark.js';
 import type { ReadSeams } from './point-sources.js';
 import type { Point } from './protection.js';
 import type { VmStore } from './vm-store.js';
 
 /**
- * Marks a point that shows damage of those before it. To be called inside a change of the VM.
- * @throws DrError E_IO
+ * Marks the head when it shows damage of points before it. `parent` is the head before the commit. When
+ * nobody can tell, it counts as damaged. To be called outside of changes of the VM. @throws DrError E_IO
  */
 export async function markInherited(
   seams: ReadSeams,
   vm: VmStore,
-  point: Point,
+  parent: Point | undefined,
   atMs: number,
 ): Promise<void> {
-  const found = (await firstFinding(seams, vm, point)) ?? (await unlocated(seams, vm, point));
-  if (found === undefined) return;
-  await markPoints(vm, atMs, [point], new Map([[point.pointId, found]]));
+  const { head } = vm.protection;
+  if (head === undefined || head.pointId === parent?.pointId) return;
+  if (vm.scrub.damage.size === 0 && parent?.damage === undefined) return;
+  await changeHolding(vm, async () => {
+    let found: PointFinding | undefined;
+    try {
+      found = (await firstFinding(seams, vm, head)) ?? (await unlocated(seams, vm, head, parent));
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      const message = `whether it shows the damage of older points is not known: ${error.message}`;
+      const diskId = head.disks[0]?.diskId ?? vm.vmId;
+      found = { pointId: head.pointId, diskId, offset: 0, code: error.code, message };
+    }
+    if (found === undefined) return;
+    await markPoints(vm, atMs, [head], new Map([[head.pointId, found]]));
+  });
 }
 
 async function firstFinding(
@@ -39,14 +59,14 @@ async function firstFinding(
 async function unlocated(
   seams: ReadSeams,
   vm: VmStore,
-  point: Point,
+  { pointId, disks }: Point,
+  parent: Point | undefined,
 ): Promise<PointFinding | undefined> {
-  const { parentPointId, pointId } = point;
-  const parent = parentPointId === undefined ? undefined : vm.protection.point(parentPointId);
   if (parent?.damage === undefined || vm.scrub.repaired.has(parent.pointId)) return undefined;
-  const standing = point.disks.find(({ transfer }) => transfer === 'delta');
+  const standing = disks.find(({ transfer }) => transfer === 'delta');
   if (standing === undefined) return undefined;
-  if ((await firstFinding(seams, vm, parent)) !== undefined) return undefined;
+  const isListed = vm.protection.point(parent.pointId) !== undefined;
+  if (isListed && (await firstFinding(seams, vm, parent)) !== undefined) return undefined;
   return {
     pointId,
     diskId: standing.diskId,

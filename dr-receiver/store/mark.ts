@@ -22,7 +22,7 @@ export async function markPoints(
   points: readonly Point[],
   findings: ReadonlyMap<Guid, PointFinding>,
 ): Promise<void> {
-  if (vm.halt !== undefined || vm.isReadOnly) return;
+  if (vm.halt !== undefined || vm.isReadOnly || points.length === 0) return;
   const verdicts = points.map(({ pointId }): VerifiedPoint => {
     const found = findings.get(pointId);
     const finding = found === undefined ? '' : findingText(found);

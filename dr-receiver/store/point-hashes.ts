@@ -5,7 +5,7 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import { HASH_BYTES, type ManifestRecord } from '../../shared/delta/index.js';
-import { exposed, knownFindings } from './exposure.js';
+import { exposed, holdPoints, knownFindings } from './exposure.js';
 import type { DiskKey } from './layout.js';
 import { listedPoint, pointRecords, type ReadSeams } from './point-sources.js';
 import type { VmStore } from './vm-store.js';
@@ -41,11 +41,16 @@ async function badCells(
 ): Promise<number[]> {
   if (vm.scrub.damage.size === 0) return [];
   const cells = new Set<number>();
-  const point = listedPoint(vm, pointId);
-  for await (const { layer, finding } of exposed(seams, vm, [point], knownFindings(vm))) {
-    const { disk } = layer;
-    if (disk.diskId !== diskId || disk.generation !== generation) continue;
-    if (finding.cell !== undefined) cells.add(finding.cell);
+  const lease = await holdPoints(vm, [listedPoint(vm, pointId)]);
+  try {
+    const point = listedPoint(vm, pointId);
+    for await (const { layer, finding } of exposed(seams, vm, [point], knownFindings(vm))) {
+      const { disk } = layer;
+      if (disk.diskId !== diskId || disk.generation !== generation) continue;
+      if (finding.cell !== undefined) cells.add(finding.cell);
+    }
+  } finally {
+    lease.release();
   }
   return [...cells].sort((a, b) => a - b);
 }

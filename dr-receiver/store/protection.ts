@@ -2,35 +2,13 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
-import type { CommitRecord, DiskRecord, JournalRecord, VerifyRecord } from './records.js';
+import { CommitHistory } from './commit-history.js';
+import type { CommitAnswer, Point } from './point.js';
+import type { CommitRecord, JournalRecord, VerifyRecord } from './records.js';
+import { Segments } from './segments.js';
+import { type State, StateParts, type StateRecord } from './state-record.js';
 
-/** One point, listed or forgotten. What a forgotten one brought is still under its successors. */
-export interface Point {
-  readonly pointId: Guid;
-  readonly parentPointId: Guid | undefined;
-  readonly cycleId: Guid;
-  readonly cycleKind: string;
-  readonly committedAtMs: number;
-  readonly consistentAtMs: number;
-  readonly isApplicationConsistent: boolean;
-  readonly disks: readonly DiskRecord[];
-  /** VM definition as protobuf, base64; given up when the point is forgotten. */
-  definition: string;
-  isListed: boolean;
-  /** Why it is pinned; undefined: it is not. */
-  pinReason: string | undefined;
-  /** 0: never. */
-  verifiedAtMs: number;
-  /** First finding of the last verification; undefined: nothing was found. */
-  damage: string | undefined;
-}
-
-export interface CommitAnswer {
-  readonly pointId: Guid;
-  readonly committedAtMs: number;
-  readonly pointCount: number;
-  readonly warnings: readonly string[];
-}
+export type { CommitAnswer, Point } from './point.js';
 
 /** How many answers are kept for sources that lost theirs. */
 const ANSWERS_KEPT = 64;
@@ -45,27 +23,34 @@ export class Protection {
   haltReason: string | undefined;
   maxRestorePoints = 0;
   rpoSeconds = 0;
-  /** All points in the order of their commits; each has the one before it as parent. */
-  readonly points: Point[] = [];
-  readonly #byId = new Map<Guid, Point>();
-  #storedBytes = 0;
+  /** What the source asks for besides: a legal grid, or empty. */
+  retentionGrid = '';
+  readonly segments = new Segments();
+  readonly history = new CommitHistory();
+  /** By id, in the order of their commits. */
+  readonly #points = new Map<Guid, Point>();
+  #head: Point | undefined;
   readonly #answers = new Map<Guid, CommitAnswer>();
+  /** While a journal that begins with a state is read. */
+  #parts: StateParts | undefined;
 
   constructor(vmId: Guid) {
     this.vmId = vmId;
   }
 
+  /** The newest point, always listed. */
   get head(): Point | undefined {
-    return this.points.at(-1);
+    return this.#head;
   }
 
   /** The oldest first. */
   get listed(): Point[] {
-    return this.points.filter((point) => point.isListed);
+    return [...this.#points.values()];
   }
 
+  /** A listed point. */
   point(pointId: Guid): Point | undefined {
-    return this.#byId.get(pointId);
+    return this.#points.get(pointId);
   }
 
   /** What the commit of this cycle was answered; undefined when it was none of the last ones. */
@@ -73,13 +58,15 @@ export class Protection {
     return this.#answers.get(cycleId);
   }
 
-  /** Bytes of all points, forgotten ones included. */
+  /** Data bytes of all layers, those included that only forgotten points need. */
   get storedBytes(): number {
-    return this.#storedBytes;
+    return this.segments.storedBytes;
   }
 
   /** Takes the next record. Returns why it contradicts the ones before, or undefined. */
-  apply(record: JournalRecord): string | undefined {
+  apply(record: JournalRecord | StateRecord): string | undefined {
+    if (record.kind === 'state') return this.#takePart(record);
+    if (this.#parts !== undefined) return this.unfinished();
     if ((this.owner === '') !== (record.kind === 'protect')) {
       return record.kind === 'protect'
         ? 'the protection begins twice'
@@ -96,13 +83,21 @@ export class Protection {
       case 'commit':
         return this.#commit(record);
       case 'pin': {
-        const point = this.#byId.get(record.pointId);
+        const point = this.#points.get(record.pointId);
         if (point === undefined) return `there is no point ${record.pointId}`;
         point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
         return undefined;
       }
       case 'verify':
-        return this.#verify(record);
+        this.#verify(record);
+        return undefined;
+      case 'delist':
+        return this.#delist(record.pointIds);
+      case 'compact':
+      case 'fold-begin':
+      case 'fold-end':
+      case 'drop':
+        return this.segments.apply(record, (pointId) => this.#points.has(pointId));
       case 'pause':
         this.isPaused = record.isPaused;
         return undefined;
@@ -112,25 +107,84 @@ export class Protection {
     }
   }
 
-  #verify({ points, atMs }: VerifyRecord): string | undefined {
-    const stranger = points.find(({ pointId }) => !this.#byId.has(pointId));
-    if (stranger !== undefined) return `there is no point ${stranger.pointId}`;
+  #verify({ points, atMs }: VerifyRecord): void {
     for (const { pointId, isDamaged, finding } of points) {
-      this.#mark(pointId, {
-        damage: isDamaged ? finding : undefined,
-        ...(isDamaged ? {} : { verifiedAtMs: atMs }),
-      });
+      // it may have been forgotten while it was read
+      const point = this.#points.get(pointId);
+      if (point === undefined) continue;
+      if (!isDamaged) point.verifiedAtMs = atMs;
+      point.damage = isDamaged ? finding : undefined;
     }
+  }
+
+  /** Why the records so far are not a whole. */
+  unfinished(): string | undefined {
+    return this.#parts === undefined ? undefined : 'the state with which it begins is cut off';
+  }
+
+  /** All that the journal says, for a journal that is written anew. */
+  get state(): State {
+    const { vmName, owner, epoch, isPaused, maxRestorePoints, rpoSeconds, retentionGrid } = this;
+    return {
+      head: {
+        ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds, retentionGrid },
+        epoch: epoch.toString(),
+        haltReason: this.haltReason ?? null,
+        history: this.history.state,
+      },
+      points: this.listed,
+      segments: this.segments.all,
+      answers: [...this.#answers].map(([cycleId, answer]) => ({ cycleId, ...answer })),
+    };
+  }
+
+  #takePart(record: StateRecord): string | undefined {
+    if (this.owner !== '') return 'a state stands behind other records';
+    this.#parts ??= new StateParts();
+    const wrong = this.#parts.add(record);
+    if (wrong !== undefined || !this.#parts.isComplete) return wrong;
+    const state = this.#parts.state();
+    if ('wrong' in state) return state.wrong;
+    this.#parts = undefined;
+    return this.#restore(state);
+  }
+
+  #restore({ head, points, segments, answers }: State): string | undefined {
+    if (head.owner === '') return 'the protection has no owner';
+    const wrong = this.segments.restore(segments);
+    if (wrong !== undefined) return wrong;
+    for (const point of points) {
+      const { pointId } = point;
+      if (this.#points.has(pointId)) return `point ${pointId} is there twice`;
+      this.#points.set(pointId, { ...point });
+    }
+    const lost = this.segments.missing(points);
+    if (lost !== undefined) return lost;
+    this.#head = [...this.#points.values()].at(-1);
+    this.vmName = head.vmName;
+    this.owner = head.owner;
+    this.epoch = BigInt(head.epoch);
+    this.isPaused = head.isPaused;
+    this.haltReason = head.haltReason ?? undefined;
+    this.maxRestorePoints = head.maxRestorePoints;
+    this.rpoSeconds = head.rpoSeconds;
+    this.retentionGrid = head.retentionGrid;
+    if (head.history !== undefined) this.history.restore(head.history);
+    for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;
   }
 
   #commit(record: CommitRecord): string | undefined {
     const { pointId, cycleId } = record;
     const parentPointId = record.parentPointId ?? undefined;
-    if (parentPointId !== this.head?.pointId) return `point ${pointId} does not follow the head`;
-    if (this.#byId.has(pointId)) return `point ${pointId} is there twice`;
-    for (const id of [...record.delisted, ...record.pinned.map((pin) => pin.pointId)]) {
-      if (!this.#byId.has(id)) return `there is no point ${id}`;
+    if (parentPointId !== this.#head?.pointId) return `point ${pointId} does not follow the head`;
+    if (this.#points.has(pointId)) return `point ${pointId} is there twice`;
+    const wrong = this.segments.apply(record, () => false);
+    if (wrong !== undefined) return wrong;
+    for (const { pointId: id, reason } of record.pinned) {
+      const pinned = this.#points.get(id);
+      if (pinned === undefined) return `there is no point ${id}`;
+      pinned.pinReason = reason;
     }
     const point: Point = {
       pointId,
@@ -141,21 +195,19 @@ export class Protection {
       consistentAtMs: record.consistentAtMs,
       isApplicationConsistent: record.isApplicationConsistent,
       disks: record.disks,
-      definition: record.definition,
-      isListed: true,
+      definition: this.#definitionOf(record),
       pinReason: undefined,
       verifiedAtMs: 0,
       damage: undefined,
     };
-    this.points.push(point);
-    for (const { dataBytes } of record.disks) this.#storedBytes += dataBytes;
-    this.#byId.set(pointId, point);
-    for (const { pointId: id, reason } of record.pinned) this.#mark(id, { pinReason: reason });
-    for (const id of record.delisted) this.#mark(id, { isListed: false, definition: '' });
+    this.#points.set(pointId, point);
+    this.#head = point;
     this.vmName = record.vmName;
     this.epoch = BigInt(record.epoch);
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
+    this.retentionGrid = record.retentionGrid ?? '';
+    this.history.commit(record.atMs, record.rpoSeconds);
     this.#answers.set(cycleId, {
       pointId,
       committedAtMs: record.atMs,
@@ -166,16 +218,20 @@ export class Protection {
       if (this.#answers.size <= ANSWERS_KEPT) break;
       this.#answers.delete(oldest);
     }
-    return undefined;
+    return this.#delist(record.delisted);
   }
 
-  #mark(
-    pointId: Guid,
-    change: Partial<
-      Pick<Point, 'isListed' | 'pinReason' | 'definition' | 'damage' | 'verifiedAtMs'>
-    >,
-  ): void {
-    const point = this.#byId.get(pointId);
-    if (point !== undefined) Object.assign(point, change);
+  /** Most points have the definition of the one before: it is kept once. */
+  #definitionOf({ definition }: CommitRecord): string {
+    const before = this.#head?.definition;
+    return definition === null || definition === before ? (before ?? '') : definition;
+  }
+
+  #delist(pointIds: readonly Guid[]): string | undefined {
+    for (const pointId of pointIds) {
+      if (pointId === this.#head?.pointId) return 'the head cannot be forgotten';
+      if (!this.#points.delete(pointId)) return `there is no point ${pointId}`;
+    }
+    return undefined;
   }
 }

@@ -2,6 +2,7 @@
 // parseRecord() checks every field, because a journal may come from another machine.
 
 import { type Guid, parseGuid } from '../../shared/bytes/index.js';
+import { parseRetentionGrid } from '../../shared/params/index.js';
 
 export interface DiskGeometry {
   readonly diskId: Guid;
@@ -13,15 +14,27 @@ export interface DiskGeometry {
 
 export type Transfer = 'base' | 'delta';
 
-/** One disk of a point: what its cycle brought. */
-export interface DiskRecord extends DiskGeometry {
-  readonly transfer: Transfer;
+/** What a manifest says of the data beside it. */
+export interface Content {
   /** Manifest root, hex. */
   readonly root: string;
   readonly cellCount: number;
   readonly dataCellCount: number;
   /** Bytes of the data cells. */
   readonly dataBytes: number;
+}
+
+/** One disk of a point: what its cycle brought. */
+export interface DiskRecord extends DiskGeometry, Content {
+  readonly transfer: Transfer;
+}
+
+/** Names a base and the deltas that stand on it. */
+export interface SegmentKey {
+  readonly diskId: Guid;
+  readonly generation: number;
+  /** The cycle that brought the base. */
+  readonly baseCycleId: Guid;
 }
 
 /** A point that a commit pins by itself, and why. */
@@ -54,9 +67,11 @@ export interface CommitRecord {
   readonly isApplicationConsistent: boolean;
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
+  /** A legal grid; absent: none was asked for. */
+  readonly retentionGrid?: string | undefined;
   readonly disks: readonly DiskRecord[];
-  /** VM definition as protobuf, base64; data for the failover. */
-  readonly definition: string;
+  /** VM definition as protobuf, base64; data for the failover. null: that of the point before. */
+  readonly definition: string | null;
   readonly pinned: readonly PinnedBy[];
   readonly delisted: readonly Guid[];
   /** What the source was answered. */
@@ -102,15 +117,68 @@ export interface HaltRecord {
   readonly reason: string;
 }
 
-export type JournalRecord =
-  ProtectRecord | CommitRecord | PinRecord | VerifyRecord | PauseRecord | HaltRecord;
+/** Points are forgotten without a commit: by age, or because an operator says so. */
+export interface DelistRecord {
+  readonly kind: 'delist';
+  readonly atMs: number;
+  readonly pointIds: readonly Guid[];
+  readonly by: string;
+}
 
-class Unusable extends Error {
+/** Deltas that lie in a row became one, which stands in a cycle folder of its own. */
+export interface CompactRecord extends SegmentKey, Content {
+  readonly kind: 'compact';
+  readonly atMs: number;
+  /** The folder of the new delta. */
+  readonly cycleId: Guid;
+  /** The points that the parts led to, the oldest first, at least two. Only the last is listed. */
+  readonly pointIds: readonly Guid[];
+}
+
+/**
+ * The base is about to take in all deltas up to a point, in place: from here on it has, cell by cell,
+ * the bytes of its old manifest or of the announced one, and the deltas hide every cell of which that
+ * is not known. What follows is what the announced manifest says.
+ */
+export interface FoldBeginRecord extends SegmentKey, Content {
+  readonly kind: 'fold-begin';
+  readonly atMs: number;
+  readonly pointId: Guid;
+}
+
+/** The base is durable at the point that the fold was leading to; the deltas up to it are needless. */
+export interface FoldEndRecord extends SegmentKey {
+  readonly kind: 'fold-end';
+  readonly atMs: number;
+  readonly pointId: Guid;
+}
+
+/** A base and its deltas are given up: no listed point stands on them. */
+export interface DropRecord extends SegmentKey {
+  readonly kind: 'drop';
+  readonly atMs: number;
+}
+
+export type JournalRecord =
+  | ProtectRecord
+  | CommitRecord
+  | PinRecord
+  | VerifyRecord
+  | PauseRecord
+  | HaltRecord
+  | DelistRecord
+  | CompactRecord
+  | FoldBeginRecord
+  | FoldEndRecord
+  | DropRecord;
+
+/** Why a record cannot be used. */
+export class Unusable extends Error {
   override readonly name = 'Unusable';
 }
 
 /** Fields of one object, each asked for once. */
-class Fields {
+export class Fields {
   readonly #value: Readonly<Record<string, unknown>>;
 
   constructor(value: unknown, what: string) {
@@ -118,10 +186,6 @@ class Fields {
       throw new Unusable(`${what} is no object`);
     }
     this.#value = value as Readonly<Record<string, unknown>>;
-  }
-
-  has(name: string): boolean {
-    return this.#value[name] !== undefined;
   }
 
   text(name: string): string {
@@ -136,6 +200,18 @@ class Fields {
 
   guidOrNull(name: string): Guid | null {
     return this.#value[name] === null ? null : this.guid(name);
+  }
+
+  textOrNull(name: string): string | null {
+    return this.#value[name] === null ? null : this.text(name);
+  }
+
+  object(name: string): Fields {
+    return new Fields(this.#value[name], `"${name}"`);
+  }
+
+  has(name: string): boolean {
+    return this.#value[name] !== undefined && this.#value[name] !== null;
   }
 
   number(name: string): number {
@@ -171,7 +247,12 @@ function asGuid(value: unknown, name: string): Guid {
   return parsed;
 }
 
-function asText(value: unknown): string {
+export function asNumber(value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new Unusable('an item is no whole number');
+}
+
+export function asText(value: unknown): string {
   if (typeof value !== 'string') throw new Unusable('an item is no text');
   return value;
 }
@@ -222,6 +303,29 @@ function parse(fields: Fields): JournalRecord {
       return { kind, atMs, isPaused: fields.flag('isPaused'), by: fields.text('by') };
     case 'halt':
       return { kind, atMs, reason: fields.text('reason') };
+    case 'delist':
+      return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), by: fields.text('by') };
+    case 'compact':
+      return {
+        kind,
+        atMs,
+        ...parseSegmentKey(fields),
+        ...parseContent(fields),
+        cycleId: fields.guid('cycleId'),
+        pointIds: parseGuids(fields, 'pointIds'),
+      };
+    case 'fold-begin':
+      return {
+        kind,
+        atMs,
+        ...parseSegmentKey(fields),
+        ...parseContent(fields),
+        pointId: fields.guid('pointId'),
+      };
+    case 'fold-end':
+      return { kind, atMs, ...parseSegmentKey(fields), pointId: fields.guid('pointId') };
+    case 'drop':
+      return { kind, atMs, ...parseSegmentKey(fields) };
     default:
       throw new Unusable(`the kind "${kind}" is not known; a newer release may have written it`);
   }
@@ -250,36 +354,68 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     isApplicationConsistent: fields.flag('isApplicationConsistent'),
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
+    retentionGrid: fields.has('retentionGrid') ? parseGrid(fields) : undefined,
     disks: fields.list('disks', parseDisk),
-    definition: fields.text('definition'),
+    definition: fields.textOrNull('definition'),
     pinned: fields.list('pinned', (item) => {
       const pin = new Fields(item, 'a pin');
       return { pointId: pin.guid('pointId'), reason: pin.text('reason') };
     }),
-    delisted: fields.list('delisted', (item) => asGuid(item, 'delisted')),
+    delisted: parseGuids(fields, 'delisted'),
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
   };
 }
 
-function parseDisk(value: unknown): DiskRecord {
+export function parseGrid(fields: Fields): string {
+  const text = fields.text('retentionGrid');
+  const rules = text === '' ? [] : parseRetentionGrid(text);
+  if ('wrong' in rules) throw new Unusable(`the retention grid ${rules.wrong}`);
+  return text;
+}
+
+export function parseDisk(value: unknown): DiskRecord {
   const fields = new Fields(value, 'a disk');
+  return { ...parseGeometry(fields), transfer: parseTransfer(fields), ...parseContent(fields) };
+}
+
+export function parseTransfer(fields: Fields): Transfer {
   const transfer = fields.text('transfer');
   if (transfer !== 'base' && transfer !== 'delta') {
     throw new Unusable(`a disk has the transfer "${transfer}"`);
   }
-  const root = fields.text('root');
-  if (!/^[0-9a-f]{64}$/.test(root)) throw new Unusable('a root is no SHA-256');
+  return transfer;
+}
+
+export function parseGeometry(fields: Fields): DiskGeometry {
   return {
     diskId: fields.guid('diskId'),
     generation: fields.number('generation'),
     sizeBytes: fields.number('sizeBytes'),
     logicalSectorBytes: fields.number('logicalSectorBytes'),
     physicalSectorBytes: fields.number('physicalSectorBytes'),
-    transfer,
+  };
+}
+
+export function parseContent(fields: Fields): Content {
+  const root = fields.text('root');
+  if (!/^[0-9a-f]{64}$/.test(root)) throw new Unusable('a root is no SHA-256');
+  return {
     root,
     cellCount: fields.number('cellCount'),
     dataCellCount: fields.number('dataCellCount'),
     dataBytes: fields.number('dataBytes'),
   };
+}
+
+export function parseSegmentKey(fields: Fields): SegmentKey {
+  return {
+    diskId: fields.guid('diskId'),
+    generation: fields.number('generation'),
+    baseCycleId: fields.guid('baseCycleId'),
+  };
+}
+
+function parseGuids(fields: Fields, name: string): readonly Guid[] {
+  return fields.list(name, (item) => asGuid(item, name));
 }

@@ -58,12 +58,12 @@ export type Donor = (
 export function listedLayers(vm: VmStore): Map<string, Layer> {
   const layers = new Map<string, Layer>();
   const walked = new Set<string>();
-  for (const point of vm.protection.listed.reverse()) {
+  for (const point of vm.protection.listed.toReversed()) {
     for (const disk of point.disks) {
       // what an older point stands on is a part of what a newer one does
       if (walked.has(`${point.pointId} ${diskOf(disk)}`)) continue;
       for (const layer of layersOf(vm, point, disk)) {
-        walked.add(`${layer.point.pointId} ${diskOf(disk)}`);
+        walked.add(`${layer.pointId} ${diskOf(disk)}`);
         layers.set(vm.layout.keyOf(layer.files), layer);
       }
     }
@@ -91,7 +91,10 @@ export function wantedCount(vm: VmStore): number {
   return count;
 }
 
-/** The work of mending one VM. Each step is to be called inside a change of the VM. */
+/**
+ * The work of mending one VM. Each step is to be called inside a change of the VM, with its points held
+ * (exposure.ts).
+ */
 export class Repair {
   readonly #seams: ReadSeams;
   readonly #vm: VmStore;
@@ -187,7 +190,11 @@ export class Repair {
   }
 
   async #mend(wanted: Wanted, bytes: Buffer): Promise<boolean> {
-    const isWritten = await writeInPlace(this.#seams, wanted, bytes);
+    // a base that is being changed, and files that went away meanwhile, are not mended
+    const isWritten = await writeInPlace(this.#seams, wanted, bytes).catch((error: unknown) => {
+      if (isDamage(error) || (error instanceof DrError && error.code === 'E_LOCKED')) return false;
+      throw error;
+    });
     if (!isWritten || !(await readsBack(this.#seams, wanted, bytes))) return false;
     this.repairedCount++;
     const mended = this.#mended.get(wanted.key) ?? new Set();
@@ -236,7 +243,7 @@ async function findWanted(
   const wanted: Wanted[] = [];
   for (const [key, { cells }] of vm.scrub.damage) {
     const layer = layers.get(key);
-    if (layer === undefined || cells === 'all') continue;
+    if (layer === undefined || cells === 'all' || layer.folding !== undefined) continue;
     const { diskId, generation } = layer.disk;
     let places: Map<number, Place>;
     try {

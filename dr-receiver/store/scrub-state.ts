@@ -66,23 +66,22 @@ export class ScrubState {
   /** When the last round ended; 0: never. */
   scrubbedAtMs = 0;
 
-  private constructor(fs: FileSystem, random: Random, path: string) {
+  /** Nothing is known before load(). */
+  constructor(fs: FileSystem, random: Random, path: string) {
     this.#fs = fs;
     this.#random = random;
     this.#path = path;
   }
 
   /** A file that cannot be used is as good as none. @throws DrError E_IO */
-  static async open(fs: FileSystem, random: Random, path: string): Promise<ScrubState> {
-    const state = new ScrubState(fs, random, path);
+  async load(): Promise<void> {
     try {
-      const fields = await readJson(fs, path, FORMAT);
-      if (fields !== undefined) state.#take(fields);
+      const fields = await readJson(this.#fs, this.#path, FORMAT);
+      if (fields !== undefined) this.#take(fields);
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
       if (!['E_FILE_DAMAGED', 'E_FILE_VERSION'].includes(error.code)) throw error;
     }
-    return state;
   }
 
   #take(fields: JsonFields): void {

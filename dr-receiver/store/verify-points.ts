@@ -6,7 +6,13 @@ import { CELL_BYTES } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { checkPart } from './check-layer.js';
 import { isDamage } from './damage.js';
-import { asPointFinding, exposed, type LayerFinding, type PointFinding } from './exposure.js';
+import {
+  asPointFinding,
+  exposed,
+  holdPoints,
+  type LayerFinding,
+  type PointFinding,
+} from './exposure.js';
 import {
   type Layer,
   layersOf,
@@ -34,8 +40,25 @@ interface LayerResult {
   isUnreadable: boolean;
 }
 
-/** Checks `points`, the oldest first. Changes nothing. */
+/**
+ * Checks `points`, the oldest first; one that is forgotten before its files are named is left out.
+ * Changes nothing.
+ */
 export async function* verifyPoints(
+  seams: ReadSeams,
+  vm: VmStore,
+  points: readonly Point[],
+): AsyncGenerator<VerifyStep> {
+  const lease = await holdPoints(vm, points);
+  try {
+    const isListed = ({ pointId }: Point): boolean => vm.protection.point(pointId) !== undefined;
+    yield* verifyListed(seams, vm, points.filter(isListed));
+  } finally {
+    lease.release();
+  }
+}
+
+async function* verifyListed(
   seams: ReadSeams,
   vm: VmStore,
   points: readonly Point[],

@@ -4,6 +4,10 @@ export { connectDirectly } from './direct.js';
 export {
   CollectGarbageRequest,
   CollectGarbageResponse,
+  CompactedVm,
+  CompactProgress,
+  CompactRequest,
+  CompactResponse,
   DiskBytes,
   GarbageItem,
   ListPointsRequest,

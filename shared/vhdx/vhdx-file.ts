@@ -36,6 +36,9 @@ export interface VhdxFileOptions {
   readonly contentIdentity?: 'new' | 'keep';
 }
 
+/** A hole inside of a block that is told as zeros; smaller ones would only make the list long. */
+const HOLE_BYTES_MIN = 64 * 1024;
+
 /** A guest range and where its bytes are, as far as this file knows. */
 export type Segment =
   | { readonly start: number; readonly end: number; readonly kind: 'data'; readonly at: FileOffset }
@@ -206,7 +209,8 @@ export class VhdxFile {
 
   /**
    * This layer's extents in [start, end): 'data', 'zero', or 'parent'. Stretches of the BAT that
-   * are holes of the file are skipped, so the cost follows what is allocated.
+   * are holes of the file are skipped, and holes inside of blocks are 'zero', so the cost follows
+   * what is allocated.
    */
   async *extents(start: number, end: number): AsyncGenerator<Extent> {
     const { blockSizeBytes, type } = this.geometry;
@@ -220,7 +224,7 @@ export class VhdxFile {
       const pieces: readonly Extent[] =
         emptyEnd > position
           ? [{ start: position, end: emptyEnd, kind: holeKind }]
-          : await this.resolve(position, stepEnd);
+          : await this.#withoutHoles(await this.resolve(position, stepEnd));
       for (const { start: from, end: to, kind } of pieces) {
         if (pending?.kind === kind) {
           pending = { start: pending.start, end: to, kind };
@@ -232,6 +236,33 @@ export class VhdxFile {
       position = stepEnd;
     }
     if (pending !== undefined) yield pending;
+  }
+
+  /** The segments as extents, with holes of the file as zeros. A small hole is read with the rest. */
+  async #withoutHoles(segments: readonly Segment[]): Promise<Extent[]> {
+    const extents: Extent[] = [];
+    for (const segment of segments) {
+      const { start, end, kind } = segment;
+      if (kind !== 'data') {
+        extents.push({ start, end, kind });
+        continue;
+      }
+      const inFile = (position: number): number => segment.at + (position - start);
+      let position = start;
+      while (position < end) {
+        const data = await this.#view.nextData(inFile(position));
+        const dataStart =
+          data === undefined ? end : Math.min(end, start + (data.start - segment.at));
+        const dataEnd = data === undefined ? end : Math.min(end, start + (data.end - segment.at));
+        if (dataStart - position >= HOLE_BYTES_MIN) {
+          extents.push({ start: position, end: dataStart, kind: 'zero' });
+          position = dataStart;
+        }
+        if (position < dataEnd) extents.push({ start: position, end: dataEnd, kind: 'data' });
+        position = dataEnd;
+      }
+    }
+    return extents;
   }
 
   /** First block at or after `block` whose entry may be other than 0; `block` itself mostly. */

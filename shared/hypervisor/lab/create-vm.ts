@@ -27,7 +27,7 @@ import { dropFaultsOf } from './faults.js';
 import { addSwitches } from './network.js';
 import { saveVm, type AdapterRecord, type DiskRecord, type VmRecord } from './record.js';
 import { contentIdOf, firstEpoch } from './tracking.js';
-import { allVms, changingVm, removeVmFiles, vmFolders } from './vms.js';
+import { allVms, changingVm, removeVmFiles, vmFolders, withVmLock } from './vms.js';
 
 export interface NewDisk {
   /** An image whose bytes are copied, or the size of an empty disk. */
@@ -231,6 +231,12 @@ async function removeUnfinishedVms(context: LabContext): Promise<void> {
   }
 }
 
+/** Gives a VM another name, also one that another VM has: hypervisors tell VMs apart by their ids. */
+export async function renameVm(context: LabContext, vmId: Guid, name: string): Promise<void> {
+  checkName(name);
+  await withVmLock(context, vmId, (vm) => saveVm(context, { ...vm, name }));
+}
+
 function checkName(name: string): void {
   const isLegal = name.trim() === name && name !== '' && name.length <= NAME_LENGTH_MAX;
   if (isLegal && !/[\u0000-\u001f\u007f]/.test(name)) return;
@@ -249,7 +255,10 @@ async function refuseTakenName(context: LabContext, name: string): Promise<void>
 }
 
 /** Two VMs over one file would ruin it. */
-async function refuseDisksInUse(context: LabContext, files: readonly string[]): Promise<void> {
+export async function refuseDisksInUse(
+  context: LabContext,
+  files: readonly string[],
+): Promise<void> {
   const wanted = new Set(files.map((file) => path.resolve(file)));
   for (const vm of await allVms(context)) {
     for (const disk of vm.disks) {
@@ -307,7 +316,11 @@ export async function newDisk(
 }
 
 /** The record of a disk over a file that stands ready. @throws DrError E_NOT_FOUND, VhdxError */
-async function diskInPlace(context: LabContext, vmId: Guid, file: string): Promise<DiskRecord> {
+export async function diskInPlace(
+  context: LabContext,
+  vmId: Guid,
+  file: string,
+): Promise<DiskRecord> {
   const { fs, random } = context;
   const disk = await openVhdx(file, { fs, random });
   const { diskId } = disk.top.structures.disk;
@@ -379,11 +392,18 @@ export function refuseRunning(vm: VmRecord, action: string): void {
   );
 }
 
-/** The VM whose name, or id, is `text`. @throws DrError E_NOT_FOUND */
+/** The VM whose name, or id, is `text`. @throws DrError E_NOT_FOUND, E_USAGE (a name of several) */
 export async function findVm(context: LabContext, text: string): Promise<VmRecord> {
   const vms = await allVms(context);
   const id = parseGuid(text);
-  const vm = vms.find(({ name }) => name === text) ?? vms.find((other) => other.id === id);
+  const named = vms.filter(({ name }) => name === text);
+  if (named.length > 1) {
+    const ids = named.map((vm) => vm.id).join(', ');
+    throw new DrError('E_USAGE', `${named.length} VMs are named ${text}: ${ids}`, {
+      hint: 'Name the VM by its id.',
+    });
+  }
+  const vm = named[0] ?? vms.find((other) => other.id === id);
   if (vm !== undefined) return vm;
   const names = vms.map(({ name }) => name).join(', ');
   throw new DrError('E_NOT_FOUND', `the lab ${context.folder} has no VM ${text}`, {

@@ -1,13 +1,14 @@
 // Disks come, go and change their size. Each is one replacement of vm.json; files that it no longer
 // names are removed afterwards, or by the next change of the VM.
 
+import path from 'node:path';
 import { randomGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import { readAhead, zeroRuns, type ReadableDisk } from '../../disk/index.js';
 import { openVhdx, SealedVhdxWriter } from '../../vhdx/index.js';
 import { removeStrayFiles, withDisk } from './chain.js';
 import type { LabContext } from './context.js';
-import { DISKS_MAX, newDisk, type NewDisk } from './create-vm.js';
+import { diskInPlace, DISKS_MAX, newDisk, refuseDisksInUse, type NewDisk } from './create-vm.js';
 import { diskPath, ownDiskName } from './layout.js';
 import { saveVm, type DiskRecord, type VmRecord } from './record.js';
 import { contentIdOf, endEpoch } from './tracking.js';
@@ -18,21 +19,45 @@ const DEPTH = 8;
 
 /** Adds a disk at the first free place; returns its id. */
 export function addDisk(context: LabContext, vmId: Guid, request: NewDisk): Promise<Guid> {
-  return changingVm(context, vmId, async (vm) => {
-    if (vm.disks.length >= DISKS_MAX) {
-      throw new DrError('E_HYPERVISOR', `the VM ${vm.name} has ${DISKS_MAX} disks already`);
-    }
-    const taken = new Set(vm.disks.map(({ controllerLocation }) => controllerLocation));
-    let location = 0;
-    while (taken.has(location)) location++;
-    const disk = await newDisk(context, vmId, request, location);
-    const disks = [...vm.disks, disk].sort(
-      (a, b) =>
-        a.controllerNumber - b.controllerNumber || a.controllerLocation - b.controllerLocation,
-    );
-    await saveVm(context, { ...vm, disks });
-    return disk.diskId;
-  });
+  return changingVm(context, vmId, (vm) =>
+    putDisk(context, vm, (location) => newDisk(context, vm.id, request, location)),
+  );
+}
+
+/** Adds the disk of a VHDX where it stands, with the id that it has; it stays there when it goes. */
+export async function attachDisk(context: LabContext, vmId: Guid, file: string): Promise<Guid> {
+  await refuseDisksInUse(context, [file]);
+  return changingVm(context, vmId, (vm) =>
+    putDisk(context, vm, async (controllerLocation) => {
+      const disk = await diskInPlace(context, vmId, path.resolve(file));
+      if (vm.disks.every(({ diskId }) => diskId !== disk.diskId)) {
+        return { ...disk, controllerLocation };
+      }
+      throw new DrError('E_HYPERVISOR', `the VM ${vm.name} has a disk ${disk.diskId} already`, {
+        context: { vmId, diskId: disk.diskId },
+      });
+    }),
+  );
+}
+
+async function putDisk(
+  context: LabContext,
+  vm: VmRecord,
+  make: (location: number) => Promise<DiskRecord>,
+): Promise<Guid> {
+  if (vm.disks.length >= DISKS_MAX) {
+    throw new DrError('E_HYPERVISOR', `the VM ${vm.name} has ${DISKS_MAX} disks already`);
+  }
+  const taken = new Set(vm.disks.map(({ controllerLocation }) => controllerLocation));
+  let location = 0;
+  while (taken.has(location)) location++;
+  const disk = await make(location);
+  const disks = [...vm.disks, disk].sort(
+    (a, b) =>
+      a.controllerNumber - b.controllerNumber || a.controllerLocation - b.controllerLocation,
+  );
+  await saveVm(context, { ...vm, disks });
+  return disk.diskId;
 }
 
 /** Takes a disk away; its file goes when it is the VM's own. */

@@ -39,10 +39,11 @@ import {
   findVm,
   forgetVm,
   registerVm,
+  renameVm,
   type NewDisk,
   type NewVm,
 } from './create-vm.js';
-import { addDisk, removeDisk, resizeDisk } from './disks.js';
+import { addDisk, attachDisk, removeDisk, resizeDisk } from './disks.js';
 import {
   activeFault,
   addFault,
@@ -378,17 +379,22 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
     return createVm(this.#context, request);
   }
 
-  /** The whole record of the VM with this name or id. @throws DrError E_NOT_FOUND */
+  /** @throws DrError E_PARAMETER */
+  renameVm(vmId: Guid, name: string): Promise<void> {
+    return renameVm(this.#context, vmId, name);
+  }
+
+  /** The whole record of the VM with this name or id. @throws DrError E_NOT_FOUND, E_USAGE */
   findVm(nameOrId: string): Promise<VmRecord> {
     return findVm(this.#context, nameOrId);
   }
 
-  /** Removes a VM that is off, with the disks in the lab's folder. @throws DrError E_HYPERVISOR */
   /** Merges that are due or were begun, with why the last attempt failed. */
   pendingMerges(vmId: Guid): Promise<PendingMerge[]> {
     return pendingMerges(this.#context, vmId);
   }
 
+  /** Removes a VM that is off, with the disks in the lab's folder. @throws DrError E_HYPERVISOR */
   deleteVm(vmId: Guid): Promise<void> {
     return deleteVm(this.#context, vmId);
   }
@@ -403,6 +409,10 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
 
   addDisk(vmId: Guid, disk: NewDisk): Promise<Guid> {
     return addDisk(this.#context, vmId, disk);
+  }
+
+  attachDisk(vmId: Guid, file: string): Promise<Guid> {
+    return attachDisk(this.#context, vmId, file);
   }
 
   removeDisk(vmId: Guid, index: number): Promise<Guid> {

@@ -46,6 +46,7 @@ const handlers: Handlers<ControlService> = {
   verify: unused,
   pause: unused,
   collectGarbage: unused,
+  compact: unused,
 };
 
 describe('connectDirectly', () => {

@@ -11,6 +11,7 @@ const GOOD = {
   haltReason: undefined,
   damaged: [],
   unknownCount: 0,
+  forecast: undefined,
 };
 
 describe('health', () => {
@@ -30,6 +31,16 @@ describe('health', () => {
     ['halted', { haltReason: 'the journal is damaged' }, 'critical'],
     ['a damaged point', { damaged: ['disk 1, offset 0: bad'] }, 'critical'],
     ['a cycle that the journal does not know', { unknownCount: 1 }, 'warn'],
+    [
+      'an RPO that will be missed',
+      { forecast: { newestAgeSeconds: 700, willMissRpo: true, because: 'points came late' } },
+      'warn',
+    ],
+    [
+      'an RPO that will be kept',
+      { forecast: { newestAgeSeconds: 590, willMissRpo: false, because: 'points came early' } },
+      'ok',
+    ],
   ];
   for (const [what, change, want] of rows) {
     it(`${what}: ${want}`, () => {
