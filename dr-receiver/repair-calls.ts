@@ -43,6 +43,7 @@ export async function* wanted(
   for (let at = 0; at < cells.length; at += CELLS_PER_MESSAGE) {
     yield { cells: cells.slice(at, at + CELLS_PER_MESSAGE) };
   }
+  repair.noteTold();
 }
 
 /** @throws DrError E_NOT_PROTECTED, E_HALTED, E_PROTOCOL */

@@ -57,7 +57,7 @@ export async function* verifyCall(
       .map(({ pointId }) => guidToWire(pointId)),
     checkedBytes: BigInt(pass.checkedBytes),
     repairedCellCount: BigInt(repairedCount),
-    wantedCellCount: BigInt(wantedCount(vm)),
+    wantedCellCount: BigInt(wantedCount(vm, 'all')),
     lostFiles: lost.map(([layer, { because }]) => `${layer}: ${because}`),
   };
   yield { step: { $case: 'done', value } };

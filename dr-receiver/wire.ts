@@ -85,7 +85,7 @@ export function describeToWire(
             disks: best.request.disks.map(geometryToWire),
           },
     pointIds: protection.listed.slice(-POINTS_TOLD).map((point) => guidToWire(point.pointId)),
-    wantedCellCount: BigInt(wantedCount(desk.vm)),
+    wantedCellCount: BigInt(wantedCount(desk.vm, 'untold')),
     lostDiskIds: lostDisks(desk.vm).map(guidToWire),
   };
 }

@@ -366,7 +366,8 @@ class Cycle {
       let anewCount = 0;
       for (const cells of stillBad.values()) anewCount += cells.count;
       const text = `the receiver had ${wantedCount} damaged cells: ${repairedCount} were mended, ${anewCount} are sent anew`;
-      this.#warn('W_REPAIR', text);
+      // what only older points have, and nobody can mend, is no news of this cycle
+      if (repairedCount + anewCount > 0) this.#warn('W_REPAIR', text);
       return oweCells(chain, stillBad);
     } catch (error) {
       if (!(error instanceof DrError) || signal.aborted) throw error;

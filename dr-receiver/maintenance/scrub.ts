@@ -273,6 +273,7 @@ export class Scrub {
     );
     const first = await this.#firstFindings(vm);
     await markPoints(vm, clock.now(), whole, first);
+    scrub.told.clear();
     scrub.round = undefined;
     scrub.scrubbedAtMs = clock.now();
     await scrub.save();
@@ -324,6 +325,8 @@ export function startScrub(receiver: Receiver, options: ScrubOptions): RunningSc
   const scrub = new Scrub(receiver, options);
   const ended = new AbortController();
   const run = async (): Promise<void> => {
+    // a VM that cannot be opened now is there later
+    await receiver.allDesks().catch(() => undefined);
     while (!ended.signal.aborted) {
       const readBytes = await scrub.slice();
       await clock.sleep(scrub.pauseMs(readBytes), ended.signal).catch(() => undefined);

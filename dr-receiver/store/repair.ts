@@ -84,10 +84,17 @@ export function lostDisks(vm: VmStore): Guid[] {
     .map(({ diskId }) => diskId);
 }
 
-/** How many cells Wanted would tell at most. */
-export function wantedCount(vm: VmStore): number {
+/** How many cells Wanted would tell at most; `which`: those that are news to the source. */
+export function wantedCount(vm: VmStore, which: 'all' | 'untold'): number {
+  const { damage, told } = vm.scrub;
+  if (damage.size === 0) return 0;
+  const layers = listedLayers(vm);
   let count = 0;
-  for (const { cells } of vm.scrub.damage.values()) if (cells !== 'all') count += cells.length;
+  for (const [key, { cells }] of damage) {
+    if (cells === 'all' || !layers.has(key)) continue;
+    const isNews = (cell: number): boolean => !told.has(`${key} ${cell}`);
+    count += which === 'all' ? cells.length : cells.filter(isNews).length;
+  }
   return count;
 }
 
@@ -132,6 +139,13 @@ export class Repair {
 
   get wanted(): readonly WantedCell[] {
     return this.#all;
+  }
+
+  /** The source has been told all of them: those of older points are no news any more. */
+  noteTold(): void {
+    for (const { key, cell, isInHead } of this.#all) {
+      if (!isInHead) this.#vm.scrub.told.add(`${key} ${cell}`);
+    }
   }
 
   get #all(): Wanted[] {

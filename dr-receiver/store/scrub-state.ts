@@ -62,6 +62,11 @@ export class ScrubState {
   readonly #path: string;
   #damage = new Map<string, LayerDamage>();
   repaired: ReadonlySet<Guid> = new Set();
+  /**
+   * Bad cells of older points that a source was told already: it is not asked for them in every cycle.
+   * Not kept over a restart, and begun anew with each round.
+   */
+  readonly told = new Set<string>();
   round: ScrubRound | undefined;
   /** When the last round ended; 0: never. */
   scrubbedAtMs = 0;

@@ -326,6 +326,22 @@ describe('scrub and repair', () => {
       await expectPoint(site, vm, second);
     });
 
+    it('asks for cells of older points once, for those of the head in every cycle', async () => {
+      turn(seed, 10, 'base.vhdx');
+      turn(seed, 20, 'base.vhdx');
+      await verify(false);
+      const count = async (): Promise<bigint> => {
+        const request = { vmId: guidToWire(vm.vmId), vmName: vm.name };
+        return (await site.replication().describe(request)).wantedCellCount;
+      };
+      expect(await count()).to.equal(2n);
+      expect((await wanted()).map(({ isInHead }) => isInHead)).to.have.members([false, true]);
+      expect(await count()).to.equal(1n);
+      expect((await wanted()).length, 'whoever asks is told').to.equal(2);
+      await restart();
+      expect(await count()).to.equal(2n);
+    });
+
     it('is for the owner of the VM alone', async () => {
       turn(second, 250, '.delta');
       await verify(false);

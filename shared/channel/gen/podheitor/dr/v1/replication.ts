@@ -206,8 +206,9 @@ export interface DescribeResponse {
   /** Points of this epoch, the newest last, at most 64. */
   pointIds: Buffer[];
   /**
-   * Cells that Wanted would tell. A source SHOULD ask, repair what it can from its checkpoint, and
-   * send those of the head anew that stay damaged.
+   * Cells that Wanted would tell and that are news: those of older points are counted until they were
+   * told once. A source SHOULD ask, repair what it can from its checkpoint, and send those of the head
+   * anew that stay damaged.
    */
   wantedCellCount: bigint;
   /**
