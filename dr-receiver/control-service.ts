@@ -16,11 +16,13 @@ import type {
 import { CELL_BYTES, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
+import { actorOf } from './actor.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
 import { collectGarbage } from './garbage.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
+import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
 import { isDamage } from './store/damage.js';
 import { verdictsOf } from './store/forget.js';
@@ -82,7 +84,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         if ((point.pinReason !== undefined) !== isPinned) {
           const { pointId } = point;
           const atMs = clock.now();
-          await vm.append({ kind: 'pin', atMs, pointId, isPinned, by: caller.principal });
+          await vm.append({ kind: 'pin', atMs, pointId, isPinned, ...actorOf(caller) });
         }
         return { point: pointToWire(point, '') };
       });
@@ -104,7 +106,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
-        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, by: caller.principal });
+        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
     },
@@ -112,6 +114,16 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     collectGarbage: (request, { caller }) => {
       receiver.requireRole(caller, ACT);
       return collectGarbage(receiver, request);
+    },
+
+    rebind: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return rebind(receiver, request, caller);
+    },
+
+    unhalt: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return unhalt(receiver, request, caller);
     },
 
     compact: ({ vm: pattern }, { caller }) => {

@@ -2,11 +2,13 @@
 // every call (channel.md § 5); what the calls do is told in ingest/ and store/.
 
 import { defined } from '../shared/assert.js';
+import { actorOf } from './actor.js';
 import type { Guid } from '../shared/bytes/index.js';
 import type { Caller } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
+import type { IngestSeams } from './ingest/incoming-cycle.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
 import { Maintenance } from './maintenance/maintenance.js';
@@ -29,7 +31,7 @@ export const DEFAULT_POLICY: ReceiverPolicy = {
   maxStoredBytes: 2 ** 50,
 };
 
-export interface ReceiverOptions extends StoreSeams {
+export interface ReceiverOptions extends IngestSeams, StoreSeams {
   readonly storeFolder: string;
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
@@ -45,7 +47,7 @@ const CLOCK_JUMP_MS = 60 * 60 * 1000;
 
 export class Receiver {
   readonly store: Store;
-  readonly seams: StoreSeams;
+  readonly seams: IngestSeams;
   readonly policy: ReceiverPolicy;
   readonly log: Log;
   /** Does nothing by itself before start(). */
@@ -59,9 +61,9 @@ export class Receiver {
   #protecting: Promise<unknown> = Promise.resolve();
 
   private constructor(store: Store, options: ReceiverOptions) {
-    const { fs, clock, random, log, policy = DEFAULT_POLICY } = options;
+    const { fs, clock, random, settleBytes, log, policy = DEFAULT_POLICY } = options;
     this.store = store;
-    this.seams = { fs, clock, random };
+    this.seams = { fs, clock, random, ...(settleBytes === undefined ? {} : { settleBytes }) };
     this.policy = policy;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
@@ -83,8 +85,9 @@ export class Receiver {
    * @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO
    */
   static async open(options: ReceiverOptions): Promise<Receiver> {
-    const { storeFolder, use = 'write', fs, clock, random } = options;
-    const store = await Store.open(storeFolder, use, { fs, clock, random });
+    const { storeFolder, use = 'write', fs, clock, random, rewriteAboveBytes } = options;
+    const seams = { fs, clock, random, rewriteAboveBytes };
+    const store = await Store.open(storeFolder, use, seams);
     return new Receiver(store, options);
   }
 
@@ -260,7 +263,7 @@ export class Receiver {
   ): Promise<CommitAnswer> {
     const desk = await this.requireDesk(vmId, caller);
     const parent = desk.vm.protection.head;
-    const answer = await desk.vm.change(() => desk.commit(cycleId, roots, caller.principal));
+    const answer = await desk.vm.change(() => desk.commit(cycleId, roots, actorOf(caller)));
     await desk.markInherited(parent);
     const { vmName } = desk.vm.protection;
     this.log

@@ -45,7 +45,7 @@ export function stateOf(desk: VmDesk, hasUnfinished: boolean): ProtectionState {
       ? ProtectionState.PROTECTION_STATE_SEEDING
       : ProtectionState.PROTECTION_STATE_UNPROTECTED;
   }
-  return activeRequest?.kind === 'resync'
+  return activeRequest?.kind === 'resync' || vm.protection.isCompareDue
     ? ProtectionState.PROTECTION_STATE_RESYNC
     : ProtectionState.PROTECTION_STATE_PROTECTED;
 }

@@ -5,7 +5,7 @@ import type { Guid } from '../../shared/bytes/index.js';
 import { cellCount } from '../../shared/delta/index.js';
 import { gridRules, retentionPoint } from '../store/forget.js';
 import type { Protection } from '../store/protection.js';
-import type { CommitRecord, DiskRecord, PinnedBy } from '../store/records.js';
+import type { Actor, CommitRecord, DiskRecord, PinnedBy } from '../store/records.js';
 import { decideRetention, type RetentionPolicy } from '../store/retention.js';
 import type { CycleRequest } from './open-request.js';
 
@@ -16,7 +16,7 @@ export interface CommitInput {
   readonly protection: Protection;
   readonly request: CycleRequest;
   readonly disks: readonly DiskRecord[];
-  readonly by: string;
+  readonly actor: Actor;
   readonly nowMs: number;
   readonly isClockTrusted: boolean;
   readonly policy: RetentionPolicy;
@@ -42,7 +42,7 @@ function largeChange(
 }
 
 export function planCommit(input: CommitInput): CommitRecord {
-  const { protection, request, disks, by, nowMs, isClockTrusted, policy } = input;
+  const { protection, request, disks, actor, nowMs, isClockTrusted, policy } = input;
   const { head } = protection;
   const warnings: string[] = [];
   const pinned: PinnedBy[] = [];
@@ -84,7 +84,7 @@ export function planCommit(input: CommitInput): CommitRecord {
     parentPointId: request.parentPointId ?? null,
     epoch: request.epoch.toString(),
     cycleKind: request.kind,
-    by,
+    ...actor,
     vmName: request.vmName,
     consistentAtMs: request.consistentAtMs,
     isApplicationConsistent: request.isApplicationConsistent,

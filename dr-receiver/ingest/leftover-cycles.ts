@@ -84,6 +84,17 @@ export async function unfinishedCycleIds(fs: FileSystem, vm: VmStore): Promise<G
   return found.filter(({ kind }) => kind === 'unfinished').map(({ cycleId }) => cycleId);
 }
 
+/** Removes what an unfinished cycle needs and a committed one does not, of all committed ones. */
+export async function removeOldProgress(
+  fs: FileSystem,
+  { layout, protection }: VmStore,
+): Promise<void> {
+  for (const cycleId of protection.segments.cycleIds) {
+    const path = layout.progress(cycleId);
+    if ((await fs.status(path)) !== undefined) await fs.remove(path);
+  }
+}
+
 /** Removes a folder; `last` goes when all other files are gone, durably. */
 async function removeFolderWithFiles(fs: FileSystem, folder: string, last?: string): Promise<void> {
   if ((await fs.status(folder)) === undefined) return;

@@ -21,6 +21,10 @@ export class Protection {
   isPaused = false;
   /** Why an operator must look; undefined: all is well. */
   haltReason: string | undefined;
+  /** The epoch of the source that brought the halt about. */
+  haltEpoch: bigint | undefined;
+  /** An operator let a halted protection go on: no delta counts before every disk was compared. */
+  isCompareDue = false;
   maxRestorePoints = 0;
   rpoSeconds = 0;
   /** What the source asks for besides: a legal grid, or empty. */
@@ -103,6 +107,21 @@ export class Protection {
         return undefined;
       case 'halt':
         this.haltReason = record.reason;
+        this.haltEpoch = record.sourceEpoch === undefined ? undefined : BigInt(record.sourceEpoch);
+        return undefined;
+      case 'unhalt':
+        if (BigInt(record.epoch) < this.epoch) return `epoch ${record.epoch} is over`;
+        if (this.haltReason === undefined && BigInt(record.epoch) === this.epoch) {
+          return 'the protection is not halted';
+        }
+        this.haltReason = undefined;
+        this.haltEpoch = undefined;
+        this.epoch = BigInt(record.epoch);
+        this.isCompareDue = true;
+        return undefined;
+      case 'rebind':
+        if (record.owner === '') return 'the protection has no owner';
+        this.owner = record.owner;
         return undefined;
     }
   }
@@ -130,6 +149,8 @@ export class Protection {
         ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds, retentionGrid },
         epoch: epoch.toString(),
         haltReason: this.haltReason ?? null,
+        haltEpoch: this.haltEpoch?.toString() ?? null,
+        isCompareDue: this.isCompareDue,
         history: this.history.state,
       },
       points: this.listed,
@@ -166,6 +187,8 @@ export class Protection {
     this.epoch = BigInt(head.epoch);
     this.isPaused = head.isPaused;
     this.haltReason = head.haltReason ?? undefined;
+    this.haltEpoch = head.haltEpoch === null ? undefined : BigInt(head.haltEpoch);
+    this.isCompareDue = head.isCompareDue;
     this.maxRestorePoints = head.maxRestorePoints;
     this.rpoSeconds = head.rpoSeconds;
     this.retentionGrid = head.retentionGrid;
@@ -204,6 +227,7 @@ export class Protection {
     this.#head = point;
     this.vmName = record.vmName;
     this.epoch = BigInt(record.epoch);
+    this.isCompareDue = false;
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
     this.retentionGrid = record.retentionGrid ?? '';

@@ -43,6 +43,13 @@ export interface PinnedBy {
   readonly reason: string;
 }
 
+/** Who did it: the principal, and the key with which it was asked. */
+export interface Actor {
+  readonly by: string;
+  /** Absent in records of former releases, and where no key was needed. */
+  readonly keyId?: string | undefined;
+}
+
 export interface ProtectRecord {
   readonly kind: 'protect';
   readonly atMs: number;
@@ -52,7 +59,7 @@ export interface ProtectRecord {
   readonly epoch: string;
 }
 
-export interface CommitRecord {
+export interface CommitRecord extends Actor {
   readonly kind: 'commit';
   readonly atMs: number;
   readonly cycleId: Guid;
@@ -61,7 +68,6 @@ export interface CommitRecord {
   readonly epoch: string;
   /** seed, delta or resync, as the source calls it. */
   readonly cycleKind: string;
-  readonly by: string;
   readonly vmName: string;
   readonly consistentAtMs: number;
   readonly isApplicationConsistent: boolean;
@@ -79,12 +85,11 @@ export interface CommitRecord {
   readonly warnings: readonly string[];
 }
 
-export interface PinRecord {
+export interface PinRecord extends Actor {
   readonly kind: 'pin';
   readonly atMs: number;
   readonly pointId: Guid;
   readonly isPinned: boolean;
-  readonly by: string;
 }
 
 export interface VerifiedPoint {
@@ -104,25 +109,42 @@ export interface VerifyRecord {
 /** Points of one record at most, so that it keeps far below the bound of a record. */
 export const VERIFIED_POINTS_MAX = 500;
 
-export interface PauseRecord {
+export interface PauseRecord extends Actor {
   readonly kind: 'pause';
   readonly atMs: number;
   readonly isPaused: boolean;
-  readonly by: string;
 }
 
 export interface HaltRecord {
   readonly kind: 'halt';
   readonly atMs: number;
   readonly reason: string;
+  /** The epoch that the source named, when that is why. */
+  readonly sourceEpoch?: string | undefined;
+}
+
+/**
+ * An operator lets a halted protection go on, at the epoch that its source knows. The next cycle has to
+ * compare every disk.
+ */
+export interface UnhaltRecord extends Actor {
+  readonly kind: 'unhalt';
+  readonly atMs: number;
+  readonly epoch: string;
+}
+
+/** An operator gives the VM to another principal. */
+export interface RebindRecord extends Actor {
+  readonly kind: 'rebind';
+  readonly atMs: number;
+  readonly owner: string;
 }
 
 /** Points are forgotten without a commit: by age, or because an operator says so. */
-export interface DelistRecord {
+export interface DelistRecord extends Actor {
   readonly kind: 'delist';
   readonly atMs: number;
   readonly pointIds: readonly Guid[];
-  readonly by: string;
 }
 
 /** Deltas that lie in a row became one, which stands in a cycle folder of its own. */
@@ -166,6 +188,8 @@ export type JournalRecord =
   | VerifyRecord
   | PauseRecord
   | HaltRecord
+  | UnhaltRecord
+  | RebindRecord
   | DelistRecord
   | CompactRecord
   | FoldBeginRecord
@@ -234,9 +258,9 @@ export class Fields {
     return value.map((item: unknown) => parse(item));
   }
 
-  epoch(): string {
-    const value = this.text('epoch');
-    if (!/^\d{1,20}$/.test(value)) throw new Unusable('"epoch" is no number');
+  epoch(name = 'epoch'): string {
+    const value = this.text(name);
+    if (!/^\d{1,20}$/.test(value)) throw new Unusable(`"${name}" is no number`);
     return value;
   }
 }
@@ -288,7 +312,7 @@ function parse(fields: Fields): JournalRecord {
         atMs,
         pointId: fields.guid('pointId'),
         isPinned: fields.flag('isPinned'),
-        by: fields.text('by'),
+        ...parseActor(fields),
       };
     case 'verify':
       // before there were lists, a record was about one point
@@ -300,11 +324,20 @@ function parse(fields: Fields): JournalRecord {
           : [parseVerified(fields)],
       };
     case 'pause':
-      return { kind, atMs, isPaused: fields.flag('isPaused'), by: fields.text('by') };
+      return { kind, atMs, isPaused: fields.flag('isPaused'), ...parseActor(fields) };
     case 'halt':
-      return { kind, atMs, reason: fields.text('reason') };
+      return {
+        kind,
+        atMs,
+        reason: fields.text('reason'),
+        ...(fields.has('sourceEpoch') ? { sourceEpoch: fields.epoch('sourceEpoch') } : {}),
+      };
+    case 'unhalt':
+      return { kind, atMs, epoch: fields.epoch(), ...parseActor(fields) };
+    case 'rebind':
+      return { kind, atMs, owner: fields.text('owner'), ...parseActor(fields) };
     case 'delist':
-      return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), by: fields.text('by') };
+      return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), ...parseActor(fields) };
     case 'compact':
       return {
         kind,
@@ -348,7 +381,7 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     parentPointId: fields.guidOrNull('parentPointId'),
     epoch: fields.epoch(),
     cycleKind: fields.text('cycleKind'),
-    by: fields.text('by'),
+    ...parseActor(fields),
     vmName: fields.text('vmName'),
     consistentAtMs: fields.number('consistentAtMs'),
     isApplicationConsistent: fields.flag('isApplicationConsistent'),
@@ -365,6 +398,11 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
   };
+}
+
+function parseActor(fields: Fields): Actor {
+  const by = fields.text('by');
+  return fields.has('keyId') ? { by, keyId: fields.text('keyId') } : { by };
 }
 
 export function parseGrid(fields: Fields): string {

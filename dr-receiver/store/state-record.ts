@@ -31,6 +31,8 @@ export interface StateHead {
   readonly epoch: string;
   readonly isPaused: boolean;
   readonly haltReason: string | null;
+  readonly haltEpoch: string | null;
+  readonly isCompareDue: boolean;
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
   readonly retentionGrid: string;
@@ -165,11 +167,12 @@ export class StateParts {
     this.#head ??= record.head ?? undefined;
     if (this.#head === undefined) return 'the state has no head';
     if (this.#part > this.#head.parts) return 'the state has more parts than it says';
-    this.#lists.definitions.push(...record.definitions);
-    this.#lists.points.push(...record.points);
-    this.#lists.segments.push(...record.segments);
-    this.#lists.layers.push(...record.layers);
-    this.#lists.answers.push(...record.answers);
+    // one by one: a list may have more items than a call may have arguments
+    for (const item of record.definitions) this.#lists.definitions.push(item);
+    for (const item of record.points) this.#lists.points.push(item);
+    for (const item of record.segments) this.#lists.segments.push(item);
+    for (const item of record.layers) this.#lists.layers.push(item);
+    for (const item of record.answers) this.#lists.answers.push(item);
     return undefined;
   }
 
@@ -242,6 +245,8 @@ function parseHead(fields: Fields): StateHead {
     epoch: fields.epoch(),
     isPaused: fields.flag('isPaused'),
     haltReason: fields.textOrNull('haltReason'),
+    haltEpoch: fields.has('haltEpoch') ? fields.epoch('haltEpoch') : null,
+    isCompareDue: fields.flag('isCompareDue'),
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
     retentionGrid: parseGrid(fields),

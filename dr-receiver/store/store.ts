@@ -29,6 +29,8 @@ export interface StoreSeams {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
+  /** Length from which on a journal is written anew. Default: 1 MiB. */
+  readonly rewriteAboveBytes?: number | undefined;
 }
 
 /** write: one process. read: any number of them, and no writer. */
@@ -94,10 +96,10 @@ export class Store {
   }
 
   get #vmSeams(): VmSeams {
-    const { fs, random } = this.seams;
+    const { fs, random, rewriteAboveBytes } = this.seams;
     return {
       ...{ fs, random, storeId: this.storeId, isReadOnly: this.#use === 'read' },
-      openJournals: this.#openJournals,
+      ...{ openJournals: this.#openJournals, rewriteAboveBytes },
     };
   }
 
@@ -201,6 +203,10 @@ async function prepare(layout: StoreLayout, { fs, clock, random }: StoreSeams): 
       { storeId: randomGuid(random), createdAt: new Date(clock.now()).toISOString() },
       random,
     );
+  } else {
+    // An earlier process may have died before it flushed the folder: the name has to be there for
+    // as long as anything below it is.
+    await fs.flushFolder(layout.folder);
   }
 }
 

@@ -47,6 +47,8 @@ const handlers: Handlers<ControlService> = {
   pause: unused,
   collectGarbage: unused,
   compact: unused,
+  rebind: unused,
+  unhalt: unused,
 };
 
 describe('connectDirectly', () => {

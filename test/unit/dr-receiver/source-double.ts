@@ -81,10 +81,18 @@ export async function openSite(
     policy?: ReceiverPolicy;
     reclaim?: ReceiverOptions['reclaim'];
     isLazy?: boolean;
+    rewriteAboveBytes?: number;
   } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy, reclaim, isLazy = false } = options;
+  const {
+    clock = new FakeClock(),
+    seed = ++siteCount,
+    policy,
+    reclaim,
+    isLazy = false,
+    rewriteAboveBytes,
+  } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -92,6 +100,7 @@ export async function openSite(
     log: silentLog,
     storeFolder: STORE,
     policy,
+    rewriteAboveBytes,
     reclaim,
   });
   // all of them, so that a test meets the same order of calls each time

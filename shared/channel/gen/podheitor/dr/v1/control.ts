@@ -248,6 +248,29 @@ export interface CompactedVm {
   waiting: string[];
 }
 
+export interface RebindRequest {
+  vm: string;
+  /** The principal of the keys that may push for it from now on. */
+  owner: string;
+}
+
+export interface RebindResponse {
+  formerOwner: string;
+}
+
+export interface UnhaltRequest {
+  vm: string;
+  /** Absent: the epoch that the source named when the protection was halted. */
+  epoch?: bigint | undefined;
+}
+
+export interface UnhaltResponse {
+  epoch: bigint;
+  formerEpoch: bigint;
+  /** Why it was halted. */
+  reason: string;
+}
+
 function createBaseStatusRequest(): StatusRequest {
   return { vm: "" };
 }
@@ -3797,6 +3820,365 @@ export const CompactedVm: MessageFns<CompactedVm> = {
   },
 };
 
+function createBaseRebindRequest(): RebindRequest {
+  return { vm: "", owner: "" };
+}
+
+export const RebindRequest: MessageFns<RebindRequest> = {
+  encode(message: RebindRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.owner !== "") {
+      writer.uint32(18).string(message.owner);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebindRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebindRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RebindRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      owner: isSet(object.owner) ? globalThis.String(object.owner) : "",
+    };
+  },
+
+  toJSON(message: RebindRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.owner !== "") {
+      obj.owner = message.owner;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RebindRequest>, I>>(base?: I): RebindRequest {
+    return RebindRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebindRequest>, I>>(object: I): RebindRequest {
+    const message = createBaseRebindRequest();
+    message.vm = object.vm ?? "";
+    message.owner = object.owner ?? "";
+    return message;
+  },
+};
+
+function createBaseRebindResponse(): RebindResponse {
+  return { formerOwner: "" };
+}
+
+export const RebindResponse: MessageFns<RebindResponse> = {
+  encode(message: RebindResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.formerOwner !== "") {
+      writer.uint32(10).string(message.formerOwner);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebindResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebindResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.formerOwner = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RebindResponse {
+    return {
+      formerOwner: isSet(object.formerOwner)
+        ? globalThis.String(object.formerOwner)
+        : isSet(object.former_owner)
+        ? globalThis.String(object.former_owner)
+        : "",
+    };
+  },
+
+  toJSON(message: RebindResponse): unknown {
+    const obj: any = {};
+    if (message.formerOwner !== "") {
+      obj.formerOwner = message.formerOwner;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RebindResponse>, I>>(base?: I): RebindResponse {
+    return RebindResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebindResponse>, I>>(object: I): RebindResponse {
+    const message = createBaseRebindResponse();
+    message.formerOwner = object.formerOwner ?? "";
+    return message;
+  },
+};
+
+function createBaseUnhaltRequest(): UnhaltRequest {
+  return { vm: "", epoch: undefined };
+}
+
+export const UnhaltRequest: MessageFns<UnhaltRequest> = {
+  encode(message: UnhaltRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.epoch !== undefined) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnhaltRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnhaltRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnhaltRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      epoch: isSet(object.epoch) ? BigInt(object.epoch) : undefined,
+    };
+  },
+
+  toJSON(message: UnhaltRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.epoch !== undefined) {
+      obj.epoch = message.epoch.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<UnhaltRequest>, I>>(base?: I): UnhaltRequest {
+    return UnhaltRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnhaltRequest>, I>>(object: I): UnhaltRequest {
+    const message = createBaseUnhaltRequest();
+    message.vm = object.vm ?? "";
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : undefined;
+    return message;
+  },
+};
+
+function createBaseUnhaltResponse(): UnhaltResponse {
+  return { epoch: 0n, formerEpoch: 0n, reason: "" };
+}
+
+export const UnhaltResponse: MessageFns<UnhaltResponse> = {
+  encode(message: UnhaltResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.formerEpoch !== 0n) {
+      if (BigInt.asUintN(64, message.formerEpoch) !== message.formerEpoch) {
+        throw new globalThis.Error("value provided for field message.formerEpoch of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.formerEpoch);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnhaltResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnhaltResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.formerEpoch = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnhaltResponse {
+    return {
+      epoch: isSet(object.epoch) ? BigInt(object.epoch) : 0n,
+      formerEpoch: isSet(object.formerEpoch)
+        ? BigInt(object.formerEpoch)
+        : isSet(object.former_epoch)
+        ? BigInt(object.former_epoch)
+        : 0n,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: UnhaltResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0n) {
+      obj.epoch = message.epoch.toString();
+    }
+    if (message.formerEpoch !== 0n) {
+      obj.formerEpoch = message.formerEpoch.toString();
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<UnhaltResponse>, I>>(base?: I): UnhaltResponse {
+    return UnhaltResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnhaltResponse>, I>>(object: I): UnhaltResponse {
+    const message = createBaseUnhaltResponse();
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
+    message.formerEpoch = (object.formerEpoch !== undefined && object.formerEpoch !== null)
+      ? BigInt(object.formerEpoch)
+      : 0n;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
 export type ControlServiceService = typeof ControlServiceService;
 export const ControlServiceService = {
   /** Roles: viewer, drill, operator. */
@@ -3883,6 +4265,29 @@ export const ControlServiceService = {
     responseSerialize: (value: CompactResponse): Buffer => Buffer.from(CompactResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CompactResponse => CompactResponse.decode(value),
   },
+  /** Gives a VM to another principal. Roles: operator. Idempotent. */
+  rebind: {
+    path: "/podheitor.dr.v1.ControlService/Rebind" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RebindRequest): Buffer => Buffer.from(RebindRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RebindRequest => RebindRequest.decode(value),
+    responseSerialize: (value: RebindResponse): Buffer => Buffer.from(RebindResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RebindResponse => RebindResponse.decode(value),
+  },
+  /**
+   * Lets a protection go on that was halted because its source knew a later epoch; its next cycle has
+   * to compare. Roles: operator.
+   */
+  unhalt: {
+    path: "/podheitor.dr.v1.ControlService/Unhalt" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UnhaltRequest): Buffer => Buffer.from(UnhaltRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UnhaltRequest => UnhaltRequest.decode(value),
+    responseSerialize: (value: UnhaltResponse): Buffer => Buffer.from(UnhaltResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UnhaltResponse => UnhaltResponse.decode(value),
+  },
 } as const;
 
 export interface ControlServiceServer extends UntypedServiceImplementation {
@@ -3904,6 +4309,13 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   collectGarbage: handleUnaryCall<CollectGarbageRequest, CollectGarbageResponse>;
   /** Reclaims what forgotten points left, as far as nobody uses it. Roles: operator. Idempotent. */
   compact: handleServerStreamingCall<CompactRequest, CompactResponse>;
+  /** Gives a VM to another principal. Roles: operator. Idempotent. */
+  rebind: handleUnaryCall<RebindRequest, RebindResponse>;
+  /**
+   * Lets a protection go on that was halted because its source knew a later epoch; its next cycle has
+   * to compare. Roles: operator.
+   */
+  unhalt: handleUnaryCall<UnhaltRequest, UnhaltResponse>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {
