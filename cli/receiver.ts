@@ -37,6 +37,7 @@ interface Flags {
   readonly quotaVms?: string;
   readonly scrubRate?: string;
   readonly scrubPeriod?: string;
+  readonly seedDir?: string;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -79,6 +80,7 @@ export function registerReceiver(program: Command, context: CliContext): void {
     .option('--quota-vms <n>', 'VMs that one principal may protect')
     .option('--scrub-rate <size>', 'read the store back at most so fast; 0: not at all', '32M/s')
     .option('--scrub-period <days>', 'read each byte once in so many days', '30')
+    .option('--seed-dir <dir>', 'folder that seeds may be read from; without it none are')
     .addHelpText(
       'after',
       '\nExample:\n  hvdr receiver --store /srv/dr --listen 0.0.0.0:9847 --psk-file site-a.psk --psk-file operator.psk\n',
@@ -153,6 +155,12 @@ async function serverTls(
   );
 }
 
+/** @throws DrError E_NOT_FOUND */
+async function requireFolder({ files }: CliContext, name: string | undefined): Promise<void> {
+  if (name === undefined || (await files.status(name))?.kind === 'folder') return;
+  throw new DrError('E_NOT_FOUND', `--seed-dir ${name} is no folder`, { context: { path: name } });
+}
+
 async function serve(context: CliContext, flags: Flags): Promise<void> {
   const { files: fs, clock, environment, folder, output, random } = context;
   const { host, port } = parseAddress(flags.listen, '--listen');
@@ -187,7 +195,11 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const keys = await loadKeyRing(paths, { fs, environment, log });
   const tls = await serverTls(flags, context);
   const storeFolder = path.resolve(folder, flags.store);
-  const receiver = await Receiver.open({ fs, clock, random, log, storeFolder, policy });
+  const seedAccess =
+    flags.seedDir === undefined ? undefined : { folder: path.resolve(folder, flags.seedDir), keys };
+  await requireFolder(context, seedAccess?.folder);
+  const seams = { fs, clock, random, log };
+  const receiver = await Receiver.open({ ...seams, storeFolder, policy, seedAccess });
   let served: Awaited<ReturnType<typeof serveReceiver>>;
   try {
     const operatorNetworks = flags.operatorFrom;

@@ -44,7 +44,7 @@ export function registerVerify(program: Command, context: CliContext): void {
           'is now; a cell that differs and that nobody saw change ends with 1.',
       )
       .argument('<vm>', 'name or id of the VM')
-      .option('--point <id>', 'id or its beginning, latest, or all', 'latest')
+      .option('--point <id>', 'id or its beginning, latest, last-clean, or all', 'latest')
       .option('--repair', 'mend bad cells')
       .option('--against-source', 'compare with the VM on --host, moving no data'),
   );

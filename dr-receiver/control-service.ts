@@ -21,9 +21,11 @@ import { findPoint, findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
 import { collectGarbage } from './garbage.js';
 import { healthOf } from './health.js';
+import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
+import { stageSeed } from './seed/stage-seed.js';
 import { isDamage } from './store/damage.js';
 import { verdictsOf } from './store/forget.js';
 import type { DiskKey } from './store/layout.js';
@@ -37,7 +39,9 @@ import {
 import type { Point } from './store/protection.js';
 import type { VmStore } from './store/vm-store.js';
 import { goodPoints, verifyCall } from './verify-call.js';
-import { geometryToWire, pointToWire, stateOf } from './wire.js';
+import { isDoubtful } from './warning/last-clean.js';
+import { warningWords } from './warning/words.js';
+import { alarmToWire, geometryToWire, pointToWire, stateOf, warningToWire } from './wire.js';
 
 const UINT32_MAX = 2 ** 32 - 1;
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
@@ -81,7 +85,9 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       return vm.change(async () => {
         vm.requireSound();
         const point = findPoint(desk, pointName);
-        if ((point.pinReason !== undefined) !== isPinned) {
+        // an automatic pin becomes the operator's own when he pins as well
+        const isOwn = point.pinReason !== undefined && !point.isPinAutomatic;
+        if (isPinned ? !isOwn : point.pinReason !== undefined) {
           const { pointId } = point;
           const atMs = clock.now();
           await vm.append({ kind: 'pin', atMs, pointId, isPinned, ...actorOf(caller) });
@@ -98,6 +104,16 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     readDisk: (request, { caller }) => {
       receiver.requireRole(caller, ACT);
       return readDisk(receiver, request);
+    },
+
+    seed: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return stageSeed(receiver, request, caller);
+    },
+
+    importDelta: (requests, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return importDelta(receiver, requests, caller);
     },
 
     pause: async ({ vm: name, isPaused }, { caller }) => {
@@ -124,6 +140,29 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     unhalt: (request, { caller }) => {
       receiver.requireRole(caller, ACT);
       return unhalt(receiver, request, caller);
+    },
+
+    clearAlarm: async ({ vm: name, alarm: wanted }, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      const { vm } = await findVm(receiver, name);
+      return vm.change(async () => {
+        vm.requireSound();
+        const { vmName, warning } = vm.protection;
+        const { alarm } = warning;
+        if (alarm === undefined || wanted === '' || !alarm.pointId.startsWith(wanted.toLowerCase()))
+          throw new DrError('E_STATE', `${vmName} has no open alarm ${wanted}`, {
+            hint:
+              alarm === undefined
+                ? '`hvdr status` lists the open alarms; this VM has none.'
+                : `The open one is ${alarm.pointId}.`,
+          });
+        const { pointId } = alarm;
+        const atMs = clock.now();
+        await vm.append({ kind: 'clear-alarm', atMs, pointId, ...actorOf(caller) });
+        const by = caller.principal;
+        receiver.log.warn('alarm.cleared', { vmId: vm.vmId, vmName, pointId, by });
+        return { cleared: alarmToWire(alarm) };
+      });
     },
 
     compact: ({ vm: pattern }, { caller }) => {
@@ -171,7 +210,7 @@ async function* compactVm(
 
 /** The listed points of a VM, the oldest first, each with the reason why it is kept. */
 function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
-  const { listed } = vm.protection;
+  const { listed, warning } = vm.protection;
   const verdicts = verdictsOf(vm.protection, {
     policy: receiver.policy.retention,
     nowMs: receiver.seams.clock.now(),
@@ -179,7 +218,10 @@ function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
   });
   return listed.map((point, index) => {
     const verdict = defined(verdicts[index], 'there is a verdict for each point');
-    return pointToWire(point, verdict.isKept ? verdict.because : '');
+    return pointToWire(point, verdict.isKept ? verdict.because : '', {
+      isDoubtful: isDoubtful(vm.protection, point),
+      hasRaisedAlarm: warning.alarm?.pointId === point.pointId,
+    });
   });
 }
 
@@ -211,6 +253,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     unknownCount: vm.unknownCycleIds.length,
     forecast: ahead,
     reclaimFailure: reclaim.failure,
+    ...warningWords(protection),
   });
   const isBegun =
     newest === undefined && activeRequest === undefined && vm.halt === undefined
@@ -247,6 +290,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     reclaimableBytes: BigInt(reclaim.reclaimableBytes),
     reclaimWaiting: [...reclaim.waiting],
     reclaiming: reclaim.running,
+    ...warningToWire(protection),
   };
 }
 

@@ -19,6 +19,12 @@ export interface HealthInput {
   readonly forecast: Forecast | undefined;
   /** Why space could not be reclaimed; undefined: nothing is wrong. */
   readonly reclaimFailure?: string | undefined;
+  /** An open alarm of the early warning, in words. */
+  readonly alarm?: string | undefined;
+  /** The last cycles look somewhat like encryption, in words. */
+  readonly suspicion?: string | undefined;
+  /** Points that commits have pinned, when there is no room for more. */
+  readonly automaticPins?: string | undefined;
 }
 
 /** Findings that are told one by one. */
@@ -29,9 +35,13 @@ const WARN_SHARE = 0.8;
 export function healthOf(input: HealthInput): { health: Health; reasons: string[] } {
   const { nowMs, newestPointAtMs, rpoSeconds, isPaused, haltReason, forecast } = input;
   const { damaged, unknownCount } = input;
+  const { alarm, suspicion, automaticPins } = input;
   const critical: string[] = [];
   const warn: string[] = [];
   if (haltReason !== undefined) critical.push(haltReason);
+  if (alarm !== undefined) critical.push(alarm);
+  if (suspicion !== undefined) warn.push(suspicion);
+  if (automaticPins !== undefined) warn.push(automaticPins);
   if (damaged.length > 0) {
     critical.push(`${damaged.length} point(s) do not read back to their manifests`);
     critical.push(...[...new Set(damaged)].slice(0, FINDINGS_TOLD));

@@ -3,12 +3,11 @@
 
 import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type { ReplicationService, ServiceClient } from '../shared/channel/index.js';
-import { CELL_BYTES, cellCount, hashCell } from '../shared/delta/index.js';
+import { CELL_BYTES, cellCount, hashCell, readCells } from '../shared/delta/index.js';
 import { isAllZero, type ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CheckpointDisk, SourceHypervisor } from '../shared/hypervisor/index.js';
 import { cellsOf, type DirtyCells, union } from './dirty-cells.js';
-import { readCells } from './cell-reader.js';
 import type { Inspection } from './inspect.js';
 import { isSameGeometry } from './ledger.js';
 import { receiverView, type ReceiverDisk } from './receiver-view.js';

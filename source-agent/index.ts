@@ -8,7 +8,7 @@
 //     vm-lease.ts           one cycle of a VM at a time · checkpoint-lease.ts  always given back
 //     pinned-store.ts       the store that a key is for
 //     repair.ts             what rotted at the receiver, given back from the frozen disks
-//     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ cell-reader.ts, batcher.ts
+//     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ batcher.ts
 //
 //   inspect.ts    a frozen look without a point ─▶ against-source.ts, repair.ts
 //   garbage.ts    what killed runs left on the host and in the state folder
@@ -32,4 +32,5 @@ export {
   verdict,
   type VmReport,
 } from './run-report.js';
+export { type SeedMediumResult, type SeedMediumSeams, writeVmMedium } from './seed-medium.js';
 export { stateFolder, type StateFolderSeams } from './state-folder.js';

@@ -38,6 +38,8 @@ export interface ReceiverView {
   readonly wantedCellCount: number;
   /** Disks of the head on which no delta can stand. */
   readonly lostDiskIds: readonly Guid[];
+  /** Disks that an older point has and the head lacks, or has in another size. */
+  readonly earlierDisks: readonly (ReceiverDisk & { readonly pointId: Guid })[];
   readonly unfinished:
     { readonly cycleId: Guid; readonly disks: readonly ReceiverDisk[] } | undefined;
 }
@@ -73,6 +75,7 @@ export function receiverView(response: DescribeResponse): ReceiverView {
     disks: receiverDisks(response.disks),
     wantedCellCount: Number(response.wantedCellCount),
     lostDiskIds: lostDisks(response.lostDiskIds),
+    earlierDisks: earlierDisks(response.earlierDisks),
     unfinished:
       unfinished === undefined
         ? undefined
@@ -100,6 +103,17 @@ function wireGuid(bytes: Uint8Array, what: string): Guid {
 function lostDisks(ids: readonly Uint8Array[]): Guid[] {
   if (ids.length > MAX_DISKS) throw protocolError(`${ids.length} lost disks`);
   return ids.map((bytes) => wireGuid(bytes, 'lost disk id'));
+}
+
+function earlierDisks(
+  earlier: DescribeResponse['earlierDisks'],
+): (ReceiverDisk & { pointId: Guid })[] {
+  const disks = receiverDisks(earlier.flatMap(({ geometry }) => geometry ?? []));
+  if (disks.length !== earlier.length) throw protocolError('an earlier disk without geometry');
+  return disks.map((disk, index) => ({
+    ...disk,
+    pointId: wireGuid(earlier[index]?.pointId ?? Buffer.alloc(0), 'point of an earlier disk'),
+  }));
 }
 
 function receiverDisks(disks: readonly DiskGeometry[]): ReceiverDisk[] {

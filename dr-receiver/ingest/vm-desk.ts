@@ -7,16 +7,18 @@ import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { markInherited } from '../store/inherit.js';
-import { isTimeTrusted } from '../store/forget.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer, Point } from '../store/protection.js';
 import type { Donor } from '../store/repair.js';
 import type { VmLayout } from '../store/layout.js';
 import type { RetentionPolicy } from '../store/retention.js';
-import type { Actor } from '../store/records.js';
+import type { Actor, DiskRecord } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
+import { addSigns } from '../warning/compare.js';
 import { planCommit } from './commit.js';
 import { isDamaged } from './damage.js';
+import { EarlierCells } from './earlier-cells.js';
 import {
   type Acknowledgement,
   IncomingCycle,
@@ -74,6 +76,8 @@ interface ActiveCycle {
   readonly openedAtMs: number;
   readonly openedBytes: number;
   stream: Stream | undefined;
+  /** What lookBack() has found. */
+  signed?: { readonly disks: readonly DiskRecord[]; readonly warnings: readonly string[] };
 }
 
 export interface DeskOptions {
@@ -83,6 +87,11 @@ export interface DeskOptions {
   readonly isClockTrusted: () => boolean;
   /** Throws when the owner may not store so many bytes more. */
   readonly requireRoom: (owner: string, moreBytes: number) => void;
+}
+
+/** A seed is an act of the operator, and goes away with the first point: it counts for no quota. */
+function quotaBytesOf(cycle: UnfinishedCycle): number {
+  return cycle.request.seededFrom === '' ? dataBytesOf(cycle) : 0;
 }
 
 function dataBytesOf({ progress }: UnfinishedCycle): number {
@@ -100,6 +109,7 @@ function locked(vmName: string, active: ActiveCycle): DrError {
 
 export class VmDesk {
   readonly vm: VmStore;
+  readonly earlier: EarlierCells;
   readonly #options: DeskOptions;
   #active: ActiveCycle | undefined;
   #unfinished: Map<Guid, UnfinishedCycle> | undefined;
@@ -113,6 +123,7 @@ export class VmDesk {
   constructor(vm: VmStore, options: DeskOptions) {
     this.vm = vm;
     this.#options = options;
+    this.earlier = new EarlierCells(vm, options.seams);
   }
 
   /** The cycle that is open now. */
@@ -164,7 +175,7 @@ export class VmDesk {
 
   #count(lying: Iterable<UnfinishedCycle>): void {
     this.#lyingBytes = 0;
-    for (const cycle of lying) this.#lyingBytes += dataBytesOf(cycle);
+    for (const cycle of lying) this.#lyingBytes += quotaBytesOf(cycle);
   }
 
   /** All unfinished cycles, the one with most staged data first. */
@@ -303,7 +314,7 @@ export class VmDesk {
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
     const open = (from: UnfinishedCycle | undefined): Promise<IncomingCycle> =>
-      IncomingCycle.open(request, layout, seams, from, reusable);
+      IncomingCycle.open(request, layout, seams, from, reusable, (disk) => this.earlier.open(disk));
     let start = found;
     const cycle = await open(found).catch((error: unknown) => {
       if (found !== undefined) this.#noteFailure(request.cycleId, error);
@@ -312,9 +323,10 @@ export class VmDesk {
       start = undefined;
       return open(undefined);
     });
-    this.#stagedBytes = start === undefined ? 0 : dataBytesOf(start);
+    this.#stagedBytes = start === undefined ? 0 : quotaBytesOf(start);
     this.#count(reusable);
     cycle.lastMessageAt = seams.clock.monotonic();
+    if (request.seededFrom !== '') return cycle;
     cycle.onBytes = (lengthBytes) => {
       requireRoom(protection.owner, lengthBytes);
       this.#stagedBytes += lengthBytes;
@@ -407,6 +419,22 @@ export class VmDesk {
     }
   }
 
+  /**
+   * Looks up what stood where the cells of a cycle look random, ahead of its commit and outside of any
+   * change of the VM: it may have to wait for whoever changes the base.
+   */
+  async lookBack(cycleId: Guid): Promise<void> {
+    const active = this.#active;
+    if (active?.cycle.request.cycleId !== cycleId || !active.cycle.isComplete) return;
+    const { cycle } = active;
+    active.signed = await addSigns(
+      this.#options.seams,
+      this.vm,
+      cycle.diskRecords(),
+      cycle.statistics,
+    );
+  }
+
   /** Lists the point of a cycle. To be called inside a change of the VM. */
   async commit(cycleId: Guid, roots: readonly Buffer[], actor: Actor): Promise<CommitAnswer> {
     const { protection } = this.vm;
@@ -444,10 +472,12 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
+    const signed = active.signed ?? { disks, warnings: [] };
     const record = planCommit({
       protection,
       request,
-      disks,
+      disks: signed.disks,
+      notes: signed.warnings,
       actor,
       nowMs,
       isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),
@@ -521,10 +551,36 @@ export class VmDesk {
     this.forgetUnfinished();
   }
 
+  /**
+   * Decides retention anew without a commit, and enters what is forgotten. To be called inside a change
+   * of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    const nowMs = seams.clock.now();
+    const time = { policy, nowMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs: nowMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
+  }
+
   /** Gives up a cycle; its cells stay until a later one was committed. Inside a change of the VM. */
   async abandon(cycleId: Guid): Promise<void> {
     const active = this.#active;
     if (active?.cycle.request.cycleId === cycleId) await this.#drop(active);
+  }
+
+  /** Gives up a cycle and removes what it brought. Inside a change of the VM. @throws DrError E_IO */
+  async discard(cycleId: Guid): Promise<void> {
+    await this.abandon(cycleId);
+    const { fs } = this.#options.seams;
+    const kept = new Set(await unfinishedCycleIds(fs, this.vm));
+    kept.delete(cycleId);
+    await removeUnfinished(fs, this.vm, kept);
+    this.#unfinished = undefined;
+    await this.#known();
   }
 
   /** Ends at a safe point. */

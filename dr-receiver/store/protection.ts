@@ -3,6 +3,7 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import { CommitHistory } from './commit-history.js';
+import { WarningState } from '../warning/warning-state.js';
 import type { CommitAnswer, Point } from './point.js';
 import type { CommitRecord, JournalRecord, VerifyRecord } from './records.js';
 import { Segments } from './segments.js';
@@ -31,6 +32,7 @@ export class Protection {
   retentionGrid = '';
   readonly segments = new Segments();
   readonly history = new CommitHistory();
+  readonly warning = new WarningState();
   /** By id, in the order of their commits. */
   readonly #points = new Map<Guid, Point>();
   #head: Point | undefined;
@@ -90,6 +92,7 @@ export class Protection {
         const point = this.#points.get(record.pointId);
         if (point === undefined) return `there is no point ${record.pointId}`;
         point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
+        point.isPinAutomatic = false;
         return undefined;
       }
       case 'verify':
@@ -123,6 +126,11 @@ export class Protection {
         if (record.owner === '') return 'the protection has no owner';
         this.owner = record.owner;
         return undefined;
+      case 'clear-alarm': {
+        const wrong = this.warning.clear(record);
+        this.#settleDoubts();
+        return wrong;
+      }
     }
   }
 
@@ -152,6 +160,7 @@ export class Protection {
         haltEpoch: this.haltEpoch?.toString() ?? null,
         isCompareDue: this.isCompareDue,
         history: this.history.state,
+        warning: this.warning.record,
       },
       points: this.listed,
       segments: this.segments.all,
@@ -193,6 +202,7 @@ export class Protection {
     this.rpoSeconds = head.rpoSeconds;
     this.retentionGrid = head.retentionGrid;
     if (head.history !== undefined) this.history.restore(head.history);
+    if (head.warning !== undefined) this.warning.restore(head.warning);
     for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;
   }
@@ -208,6 +218,7 @@ export class Protection {
       const pinned = this.#points.get(id);
       if (pinned === undefined) return `there is no point ${id}`;
       pinned.pinReason = reason;
+      pinned.isPinAutomatic = true;
     }
     const point: Point = {
       pointId,
@@ -220,11 +231,15 @@ export class Protection {
       disks: record.disks,
       definition: this.#definitionOf(record),
       pinReason: undefined,
+      isPinAutomatic: false,
+      isDoubtful: true,
       verifiedAtMs: 0,
       damage: undefined,
     };
     this.#points.set(pointId, point);
     this.#head = point;
+    this.warning.commit(record);
+    this.#settleDoubts();
     this.vmName = record.vmName;
     this.epoch = BigInt(record.epoch);
     this.isCompareDue = false;
@@ -237,12 +252,19 @@ export class Protection {
       committedAtMs: record.atMs,
       pointCount: record.pointCount,
       warnings: record.warnings,
+      hasRaisedAlarm: record.warning?.isAlarm === true,
     });
     for (const oldest of this.#answers.keys()) {
       if (this.#answers.size <= ANSWERS_KEPT) break;
       this.#answers.delete(oldest);
     }
     return this.#delist(record.delisted);
+  }
+
+  /** A rise of the score that came to nothing leaves no doubt behind. */
+  #settleDoubts(): void {
+    if (!this.warning.isQuiet) return;
+    for (const point of this.#points.values()) point.isDoubtful = false;
   }
 
   /** Most points have the definition of the one before: it is kept once. */

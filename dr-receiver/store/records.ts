@@ -14,6 +14,36 @@ export interface DiskGeometry {
 
 export type Transfer = 'base' | 'delta';
 
+/** What the cells that a cycle brought of a disk looked like (docs/early-warning.md). Whole numbers. */
+export interface DiskSigns {
+  /** Data cells that were screened. */
+  readonly screened: number;
+  /** Data cells of the disk with a block that looks random, estimated. */
+  readonly random: number;
+  /** Of those, the ones that were compared with what stood there before. */
+  readonly compared: number;
+  /** Of the compared ones: content before, bytes that look encrypted now. */
+  readonly turned: number;
+  /** Of the compared ones: nothing was there before. */
+  readonly fresh: number;
+  /** Other data cells of which it was asked what they replaced, and those that replaced data. */
+  readonly others: number;
+  readonly rewritten: number;
+}
+
+/** What a commit means for the early warning; left out when there is nothing to say. */
+export interface CommitWarning {
+  /** Thousandths of what raises an alarm: of this cycle alone. */
+  readonly pressure: number;
+  /** Summed up over the cycles. */
+  readonly score: number;
+  /** The last point before the score rose; null: there was none. */
+  readonly cleanPointId: Guid | null;
+  /** This commit raises an alarm. */
+  readonly isAlarm: boolean;
+  readonly reasons: readonly string[];
+}
+
 /** What a manifest says of the data beside it. */
 export interface Content {
   /** Manifest root, hex. */
@@ -27,6 +57,7 @@ export interface Content {
 /** One disk of a point: what its cycle brought. */
 export interface DiskRecord extends DiskGeometry, Content {
   readonly transfer: Transfer;
+  readonly signs?: DiskSigns;
 }
 
 /** Names a base and the deltas that stand on it. */
@@ -83,6 +114,7 @@ export interface CommitRecord extends Actor {
   /** What the source was answered. */
   readonly pointCount: number;
   readonly warnings: readonly string[];
+  readonly warning?: CommitWarning;
 }
 
 export interface PinRecord extends Actor {
@@ -140,6 +172,13 @@ export interface RebindRecord extends Actor {
   readonly owner: string;
 }
 
+/** Somebody says that the alarm which this point raised is over. */
+export interface ClearAlarmRecord extends Actor {
+  readonly kind: 'clear-alarm';
+  readonly atMs: number;
+  readonly pointId: Guid;
+}
+
 /** Points are forgotten without a commit: by age, or because an operator says so. */
 export interface DelistRecord extends Actor {
   readonly kind: 'delist';
@@ -194,7 +233,8 @@ export type JournalRecord =
   | CompactRecord
   | FoldBeginRecord
   | FoldEndRecord
-  | DropRecord;
+  | DropRecord
+  | ClearAlarmRecord;
 
 /** Why a record cannot be used. */
 export class Unusable extends Error {
@@ -256,6 +296,12 @@ export class Fields {
     const value = this.#value[name];
     if (!Array.isArray(value)) throw new Unusable(`"${name}" is no list`);
     return value.map((item: unknown) => parse(item));
+  }
+
+  /** undefined when the record has no such field. */
+  optional<T>(name: string, parse: (item: unknown) => T): T | undefined {
+    const value = this.#value[name];
+    return value === undefined ? undefined : parse(value);
   }
 
   epoch(name = 'epoch'): string {
@@ -336,6 +382,8 @@ function parse(fields: Fields): JournalRecord {
       return { kind, atMs, epoch: fields.epoch(), ...parseActor(fields) };
     case 'rebind':
       return { kind, atMs, owner: fields.text('owner'), ...parseActor(fields) };
+    case 'clear-alarm':
+      return { kind, atMs, pointId: fields.guid('pointId'), ...parseActor(fields) };
     case 'delist':
       return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), ...parseActor(fields) };
     case 'compact':
@@ -373,6 +421,7 @@ function parseVerified(fields: Fields): VerifiedPoint {
 }
 
 function parseCommit(fields: Fields, atMs: number): CommitRecord {
+  const warning = fields.optional('warning', parseWarning);
   return {
     kind: 'commit',
     atMs,
@@ -397,6 +446,31 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     delisted: parseGuids(fields, 'delisted'),
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
+    ...(warning === undefined ? {} : { warning }),
+  };
+}
+
+function parseWarning(value: unknown): CommitWarning {
+  const fields = new Fields(value, 'the early warning');
+  return {
+    pressure: fields.number('pressure'),
+    score: fields.number('score'),
+    cleanPointId: fields.guidOrNull('cleanPointId'),
+    isAlarm: fields.flag('isAlarm'),
+    reasons: fields.list('reasons', asText),
+  };
+}
+
+function parseSigns(value: unknown): DiskSigns {
+  const fields = new Fields(value, 'the signs of a disk');
+  return {
+    screened: fields.number('screened'),
+    random: fields.number('random'),
+    compared: fields.number('compared'),
+    turned: fields.number('turned'),
+    fresh: fields.number('fresh'),
+    others: fields.number('others'),
+    rewritten: fields.number('rewritten'),
   };
 }
 
@@ -414,7 +488,13 @@ export function parseGrid(fields: Fields): string {
 
 export function parseDisk(value: unknown): DiskRecord {
   const fields = new Fields(value, 'a disk');
-  return { ...parseGeometry(fields), transfer: parseTransfer(fields), ...parseContent(fields) };
+  const signs = fields.optional('signs', parseSigns);
+  return {
+    ...parseGeometry(fields),
+    transfer: parseTransfer(fields),
+    ...parseContent(fields),
+    ...(signs === undefined ? {} : { signs }),
+  };
 }
 
 export function parseTransfer(fields: Fields): Transfer {

@@ -5,6 +5,7 @@
 //   count             the newest `max_restore_points`; pinned and guard points are not counted off, and
 //                     damaged ones are counted by themselves, so that they push out no good point
 //   pins              until an operator unpins
+//   last clean        the last point before an alarm or suspicion of encryption, as long as it lasts
 //   guard points      the first of each day of the receiver's clock, for seven days
 //   last verified     the newest point that was read back and found whole
 //   grid              SPAN/STEP: of each step of time that reaches into the span, the first point
@@ -40,6 +41,8 @@ export interface RetentionPoint {
   readonly pointId: Guid;
   readonly committedAtMs: number;
   readonly isPinned: boolean;
+  /** The one before an open alarm or suspicion. */
+  readonly isLastClean?: boolean;
   /** 0: never. */
   readonly verifiedAtMs: number;
   readonly isDamaged: boolean;
@@ -87,17 +90,19 @@ export function decideRetention(input: RetentionInput): Verdict[] {
   let damagedCount = 0;
   for (const point of points.toReversed()) {
     const { pointId } = point;
-    const isBesides = point.isPinned || guards.has(pointId);
+    const isBesides = point.isPinned || point.isLastClean === true || guards.has(pointId);
     const isCounted = !isBesides || point === points.at(-1);
     if (isCounted && point.isDamaged) damagedCount++;
     else if (isCounted) goodCount++;
     const because = point.isPinned
       ? 'pinned'
-      : guards.has(pointId)
-        ? 'first point of its day'
-        : point === lastVerified
-          ? 'last verified point'
-          : (inGrid.get(pointId) ?? '');
+      : point.isLastClean === true
+        ? 'last clean point'
+        : guards.has(pointId)
+          ? 'first point of its day'
+          : point === lastVerified
+            ? 'last verified point'
+            : (inGrid.get(pointId) ?? '');
     // a damaged one stays as long as there are not enough good ones after it
     const isWanted = point.isDamaged
       ? goodCount < keptCount && damagedCount <= keptCount

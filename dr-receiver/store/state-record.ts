@@ -5,6 +5,7 @@
 
 import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
+import { parseWarningRecord, type WarningRecord } from '../warning/warning-record.js';
 import type { HistoryState } from './commit-history.js';
 import type { JournalMark } from './journal-read.js';
 import type { CommitAnswer, Point } from './point.js';
@@ -37,6 +38,7 @@ export interface StateHead {
   readonly rpoSeconds: number;
   readonly retentionGrid: string;
   readonly history: HistoryState | undefined;
+  readonly warning: WarningRecord | undefined;
   /** Number of parts. */
   readonly parts: number;
 }
@@ -251,6 +253,7 @@ function parseHead(fields: Fields): StateHead {
     rpoSeconds: fields.number('rpoSeconds'),
     retentionGrid: parseGrid(fields),
     history: fields.has('history') ? parseHistory(fields.object('history')) : undefined,
+    warning: fields.has('warning') ? parseWarningRecord(fields.object('warning')) : undefined,
     parts: fields.number('parts'),
   };
 }
@@ -279,6 +282,8 @@ function parsePoint(fields: Fields): StatePoint {
     disks: fields.list('disks', parseDisk),
     definition: fields.number('definition'),
     pinReason: fields.has('pinReason') ? fields.text('pinReason') : undefined,
+    isPinAutomatic: fields.has('isPinAutomatic') && fields.flag('isPinAutomatic'),
+    isDoubtful: fields.has('isDoubtful') && fields.flag('isDoubtful'),
     verifiedAtMs: fields.number('verifiedAtMs'),
     damage: fields.has('damage') ? fields.text('damage') : undefined,
   };
@@ -313,5 +318,6 @@ function parseAnswer(fields: Fields): StateAnswer {
     committedAtMs: fields.number('committedAtMs'),
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
+    hasRaisedAlarm: fields.has('hasRaisedAlarm') && fields.flag('hasRaisedAlarm'),
   };
 }

@@ -4,12 +4,18 @@ export { connectDirectly } from './direct.js';
 export {
   CollectGarbageRequest,
   CollectGarbageResponse,
+  Alarm,
+  ClearAlarmRequest,
+  ClearAlarmResponse,
   CompactedVm,
   CompactProgress,
   CompactRequest,
   CompactResponse,
   DiskBytes,
   GarbageItem,
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -23,6 +29,10 @@ export {
   RebindRequest,
   RebindResponse,
   RestorePoint,
+  SeedDone,
+  SeedFile,
+  SeedRequest,
+  SeedResponse,
   StatusRequest,
   StatusResponse,
   UnhaltRequest,
@@ -81,7 +91,7 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
-export type { Suite } from './aead.js';
+export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,

@@ -108,7 +108,7 @@ async function expectEnds(found: MemoryFileSystem, each: Given, count: number): 
   await expectPoints(site, each);
   await reclaimAll(site);
   expect(await expectPoints(site, each)).to.have.length(count);
-  const desk = site.receiver.desks[0];
+  const [desk] = await site.receiver.allDesks();
   if (desk === undefined) throw new Error('there is a VM');
   const { vm } = desk;
   expect(site.receiver.maintenance.statusOf(vm)).to.deep.equal({
@@ -187,7 +187,7 @@ async function attempt(fs: FaultFileSystem, each: Given): Promise<void> {
     if (error instanceof DrError) return;
     throw error;
   }
-  const opened = site.receiver.desks[0]?.vm;
+  const opened = (await site.receiver.allDesks().catch(() => []))[0]?.vm;
   if (opened === undefined || opened.halt !== undefined) {
     // the journal could not be opened, which concerns nothing of this
     await site.receiver.close().catch(() => undefined);

@@ -177,6 +177,7 @@ export class NaiveReceiver {
       epoch: this.epoch,
       headPointId: head === undefined ? Buffer.alloc(0) : guidToWire(head.id),
       disks: head?.disks.map(({ geometry }) => geometry) ?? [],
+      earlierDisks: [],
       unfinished:
         reusable === undefined
           ? undefined
@@ -321,6 +322,7 @@ export class NaiveReceiver {
       committedAtMs: 0n,
       pointCount: protection.points.length + 1,
       warnings: [],
+      hasRaisedAlarm: false,
     };
     const { kind } = cycle.request;
     protection.points.push({ id: pointId, cycleId: id, parent: head?.id, kind, disks, answer });

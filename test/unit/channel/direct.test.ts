@@ -46,9 +46,12 @@ const handlers: Handlers<ControlService> = {
   verify: unused,
   pause: unused,
   collectGarbage: unused,
+  seed: unused,
+  importDelta: unused,
   compact: unused,
   rebind: unused,
   unhalt: unused,
+  clearAlarm: unused,
 };
 
 describe('connectDirectly', () => {

@@ -41,6 +41,9 @@ describe('health', () => {
       { forecast: { newestAgeSeconds: 590, willMissRpo: false, because: 'points came early' } },
       'ok',
     ],
+    ['an alarm', { alarm: 'the data look encrypted' }, 'critical'],
+    ['a suspicion', { suspicion: 'somewhat like encryption' }, 'warn'],
+    ['pins that wait for a look', { automaticPins: '8 points' }, 'warn'],
   ];
   for (const [what, change, want] of rows) {
     it(`${what}: ${want}`, () => {

@@ -44,6 +44,7 @@ function view(part: Partial<ReceiverView>): ReceiverView {
     disks: [atReceiver(DISK_A)],
     wantedCellCount: 0,
     lostDiskIds: [],
+    earlierDisks: [],
     unfinished: undefined,
     ...part,
   };
