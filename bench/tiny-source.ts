@@ -128,6 +128,7 @@ export class TinySource {
       isApplicationConsistent: true,
       maxRestorePoints,
       rpoSeconds: 900,
+      seededFrom: '',
       retentionGrid: '',
       expectedBytes: 0n,
       checkpointId: `checkpoint of ${cycleId}`,

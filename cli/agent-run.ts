@@ -30,6 +30,7 @@ import {
   ReceiverLink,
   type RunReport,
   stateFolder,
+  verdict,
   type VmReport,
 } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
@@ -41,7 +42,12 @@ import { clientTls, TLS_PARAMETERS } from './tls.js';
 export interface JobParameters {
   readonly name: string;
   readonly values: ParameterValues;
+  /** Refuse VMs that have points at the receiver already. Default: no. */
+  readonly isSeedOnly?: boolean;
 }
+
+/** Exit code of a run that was done with warnings (cli.md). */
+const EXIT_WARNED = 3;
 
 /** Takes over other jobs in place of those that run. @throws DrError, and then nothing has changed */
 export type ReplaceJobs = (jobs: readonly JobParameters[]) => Promise<void>;
@@ -133,11 +139,8 @@ class Ports {
     await this.#closeUnless((port) => this.#used.has(port));
   }
 
-  async #job({ name, values }: JobParameters): Promise<Job> {
-    const { files: fs, random, environment, folder } = this.#context;
-    const wanted =
-      values.state_dir === undefined ? undefined : path.resolve(folder, values.state_dir);
-    const { platform } = process;
+  async #job({ name, values, isSeedOnly }: JobParameters): Promise<Job> {
+    const { folder } = this.#context;
     // what can be refused without looking at anything comes first
     const link = this.#link(values);
     const hypervisor = await this.#hypervisor(values);
@@ -147,7 +150,7 @@ class Ports {
       hypervisor,
       link,
       bandwidth: this.#bandwidth,
-      stateFolder: await stateFolder(wanted, { fs, random, environment, platform }),
+      stateFolder: await stateFolderOf(values, this.#context),
       vmPattern: values.vm,
       exclude: values.exclude,
       takesRunning: values.online,
@@ -157,6 +160,7 @@ class Ports {
         overlap: values.overlap,
         rpoSeconds: values.rpo_seconds,
         maxRestorePoints: values.max_restore_points,
+        isSeedOnly,
         retentionGrid: values.retention_grid ?? '',
       },
       cycleCount: values.push_cycles,
@@ -193,20 +197,11 @@ class Ports {
     }
   }
 
-  async #hypervisor({ host }: ParameterValues): Promise<SourceHypervisor> {
-    const name = host ?? (process.platform === 'win32' ? 'hyperv' : undefined);
-    if (name === undefined) {
-      throw new DrError('E_PARAMETER', 'host: nothing says whose VMs are meant', {
-        context: { parameter: 'host' },
-        hint: 'Give --host lab:DIR or --host hyperv.',
-      });
-    }
+  async #hypervisor(values: ParameterValues): Promise<SourceHypervisor> {
+    const name = hypervisorName(values);
     const known = this.#hypervisors.get(name);
     if (known !== undefined) return known;
-    const { files: fs, clock, random, folder } = this.#context;
-    const place = name.startsWith('lab:') ? `lab:${path.resolve(folder, name.slice(4))}` : name;
-    const log = await this.#context.log();
-    const hypervisor = await openHypervisor(place, { fs, clock, random, log });
+    const hypervisor = await openSourceHypervisor(values, this.#context);
     this.#hypervisors.set(name, hypervisor);
     return hypervisor;
   }
@@ -285,6 +280,66 @@ function planOf([first, ...others]: readonly JobParameters[]): BandwidthPlan | u
   return { bytesPerSecond: values.bandwidth, schedule: wantedSchedule(values) };
 }
 
+function hypervisorName({ host }: ParameterValues): string {
+  const name = host ?? (process.platform === 'win32' ? 'hyperv' : undefined);
+  if (name !== undefined) return name;
+  throw new DrError('E_PARAMETER', 'host: nothing says whose VMs are meant', {
+    context: { parameter: 'host' },
+    hint: 'Give --host lab:DIR or --host hyperv.',
+  });
+}
+
+/** The hypervisor that `host` names; the caller closes it. @throws DrError E_PARAMETER, … */
+export async function openSourceHypervisor(
+  values: ParameterValues,
+  context: CliContext,
+): Promise<SourceHypervisor> {
+  const { files: fs, clock, random, folder } = context;
+  const name = hypervisorName(values);
+  const place = name.startsWith('lab:') ? `lab:${path.resolve(folder, name.slice(4))}` : name;
+  return openHypervisor(place, { fs, clock, random, log: await context.log() });
+}
+
+/** The folder of ledgers and leases. */
+export function stateFolderOf(
+  { state_dir: wanted }: ParameterValues,
+  { files: fs, random, environment, folder }: CliContext,
+): Promise<string> {
+  const { platform } = process;
+  const chosen = wanted === undefined ? undefined : path.resolve(folder, wanted);
+  return stateFolder(chosen, { fs, random, environment, platform });
+}
+
+/** The key that the parameters name. @throws DrError E_PARAMETER, E_KEY_FILE, E_NOT_FOUND */
+export async function keyOfParameters(
+  values: ParameterValues,
+  context: CliContext,
+): Promise<PreSharedKey> {
+  const { files: fs, environment, folder } = context;
+  const reference = keyReference(values, folder);
+  await context.keepSecrets();
+  const keys = { fs, environment, log: await context.log() };
+  return reference.file === undefined
+    ? loadSecret(reference.secret, reference.keyId, keys)
+    : loadKey(reference.file, keys);
+}
+
+/** Tells how a run ended, and ends with an error when a VM stayed unprotected. */
+export function reportRun(
+  { output, clock }: CliContext,
+  report: RunReport,
+  values: ParameterValues,
+  { startedAt, isWarned: wasWarned }: { readonly startedAt: number; readonly isWarned: boolean },
+): void {
+  const durationMs = Math.round(clock.monotonic() - startedAt);
+  const { error, isWarned } = verdict(report, values.on_partial);
+  output.result({ vms: report.vms.map(vmDocument), durationMs }, () =>
+    totalsLine(report, durationMs),
+  );
+  if (error !== undefined) throw error;
+  if (isWarned || wasWarned) output.exitCode = EXIT_WARNED;
+}
+
 type KeyReference =
   | { readonly file: string }
   | { readonly file?: undefined; readonly secret: string; readonly keyId: string | undefined };
@@ -331,7 +386,7 @@ function doneLine(vmName: string, result: CycleResult, rpoSeconds: number): stri
     `point ${pointId.slice(0, 4)}`,
   ];
   if (repeated > 0) parts.push(`${formatSize(repeated)} sent again after a break`);
-  if (reused > 0) parts.push(`${formatSize(reused)} taken from an unfinished cycle`);
+  if (reused > 0) parts.push(`${formatSize(reused)} taken from what the receiver had`);
   const said = [...result.warnings.map(({ code, text }) => `${code} ${text}`), ...result.notes];
   return [parts.join(', '), ...said.map((text) => `  ${text}`)].join('\n');
 }

@@ -1,9 +1,8 @@
 // `hvdr push`: one or more cycles of the VMs that match, towards a DR receiver.
 
 import type { Command } from 'commander';
-import { verdict } from '../source-agent/index.js';
 import { addParameterOptions, parametersOf, PUSH_PARAMETERS } from './agent-options.js';
-import { runJobs, totalsLine, vmDocument } from './agent-run.js';
+import { reportRun, runJobs } from './agent-run.js';
 import type { CliContext } from './context.js';
 
 const EXAMPLES = `
@@ -12,9 +11,6 @@ Examples:
   hvdr push --vm web --host lab:./lab --dr-host 127.0.0.1 --psk-file ./a.psk --push-cycles 4
   hvdr push --config-file ./nightly.conf --vm SQL01 --json
 `;
-
-/** Exit code of a run that was done with warnings (cli.md). */
-const EXIT_WARNED = 3;
 
 export function registerPush(program: Command, context: CliContext): void {
   const command = program
@@ -32,12 +28,6 @@ export function registerPush(program: Command, context: CliContext): void {
     const { values, warnings } = await parametersOf(command, PUSH_PARAMETERS, context);
     for (const warning of warnings) output.note(warning);
     const report = await runJobs([{ name: 'push', values }], context);
-    const durationMs = Math.round(clock.monotonic() - startedAt);
-    const { error, isWarned } = verdict(report, values.on_partial);
-    output.result({ vms: report.vms.map(vmDocument), durationMs }, () =>
-      totalsLine(report, durationMs),
-    );
-    if (error !== undefined) throw error;
-    if (isWarned || warnings.length > 0) output.exitCode = EXIT_WARNED;
+    reportRun(context, report, values, { startedAt, isWarned: warnings.length > 0 });
   });
 }

@@ -11,7 +11,9 @@ import {
   connectDirectly,
   type ControlService,
   controlService,
+  type KeyRing,
   loadKey,
+  loadKeyRing,
   type ServiceClient,
 } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
@@ -80,7 +82,7 @@ export async function openAccess(
     if (drHost !== undefined || drPort !== undefined) {
       throw new DrError('E_USAGE', 'either --store or --dr-host says where the store is, not both');
     }
-    return openLocally(context, store, use);
+    return openLocally(context, store, use, pskFile);
   }
   if (drHost === undefined || pskFile === undefined) {
     throw new DrError('E_USAGE', 'the command is not told where the store is', {
@@ -108,6 +110,7 @@ async function openLocally(
   context: CliContext,
   store: string,
   use: 'read' | 'write',
+  pskFile: string | undefined,
 ): Promise<ReceiverAccess> {
   const { files: fs, clock, folder, random } = context;
   const storeFolder = path.resolve(folder, store);
@@ -117,12 +120,26 @@ async function openLocally(
       hint: 'Name the folder that `hvdr receiver --store` works on.',
     });
   }
-  const receiver = await Receiver.open({ fs, clock, random, log: silentLog, storeFolder, use });
+  const seedAccess = { folder: undefined, keys: await localKeys(context, pskFile) };
+  const seams = { fs, clock, random, log: silentLog };
+  const receiver = await Receiver.open({ ...seams, storeFolder, use, seedAccess });
   return {
     control: connectDirectly(controlService, controlHandlers(receiver), LOCAL),
     place: store,
     close: () => receiver.close(),
   };
+}
+
+/** Keys that a medium may be sealed with; the store itself asks for none. */
+async function localKeys(
+  context: CliContext,
+  pskFile: string | undefined,
+): Promise<KeyRing | undefined> {
+  if (pskFile === undefined) return undefined;
+  const { files: fs, environment, folder } = context;
+  await context.keepSecrets();
+  const reference = /^(env|file):/.test(pskFile) ? pskFile : path.resolve(folder, pskFile);
+  return loadKeyRing([reference], { fs, environment, log: await context.log() });
 }
 
 /** Runs `work` with the way open, and closes it. */
@@ -138,4 +155,24 @@ export async function withAccess<T>(
   } finally {
     await access.close();
   }
+}
+
+/**
+ * An answer that comes in pages, together: what the last page says, and the items of all.
+ * @throws DrError E_PROTOCOL when a page is missing
+ */
+export async function allPages<R, P, T>(
+  responses: AsyncIterable<R>,
+  pageOf: (response: R) => P | undefined,
+  itemsOf: (page: P) => readonly T[],
+): Promise<{ readonly page: P; readonly items: readonly T[] }> {
+  let last: P | undefined;
+  const items: T[] = [];
+  for await (const response of responses) {
+    last = pageOf(response);
+    if (last === undefined) break;
+    items.push(...itemsOf(last));
+  }
+  if (last !== undefined) return { page: last, items };
+  throw new DrError('E_PROTOCOL', 'the receiver answered without a page');
 }

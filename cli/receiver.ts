@@ -29,6 +29,7 @@ interface Flags {
   readonly retentionGrid?: string;
   readonly quota?: string;
   readonly quotaVms?: string;
+  readonly seedDir?: string;
 }
 
 const many = (value: string, all: readonly string[] | undefined): string[] => [
@@ -67,6 +68,7 @@ export function registerReceiver(program: Command, context: CliContext): void {
     .option('--retention-grid <grid>', 'points kept whatever a source asks for, as 24h/1h,7d/1d')
     .option('--quota <size>', 'bytes that one principal may store')
     .option('--quota-vms <n>', 'VMs that one principal may protect')
+    .option('--seed-dir <dir>', 'folder that seeds may be read from; without it none are')
     .addHelpText(
       'after',
       '\nExample:\n  hvdr receiver --store /srv/dr --listen 0.0.0.0:9847 --psk-file site-a.psk --psk-file operator.psk\n',
@@ -129,6 +131,12 @@ async function serverTls(
   );
 }
 
+/** @throws DrError E_NOT_FOUND */
+async function requireFolder({ files }: CliContext, name: string | undefined): Promise<void> {
+  if (name === undefined || (await files.status(name))?.kind === 'folder') return;
+  throw new DrError('E_NOT_FOUND', `--seed-dir ${name} is no folder`, { context: { path: name } });
+}
+
 async function serve(context: CliContext, flags: Flags): Promise<void> {
   const { files: fs, clock, environment, folder, output, random } = context;
   const { host, port } = parseAddress(flags.listen, '--listen');
@@ -162,7 +170,11 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const keys = await loadKeyRing(paths, { fs, environment, log });
   const tls = await serverTls(flags, context);
   const storeFolder = path.resolve(folder, flags.store);
-  const receiver = await Receiver.open({ fs, clock, random, log, storeFolder, policy });
+  const seedAccess =
+    flags.seedDir === undefined ? undefined : { folder: path.resolve(folder, flags.seedDir), keys };
+  await requireFolder(context, seedAccess?.folder);
+  const seams = { fs, clock, random, log };
+  const receiver = await Receiver.open({ ...seams, storeFolder, policy, seedAccess });
   let served: Awaited<ReturnType<typeof serveReceiver>>;
   try {
     const operatorNetworks = flags.operatorFrom;

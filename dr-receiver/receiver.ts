@@ -4,7 +4,7 @@
 import { defined } from '../shared/assert.js';
 import { actorOf } from './actor.js';
 import type { Guid } from '../shared/bytes/index.js';
-import type { Caller } from '../shared/channel/index.js';
+import type { Caller, KeyRing } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
@@ -36,10 +36,23 @@ export interface ReceiverOptions extends IngestSeams, StoreSeams {
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
   readonly policy?: ReceiverPolicy | undefined;
+  /** Where seeds may be read from. Default: nowhere. */
+  readonly seedAccess?: SeedAccess | undefined;
   /** When space is reclaimed. Default: when it is worth its cost. */
   readonly reclaim?: ReclaimLimits | undefined;
   readonly log: Log;
 }
+
+export interface SeedAccess {
+  /** Undefined: anywhere, for whoever can open the store's own files as well. */
+  readonly folder: string | undefined;
+  /** Keys that media may be sealed with, and whose principals may own a seeded VM. */
+  readonly keys: KeyRing | undefined;
+}
+
+/** Who a VM is bound to when it is seen for the first time, and what it is bound by. */
+type Binder = Pick<Caller, 'principal' | 'vmPattern' | 'role'>;
+type NewVm = Pick<CycleRequest, 'vmId' | 'vmName' | 'epoch' | 'parentPointId'>;
 
 /** Stored bytes are counted again after so long: in between they are at most more than they were. */
 const RECOUNT_AFTER_MS = 1000;
@@ -49,6 +62,7 @@ export class Receiver {
   readonly store: Store;
   readonly seams: IngestSeams;
   readonly policy: ReceiverPolicy;
+  readonly seedAccess: SeedAccess | undefined;
   readonly log: Log;
   /** Does nothing by itself before start(). */
   readonly maintenance: Maintenance;
@@ -65,13 +79,14 @@ export class Receiver {
     this.store = store;
     this.seams = { fs, clock, random, ...(settleBytes === undefined ? {} : { settleBytes }) };
     this.policy = policy;
+    this.seedAccess = options.seedAccess;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
     store.onOpened = (vm) => {
       this.#addDesk(vm);
     };
     this.maintenance = new Maintenance({
-      desks: () => this.desks,
+      desks: () => this.allDesks(),
       seams: this.seams,
       log: log.child({ component: 'maintenance' }),
       retention: policy.retention,
@@ -164,7 +179,7 @@ export class Receiver {
   }
 
   /** The desk of a VM that the caller may push for; undefined when there is none, or not for him. */
-  async #deskOf(vmId: Guid, caller: Caller): Promise<VmDesk | undefined> {
+  async #deskOf(vmId: Guid, caller: Binder): Promise<VmDesk | undefined> {
     const desk = await this.desk(vmId);
     if (desk === undefined || caller.role === 'operator') return desk;
     const { owner } = desk.vm.protection;
@@ -206,13 +221,13 @@ export class Receiver {
   }
 
   /** The first Open binds the VM to its principal. One at a time. */
-  #protect(request: CycleRequest, caller: Caller): Promise<VmDesk> {
+  #protect(request: NewVm, caller: Binder): Promise<VmDesk> {
     const result = this.#protecting.then(() => this.#protectNow(request, caller));
     this.#protecting = result.catch(() => undefined);
     return result;
   }
 
-  async #protectNow(request: CycleRequest, caller: Caller): Promise<VmDesk> {
+  async #protectNow(request: NewVm, caller: Binder): Promise<VmDesk> {
     const { vmId, vmName, epoch } = request;
     const known = await this.#deskOf(vmId, caller);
     if (known !== undefined) return known;
@@ -253,6 +268,15 @@ export class Receiver {
     });
     this.log.info('protection.began', { vmId, vmName, owner: caller.principal });
     return defined(this.#desks.get(vm.vmId), 'each open VM has its desk');
+  }
+
+  /** The desk of a VM that an operator brings a seed of, bound to the principal that will push it. */
+  protectFor(
+    vm: Pick<NewVm, 'vmId' | 'vmName'>,
+    owner: Pick<Caller, 'principal' | 'vmPattern'>,
+  ): Promise<VmDesk> {
+    const request = { ...vm, epoch: 0n, parentPointId: undefined };
+    return this.#protect(request, { ...owner, role: 'source' });
   }
 
   async commit(

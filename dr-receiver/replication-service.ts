@@ -17,10 +17,10 @@ import {
   parseBatch,
 } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
-import { isDamaged } from './ingest/damage.js';
-import { type Acknowledgement, stagedDisk } from './ingest/incoming-cycle.js';
+import type { Acknowledgement } from './ingest/incoming-cycle.js';
 import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
-import { stagedRecords } from './ingest/staged-cells.js';
+import { stagedParts, unionRecords } from './ingest/staged-union.js';
+import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
 import { pointRecords } from './store/point-sources.js';
 import { answerToWire, describeToWire } from './wire.js';
@@ -43,6 +43,9 @@ export function replicationHandlers(receiver: Receiver): Handlers<ReplicationSer
 
     open: async (request, { caller }) => {
       const parsed = parseOpenRequest(request);
+      if (parsed.seededFrom !== '') {
+        throw new DrError('E_PROTOCOL', 'the request says of itself that it is a seed');
+      }
       const outcome = await receiver.open(parsed, caller);
       switch (outcome.kind) {
         case 'accepted': {
@@ -140,14 +143,17 @@ async function* push(
   }
 }
 
-/** The records of an unfinished cycle as far as they can be read: it is of use, never needed. */
-async function* untilDamaged(
+/** Of an older point, whose cells are of use and never needed: what is damaged of it is left out. */
+async function* asFarAsSound(
+  desk: VmDesk,
+  pointId: Guid,
   records: AsyncIterable<ManifestRecord>,
 ): AsyncGenerator<ManifestRecord> {
   try {
     yield* records;
   } catch (error) {
-    if (!isDamaged(error)) throw error;
+    if (!(error instanceof DrError) || error.code === 'E_NO_POINT') throw error;
+    desk.earlier.noteUnsound(pointId);
   }
 }
 
@@ -168,14 +174,14 @@ async function* hashes(
   let records: AsyncIterable<ManifestRecord>;
   if (of.$case === 'pointId') {
     vm.requireSound();
-    records = pointRecords(receiver.seams, vm, requireGuid(of.value, 'the point id'), disk);
+    const pointId = requireGuid(of.value, 'the point id');
+    records = pointRecords(receiver.seams, vm, pointId, disk);
+    if (pointId !== vm.protection.head?.pointId) records = asFarAsSound(desk, pointId, records);
   } else {
     const cycleId = requireGuid(of.value, 'the cycle id');
     const cycles = await vm.change(() => desk.unfinished());
-    const cycle = cycles.find((each) => each.request.cycleId === cycleId);
-    const staged = cycle === undefined ? undefined : stagedDisk(vm.layout, cycle, disk);
-    if (staged === undefined) return;
-    records = untilDamaged(stagedRecords(fs, staged));
+    if (!cycles.some((each) => each.request.cycleId === cycleId)) return;
+    records = unionRecords(fs, stagedParts(vm.layout, cycles, disk));
   }
   let bytes = Buffer.alloc(HASHES_PER_MESSAGE * MANIFEST_RECORD_BYTES);
   let filled = 0;

@@ -10,6 +10,7 @@ import type {
   RestorePoint,
 } from '../shared/channel/index.js';
 import { ProtectionState } from '../shared/channel/index.js';
+import { MAX_DISKS } from '../shared/delta/index.js';
 import type { UnfinishedCycle } from './ingest/incoming-cycle.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { CommitAnswer, Point, Protection } from './store/protection.js';
@@ -54,6 +55,16 @@ export function stateOf(desk: VmDesk, hasUnfinished: boolean): ProtectionState {
     : ProtectionState.PROTECTION_STATE_PROTECTED;
 }
 
+/** The disks of all unfinished cycles, each once: Hashes tells of them together. */
+function disksOf(cycles: readonly UnfinishedCycle[]): DiskGeometry[] {
+  const disks = new Map<string, DiskGeometry>();
+  const own = cycles.filter(({ request }) => request.seededFrom === '');
+  for (const { request } of [...own, ...cycles]) {
+    for (const disk of request.disks) if (!disks.has(disk.diskId)) disks.set(disk.diskId, disk);
+  }
+  return [...disks.values()].slice(0, MAX_DISKS);
+}
+
 export function describeToWire(
   storeId: Buffer,
   desk: VmDesk | undefined,
@@ -68,6 +79,7 @@ export function describeToWire(
       disks: [],
       unfinished: undefined,
       pointIds: [],
+      earlierDisks: [],
     };
   }
   const { protection } = desk.vm;
@@ -84,9 +96,13 @@ export function describeToWire(
         ? undefined
         : {
             cycleId: guidToWire(best.request.cycleId),
-            disks: best.request.disks.map(geometryToWire),
+            disks: disksOf(unfinished).map(geometryToWire),
           },
     pointIds: protection.listed.slice(-POINTS_TOLD).map((point) => guidToWire(point.pointId)),
+    earlierDisks: desk.earlier.disks().map(({ point, disk }) => ({
+      geometry: geometryToWire(disk),
+      pointId: guidToWire(point.pointId),
+    })),
   };
 }
 

@@ -129,6 +129,27 @@ export const CATALOGUE = {
   ),
 
   // Protection and its state machine (failover.md § 6)
+  E_SEED_PATH: {
+    exitCode: 2,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause:
+      "A seed is named that the receiver may not read: it lies outside of the receiver's seed folder.",
+    remedy:
+      'Put the files below the folder of `hvdr receiver --seed-dir`, as files and not as links, and name them by their path in it.',
+  },
+  E_SEED_MEDIUM: damaged(
+    'A seed medium is damaged, not whole, or not sealed with a key that is here.',
+    'Copy it again from where it was written, or make it again: `hvdr seed --to media:DIR`. What was staged of it before the damage is sound and is used.',
+  ),
+  E_SEED_BACKUP: {
+    exitCode: 16,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'A backup that is to seed a VM is not there in the form that is read.',
+    remedy:
+      'Restore the Full and the later jobs of the VM to one folder, `.meta` included, and give `--from bacula:DIR`.',
+  },
   E_STATE: {
     exitCode: 10,
     retry: 'operator',
@@ -190,8 +211,9 @@ export const CATALOGUE = {
     retry: 'operator',
     grpc: 'FAILED_PRECONDITION',
     cause:
-      'A record of this protection is damaged or contradicts itself, so nothing goes on alone.',
-    remedy: 'The message names the file and the place; restore it, or start a new protection.',
+      'A record of this protection is damaged or contradicts itself, or the store is older than its source, so nothing goes on alone.',
+    remedy:
+      'The message names the file and the place; restore it, or start a new protection. `hvdr unhalt` accepts an older store.',
   },
   E_BASE_LOST: {
     exitCode: 34,

@@ -28,6 +28,8 @@ export const LOG_EVENTS = {
   'protection.began': 'A VM was opened for the first time, and belongs to a principal from now on.',
   'protection.halted': 'Nothing of a VM is changed any more until somebody has looked.',
   'cycle.opened': 'A source opened a cycle, or was told why not.',
+  'seed.began': 'An operator has the cells of a VM staged, for its first cycle to be smaller.',
+  'seed.staged': 'They are staged; the first cycle compares them.',
   'point.committed': 'A restore point was listed.',
   'alarm.raised':
     'Data of a VM look as if they were being encrypted; the last clean point is a field.',

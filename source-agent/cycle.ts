@@ -36,6 +36,7 @@ import {
 } from './checkpoint-lease.js';
 import { cellsOf, type DirtyCells } from './dirty-cells.js';
 import { CompressionChoice } from './compression-choice.js';
+import { orderedDisks } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
 import {
   absorb,
@@ -85,6 +86,8 @@ export interface CycleSettings {
   readonly overlap: 'skip' | 'wait';
   readonly rpoSeconds: number;
   readonly maxRestorePoints: number;
+  /** Refuse a VM that has points at the receiver already. Default: no. */
+  readonly isSeedOnly?: boolean | undefined;
   /** As `24h/1h,7d/1d`; empty: none. */
   readonly retentionGrid: string;
 }
@@ -261,6 +264,13 @@ class Cycle {
     const key = `dr:${receiver.storeId}`;
     const chain = ledger.chains.get(key) ?? newChain(key, receiver.epoch);
     checkReceiver(receiver, chain, name);
+    if (this.#settings.isSeedOnly === true && receiver.headPointId !== undefined) {
+      throw new DrError('E_EXISTS', `${name} has restore points at the receiver already`, {
+        context: { vmId: id, head: receiver.headPointId },
+        done: 'nothing was sent',
+        hint: '`hvdr push` goes on from the newest point; there is nothing to seed.',
+      });
+    }
     return { store, ledger, chain: settle(chain, receiver.headPointId), receiver };
   }
 
@@ -517,6 +527,7 @@ class Cycle {
       maxRestorePoints,
       rpoSeconds,
       checkpointId: checkpoint.id,
+      seededFrom: '',
       retentionGrid,
       expectedBytes: BigInt(expectedBytes(plan)),
     };
@@ -526,7 +537,7 @@ class Cycle {
     plan: CyclePlan,
     pointId: Guid,
     { checkpoint }: LeasedCheckpoint,
-    { chain }: Ready,
+    { chain, receiver }: Ready,
     answer: CommitResponse,
     disks: readonly PushDisk[],
   ): CycleResult {
@@ -542,7 +553,7 @@ class Cycle {
     if (answer.hasRaisedAlarm) {
       this.#warn('W_ENCRYPTION', told.shift() ?? 'the receiver has raised an alarm');
     }
-    const notes = [...whyWhole(plan), ...told];
+    const notes = [...whyWhole(plan), ...whyUnused(plan, receiver), ...told];
     // a ledger that could not be used has been told already, and says why
     if (!this.#warnings.some(({ code }) => code === 'W_LEDGER')) {
       for (const why of whyCompared(plan, chain)) this.#warn('W_RESYNC', why);
@@ -620,11 +631,11 @@ class Cycle {
     const level = kind === 'resync' ? 'info' : 'debug';
     this.#log[level]('cycle.planned', {
       kind,
-      disks: disks.map(({ diskId, send, because, reuseCycleId }) => ({
+      disks: disks.map(({ diskId, send, because, reuseCycleId, reusePoint }) => ({
         diskId,
         how: send.how,
         because,
-        isReusing: reuseCycleId !== undefined,
+        isReusing: reuseCycleId !== undefined || reusePoint !== undefined,
       })),
     });
   }
@@ -640,6 +651,13 @@ function whyCompared(plan: CyclePlan, chain: Chain): string[] {
     send.how === 'compare' ? [`compared by hashes: ${because}`] : [],
   );
   return [...new Set(reasons)].slice(0, NOTES_MAX);
+}
+
+/** Why a seed did not help. */
+function whyUnused({ kind, disks }: CyclePlan, { unfinished }: ReceiverView): string[] {
+  const isUnused = disks.every(({ reuseCycleId }) => reuseCycleId === undefined);
+  if (kind !== 'seed' || unfinished === undefined || !isUnused) return [];
+  return ['what was staged at the receiver is of no disk of this VM: other ids, or other sizes'];
 }
 
 /** Which disks were sent whole beside others that were not, as added and resized ones are. */
@@ -665,41 +683,6 @@ function expectedBytes({ disks }: CyclePlan): number {
 function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {
   const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = disk;
   return { sizeBytes, logicalSectorBytes, physicalSectorBytes };
-}
-
-/** The disks of the checkpoint in the order of the VM's places. */
-function orderedDisks(
-  definition: VmDefinition,
-  frozen: readonly CheckpointDisk[],
-): CheckpointDisk[] {
-  const { name } = definition;
-  const refused = definition.disks.find(({ unsupported }) => unsupported !== undefined);
-  if (refused !== undefined) {
-    throw new DrError(
-      'E_HYPERVISOR',
-      `the disk ${refused.path} of ${name} cannot be replicated: ${refused.unsupported ?? ''}`,
-      {
-        context: { diskId: refused.diskId },
-        hint: 'Give the VM a VHDX in its place, or leave the VM out with exclude.',
-      },
-    );
-  }
-  const ordered = definition.disks.flatMap(({ diskId }) =>
-    frozen.filter((disk) => disk.diskId === diskId),
-  );
-  if (ordered.length !== frozen.length || ordered.length !== definition.disks.length) {
-    throw new DrError(
-      'E_CHECKPOINT',
-      `the disks of ${name} changed while its checkpoint was made: ${definition.disks.length} now, ${frozen.length} frozen`,
-      { hint: 'Nothing to do: the next cycle takes the disks as they are then.' },
-    );
-  }
-  if (ordered.length === 0) {
-    throw new DrError('E_HYPERVISOR', `${name} has no disk that could be replicated`, {
-      hint: 'Leave the VM out with exclude.',
-    });
-  }
-  return ordered;
 }
 
 /** Tracking ids by disk; a disk without one is compared next time. */

@@ -12,11 +12,11 @@ import {
   hashCell,
   ManifestRoot,
   type ManifestHeader,
+  readCells,
 } from '../shared/delta/index.js';
 import { isAllZero, type Piece, type ReadableDisk } from '../shared/disk/index.js';
 import { Batcher } from './batcher.js';
 import type { CompressionChoice } from './compression-choice.js';
-import { readCells } from './cell-reader.js';
 import type { RemoteHashes } from './remote-hashes.js';
 
 /** Sets whose mean run is shorter are read cell by cell. */
@@ -26,8 +26,8 @@ const SCATTERED_RUN_CELLS = 4;
 export interface RemoteSides {
   /** Hashes of the head point: only what differs is sent. */
   readonly compare: RemoteHashes | undefined;
-  /** Hashes of an unfinished cycle: what is equal is named. */
-  readonly reuse: RemoteHashes | undefined;
+  /** Hashes of unfinished cycles and of an older point: what is equal to one of them is named. */
+  readonly reuse: readonly RemoteHashes[];
 }
 
 export interface DiskCounts {
@@ -171,7 +171,7 @@ export class DiskStream {
       const isRepeated = cell < this.#fedCells;
       this.#feedData(cell, hash);
       let full: Buffer | undefined;
-      if (remote.reuse !== undefined && (await remote.reuse.at(cell))?.equals(hash) === true) {
+      if (await isReusable(remote, cell, hash)) {
         counts.reusedBytes += part.length;
         full = batcher.addReuse(cell, hash);
       } else {
@@ -219,4 +219,9 @@ function* rangesFrom(ranges: Iterable<CellRange>, firstCell: number): Generator<
   for (const { start, end } of ranges) {
     if (end > firstCell) yield { start: Math.max(start, firstCell), end };
   }
+}
+
+async function isReusable({ reuse }: RemoteSides, cell: number, hash: Buffer): Promise<boolean> {
+  for (const hashes of reuse) if ((await hashes.at(cell))?.equals(hash) === true) return true;
+  return false;
 }

@@ -7,7 +7,7 @@
 //     ledger.ts             what each receiver still lacks (pure) · ledger-store.ts · cells-file.ts
 //     vm-lease.ts           one cycle of a VM at a time · checkpoint-lease.ts  always given back
 //     pinned-store.ts       the store that a key is for
-//     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ cell-reader.ts, batcher.ts
+//     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ batcher.ts
 //
 // Invariants: no change is lost (ledger.ts states the law); a checkpoint outlives its cycle only
 // when the process dies, and then the next one finds it; bytes of two moments never meet in a point.
@@ -24,4 +24,5 @@ export {
   verdict,
   type VmReport,
 } from './run-report.js';
+export { type SeedMediumResult, type SeedMediumSeams, writeVmMedium } from './seed-medium.js';
 export { stateFolder, type StateFolderSeams } from './state-folder.js';

@@ -11,7 +11,8 @@
 //   the ledger has no set for it, or "all cells"     compare
 //   the receiver asks for a comparison               compare
 //
-// A disk that an unfinished cycle brought in the same shape is sent with reuse: cells whose hash the
+// A disk that an unfinished cycle brought in the same size, or that an older point has when it is sent
+// whole, is sent with reuse: cells whose hash the
 // receiver has already are named, not sent.
 
 import type { Guid } from '../shared/bytes/index.js';
@@ -39,6 +40,8 @@ export interface DiskPlan {
   readonly send: CellsToSend;
   /** The unfinished cycle whose cells may be named instead of sent. */
   readonly reuseCycleId: Guid | undefined;
+  /** The older point whose cells may be named, and the generation that it has the disk in. */
+  readonly reusePoint: { readonly pointId: Guid; readonly generation: number } | undefined;
   /** For reports: "17 cells changed", "the receiver's head is not known here". */
   readonly because: string;
 }
@@ -181,13 +184,23 @@ function baseGeneration(
   return Math.max(above, isFree ? known.generation : known.generation + 1);
 }
 
-function finish(plan: Omit<DiskPlan, 'reuseCycleId'>, receiver: ReceiverView): DiskPlan {
-  const { unfinished } = receiver;
-  const isThere = unfinished?.disks.some(
+function finish(
+  plan: Omit<DiskPlan, 'reuseCycleId' | 'reusePoint'>,
+  receiver: ReceiverView,
+): DiskPlan {
+  const { unfinished, earlierDisks } = receiver;
+  const earlier = earlierDisks.find(
     (disk) =>
+      plan.send.how === 'whole' &&
       disk.diskId === plan.diskId &&
-      disk.generation === plan.generation &&
-      isSameGeometry(disk.geometry, plan.geometry),
+      disk.geometry.sizeBytes === plan.geometry.sizeBytes,
   );
-  return { ...plan, reuseCycleId: isThere === true ? unfinished?.cycleId : undefined };
+  const isThere = unfinished?.disks.some(
+    (disk) => disk.diskId === plan.diskId && disk.geometry.sizeBytes === plan.geometry.sizeBytes,
+  );
+  return {
+    ...plan,
+    reuseCycleId: isThere === true ? unfinished?.cycleId : undefined,
+    reusePoint: earlier && { pointId: earlier.pointId, generation: earlier.generation },
+  };
 }

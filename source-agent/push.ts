@@ -216,7 +216,7 @@ class RequestSource {
           }
         } finally {
           await remote.compare?.close();
-          await remote.reuse?.close();
+          for (const hashes of remote.reuse) await hashes.close();
         }
       }
     } catch (error) {
@@ -227,7 +227,7 @@ class RequestSource {
 
   #openRemote(plan: DiskPlan): RemoteSides {
     const { request } = this.#work;
-    const { diskId, generation, geometry, send, reuseCycleId } = plan;
+    const { diskId, generation, geometry, send, reuseCycleId, reusePoint } = plan;
     const open = (
       of: Parameters<typeof RemoteHashes.open>[1]['of'],
       wanted: number,
@@ -246,7 +246,12 @@ class RequestSource {
     return {
       compare:
         send.how === 'compare' ? open({ pointId: send.pointId }, send.generation) : undefined,
-      reuse: reuseCycleId === undefined ? undefined : open({ cycleId: reuseCycleId }, generation),
+      reuse: [
+        ...(reuseCycleId === undefined ? [] : [open({ cycleId: reuseCycleId }, generation)]),
+        ...(reusePoint === undefined
+          ? []
+          : [open({ pointId: reusePoint.pointId }, reusePoint.generation)]),
+      ],
     };
   }
 }

@@ -34,6 +34,8 @@ export interface ReceiverView {
   readonly epoch: bigint;
   readonly headPointId: Guid | undefined;
   readonly disks: readonly ReceiverDisk[];
+  /** Disks that an older point has and the head lacks, or has in another size. */
+  readonly earlierDisks: readonly (ReceiverDisk & { readonly pointId: Guid })[];
   readonly unfinished:
     { readonly cycleId: Guid; readonly disks: readonly ReceiverDisk[] } | undefined;
 }
@@ -67,6 +69,7 @@ export function receiverView(response: DescribeResponse): ReceiverView {
     headPointId:
       response.headPointId.length === 0 ? undefined : wireGuid(response.headPointId, 'head point'),
     disks: receiverDisks(response.disks),
+    earlierDisks: earlierDisks(response.earlierDisks),
     unfinished:
       unfinished === undefined
         ? undefined
@@ -89,6 +92,17 @@ function wireGuid(bytes: Uint8Array, what: string): Guid {
   const parsed = guidFromWire(bytes);
   if (parsed === undefined) throw protocolError(`the ${what} has ${bytes.length} bytes`);
   return parsed;
+}
+
+function earlierDisks(
+  earlier: DescribeResponse['earlierDisks'],
+): (ReceiverDisk & { pointId: Guid })[] {
+  const disks = receiverDisks(earlier.flatMap(({ geometry }) => geometry ?? []));
+  if (disks.length !== earlier.length) throw protocolError('an earlier disk without geometry');
+  return disks.map((disk, index) => ({
+    ...disk,
+    pointId: wireGuid(earlier[index]?.pointId ?? Buffer.alloc(0), 'point of an earlier disk'),
+  }));
 }
 
 function receiverDisks(disks: readonly DiskGeometry[]): ReceiverDisk[] {

@@ -99,15 +99,16 @@ export async function readUnfinished(
   }
 }
 
-/** The durable part of a disk in an unfinished cycle; undefined when it has none. */
+/**
+ * The durable part of a disk in an unfinished cycle, of whatever generation: its cells are compared, and
+ * a seed knows no generation. Undefined when it has none.
+ */
 export function stagedDisk(
   layout: VmLayout,
   { request, progress }: UnfinishedCycle,
-  disk: { readonly diskId: Guid; readonly generation: number },
+  { diskId }: { readonly diskId: Guid },
 ): StagedDisk | undefined {
-  const index = request.disks.findIndex(
-    (each) => each.diskId === disk.diskId && each.generation === disk.generation,
-  );
+  const index = request.disks.findIndex((each) => each.diskId === diskId);
   const found = request.disks[index];
   const position = progress.get(index);
   if (found === undefined || position === undefined) return undefined;
@@ -117,6 +118,16 @@ export function stagedDisk(
     progress: position,
   };
 }
+
+/** Cells that a source may name instead of sending them. */
+export interface ReusableCells {
+  /** The bytes of a cell that have this hash; cells are asked for in ascending order. */
+  find(cell: number, hash: Buffer): Promise<Buffer | undefined>;
+  close(): Promise<void>;
+}
+
+/** The cells of an older point, for a disk that is to be a base. Never throws for damage. */
+export type OpenEarlier = (disk: CycleDisk) => Promise<ReusableCells | undefined>;
 
 /** The result, or undefined when the unfinished cycle that it comes from is of no use. */
 async function unlessDamaged<T>(result: Promise<T>): Promise<T | undefined> {
@@ -136,7 +147,8 @@ export class IncomingCycle {
   readonly #progress: ProgressFile;
   /** Other cycles whose cells may be used again. */
   readonly #others: readonly UnfinishedCycle[];
-  readonly #reusable = new Map<number, StagedCells[]>();
+  readonly #openEarlier: OpenEarlier | undefined;
+  readonly #reusable = new Map<number, ReusableCells[]>();
   #areNamesDurable = false;
   #settling: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
@@ -156,6 +168,7 @@ export class IncomingCycle {
     intakes: DiskIntake[],
     progress: ProgressFile,
     others: readonly UnfinishedCycle[],
+    openEarlier: OpenEarlier | undefined,
   ) {
     this.request = request;
     this.#layout = layout;
@@ -163,6 +176,7 @@ export class IncomingCycle {
     this.#intakes = intakes;
     this.#progress = progress;
     this.#others = others;
+    this.#openEarlier = openEarlier;
   }
 
   /** Begins a cycle, or goes on with what `found` tells. @throws DrError E_IO, E_CAPACITY, … */
@@ -172,6 +186,7 @@ export class IncomingCycle {
     seams: IngestSeams,
     found: UnfinishedCycle | undefined,
     others: readonly UnfinishedCycle[],
+    openEarlier?: OpenEarlier,
   ): Promise<IncomingCycle> {
     const { fs } = seams;
     const path = layout.progress(request.cycleId);
@@ -207,7 +222,9 @@ export class IncomingCycle {
             : await DiskIntake.resume(options, position),
         );
       }
-      const cycle = new IncomingCycle(request, layout, seams, intakes, progress, others);
+      const cycle = new IncomingCycle(
+        ...([request, layout, seams, intakes, progress, others, openEarlier] as const),
+      );
       if (found !== undefined) await cycle.#confirm(found.progress);
       return cycle;
     } catch (error) {
@@ -308,6 +325,8 @@ export class IncomingCycle {
         const cells = staged && (await unlessDamaged(StagedCells.open(fs, staged)));
         if (cells !== undefined) sources.push(cells);
       }
+      const earlier = disk.transfer === 'base' ? await this.#openEarlier?.(disk) : undefined;
+      if (earlier !== undefined) sources.push(earlier);
     }
     for (const source of sources) {
       const bytes = await unlessDamaged(source.find(cell, hash));

@@ -15,6 +15,7 @@ import type { DiskGeometry, Transfer } from '../store/records.js';
 
 const NAME_MAX = 255;
 const TEXT_MAX = 256;
+const FROM_MAX = 4096;
 const ADAPTERS_MAX = 64;
 const ADDRESSES_MAX = 64;
 const DEFINITION_BYTES_MAX = 64 * 1024;
@@ -40,6 +41,8 @@ export interface CycleRequest {
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
   readonly checkpointId: string;
+  /** Where a staged seed came from (seed/stage-seed.ts); empty in every cycle of a source. */
+  readonly seededFrom: string;
   /** A legal grid, or empty. */
   readonly retentionGrid: string;
   /** 0: the source does not know. */
@@ -149,6 +152,7 @@ export function parseOpenRequest(request: OpenRequest): CycleRequest {
     maxRestorePoints: request.maxRestorePoints,
     rpoSeconds: request.rpoSeconds,
     checkpointId: requireText(request.checkpointId, 'the checkpoint id'),
+    seededFrom: requireText(request.seededFrom, 'the origin of a seed', FROM_MAX),
     retentionGrid: requireGrid(request.retentionGrid),
     expectedBytes: requireNumber(
       request.expectedBytes,

@@ -5,7 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
-import { isTimeTrusted } from '../store/forget.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
@@ -14,6 +14,7 @@ import type { VmStore } from '../store/vm-store.js';
 import { addSigns } from '../warning/compare.js';
 import { planCommit } from './commit.js';
 import { isDamaged } from './damage.js';
+import { EarlierCells } from './earlier-cells.js';
 import {
   type Acknowledgement,
   IncomingCycle,
@@ -65,6 +66,11 @@ export interface DeskOptions {
   readonly requireRoom: (owner: string, moreBytes: number) => void;
 }
 
+/** A seed is an act of the operator, and goes away with the first point: it counts for no quota. */
+function quotaBytesOf(cycle: UnfinishedCycle): number {
+  return cycle.request.seededFrom === '' ? dataBytesOf(cycle) : 0;
+}
+
 function dataBytesOf({ progress }: UnfinishedCycle): number {
   let sum = 0;
   for (const { dataBytes } of progress.values()) sum += dataBytes;
@@ -80,6 +86,7 @@ function locked(vmName: string, active: ActiveCycle): DrError {
 
 export class VmDesk {
   readonly vm: VmStore;
+  readonly earlier: EarlierCells;
   readonly #options: DeskOptions;
   #active: ActiveCycle | undefined;
   #unfinished: Map<Guid, UnfinishedCycle> | undefined;
@@ -93,6 +100,7 @@ export class VmDesk {
   constructor(vm: VmStore, options: DeskOptions) {
     this.vm = vm;
     this.#options = options;
+    this.earlier = new EarlierCells(vm, options.seams);
   }
 
   /** The cycle that is open now. */
@@ -145,7 +153,7 @@ export class VmDesk {
 
   #count(lying: Iterable<UnfinishedCycle>): void {
     this.#lyingBytes = 0;
-    for (const cycle of lying) this.#lyingBytes += dataBytesOf(cycle);
+    for (const cycle of lying) this.#lyingBytes += quotaBytesOf(cycle);
   }
 
   /** All unfinished cycles, the one with most staged data first. */
@@ -278,7 +286,7 @@ export class VmDesk {
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
     const open = (from: UnfinishedCycle | undefined): Promise<IncomingCycle> =>
-      IncomingCycle.open(request, layout, seams, from, reusable);
+      IncomingCycle.open(request, layout, seams, from, reusable, (disk) => this.earlier.open(disk));
     let start = found;
     const cycle = await open(found).catch((error: unknown) => {
       if (found !== undefined) this.#noteFailure(request.cycleId, error);
@@ -287,9 +295,10 @@ export class VmDesk {
       start = undefined;
       return open(undefined);
     });
-    this.#stagedBytes = start === undefined ? 0 : dataBytesOf(start);
+    this.#stagedBytes = start === undefined ? 0 : quotaBytesOf(start);
     this.#count(reusable);
     cycle.lastMessageAt = seams.clock.monotonic();
+    if (request.seededFrom !== '') return cycle;
     cycle.onBytes = (lengthBytes) => {
       requireRoom(protection.owner, lengthBytes);
       this.#stagedBytes += lengthBytes;
@@ -498,10 +507,37 @@ export class VmDesk {
     this.#lyingBytes = 0;
   }
 
+  /**
+   * Decides retention anew without a commit, and enters what is forgotten. To be called inside a change
+   * of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    const nowMs = seams.clock.now();
+    const time = { policy, nowMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs: nowMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
+  }
+
   /** Gives up a cycle; its cells stay until a later one was committed. Inside a change of the VM. */
   async abandon(cycleId: Guid): Promise<void> {
     const active = this.#active;
     if (active?.cycle.request.cycleId === cycleId) await this.#drop(active);
+  }
+
+  /** Gives up a cycle and removes what it brought. Inside a change of the VM. @throws DrError E_IO */
+  async discard(cycleId: Guid): Promise<void> {
+    await this.abandon(cycleId);
+    const { fs } = this.#options.seams;
+    const { layout, protection } = this.vm;
+    const kept = new Set(await unfinishedCycleIds(fs, layout, protection));
+    kept.delete(cycleId);
+    await removeUnfinished(fs, layout, protection, kept);
+    this.#unfinished = undefined;
+    await this.#known();
   }
 
   /** Ends at a safe point. */

@@ -13,6 +13,7 @@ import { MergeGains } from '../reclaim/merge-gain.js';
 import {
   type Action,
   type Candidate,
+  isUrgent,
   nextOf,
   type Plan,
   planReclaim,
@@ -92,9 +93,17 @@ export class Caretaker {
     return this.#options.seams.clock.monotonic() - this.#idleAt.sinceMs;
   }
 
+  /** Whether so much can be regained that a source that streams is no reason to wait. */
+  get isUrgent(): boolean {
+    return isUrgent(this.#plan(this.#options.limits), this.#options.limits);
+  }
+
   #state(): string {
     const { head, listed, segments } = this.vm.protection;
-    return `${head?.pointId ?? ''} ${listed.length} ${segments.storedBytes} ${segments.all.length}`;
+    const damaged = listed.filter(({ damage }) => damage !== undefined).length;
+    const held = segments.all.filter((segment) => this.#options.isBaseHeld(this.vm, segment));
+    const counts = [listed.length, damaged, segments.all.length, held.length];
+    return [head?.pointId, segments.storedBytes, ...counts].join(' ');
   }
 
   /** Goes on for about `budgetBytes`. Failures are told by status(), and end in a pause. */

@@ -18,7 +18,8 @@ import { Caretaker, type ReclaimStatus } from './caretaker.js';
 import { forgetByAge } from './forget-by-age.js';
 
 export interface MaintenanceOptions {
-  readonly desks: () => readonly VmDesk[];
+  /** Of all VMs of the store. */
+  readonly desks: () => Promise<readonly VmDesk[]>;
   readonly seams: ReclaimSeams;
   readonly log: Log;
   readonly retention: RetentionPolicy;
@@ -46,14 +47,16 @@ const AGE_MS = 60_000;
 const BUSY_SHARE = 0.2;
 /** A VM that has not changed for so long is reclaimed whatever it gives back. */
 const IDLE_MS = 60 * 60 * 1000;
+/** After a fold or a removal had to wait for readers; twice as long after each further time. */
 const WAIT_MS = 5000;
+const LONGEST_WAIT_MS = 5 * 60 * 1000;
 /** How long a fold waits for readers before it comes again later; new readers wait with it. */
 const PATIENCE_MS = 5000;
 
 export class Maintenance {
   readonly #options: MaintenanceOptions;
   readonly #caretakers = new Map<VmStore, Caretaker>();
-  readonly #waitsUntil = new Map<VmStore, number>();
+  readonly #waits = new Map<VmStore, { readonly untilMs: number; readonly count: number }>();
   readonly #agedAt = new Map<VmStore, number>();
   readonly #stop = new AbortController();
   #last: VmStore | undefined;
@@ -94,21 +97,29 @@ export class Maintenance {
 
   async #maintain(): Promise<boolean> {
     const { clock } = this.#options.seams;
-    const desks = this.#options.desks();
+    const desks = await this.#options.desks();
     const start = desks.findIndex(({ vm }) => vm === this.#last) + 1;
     for (let index = 0; index < desks.length; index++) {
       const desk = desks[(start + index) % desks.length];
       if (desk === undefined || this.#stop.signal.aborted) return false;
       const { vm } = desk;
-      if (desk.isStreaming || vm.halt !== undefined) continue;
+      if (vm.halt !== undefined) continue;
+      if (desk.isStreaming && !this.#of(vm).isUrgent) continue;
       const now = clock.monotonic();
-      if (now < (this.#waitsUntil.get(vm) ?? -Infinity)) continue;
+      const wait = this.#waits.get(vm);
+      if (wait !== undefined && now < wait.untilMs) continue;
       await this.#age(vm, now);
       const caretaker = this.#of(vm);
       const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
       if (!caretaker.isDue(effort)) continue;
       const result = await caretaker.slice(effort, SLICE_BYTES);
-      if (result === 'waits') this.#waitsUntil.set(vm, now + WAIT_MS);
+      if (result === 'waits') {
+        const count = wait === undefined ? 0 : wait.count + 1;
+        const waitMs = Math.min(LONGEST_WAIT_MS, WAIT_MS * 2 ** count);
+        this.#waits.set(vm, { untilMs: clock.monotonic() + waitMs, count });
+      } else {
+        this.#waits.delete(vm);
+      }
       if (result !== 'worked') continue;
       this.#last = vm;
       return true;
@@ -167,7 +178,7 @@ export class Maintenance {
       const beganAt = clock.monotonic();
       const hasWorked = await this.maintain();
       const tookMs = clock.monotonic() - beganAt;
-      const isBusy = this.#options.desks().some(({ isStreaming }) => isStreaming);
+      const isBusy = (await this.#options.desks()).some(({ isStreaming }) => isStreaming);
       const restMs = isBusy ? (tookMs * (1 - BUSY_SHARE)) / BUSY_SHARE : 0;
       await clock.sleep(hasWorked ? restMs : LOOK_MS, signal).catch(() => undefined);
     }

@@ -75,6 +75,10 @@ export const RECLAIM_LIMITS: ReclaimLimits = {
   rowLayers: 16,
 };
 
+/** Deltas that one work opens; more of them are taken in several works. */
+const PARTS_MAX = 64;
+/** More than this share of what has to stay does not wait for a source that streams. */
+const URGENT_SHARE = 0.25;
 /** Of a merge for its number of layers: what is that much larger than all newer ones stays apart. */
 const TIER_RATIO = 2;
 const MANIFEST_RECORD_BYTES = 40;
@@ -96,7 +100,8 @@ export function planReclaim(input: PlanInput, limits = RECLAIM_LIMITS): Plan {
       }
       continue;
     }
-    const foldable = segment.layers.slice(1, oldest + 1);
+    const all = segment.layers.slice(1, oldest + 1);
+    const foldable = segment.folding === undefined ? all.slice(0, PARTS_MAX) : all;
     const isHeld = input.isBaseHeld(segment);
     if (foldable.length > 0 && !isHeld) {
       candidates.push(foldOf(segment, foldable));
@@ -124,6 +129,12 @@ export function planReclaim(input: PlanInput, limits = RECLAIM_LIMITS): Plan {
 /** How much has to be regainable before work begins. */
 export function thresholdOf(plan: Plan, limits = RECLAIM_LIMITS): number {
   return Math.max(limits.minBytes, Math.floor(plan.neededBytes * limits.share));
+}
+
+/** Whether so much waits that it is done while the source streams. */
+export function isUrgent(plan: Plan, limits = RECLAIM_LIMITS): boolean {
+  const { neededBytes, reclaimableBytes } = plan;
+  return reclaimableBytes > Math.max(limits.minBytes, neededBytes * URGENT_SHARE);
 }
 
 /** The next thing to do; undefined when nothing is worth it. */
@@ -187,7 +198,8 @@ function mergesOf(
   const tier = row.length > limits.rowLayers ? tierOf(row) : [];
   const isForItsLayers = tier.length >= 2;
   const because = isForItsLayers ? 'rows' : 'gain';
-  return [mergeOf(segment, isForItsLayers ? tier : row, input, because)];
+  const parts = (isForItsLayers ? tier : row).slice(0, PARTS_MAX);
+  return [mergeOf(segment, parts, input, because)];
 }
 
 function mergeOf(

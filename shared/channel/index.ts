@@ -10,6 +10,9 @@ export {
   CompactRequest,
   CompactResponse,
   DiskBytes,
+  ImportDeltaRequest,
+  ImportDeltaResponse,
+  ImportDone,
   ListPointsRequest,
   ListPointsResponse,
   PauseRequest,
@@ -17,12 +20,20 @@ export {
   PinPointRequest,
   PinPointResponse,
   PointDisk,
+  PointPagesRequest,
+  PointPagesResponse,
   ProtectionStatus,
   ReadDiskRequest,
   ReadDiskResponse,
   RebindRequest,
   RebindResponse,
   RestorePoint,
+  SeedDone,
+  SeedFile,
+  SeedRequest,
+  SeedResponse,
+  StatusPagesRequest,
+  StatusPagesResponse,
   StatusRequest,
   StatusResponse,
   UnhaltRequest,
@@ -76,7 +87,7 @@ export {
   replicationService,
 } from './services.js';
 export { connect } from './connect.js';
-export type { Suite } from './aead.js';
+export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';
 export type {
   ChannelConnection,
   ChannelListener,

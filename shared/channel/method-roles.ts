@@ -22,8 +22,12 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/Verify', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ReadDisk', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Pause', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/Seed', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/ImportDelta', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Compact', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Rebind', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Unhalt', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ClearAlarm', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/StatusPages', LOOKERS],
+  ['/podheitor.dr.v1.ControlService/PointPages', LOOKERS],
 ]);

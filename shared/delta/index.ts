@@ -51,6 +51,7 @@ export {
   MAX_DISK_BYTES,
 } from './cell.js';
 export { CellDelta, CellDeltaWriter } from './cell-delta.js';
+export { readCells } from './cell-reader.js';
 export { type CellRange, CellSet } from './cell-set.js';
 export {
   checkDelta,
@@ -85,10 +86,12 @@ export {
 export {
   encodeManifestHeader,
   encodeManifestRecord,
+  MANIFEST_HEADER_BYTES,
   MANIFEST_RECORD_BYTES,
   type ManifestHeader,
   type ManifestRecord,
   type ManifestTrailer,
+  parseManifestHeader,
   parseManifestRecord,
 } from './manifest-format.js';
 export {
@@ -98,6 +101,7 @@ export {
   manifestEnd,
   readManifestPart,
 } from './manifest-appender.js';
+export { deltaMessages, diskMessages, messageFrom } from './message-stream.js';
 export { materialise } from './materialise.js';
 export { OverlappedWrites } from './overlapped-writes.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';

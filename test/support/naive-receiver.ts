@@ -145,6 +145,7 @@ export class NaiveReceiver {
       epoch: this.epoch,
       headPointId: head === undefined ? Buffer.alloc(0) : guidToWire(head.id),
       disks: head?.disks.map(({ geometry }) => geometry) ?? [],
+      earlierDisks: [],
       unfinished:
         reusable === undefined
           ? undefined

@@ -45,10 +45,14 @@ const handlers: Handlers<ControlService> = {
   pinPoint: unused,
   verify: unused,
   pause: unused,
+  seed: unused,
+  importDelta: unused,
   compact: unused,
   rebind: unused,
   unhalt: unused,
   clearAlarm: unused,
+  statusPages: unused,
+  pointPages: unused,
 };
 
 describe('connectDirectly', () => {

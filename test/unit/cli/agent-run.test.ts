@@ -74,7 +74,7 @@ describe('push: what is printed', () => {
     } as const;
     expect(outcomeLine('SQL01', { kind: 'done', result: broken }, 600)).to.equal(
       'SQL01 delta 42 MiB, 1 disk, crash-consistent, RPO 412/600 s, point 0000, ' +
-        '1 MiB sent again after a break, 1 MiB taken from an unfinished cycle\n  kept for you',
+        '1 MiB sent again after a break, 1 MiB taken from what the receiver had\n  kept for you',
     );
     expect(outcomeLine('SQL01', failed, 600)).to.match(/^SQL01 failed, E_CHECKPOINT: no space/);
     expect(outcomeLine('SQL01', { kind: 'stopped' }, 600)).to.contain('stays owed');

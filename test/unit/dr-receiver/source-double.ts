@@ -39,7 +39,7 @@ import { isAllZero } from '../../../shared/disk/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { silentLog } from '../../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../../dr-receiver/index.js';
-import type { ReceiverOptions, ReceiverPolicy } from '../../../dr-receiver/index.js';
+import type { ReceiverOptions, ReceiverPolicy, SeedAccess } from '../../../dr-receiver/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 
@@ -79,6 +79,7 @@ export async function openSite(
     clock?: FakeClock;
     seed?: number;
     policy?: ReceiverPolicy;
+    seedAccess?: SeedAccess;
     reclaim?: ReceiverOptions['reclaim'];
     isLazy?: boolean;
     rewriteAboveBytes?: number;
@@ -89,6 +90,7 @@ export async function openSite(
     clock = new FakeClock(),
     seed = ++siteCount,
     policy,
+    seedAccess,
     reclaim,
     isLazy = false,
     rewriteAboveBytes,
@@ -101,6 +103,7 @@ export async function openSite(
     storeFolder: STORE,
     policy,
     rewriteAboveBytes,
+    seedAccess,
     reclaim,
   });
   // all of them, so that a test meets the same order of calls each time
@@ -212,6 +215,7 @@ export class SourceVm {
       rpoSeconds: 600,
       retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
+      seededFrom: '',
       expectedBytes: 0n,
     };
   }
@@ -261,23 +265,30 @@ export class SourceVm {
     }
   }
 
+  /** The manifest header of one disk. */
+  header(plan: CyclePlan, index: number): ManifestHeader {
+    const { diskId = ZERO_GUID, generation = 0 } = this.disks[index] ?? {};
+    const isBase = plan.cells[index] === undefined;
+    return {
+      kind: isBase ? 'base' : 'delta',
+      point: plan.pointId,
+      parentPoint: isBase ? ZERO_GUID : (plan.parentPointId ?? ZERO_GUID),
+      vmId: this.vmId,
+      diskId,
+      diskGeneration: generation,
+      diskSizeBytes: this.#sent(plan, index).image.length,
+      logicalSectorBytes: 512,
+      physicalSectorBytes: 4096,
+      epoch: plan.epoch ?? 1n,
+    };
+  }
+
   /** What the source computes by itself and compares. */
   roots(plan: CyclePlan): Buffer[] {
-    return this.disks.map(({ diskId, generation }, index) => {
+    return this.disks.map((_, index) => {
       const { cells, image } = this.#sent(plan, index);
       const isBase = plan.cells[index] === undefined;
-      const header: ManifestHeader = {
-        kind: isBase ? 'base' : 'delta',
-        point: plan.pointId,
-        parentPoint: isBase ? ZERO_GUID : (plan.parentPointId ?? ZERO_GUID),
-        vmId: this.vmId,
-        diskId,
-        diskGeneration: generation,
-        diskSizeBytes: image.length,
-        logicalSectorBytes: 512,
-        physicalSectorBytes: 4096,
-        epoch: plan.epoch ?? 1n,
-      };
+      const header = this.header(plan, index);
       const root = new ManifestRoot(header);
       let zeroCell = 0;
       let zeroCount = 0;

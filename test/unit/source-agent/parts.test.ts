@@ -20,7 +20,7 @@ import { DrError } from '../../../shared/errors.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { Batcher } from '../../../source-agent/batcher.js';
 import { CompressionChoice } from '../../../source-agent/compression-choice.js';
-import { cellExtents } from '../../../source-agent/cell-reader.js';
+import { cellExtents } from '../../../shared/delta/cell-reader.js';
 import { readCellsFile, writeCellsFile } from '../../../source-agent/cells-file.js';
 import { emptyLedger, newChain, withChain } from '../../../source-agent/ledger.js';
 import { withChecksum } from '../../../source-agent/ledger-json.js';

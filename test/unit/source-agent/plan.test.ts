@@ -42,6 +42,7 @@ function view(part: Partial<ReceiverView>): ReceiverView {
     epoch: 1n,
     headPointId: HEAD,
     disks: [atReceiver(DISK_A)],
+    earlierDisks: [],
     unfinished: undefined,
     ...part,
   };

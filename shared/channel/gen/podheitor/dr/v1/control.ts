@@ -6,7 +6,12 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleServerStreamingCall, handleUnaryCall, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type {
+  handleBidiStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { DiskGeometry, ProtectionState, protectionStateFromJSON, protectionStateToJSON } from "./replication.js";
 
 export const protobufPackage = "podheitor.dr.v1";
@@ -256,6 +261,125 @@ export interface UnhaltResponse {
   formerEpoch: bigint;
   /** Why it was halted. */
   reason: string;
+}
+
+export interface SeedRequest {
+  /** Name of the VM; may be empty when a medium tells it. */
+  vm: string;
+  /** Empty: the VM is known here by its name, or a medium or a manifest tells its id. */
+  vmId: Buffer;
+  /** Who owns a VM that is not known yet; empty when the receiver's keys leave one answer. */
+  principal: string;
+  /** Begin anew instead of going on with an earlier seed. */
+  isRestart: boolean;
+  from: { $case: "files"; value: SeedFiles } | //
+  /** A file that `hvdr seed --to` wrote, or the folder that holds it. */
+  { $case: "medium"; value: string } | //
+  /** A folder that a restore of a Bacula job wrote. */
+  { $case: "backup"; value: string } | //
+  /** Nothing: what an earlier seed staged is removed. */
+  { $case: "discard"; value: SeedDiscard } | undefined;
+}
+
+export interface SeedFiles {
+  /** One for each disk, in the order of the VM's disks. */
+  files: SeedFile[];
+}
+
+/** Paths are the receiver's, below its seed folder. */
+export interface SeedFile {
+  path: string;
+  /** vhdx or raw. */
+  format: string;
+  /** Empty: the id that a VHDX carries. */
+  diskId: Buffer;
+}
+
+export interface SeedDiscard {
+}
+
+export interface SeedResponse {
+  step: { $case: "progress"; value: SeedProgress } | { $case: "done"; value: SeedDone } | undefined;
+}
+
+export interface SeedProgress {
+  /** Guest bytes of all disks that were gone through, and are to be. */
+  doneBytes: bigint;
+  totalBytes: bigint;
+}
+
+export interface SeedDone {
+  vmId: Buffer;
+  vmName: string;
+  owner: string;
+  disks: DiskGeometry[];
+  /** Bytes of the cells that are staged. */
+  stagedBytes: bigint;
+}
+
+export interface ImportDeltaRequest {
+  part:
+    | //
+    /** The first message, and no other. */
+    { $case: "begin"; value: ImportBegin }
+    | //
+    /** A message of the push stream: cells, or the end of the disk. */
+    { $case: "batch"; value: Buffer }
+    | undefined;
+}
+
+export interface ImportBegin {
+  vm: string;
+  /** Position of the disk in the VM, from 0. */
+  diskIndex: number;
+  /** The first 128 bytes of the manifest, and its root. */
+  manifestHeader: Buffer;
+  root: Buffer;
+}
+
+export interface ImportDeltaResponse {
+  step:
+    | //
+    /** The first message: what of the disk is wanted. Nothing is sent before it came. */
+    { $case: "accepted"; value: ImportAccepted }
+    | //
+    /** The last one. */
+    { $case: "done"; value: ImportDone }
+    | undefined;
+}
+
+export interface ImportAccepted {
+  /** All cells before this one are there. */
+  nextCell: bigint;
+  /** The whole disk is there. */
+  isComplete: boolean;
+}
+
+export interface ImportDone {
+  pointId: Buffer;
+  /** False: the point waits for other disks. */
+  isCommitted: boolean;
+  /** It had been listed before this call. */
+  wasKnown: boolean;
+  missingDisks: number[];
+  warnings: string[];
+}
+
+export interface StatusPagesRequest {
+  /** Name, id or wildcard pattern. */
+  vm: string;
+}
+
+export interface StatusPagesResponse {
+  page: StatusResponse | undefined;
+}
+
+export interface PointPagesRequest {
+  vm: string;
+}
+
+export interface PointPagesResponse {
+  page: ListPointsResponse | undefined;
 }
 
 function createBaseStatusRequest(): StatusRequest {
@@ -4004,6 +4128,1657 @@ export const UnhaltResponse: MessageFns<UnhaltResponse> = {
   },
 };
 
+function createBaseSeedRequest(): SeedRequest {
+  return { vm: "", vmId: Buffer.alloc(0), principal: "", isRestart: false, from: undefined };
+}
+
+export const SeedRequest: MessageFns<SeedRequest> = {
+  encode(message: SeedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.vmId.length !== 0) {
+      writer.uint32(18).bytes(message.vmId);
+    }
+    if (message.principal !== "") {
+      writer.uint32(26).string(message.principal);
+    }
+    if (message.isRestart !== false) {
+      writer.uint32(32).bool(message.isRestart);
+    }
+    switch (message.from?.$case) {
+      case "files":
+        SeedFiles.encode(message.from.value, writer.uint32(42).fork()).join();
+        break;
+      case "medium":
+        writer.uint32(50).string(message.from.value);
+        break;
+      case "backup":
+        writer.uint32(58).string(message.from.value);
+        break;
+      case "discard":
+        SeedDiscard.encode(message.from.value, writer.uint32(66).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.principal = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isRestart = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.from = { $case: "files", value: SeedFiles.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.from = { $case: "medium", value: reader.string() };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.from = { $case: "backup", value: reader.string() };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.from = { $case: "discard", value: SeedDiscard.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SeedRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+      principal: isSet(object.principal) ? globalThis.String(object.principal) : "",
+      isRestart: isSet(object.isRestart)
+        ? globalThis.Boolean(object.isRestart)
+        : isSet(object.is_restart)
+        ? globalThis.Boolean(object.is_restart)
+        : false,
+      from: isSet(object.files)
+        ? { $case: "files", value: SeedFiles.fromJSON(object.files) }
+        : isSet(object.medium)
+        ? { $case: "medium", value: globalThis.String(object.medium) }
+        : isSet(object.backup)
+        ? { $case: "backup", value: globalThis.String(object.backup) }
+        : isSet(object.discard)
+        ? { $case: "discard", value: SeedDiscard.fromJSON(object.discard) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: SeedRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    if (message.principal !== "") {
+      obj.principal = message.principal;
+    }
+    if (message.isRestart !== false) {
+      obj.isRestart = message.isRestart;
+    }
+    if (message.from?.$case === "files") {
+      obj.files = SeedFiles.toJSON(message.from.value);
+    } else if (message.from?.$case === "medium") {
+      obj.medium = message.from.value;
+    } else if (message.from?.$case === "backup") {
+      obj.backup = message.from.value;
+    } else if (message.from?.$case === "discard") {
+      obj.discard = SeedDiscard.toJSON(message.from.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedRequest>, I>>(base?: I): SeedRequest {
+    return SeedRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedRequest>, I>>(object: I): SeedRequest {
+    const message = createBaseSeedRequest();
+    message.vm = object.vm ?? "";
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    message.principal = object.principal ?? "";
+    message.isRestart = object.isRestart ?? false;
+    switch (object.from?.$case) {
+      case "files": {
+        if (object.from?.value !== undefined && object.from?.value !== null) {
+          message.from = { $case: "files", value: SeedFiles.fromPartial(object.from.value) };
+        }
+        break;
+      }
+      case "medium": {
+        if (object.from?.value !== undefined && object.from?.value !== null) {
+          message.from = { $case: "medium", value: object.from.value };
+        }
+        break;
+      }
+      case "backup": {
+        if (object.from?.value !== undefined && object.from?.value !== null) {
+          message.from = { $case: "backup", value: object.from.value };
+        }
+        break;
+      }
+      case "discard": {
+        if (object.from?.value !== undefined && object.from?.value !== null) {
+          message.from = { $case: "discard", value: SeedDiscard.fromPartial(object.from.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseSeedFiles(): SeedFiles {
+  return { files: [] };
+}
+
+export const SeedFiles: MessageFns<SeedFiles> = {
+  encode(message: SeedFiles, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.files) {
+      SeedFile.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedFiles {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedFiles();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.files.push(SeedFile.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SeedFiles {
+    return { files: globalThis.Array.isArray(object?.files) ? object.files.map((e: any) => SeedFile.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: SeedFiles): unknown {
+    const obj: any = {};
+    if (message.files?.length) {
+      obj.files = message.files.map((e) => SeedFile.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedFiles>, I>>(base?: I): SeedFiles {
+    return SeedFiles.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedFiles>, I>>(object: I): SeedFiles {
+    const message = createBaseSeedFiles();
+    message.files = object.files?.map((e) => SeedFile.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSeedFile(): SeedFile {
+  return { path: "", format: "", diskId: Buffer.alloc(0) };
+}
+
+export const SeedFile: MessageFns<SeedFile> = {
+  encode(message: SeedFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.format !== "") {
+      writer.uint32(18).string(message.format);
+    }
+    if (message.diskId.length !== 0) {
+      writer.uint32(26).bytes(message.diskId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.format = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.diskId = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SeedFile {
+    return {
+      path: isSet(object.path) ? globalThis.String(object.path) : "",
+      format: isSet(object.format) ? globalThis.String(object.format) : "",
+      diskId: isSet(object.diskId)
+        ? Buffer.from(bytesFromBase64(object.diskId))
+        : isSet(object.disk_id)
+        ? Buffer.from(bytesFromBase64(object.disk_id))
+        : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: SeedFile): unknown {
+    const obj: any = {};
+    if (message.path !== "") {
+      obj.path = message.path;
+    }
+    if (message.format !== "") {
+      obj.format = message.format;
+    }
+    if (message.diskId.length !== 0) {
+      obj.diskId = base64FromBytes(message.diskId);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedFile>, I>>(base?: I): SeedFile {
+    return SeedFile.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedFile>, I>>(object: I): SeedFile {
+    const message = createBaseSeedFile();
+    message.path = object.path ?? "";
+    message.format = object.format ?? "";
+    message.diskId = object.diskId ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseSeedDiscard(): SeedDiscard {
+  return {};
+}
+
+export const SeedDiscard: MessageFns<SeedDiscard> = {
+  encode(_: SeedDiscard, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedDiscard {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedDiscard();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): SeedDiscard {
+    return {};
+  },
+
+  toJSON(_: SeedDiscard): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedDiscard>, I>>(base?: I): SeedDiscard {
+    return SeedDiscard.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedDiscard>, I>>(_: I): SeedDiscard {
+    const message = createBaseSeedDiscard();
+    return message;
+  },
+};
+
+function createBaseSeedResponse(): SeedResponse {
+  return { step: undefined };
+}
+
+export const SeedResponse: MessageFns<SeedResponse> = {
+  encode(message: SeedResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.step?.$case) {
+      case "progress":
+        SeedProgress.encode(message.step.value, writer.uint32(10).fork()).join();
+        break;
+      case "done":
+        SeedDone.encode(message.step.value, writer.uint32(18).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.step = { $case: "progress", value: SeedProgress.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.step = { $case: "done", value: SeedDone.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SeedResponse {
+    return {
+      step: isSet(object.progress)
+        ? { $case: "progress", value: SeedProgress.fromJSON(object.progress) }
+        : isSet(object.done)
+        ? { $case: "done", value: SeedDone.fromJSON(object.done) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: SeedResponse): unknown {
+    const obj: any = {};
+    if (message.step?.$case === "progress") {
+      obj.progress = SeedProgress.toJSON(message.step.value);
+    } else if (message.step?.$case === "done") {
+      obj.done = SeedDone.toJSON(message.step.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedResponse>, I>>(base?: I): SeedResponse {
+    return SeedResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedResponse>, I>>(object: I): SeedResponse {
+    const message = createBaseSeedResponse();
+    switch (object.step?.$case) {
+      case "progress": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "progress", value: SeedProgress.fromPartial(object.step.value) };
+        }
+        break;
+      }
+      case "done": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "done", value: SeedDone.fromPartial(object.step.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseSeedProgress(): SeedProgress {
+  return { doneBytes: 0n, totalBytes: 0n };
+}
+
+export const SeedProgress: MessageFns<SeedProgress> = {
+  encode(message: SeedProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.doneBytes !== 0n) {
+      if (BigInt.asUintN(64, message.doneBytes) !== message.doneBytes) {
+        throw new globalThis.Error("value provided for field message.doneBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.doneBytes);
+    }
+    if (message.totalBytes !== 0n) {
+      if (BigInt.asUintN(64, message.totalBytes) !== message.totalBytes) {
+        throw new globalThis.Error("value provided for field message.totalBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.totalBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.doneBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.totalBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SeedProgress {
+    return {
+      doneBytes: isSet(object.doneBytes)
+        ? BigInt(object.doneBytes)
+        : isSet(object.done_bytes)
+        ? BigInt(object.done_bytes)
+        : 0n,
+      totalBytes: isSet(object.totalBytes)
+        ? BigInt(object.totalBytes)
+        : isSet(object.total_bytes)
+        ? BigInt(object.total_bytes)
+        : 0n,
+    };
+  },
+
+  toJSON(message: SeedProgress): unknown {
+    const obj: any = {};
+    if (message.doneBytes !== 0n) {
+      obj.doneBytes = message.doneBytes.toString();
+    }
+    if (message.totalBytes !== 0n) {
+      obj.totalBytes = message.totalBytes.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedProgress>, I>>(base?: I): SeedProgress {
+    return SeedProgress.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedProgress>, I>>(object: I): SeedProgress {
+    const message = createBaseSeedProgress();
+    message.doneBytes = (object.doneBytes !== undefined && object.doneBytes !== null) ? BigInt(object.doneBytes) : 0n;
+    message.totalBytes = (object.totalBytes !== undefined && object.totalBytes !== null)
+      ? BigInt(object.totalBytes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseSeedDone(): SeedDone {
+  return { vmId: Buffer.alloc(0), vmName: "", owner: "", disks: [], stagedBytes: 0n };
+}
+
+export const SeedDone: MessageFns<SeedDone> = {
+  encode(message: SeedDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId.length !== 0) {
+      writer.uint32(10).bytes(message.vmId);
+    }
+    if (message.vmName !== "") {
+      writer.uint32(18).string(message.vmName);
+    }
+    if (message.owner !== "") {
+      writer.uint32(26).string(message.owner);
+    }
+    for (const v of message.disks) {
+      DiskGeometry.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.stagedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.stagedBytes) !== message.stagedBytes) {
+        throw new globalThis.Error("value provided for field message.stagedBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.stagedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.vmName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.disks.push(DiskGeometry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stagedBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SeedDone {
+    return {
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+      vmName: isSet(object.vmName)
+        ? globalThis.String(object.vmName)
+        : isSet(object.vm_name)
+        ? globalThis.String(object.vm_name)
+        : "",
+      owner: isSet(object.owner) ? globalThis.String(object.owner) : "",
+      disks: globalThis.Array.isArray(object?.disks) ? object.disks.map((e: any) => DiskGeometry.fromJSON(e)) : [],
+      stagedBytes: isSet(object.stagedBytes)
+        ? BigInt(object.stagedBytes)
+        : isSet(object.staged_bytes)
+        ? BigInt(object.staged_bytes)
+        : 0n,
+    };
+  },
+
+  toJSON(message: SeedDone): unknown {
+    const obj: any = {};
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    if (message.vmName !== "") {
+      obj.vmName = message.vmName;
+    }
+    if (message.owner !== "") {
+      obj.owner = message.owner;
+    }
+    if (message.disks?.length) {
+      obj.disks = message.disks.map((e) => DiskGeometry.toJSON(e));
+    }
+    if (message.stagedBytes !== 0n) {
+      obj.stagedBytes = message.stagedBytes.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedDone>, I>>(base?: I): SeedDone {
+    return SeedDone.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedDone>, I>>(object: I): SeedDone {
+    const message = createBaseSeedDone();
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    message.vmName = object.vmName ?? "";
+    message.owner = object.owner ?? "";
+    message.disks = object.disks?.map((e) => DiskGeometry.fromPartial(e)) || [];
+    message.stagedBytes = (object.stagedBytes !== undefined && object.stagedBytes !== null)
+      ? BigInt(object.stagedBytes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseImportDeltaRequest(): ImportDeltaRequest {
+  return { part: undefined };
+}
+
+export const ImportDeltaRequest: MessageFns<ImportDeltaRequest> = {
+  encode(message: ImportDeltaRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.part?.$case) {
+      case "begin":
+        ImportBegin.encode(message.part.value, writer.uint32(10).fork()).join();
+        break;
+      case "batch":
+        writer.uint32(18).bytes(message.part.value);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportDeltaRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportDeltaRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.part = { $case: "begin", value: ImportBegin.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.part = { $case: "batch", value: Buffer.from(reader.bytes()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ImportDeltaRequest {
+    return {
+      part: isSet(object.begin)
+        ? { $case: "begin", value: ImportBegin.fromJSON(object.begin) }
+        : isSet(object.batch)
+        ? { $case: "batch", value: Buffer.from(bytesFromBase64(object.batch)) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: ImportDeltaRequest): unknown {
+    const obj: any = {};
+    if (message.part?.$case === "begin") {
+      obj.begin = ImportBegin.toJSON(message.part.value);
+    } else if (message.part?.$case === "batch") {
+      obj.batch = base64FromBytes(message.part.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ImportDeltaRequest>, I>>(base?: I): ImportDeltaRequest {
+    return ImportDeltaRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ImportDeltaRequest>, I>>(object: I): ImportDeltaRequest {
+    const message = createBaseImportDeltaRequest();
+    switch (object.part?.$case) {
+      case "begin": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "begin", value: ImportBegin.fromPartial(object.part.value) };
+        }
+        break;
+      }
+      case "batch": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "batch", value: object.part.value };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseImportBegin(): ImportBegin {
+  return { vm: "", diskIndex: 0, manifestHeader: Buffer.alloc(0), root: Buffer.alloc(0) };
+}
+
+export const ImportBegin: MessageFns<ImportBegin> = {
+  encode(message: ImportBegin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.diskIndex !== 0) {
+      writer.uint32(16).uint32(message.diskIndex);
+    }
+    if (message.manifestHeader.length !== 0) {
+      writer.uint32(26).bytes(message.manifestHeader);
+    }
+    if (message.root.length !== 0) {
+      writer.uint32(34).bytes(message.root);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportBegin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportBegin();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.diskIndex = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.manifestHeader = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.root = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ImportBegin {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      diskIndex: isSet(object.diskIndex)
+        ? globalThis.Number(object.diskIndex)
+        : isSet(object.disk_index)
+        ? globalThis.Number(object.disk_index)
+        : 0,
+      manifestHeader: isSet(object.manifestHeader)
+        ? Buffer.from(bytesFromBase64(object.manifestHeader))
+        : isSet(object.manifest_header)
+        ? Buffer.from(bytesFromBase64(object.manifest_header))
+        : Buffer.alloc(0),
+      root: isSet(object.root) ? Buffer.from(bytesFromBase64(object.root)) : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: ImportBegin): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.diskIndex !== 0) {
+      obj.diskIndex = Math.round(message.diskIndex);
+    }
+    if (message.manifestHeader.length !== 0) {
+      obj.manifestHeader = base64FromBytes(message.manifestHeader);
+    }
+    if (message.root.length !== 0) {
+      obj.root = base64FromBytes(message.root);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ImportBegin>, I>>(base?: I): ImportBegin {
+    return ImportBegin.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ImportBegin>, I>>(object: I): ImportBegin {
+    const message = createBaseImportBegin();
+    message.vm = object.vm ?? "";
+    message.diskIndex = object.diskIndex ?? 0;
+    message.manifestHeader = object.manifestHeader ?? Buffer.alloc(0);
+    message.root = object.root ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseImportDeltaResponse(): ImportDeltaResponse {
+  return { step: undefined };
+}
+
+export const ImportDeltaResponse: MessageFns<ImportDeltaResponse> = {
+  encode(message: ImportDeltaResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.step?.$case) {
+      case "accepted":
+        ImportAccepted.encode(message.step.value, writer.uint32(10).fork()).join();
+        break;
+      case "done":
+        ImportDone.encode(message.step.value, writer.uint32(18).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportDeltaResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportDeltaResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.step = { $case: "accepted", value: ImportAccepted.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.step = { $case: "done", value: ImportDone.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ImportDeltaResponse {
+    return {
+      step: isSet(object.accepted)
+        ? { $case: "accepted", value: ImportAccepted.fromJSON(object.accepted) }
+        : isSet(object.done)
+        ? { $case: "done", value: ImportDone.fromJSON(object.done) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: ImportDeltaResponse): unknown {
+    const obj: any = {};
+    if (message.step?.$case === "accepted") {
+      obj.accepted = ImportAccepted.toJSON(message.step.value);
+    } else if (message.step?.$case === "done") {
+      obj.done = ImportDone.toJSON(message.step.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ImportDeltaResponse>, I>>(base?: I): ImportDeltaResponse {
+    return ImportDeltaResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ImportDeltaResponse>, I>>(object: I): ImportDeltaResponse {
+    const message = createBaseImportDeltaResponse();
+    switch (object.step?.$case) {
+      case "accepted": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "accepted", value: ImportAccepted.fromPartial(object.step.value) };
+        }
+        break;
+      }
+      case "done": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "done", value: ImportDone.fromPartial(object.step.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseImportAccepted(): ImportAccepted {
+  return { nextCell: 0n, isComplete: false };
+}
+
+export const ImportAccepted: MessageFns<ImportAccepted> = {
+  encode(message: ImportAccepted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nextCell !== 0n) {
+      if (BigInt.asUintN(64, message.nextCell) !== message.nextCell) {
+        throw new globalThis.Error("value provided for field message.nextCell of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.nextCell);
+    }
+    if (message.isComplete !== false) {
+      writer.uint32(16).bool(message.isComplete);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportAccepted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportAccepted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nextCell = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.isComplete = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ImportAccepted {
+    return {
+      nextCell: isSet(object.nextCell)
+        ? BigInt(object.nextCell)
+        : isSet(object.next_cell)
+        ? BigInt(object.next_cell)
+        : 0n,
+      isComplete: isSet(object.isComplete)
+        ? globalThis.Boolean(object.isComplete)
+        : isSet(object.is_complete)
+        ? globalThis.Boolean(object.is_complete)
+        : false,
+    };
+  },
+
+  toJSON(message: ImportAccepted): unknown {
+    const obj: any = {};
+    if (message.nextCell !== 0n) {
+      obj.nextCell = message.nextCell.toString();
+    }
+    if (message.isComplete !== false) {
+      obj.isComplete = message.isComplete;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ImportAccepted>, I>>(base?: I): ImportAccepted {
+    return ImportAccepted.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ImportAccepted>, I>>(object: I): ImportAccepted {
+    const message = createBaseImportAccepted();
+    message.nextCell = (object.nextCell !== undefined && object.nextCell !== null) ? BigInt(object.nextCell) : 0n;
+    message.isComplete = object.isComplete ?? false;
+    return message;
+  },
+};
+
+function createBaseImportDone(): ImportDone {
+  return { pointId: Buffer.alloc(0), isCommitted: false, wasKnown: false, missingDisks: [], warnings: [] };
+}
+
+export const ImportDone: MessageFns<ImportDone> = {
+  encode(message: ImportDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pointId.length !== 0) {
+      writer.uint32(10).bytes(message.pointId);
+    }
+    if (message.isCommitted !== false) {
+      writer.uint32(16).bool(message.isCommitted);
+    }
+    if (message.wasKnown !== false) {
+      writer.uint32(24).bool(message.wasKnown);
+    }
+    if (message.missingDisks.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.missingDisks) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.warnings) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pointId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.isCommitted = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.wasKnown = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.missingDisks.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.missingDisks.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ImportDone {
+    return {
+      pointId: isSet(object.pointId)
+        ? Buffer.from(bytesFromBase64(object.pointId))
+        : isSet(object.point_id)
+        ? Buffer.from(bytesFromBase64(object.point_id))
+        : Buffer.alloc(0),
+      isCommitted: isSet(object.isCommitted)
+        ? globalThis.Boolean(object.isCommitted)
+        : isSet(object.is_committed)
+        ? globalThis.Boolean(object.is_committed)
+        : false,
+      wasKnown: isSet(object.wasKnown)
+        ? globalThis.Boolean(object.wasKnown)
+        : isSet(object.was_known)
+        ? globalThis.Boolean(object.was_known)
+        : false,
+      missingDisks: globalThis.Array.isArray(object?.missingDisks)
+        ? object.missingDisks.map((e: any) => globalThis.Number(e))
+        : globalThis.Array.isArray(object?.missing_disks)
+        ? object.missing_disks.map((e: any) => globalThis.Number(e))
+        : [],
+      warnings: globalThis.Array.isArray(object?.warnings)
+        ? object.warnings.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ImportDone): unknown {
+    const obj: any = {};
+    if (message.pointId.length !== 0) {
+      obj.pointId = base64FromBytes(message.pointId);
+    }
+    if (message.isCommitted !== false) {
+      obj.isCommitted = message.isCommitted;
+    }
+    if (message.wasKnown !== false) {
+      obj.wasKnown = message.wasKnown;
+    }
+    if (message.missingDisks?.length) {
+      obj.missingDisks = message.missingDisks.map((e) => Math.round(e));
+    }
+    if (message.warnings?.length) {
+      obj.warnings = message.warnings;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ImportDone>, I>>(base?: I): ImportDone {
+    return ImportDone.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ImportDone>, I>>(object: I): ImportDone {
+    const message = createBaseImportDone();
+    message.pointId = object.pointId ?? Buffer.alloc(0);
+    message.isCommitted = object.isCommitted ?? false;
+    message.wasKnown = object.wasKnown ?? false;
+    message.missingDisks = object.missingDisks?.map((e) => e) || [];
+    message.warnings = object.warnings?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseStatusPagesRequest(): StatusPagesRequest {
+  return { vm: "" };
+}
+
+export const StatusPagesRequest: MessageFns<StatusPagesRequest> = {
+  encode(message: StatusPagesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatusPagesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatusPagesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): StatusPagesRequest {
+    return { vm: isSet(object.vm) ? globalThis.String(object.vm) : "" };
+  },
+
+  toJSON(message: StatusPagesRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<StatusPagesRequest>, I>>(base?: I): StatusPagesRequest {
+    return StatusPagesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StatusPagesRequest>, I>>(object: I): StatusPagesRequest {
+    const message = createBaseStatusPagesRequest();
+    message.vm = object.vm ?? "";
+    return message;
+  },
+};
+
+function createBaseStatusPagesResponse(): StatusPagesResponse {
+  return { page: undefined };
+}
+
+export const StatusPagesResponse: MessageFns<StatusPagesResponse> = {
+  encode(message: StatusPagesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.page !== undefined) {
+      StatusResponse.encode(message.page, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatusPagesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatusPagesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.page = StatusResponse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): StatusPagesResponse {
+    return { page: isSet(object.page) ? StatusResponse.fromJSON(object.page) : undefined };
+  },
+
+  toJSON(message: StatusPagesResponse): unknown {
+    const obj: any = {};
+    if (message.page !== undefined) {
+      obj.page = StatusResponse.toJSON(message.page);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<StatusPagesResponse>, I>>(base?: I): StatusPagesResponse {
+    return StatusPagesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StatusPagesResponse>, I>>(object: I): StatusPagesResponse {
+    const message = createBaseStatusPagesResponse();
+    message.page = (object.page !== undefined && object.page !== null)
+      ? StatusResponse.fromPartial(object.page)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePointPagesRequest(): PointPagesRequest {
+  return { vm: "" };
+}
+
+export const PointPagesRequest: MessageFns<PointPagesRequest> = {
+  encode(message: PointPagesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PointPagesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePointPagesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PointPagesRequest {
+    return { vm: isSet(object.vm) ? globalThis.String(object.vm) : "" };
+  },
+
+  toJSON(message: PointPagesRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PointPagesRequest>, I>>(base?: I): PointPagesRequest {
+    return PointPagesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PointPagesRequest>, I>>(object: I): PointPagesRequest {
+    const message = createBasePointPagesRequest();
+    message.vm = object.vm ?? "";
+    return message;
+  },
+};
+
+function createBasePointPagesResponse(): PointPagesResponse {
+  return { page: undefined };
+}
+
+export const PointPagesResponse: MessageFns<PointPagesResponse> = {
+  encode(message: PointPagesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.page !== undefined) {
+      ListPointsResponse.encode(message.page, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PointPagesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePointPagesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.page = ListPointsResponse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PointPagesResponse {
+    return { page: isSet(object.page) ? ListPointsResponse.fromJSON(object.page) : undefined };
+  },
+
+  toJSON(message: PointPagesResponse): unknown {
+    const obj: any = {};
+    if (message.page !== undefined) {
+      obj.page = ListPointsResponse.toJSON(message.page);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PointPagesResponse>, I>>(base?: I): PointPagesResponse {
+    return PointPagesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PointPagesResponse>, I>>(object: I): PointPagesResponse {
+    const message = createBasePointPagesResponse();
+    message.page = (object.page !== undefined && object.page !== null)
+      ? ListPointsResponse.fromPartial(object.page)
+      : undefined;
+    return message;
+  },
+};
+
 export type ControlServiceService = typeof ControlServiceService;
 export const ControlServiceService = {
   /** Roles: viewer, drill, operator. */
@@ -4108,6 +5883,54 @@ export const ControlServiceService = {
     responseSerialize: (value: ClearAlarmResponse): Buffer => Buffer.from(ClearAlarmResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ClearAlarmResponse => ClearAlarmResponse.decode(value),
   },
+  /**
+   * Stages the disks of a VM that has no point yet, so that its first cycle sends what differs only.
+   * Stages nothing that anybody has to trust: the source compares every cell. Roles: operator.
+   */
+  seed: {
+    path: "/podheitor.dr.v1.ControlService/Seed" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: SeedRequest): Buffer => Buffer.from(SeedRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SeedRequest => SeedRequest.decode(value),
+    responseSerialize: (value: SeedResponse): Buffer => Buffer.from(SeedResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SeedResponse => SeedResponse.decode(value),
+  },
+  /**
+   * Takes one disk of a point that came by the other road; the point is listed when all disks of the
+   * head are there. Roles: operator.
+   */
+  importDelta: {
+    path: "/podheitor.dr.v1.ControlService/ImportDelta" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: ImportDeltaRequest): Buffer => Buffer.from(ImportDeltaRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ImportDeltaRequest => ImportDeltaRequest.decode(value),
+    responseSerialize: (value: ImportDeltaResponse): Buffer => Buffer.from(ImportDeltaResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ImportDeltaResponse => ImportDeltaResponse.decode(value),
+  },
+  /**
+   * Status and ListPoints in pieces, for answers that do not fit into one message: the lists follow one
+   * another, and there is at least one piece. Roles: viewer, drill, operator.
+   */
+  statusPages: {
+    path: "/podheitor.dr.v1.ControlService/StatusPages" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: StatusPagesRequest): Buffer => Buffer.from(StatusPagesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StatusPagesRequest => StatusPagesRequest.decode(value),
+    responseSerialize: (value: StatusPagesResponse): Buffer => Buffer.from(StatusPagesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StatusPagesResponse => StatusPagesResponse.decode(value),
+  },
+  pointPages: {
+    path: "/podheitor.dr.v1.ControlService/PointPages" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: PointPagesRequest): Buffer => Buffer.from(PointPagesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PointPagesRequest => PointPagesRequest.decode(value),
+    responseSerialize: (value: PointPagesResponse): Buffer => Buffer.from(PointPagesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PointPagesResponse => PointPagesResponse.decode(value),
+  },
 } as const;
 
 export interface ControlServiceServer extends UntypedServiceImplementation {
@@ -4133,6 +5956,22 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   unhalt: handleUnaryCall<UnhaltRequest, UnhaltResponse>;
   /** Says that an alarm of the early warning is over. Roles: operator. */
   clearAlarm: handleUnaryCall<ClearAlarmRequest, ClearAlarmResponse>;
+  /**
+   * Stages the disks of a VM that has no point yet, so that its first cycle sends what differs only.
+   * Stages nothing that anybody has to trust: the source compares every cell. Roles: operator.
+   */
+  seed: handleServerStreamingCall<SeedRequest, SeedResponse>;
+  /**
+   * Takes one disk of a point that came by the other road; the point is listed when all disks of the
+   * head are there. Roles: operator.
+   */
+  importDelta: handleBidiStreamingCall<ImportDeltaRequest, ImportDeltaResponse>;
+  /**
+   * Status and ListPoints in pieces, for answers that do not fit into one message: the lists follow one
+   * another, and there is at least one piece. Roles: viewer, drill, operator.
+   */
+  statusPages: handleServerStreamingCall<StatusPagesRequest, StatusPagesResponse>;
+  pointPages: handleServerStreamingCall<PointPagesRequest, PointPagesResponse>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {

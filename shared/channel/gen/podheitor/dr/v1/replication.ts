@@ -196,12 +196,17 @@ export interface DescribeResponse {
   headPointId: Buffer;
   /** The disks of the head point. */
   disks: DiskGeometry[];
-  /** The newest unfinished cycle, whose cells may be used again. */
+  /** The unfinished cycle with most data, and the disks of all of them: their cells may be used again. */
   unfinished:
     | UnfinishedCycle
     | undefined;
   /** Points of this epoch, the newest last, at most 64. */
   pointIds: Buffer[];
+  /**
+   * Disks that the head lacks, or has in another size, and that an older point still has: a base of
+   * such a disk may name cells of that point, whose hashes Hashes tells. One for each disk and size.
+   */
+  earlierDisks: EarlierDisk[];
 }
 
 export interface UnfinishedCycle {
@@ -269,6 +274,8 @@ export interface OpenRequest {
   rpoSeconds: number;
   /** Names the checkpoint that is read: a cycle goes on only with the very same one. */
   checkpointId: string;
+  /** Never sent: where the disks of a staged seed came from, as the receiver notes it for itself. */
+  seededFrom: string;
   /** Points that the source would like to be kept besides, as SPAN/STEP,…: `24h/1h,7d/1d`. Empty: none. */
   retentionGrid: string;
   /** Bytes of the cells that will be named, as far as the source knows before it reads; 0: it does not. */
@@ -337,7 +344,10 @@ export interface HashesRequest {
     /** A listed point. */
     { $case: "pointId"; value: Buffer }
     | //
-    /** An unfinished cycle: only durable cells are told. */
+    /**
+     * An unfinished cycle: the durable cells of the disk are told, those of the other unfinished
+     * cycles of the VM besides.
+     */
     { $case: "cycleId"; value: Buffer }
     | undefined;
 }
@@ -356,6 +366,11 @@ export interface AbandonRequest {
 }
 
 export interface AbandonResponse {
+}
+
+export interface EarlierDisk {
+  geometry: DiskGeometry | undefined;
+  pointId: Buffer;
 }
 
 function createBaseDiskGeometry(): DiskGeometry {
@@ -612,6 +627,7 @@ function createBaseDescribeResponse(): DescribeResponse {
     disks: [],
     unfinished: undefined,
     pointIds: [],
+    earlierDisks: [],
   };
 }
 
@@ -640,6 +656,9 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     }
     for (const v of message.pointIds) {
       writer.uint32(58).bytes(v!);
+    }
+    for (const v of message.earlierDisks) {
+      EarlierDisk.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -713,6 +732,14 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
             message.pointIds.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.earlierDisks.push(EarlierDisk.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -746,6 +773,11 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
         : globalThis.Array.isArray(object?.point_ids)
         ? object.point_ids.map((e: any) => Buffer.from(bytesFromBase64(e)))
         : [],
+      earlierDisks: globalThis.Array.isArray(object?.earlierDisks)
+        ? object.earlierDisks.map((e: any) => EarlierDisk.fromJSON(e))
+        : globalThis.Array.isArray(object?.earlier_disks)
+        ? object.earlier_disks.map((e: any) => EarlierDisk.fromJSON(e))
+        : [],
     };
   },
 
@@ -772,6 +804,9 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     if (message.pointIds?.length) {
       obj.pointIds = message.pointIds.map((e) => base64FromBytes(e));
     }
+    if (message.earlierDisks?.length) {
+      obj.earlierDisks = message.earlierDisks.map((e) => EarlierDisk.toJSON(e));
+    }
     return obj;
   },
 
@@ -789,6 +824,7 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
       ? UnfinishedCycle.fromPartial(object.unfinished)
       : undefined;
     message.pointIds = object.pointIds?.map((e) => e) || [];
+    message.earlierDisks = object.earlierDisks?.map((e) => EarlierDisk.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1518,6 +1554,7 @@ function createBaseOpenRequest(): OpenRequest {
     maxRestorePoints: 0,
     rpoSeconds: 0,
     checkpointId: "",
+    seededFrom: "",
     retentionGrid: "",
     expectedBytes: 0n,
   };
@@ -1572,6 +1609,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.checkpointId !== "") {
       writer.uint32(114).string(message.checkpointId);
+    }
+    if (message.seededFrom !== "") {
+      writer.uint32(146).string(message.seededFrom);
     }
     if (message.retentionGrid !== "") {
       writer.uint32(122).string(message.retentionGrid);
@@ -1710,6 +1750,14 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.checkpointId = reader.string();
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.seededFrom = reader.string();
+            continue;
+          }
           case 15: {
             if (tag !== 122) {
               break;
@@ -1796,6 +1844,11 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.checkpoint_id)
         ? globalThis.String(object.checkpoint_id)
         : "",
+      seededFrom: isSet(object.seededFrom)
+        ? globalThis.String(object.seededFrom)
+        : isSet(object.seeded_from)
+        ? globalThis.String(object.seeded_from)
+        : "",
       retentionGrid: isSet(object.retentionGrid)
         ? globalThis.String(object.retentionGrid)
         : isSet(object.retention_grid)
@@ -1853,6 +1906,9 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.checkpointId !== "") {
       obj.checkpointId = message.checkpointId;
     }
+    if (message.seededFrom !== "") {
+      obj.seededFrom = message.seededFrom;
+    }
     if (message.retentionGrid !== "") {
       obj.retentionGrid = message.retentionGrid;
     }
@@ -1885,6 +1941,7 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.maxRestorePoints = object.maxRestorePoints ?? 0;
     message.rpoSeconds = object.rpoSeconds ?? 0;
     message.checkpointId = object.checkpointId ?? "";
+    message.seededFrom = object.seededFrom ?? "";
     message.retentionGrid = object.retentionGrid ?? "";
     message.expectedBytes = (object.expectedBytes !== undefined && object.expectedBytes !== null)
       ? BigInt(object.expectedBytes)
@@ -2988,6 +3045,97 @@ export const AbandonResponse: MessageFns<AbandonResponse> = {
   },
   fromPartial<I extends Exact<DeepPartial<AbandonResponse>, I>>(_: I): AbandonResponse {
     const message = createBaseAbandonResponse();
+    return message;
+  },
+};
+
+function createBaseEarlierDisk(): EarlierDisk {
+  return { geometry: undefined, pointId: Buffer.alloc(0) };
+}
+
+export const EarlierDisk: MessageFns<EarlierDisk> = {
+  encode(message: EarlierDisk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.geometry !== undefined) {
+      DiskGeometry.encode(message.geometry, writer.uint32(10).fork()).join();
+    }
+    if (message.pointId.length !== 0) {
+      writer.uint32(18).bytes(message.pointId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EarlierDisk {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEarlierDisk();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.geometry = DiskGeometry.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pointId = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): EarlierDisk {
+    return {
+      geometry: isSet(object.geometry) ? DiskGeometry.fromJSON(object.geometry) : undefined,
+      pointId: isSet(object.pointId)
+        ? Buffer.from(bytesFromBase64(object.pointId))
+        : isSet(object.point_id)
+        ? Buffer.from(bytesFromBase64(object.point_id))
+        : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: EarlierDisk): unknown {
+    const obj: any = {};
+    if (message.geometry !== undefined) {
+      obj.geometry = DiskGeometry.toJSON(message.geometry);
+    }
+    if (message.pointId.length !== 0) {
+      obj.pointId = base64FromBytes(message.pointId);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<EarlierDisk>, I>>(base?: I): EarlierDisk {
+    return EarlierDisk.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<EarlierDisk>, I>>(object: I): EarlierDisk {
+    const message = createBaseEarlierDisk();
+    message.geometry = (object.geometry !== undefined && object.geometry !== null)
+      ? DiskGeometry.fromPartial(object.geometry)
+      : undefined;
+    message.pointId = object.pointId ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -1,8 +1,9 @@
 // Reads chosen cells of a frozen disk, in order, several pieces ahead: what the disk knows to be
 // zero is told as a run without being read; everything else comes as pieces of whole cells.
 
-import { CELL_BYTES, type CellRange, cellOffset } from '../shared/delta/index.js';
-import { type Extent, type Piece, readAhead, type ReadableDisk } from '../shared/disk/index.js';
+import { type Extent, type Piece, readAhead, type ReadableDisk } from '../disk/index.js';
+import { CELL_BYTES, cellOffset } from './cell.js';
+import type { CellRange } from './cell-set.js';
 
 const PIECE_BYTES = 1024 * 1024;
 /** Of the disk: 4 MiB of sequential data, or 32 scattered cells. */
