@@ -225,11 +225,6 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'fold-unflushed',
-    what: 'the deltas go before the base that has them folded in is durable',
-    patches: [{ file: 'dr-receiver/reclaim/fold.js', find: 'await base.flush();', replace: '' }],
-  },
-  {
     name: 'compact-unflushed',
     what: 'the parts go before the delta that has them together is durable',
     patches: [
