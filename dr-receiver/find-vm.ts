@@ -39,8 +39,9 @@ export async function findVm(receiver: Receiver, name: string): Promise<VmDesk> 
   // an id is enough to find its VM, a name may be that of any
   const byId = id === undefined ? undefined : await receiver.desk(id);
   if (byId !== undefined) return byId;
+  const wanted = name.toLowerCase();
   const found = (await receiver.allDesks()).filter(
-    ({ vm }) => vm.protection.vmName.toLowerCase() === name.toLowerCase(),
+    ({ vm }) => vm.protection.vmName.toLowerCase() === wanted,
   );
   const only = found[0] === undefined ? undefined : await receiver.desk(found[0].vm.vmId);
   if (only !== undefined && found.length === 1) return only;

@@ -211,8 +211,9 @@ export const CATALOGUE = {
     retry: 'operator',
     grpc: 'FAILED_PRECONDITION',
     cause:
-      'A record of this protection is damaged or contradicts itself, so nothing goes on alone.',
-    remedy: 'The message names the file and the place; restore it, or start a new protection.',
+      'A record of this protection is damaged or contradicts itself, or the store is older than its source, so nothing goes on alone.',
+    remedy:
+      'The message names the file and the place; restore it, or start a new protection. `hvdr unhalt` accepts an older store.',
   },
   E_BASE_LOST: {
     exitCode: 34,

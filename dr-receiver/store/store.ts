@@ -119,6 +119,8 @@ export class Store {
   vm(vmId: Guid): Promise<VmStore | undefined> {
     const known = this.#vms.get(vmId);
     if (known?.isWorthAnotherTry === false) return Promise.resolve(known);
+    // whoever asks for ids that are not there leaves nothing behind here
+    if (this.#isClosed || !this.#vmIds.has(vmId)) return Promise.resolve(known);
     const opening = this.#opening.get(vmId) ?? this.#openVm(vmId);
     this.#opening.set(vmId, opening);
     return opening;
@@ -126,7 +128,6 @@ export class Store {
 
   async #openVm(vmId: Guid): Promise<VmStore | undefined> {
     try {
-      if (this.#isClosed || !this.#vmIds.has(vmId)) return undefined;
       const vm = await VmStore.open(vmId, this.layout.vm(vmId), this.#vmSeams, true);
       // a folder in which no protection has begun
       if (vm === undefined) this.#vmIds.delete(vmId);

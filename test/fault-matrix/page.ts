@@ -13,6 +13,9 @@ export class Matrix {
   readonly #cells = new Map<string, Map<string, number>>();
   readonly #steps = new Map<string, Step>();
 
+  /** At which calls the faults came. */
+  readonly passes: string[] = [];
+
   addStep(step: Step): void {
     this.#steps.set(stepName(step), step);
   }
@@ -37,7 +40,7 @@ export class Matrix {
       'What becomes of a fault at each durable step, as it was tried: `npm run fault-matrix` writes this page. A',
       'step is a call that changes files, told by what the file is for; the steps are recorded from a run, not',
       'listed by hand. In the run one VM is seeded, changes, grows, forgets points, is reclaimed, verified and',
-      'pinned. The fault comes at the first, a middle and the last call of each step. After each: everything',
+      `pinned. The fault comes at one call of each step: ${this.passes.join(', ')}. After each: everything`,
       'acknowledged is there, every listed point reads back to the bytes of its moment or is refused, and no change',
       'is lost.',
       '',

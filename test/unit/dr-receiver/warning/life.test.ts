@@ -4,6 +4,8 @@
 import { expect } from 'chai';
 import { type Guid, guidFromWire, ZERO_GUID } from '../../../../shared/bytes/index.js';
 import type { ProtectionStatus } from '../../../../shared/channel/index.js';
+import { Protection } from '../../../../dr-receiver/store/protection.js';
+import { encodeState, parseStateRecord } from '../../../../dr-receiver/store/state-record.js';
 import { CELL_BYTES } from '../../../../shared/delta/index.js';
 import { encryptDisk, Guest } from '../../../support/guest-life.js';
 import { MemoryFileSystem } from '../../../support/memory-file.js';
@@ -248,6 +250,29 @@ describe('early warning', function () {
     expect(guidFromWire(after.lastCleanPointId)).to.equal(life.head);
     expect(after.pinnedCount, 'clearing drops no pin').to.equal(1);
     expect((await refusal(() => life.site.control().clearAlarm(clear))).code).to.equal('E_STATE');
+  });
+
+  it('is in the state with which a journal begins anew', async () => {
+    const life = await Life.begin();
+    await life.cycles(3);
+    life.guest.encrypt(8 * MIB, 'whole');
+    await life.replicate();
+    const protection = life.site.receiver.desks[0]?.vm.protection;
+    if (protection === undefined) throw new Error('the VM is protected');
+    const mark = { sequence: 9, chain: '00' };
+    const again = new Protection(life.vm.vmId);
+    for (const part of encodeState(protection.state, 9, mark, 4000)) {
+      const read = parseStateRecord(JSON.parse(JSON.stringify(part)));
+      if (read === undefined || 'wrong' in read) throw new Error(read?.wrong ?? 'no state');
+      expect(again.apply(read)).to.equal(undefined);
+    }
+    expect(again.warning.alarm?.pointId).to.equal(life.head);
+    expect(again.warning.record).to.deep.equal(protection.warning.record);
+    expect(again.listed).to.deep.equal(protection.listed);
+    expect(again.listed.map(({ isPinAutomatic }) => isPinAutomatic)).to.include(true);
+    expect(again.head?.isDoubtful).to.equal(true);
+    const cycleId = life.plans.at(-1)?.cycleId ?? ZERO_GUID;
+    expect(again.answer(cycleId)?.hasRaisedAlarm).to.equal(true);
   });
 
   it('holds the last clean point though no pin is left, and says so', async () => {
