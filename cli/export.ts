@@ -31,7 +31,7 @@ export function registerExport(program: Command, context: CliContext): void {
           'on the way. FILE appears when it is complete and durable, or not at all.',
       )
       .argument('<vm>', 'name or id of the VM')
-      .option('--point <id>', 'id or its beginning, or latest', 'latest')
+      .option('--point <id>', 'id or its beginning, latest, or last-clean', 'latest')
       .option('--disk <n>', 'which disk of the VM, from 0', '0')
       .option('--format <format>', 'raw or vhdx (default: vhdx for *.vhdx, else raw)')
       .requiredOption('--out <file>', 'the file to make')

@@ -1,8 +1,8 @@
-// `hvdr points`: the restore points of a VM; pins and unpins one.
+// `hvdr points`: the restore points of a VM; pins and unpins one, clears an alarm.
 
 import type { Command } from 'commander';
 import { guidFromWire } from '../shared/bytes/index.js';
-import type { RestorePoint } from '../shared/channel/index.js';
+import type { Alarm, RestorePoint } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import type { JsonObject } from './output.js';
@@ -12,20 +12,23 @@ import { formatSize } from './sizes.js';
 interface Flags extends AccessFlags {
   readonly pin?: string;
   readonly unpin?: string;
+  readonly clearAlarm?: string;
 }
 
 export function registerPoints(program: Command, context: CliContext): void {
   withAccessOptions(
     program
       .command('points')
-      .summary('list the restore points of a VM; pin or unpin one')
+      .summary('list the restore points of a VM; pin or unpin one; clear an alarm')
       .description(
         'Lists the restore points of a VM, the oldest first, with the reason why each is kept. A pinned\n' +
-          'point is kept until it is unpinned. An id may be cut short as long as it is unique.',
+          'point is kept until it is unpinned. An id may be cut short as long as it is unique. Points that\n' +
+          'came after an alarm of the early warning are doubtful until the alarm is cleared.',
       )
       .argument('<vm>', 'name or id of the VM')
       .option('--pin <id>', 'keep this point')
-      .option('--unpin <id>', 'leave this point to retention again'),
+      .option('--unpin <id>', 'leave this point to retention again')
+      .option('--clear-alarm <id>', 'the alarm that this point raised is over, or was none'),
   )
     .addHelpText('after', '\nExample:\n  hvdr points SQL01 --store /srv/dr --pin 1f3a\n')
     .action((vm: string, flags: Flags) => points(context, vm, flags));
@@ -42,6 +45,8 @@ export function pointDocument(point: RestorePoint): JsonObject {
     consistency: point.isApplicationConsistent ? 'application' : 'crash',
     pinned: point.isPinned,
     keptBecause: point.keptBecause,
+    doubtful: point.isDoubtful,
+    alarm: point.hasRaisedAlarm,
     verifiedAt: time(point.verifiedAtMs),
     damaged: point.isDamaged,
     parent: point.parentPointId.length === 0 ? null : (guidFromWire(point.parentPointId) ?? null),
@@ -56,15 +61,19 @@ export function pointDocument(point: RestorePoint): JsonObject {
 }
 
 async function points(context: CliContext, vm: string, flags: Flags): Promise<void> {
-  const { pin, unpin } = flags;
-  if (pin !== undefined && unpin !== undefined) {
-    throw new DrError('E_USAGE', 'a point is either pinned or unpinned');
+  const { pin, unpin, clearAlarm } = flags;
+  if ([pin, unpin, clearAlarm].filter((flag) => flag !== undefined).length > 1) {
+    throw new DrError('E_USAGE', 'a point is pinned, or unpinned, or its alarm cleared');
   }
   const changed = pin ?? unpin;
-  const use = changed === undefined ? 'read' : 'write';
+  const use = (changed ?? clearAlarm) === undefined ? 'read' : 'write';
   const answer = await withAccess(context, flags, use, async ({ control }) => {
     if (changed !== undefined) {
       await control.pinPoint({ vm, point: changed, isPinned: pin !== undefined });
+    }
+    if (clearAlarm !== undefined) {
+      const { cleared } = await control.clearAlarm({ vm, alarm: clearAlarm });
+      context.output.note(clearedNote(cleared));
     }
     return control.listPoints({ vm });
   });
@@ -81,12 +90,21 @@ async function points(context: CliContext, vm: string, flags: Flags): Promise<vo
   );
 }
 
+/** What is left to do: the pin that came with the alarm stays. */
+function clearedNote(alarm: Alarm | undefined): string {
+  const clean = guidFromWire(alarm?.cleanPointId ?? Buffer.alloc(0));
+  return clean === undefined
+    ? 'the alarm is cleared'
+    : `the alarm is cleared; if it pinned point ${clean}, that stays so until --unpin`;
+}
+
 function pointLine(point: RestorePoint): string {
   const id = guidFromWire(point.pointId) ?? '';
   const bytes = point.disks.reduce((sum, disk) => sum + Number(disk.storedBytes), 0);
   const notes = [
     point.isApplicationConsistent ? 'app-consistent' : 'crash-consistent',
     ...(point.isDamaged ? ['DAMAGED'] : []),
+    ...(point.hasRaisedAlarm ? ['ALARM'] : point.isDoubtful ? ['doubtful'] : []),
     ...(point.isPinned && !point.keptBecause.startsWith('pinned') ? ['pinned'] : []),
     ...(point.keptBecause === '' ? [] : [point.keptBecause]),
     ...(point.verifiedAtMs === 0n ? [] : ['verified']),

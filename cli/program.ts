@@ -19,6 +19,8 @@ import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
 import { registerParameters } from './parameters.js';
 import { registerPause } from './pause.js';
+import { registerRebind } from './rebind.js';
+import { registerUnhalt } from './unhalt.js';
 import { registerPcbt } from './pcbt.js';
 import { registerPoints } from './points.js';
 import { registerPsk } from './psk.js';
@@ -91,6 +93,8 @@ export function buildProgram(context: CliContext): Command {
   registerImport(program, context);
   registerCompact(program, context);
   registerPause(program, context);
+  registerRebind(program, context);
+  registerUnhalt(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);
   registerExplain(program, context);

@@ -53,6 +53,20 @@ export function registerStatus(program: Command, context: CliContext): void {
     );
 }
 
+function idOrNull(bytes: Buffer): string | null {
+  return guidFromWire(bytes) ?? null;
+}
+
+function alarmDocument({ alarm }: ProtectionStatus): JsonObject | null {
+  if (alarm === undefined) return null;
+  return {
+    id: idOrNull(alarm.pointId),
+    raisedAt: new Date(Number(alarm.atMs)).toISOString(),
+    lastCleanBefore: idOrNull(alarm.cleanPointId),
+    reasons: alarm.reasons,
+  };
+}
+
 interface Answer {
   readonly document: JsonObject;
   readonly protections: readonly ProtectionStatus[];
@@ -104,6 +118,9 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
         reclaimableBytes: Number(each.reclaimableBytes),
         reclaiming: each.reclaiming,
         reclaimWaiting: each.reclaimWaiting,
+        alarm: alarmDocument(each),
+        warningScore: each.warningScore / 1000,
+        lastClean: idOrNull(each.lastCleanPointId),
       })),
     };
     return { document, protections: answer.protections, nowMs, freeBytes };

@@ -27,7 +27,7 @@ export function registerVerify(program: Command, context: CliContext): void {
           'named with disk and offset; the good ones are listed. Ends with 13 then.',
       )
       .argument('<vm>', 'name or id of the VM')
-      .option('--point <id>', 'id or its beginning, latest, or all', 'latest'),
+      .option('--point <id>', 'id or its beginning, latest, last-clean, or all', 'latest'),
   )
     .addHelpText('after', '\nExample:\n  hvdr verify SQL01 --point all --store /srv/dr\n')
     .action((vm: string, flags: Flags) => verify(context, vm, flags));

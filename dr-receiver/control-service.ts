@@ -19,11 +19,13 @@ import { CELL_BYTES, DeltaError, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
+import { actorOf } from './actor.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
 import { healthOf } from './health.js';
 import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
+import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
 import { stageSeed } from './seed/stage-seed.js';
 import type { DiskKey } from './store/layout.js';
@@ -38,7 +40,9 @@ import type { Point } from './store/protection.js';
 import { verdictsOf } from './store/forget.js';
 import { type PointFinding, verifyPoints } from './store/verify-points.js';
 import type { VmStore } from './store/vm-store.js';
-import { geometryToWire, pointToWire, stateOf } from './wire.js';
+import { isDoubtful } from './warning/last-clean.js';
+import { warningWords } from './warning/words.js';
+import { alarmToWire, geometryToWire, pointToWire, stateOf, warningToWire } from './wire.js';
 
 const UINT32_MAX = 2 ** 32 - 1;
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
@@ -82,10 +86,12 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       return vm.change(async () => {
         vm.requireSound();
         const point = findPoint(desk, pointName);
-        if ((point.pinReason !== undefined) !== isPinned) {
+        // an automatic pin becomes the operator's own when he pins as well
+        const isOwn = point.pinReason !== undefined && !point.isPinAutomatic;
+        if (isPinned ? !isOwn : point.pinReason !== undefined) {
           const { pointId } = point;
           const atMs = clock.now();
-          await vm.append({ kind: 'pin', atMs, pointId, isPinned, by: caller.principal });
+          await vm.append({ kind: 'pin', atMs, pointId, isPinned, ...actorOf(caller) });
         }
         return { point: pointToWire(point, '') };
       });
@@ -117,9 +123,42 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
-        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, by: caller.principal });
+        await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
+    },
+
+    rebind: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return rebind(receiver, request, caller);
+    },
+
+    unhalt: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return unhalt(receiver, request, caller);
+    },
+
+    clearAlarm: async ({ vm: name, alarm: wanted }, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      const { vm } = await findVm(receiver, name);
+      return vm.change(async () => {
+        vm.requireSound();
+        const { vmName, warning } = vm.protection;
+        const { alarm } = warning;
+        if (alarm === undefined || wanted === '' || !alarm.pointId.startsWith(wanted.toLowerCase()))
+          throw new DrError('E_STATE', `${vmName} has no open alarm ${wanted}`, {
+            hint:
+              alarm === undefined
+                ? '`hvdr status` lists the open alarms; this VM has none.'
+                : `The open one is ${alarm.pointId}.`,
+          });
+        const { pointId } = alarm;
+        const atMs = clock.now();
+        await vm.append({ kind: 'clear-alarm', atMs, pointId, ...actorOf(caller) });
+        const by = caller.principal;
+        receiver.log.warn('alarm.cleared', { vmId: vm.vmId, vmName, pointId, by });
+        return { cleared: alarmToWire(alarm) };
+      });
     },
 
     compact: ({ vm: pattern }, { caller }) => {
@@ -167,7 +206,7 @@ async function* compactVm(
 
 /** The listed points of a VM, the oldest first, each with the reason why it is kept. */
 function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
-  const { listed } = vm.protection;
+  const { listed, warning } = vm.protection;
   const verdicts = verdictsOf(vm.protection, {
     policy: receiver.policy.retention,
     nowMs: receiver.seams.clock.now(),
@@ -175,7 +214,10 @@ function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
   });
   return listed.map((point, index) => {
     const verdict = defined(verdicts[index], 'there is a verdict for each point');
-    return pointToWire(point, verdict.isKept ? verdict.because : '');
+    return pointToWire(point, verdict.isKept ? verdict.because : '', {
+      isDoubtful: isDoubtful(vm.protection, point),
+      hasRaisedAlarm: warning.alarm?.pointId === point.pointId,
+    });
   });
 }
 
@@ -206,6 +248,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     damagedCount: listed.filter((point) => point.damage !== undefined).length,
     forecast: ahead,
     reclaimFailure: reclaim.failure,
+    ...warningWords(protection),
   });
   const isBegun =
     newest === undefined && activeRequest === undefined && vm.halt === undefined
@@ -239,6 +282,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     reclaimableBytes: BigInt(reclaim.reclaimableBytes),
     reclaimWaiting: [...reclaim.waiting],
     reclaiming: reclaim.running,
+    ...warningToWire(protection),
   };
 }
 

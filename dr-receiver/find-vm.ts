@@ -1,4 +1,5 @@
-// Finds what an operator names: a VM by name or id, a point by id, the beginning of one, or `latest`.
+// Finds what an operator names: a VM by name or id, a point by id, the beginning of one, `latest`, or
+// `last-clean`.
 
 import { parseGuid } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
@@ -6,6 +7,7 @@ import { matchesPattern } from '../shared/params/index.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
 import type { Point } from './store/protection.js';
+import { lastCleanPoint } from './warning/last-clean.js';
 
 /** Points that a message names. */
 const POINTS_NAMED = 5;
@@ -60,6 +62,14 @@ export function findPoint({ vm }: VmDesk, name: string): Point {
     const newest = listed.at(-1);
     if (newest !== undefined) return newest;
     throw new DrError('E_NO_POINT', `${vmName} has no restore point yet`);
+  }
+  if (name === 'last-clean') {
+    const clean = lastCleanPoint(vm.protection);
+    if (clean !== undefined) return clean;
+    throw new DrError('E_NO_POINT', `${vmName} has no point from before the alarm`, {
+      context: { vmId: vm.vmId },
+      hint: 'Look at the oldest points one by one; `hvdr points VM` lists them.',
+    });
   }
   const wanted = name.toLowerCase();
   const found = listed.filter(({ pointId }) => wanted !== '' && pointId.startsWith(wanted));

@@ -16,6 +16,12 @@ export interface HealthInput {
   readonly forecast: Forecast | undefined;
   /** Why space could not be reclaimed; undefined: nothing is wrong. */
   readonly reclaimFailure?: string | undefined;
+  /** An open alarm of the early warning, in words. */
+  readonly alarm?: string | undefined;
+  /** The last cycles look somewhat like encryption, in words. */
+  readonly suspicion?: string | undefined;
+  /** Points that commits have pinned, when there is no room for more. */
+  readonly automaticPins?: string | undefined;
 }
 
 const WARN_SHARE = 0.8;
@@ -23,9 +29,13 @@ const WARN_SHARE = 0.8;
 export function healthOf(input: HealthInput): { health: Health; reasons: string[] } {
   const { nowMs, newestPointAtMs, rpoSeconds, isPaused, haltReason, damagedCount, forecast } =
     input;
+  const { alarm, suspicion, automaticPins } = input;
   const critical: string[] = [];
   const warn: string[] = [];
   if (haltReason !== undefined) critical.push(haltReason);
+  if (alarm !== undefined) critical.push(alarm);
+  if (suspicion !== undefined) warn.push(suspicion);
+  if (automaticPins !== undefined) warn.push(automaticPins);
   if (damagedCount > 0)
     critical.push(`${damagedCount} point(s) do not read back to their manifests`);
   if (newestPointAtMs === undefined) {

@@ -23,6 +23,7 @@ import {
   parseManifestHeader,
 } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
+import { actorOf } from './actor.js';
 import { findVm } from './find-vm.js';
 import { stagedDisk } from './ingest/incoming-cycle.js';
 import { type CycleRequest, parseOpenRequest } from './ingest/open-request.js';
@@ -323,10 +324,10 @@ async function commitIfWhole(
   receiver: Receiver,
   wanted: Wanted,
   request: CycleRequest,
-  { principal }: Caller,
+  caller: Caller,
 ): Promise<{ missing: number[]; answer: CommitAnswer | undefined }> {
   const { desk } = wanted;
-  const outcome = await desk.open(request, principal);
+  const outcome = await desk.open(request, caller.principal);
   if (outcome.kind === 'committed') return { missing: [], answer: outcome.answer };
   if (outcome.kind === 'parentRefused') {
     throw new DrError('E_STATE', 'the newest point of the VM changed meanwhile', {
@@ -342,7 +343,7 @@ async function commitIfWhole(
   const roots: Buffer[] = [];
   for (const index of request.disks.keys())
     roots.push(await rootOf(receiver, desk, request, index));
-  return { missing, answer: await desk.commit(request.cycleId, roots, principal) };
+  return { missing, answer: await desk.commit(request.cycleId, roots, actorOf(caller)) };
 }
 
 function accepted(nextCell: number, isComplete: boolean): ImportDeltaResponse {

@@ -2,6 +2,7 @@
 // every call (channel.md § 5); what the calls do is told in ingest/ and store/.
 
 import { defined } from '../shared/assert.js';
+import { actorOf } from './actor.js';
 import type { Guid } from '../shared/bytes/index.js';
 import type { Caller, KeyRing } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
@@ -100,7 +101,8 @@ export class Receiver {
    */
   static async open(options: ReceiverOptions): Promise<Receiver> {
     const { storeFolder, use = 'write', fs, clock, random, rewriteAboveBytes } = options;
-    const store = await Store.open(storeFolder, use, { fs, clock, random, rewriteAboveBytes });
+    const seams = { fs, clock, random, rewriteAboveBytes };
+    const store = await Store.open(storeFolder, use, seams);
     return new Receiver(store, options);
   }
 
@@ -284,11 +286,17 @@ export class Receiver {
     caller: Caller,
   ): Promise<CommitAnswer> {
     const desk = await this.requireDesk(vmId, caller);
-    const answer = await desk.vm.change(() => desk.commit(cycleId, roots, caller.principal));
+    await desk.lookBack(cycleId);
+    const answer = await desk.vm.change(() => desk.commit(cycleId, roots, actorOf(caller)));
     const { vmName } = desk.vm.protection;
     this.log
       .child({ component: 'ingest', vmId, cycleId })
       .info('point.committed', { vmName, pointId: answer.pointId, warnings: answer.warnings });
+    const { alarm } = desk.vm.protection.warning;
+    if (alarm?.pointId === answer.pointId) {
+      const { pointId, cleanPointId, reasons } = alarm;
+      this.log.error('alarm.raised', { vmId, vmName, pointId, cleanPointId, reasons });
+    }
     return answer;
   }
 

@@ -1,18 +1,22 @@
 // The receiver's values as messages.
 
-import { guidToWire } from '../shared/bytes/index.js';
+import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type {
+  Alarm as WireAlarm,
   CommitResponse,
   DescribeResponse,
   DiskGeometry as WireGeometry,
+  ProtectionStatus,
   RestorePoint,
 } from '../shared/channel/index.js';
 import { ProtectionState } from '../shared/channel/index.js';
 import { MAX_DISKS } from '../shared/delta/index.js';
 import type { UnfinishedCycle } from './ingest/incoming-cycle.js';
 import type { VmDesk } from './ingest/vm-desk.js';
-import type { CommitAnswer, Point } from './store/protection.js';
+import type { CommitAnswer, Point, Protection } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
+import { lastCleanPoint } from './warning/last-clean.js';
+import type { Alarm } from './warning/warning-state.js';
 
 /** Points that Describe names at most. */
 const POINTS_TOLD = 64;
@@ -33,6 +37,7 @@ export function answerToWire(answer: CommitAnswer): CommitResponse {
     committedAtMs: BigInt(answer.committedAtMs),
     pointCount: answer.pointCount,
     warnings: [...answer.warnings],
+    hasRaisedAlarm: answer.hasRaisedAlarm,
   };
 }
 
@@ -45,7 +50,7 @@ export function stateOf(desk: VmDesk, hasUnfinished: boolean): ProtectionState {
       ? ProtectionState.PROTECTION_STATE_SEEDING
       : ProtectionState.PROTECTION_STATE_UNPROTECTED;
   }
-  return activeRequest?.kind === 'resync'
+  return activeRequest?.kind === 'resync' || vm.protection.isCompareDue
     ? ProtectionState.PROTECTION_STATE_RESYNC
     : ProtectionState.PROTECTION_STATE_PROTECTED;
 }
@@ -101,12 +106,41 @@ export function describeToWire(
   };
 }
 
+/** Without a point of that id: empty. */
+function idToWire(id: Guid | undefined): Buffer {
+  return id === undefined ? Buffer.alloc(0) : guidToWire(id);
+}
+
+export function alarmToWire({ pointId, atMs, cleanPointId, reasons }: Alarm): WireAlarm {
+  return {
+    pointId: guidToWire(pointId),
+    atMs: BigInt(atMs),
+    cleanPointId: idToWire(cleanPointId),
+    reasons: [...reasons],
+  };
+}
+
+/** What the early warning says of a protection. */
+export function warningToWire(
+  protection: Protection,
+): Pick<ProtectionStatus, 'alarm' | 'warningScore' | 'lastCleanPointId'> {
+  const { alarm, score } = protection.warning;
+  return {
+    alarm: alarm && alarmToWire(alarm),
+    warningScore: score,
+    lastCleanPointId: idToWire(lastCleanPoint(protection)?.pointId),
+  };
+}
+
 /** `because`: why retention keeps the point. */
-export function pointToWire(point: Point, because: string): RestorePoint {
+export function pointToWire(
+  point: Point,
+  because: string,
+  warning = { isDoubtful: false, hasRaisedAlarm: false },
+): RestorePoint {
   return {
     pointId: guidToWire(point.pointId),
-    parentPointId:
-      point.parentPointId === undefined ? Buffer.alloc(0) : guidToWire(point.parentPointId),
+    parentPointId: idToWire(point.parentPointId),
     committedAtMs: BigInt(point.committedAtMs),
     consistentAtMs: BigInt(point.consistentAtMs),
     kind: point.cycleKind,
@@ -121,5 +155,6 @@ export function pointToWire(point: Point, because: string): RestorePoint {
       storedBytes: BigInt(disk.dataBytes),
       isBase: disk.transfer === 'base',
     })),
+    ...warning,
   };
 }

@@ -31,6 +31,9 @@ export const LOG_EVENTS = {
   'seed.began': 'An operator has the cells of a VM staged, for its first cycle to be smaller.',
   'seed.staged': 'They are staged; the first cycle compares them.',
   'point.committed': 'A restore point was listed.',
+  'alarm.raised':
+    'Data of a VM look as if they were being encrypted; the last clean point is a field.',
+  'alarm.cleared': 'An operator said that an alarm is over.',
   'point.forgotten': 'Points are not listed any more, because of their age.',
   'store.reclaimed': 'Deltas were merged or folded into their base, or a base was given up.',
   'store.reclaim-failed': 'Space could not be reclaimed; it is tried again after a pause.',

@@ -103,7 +103,8 @@ const COMMIT_GRACE_MS = 10_000;
 const RPO_NEAR = 0.8;
 
 /** Names of warnings that make a run end with exit code 3. */
-export type WarningCode = 'W_CRASH_CONSISTENT' | 'W_RPO' | 'W_LEDGER' | 'W_CHECKPOINT' | 'W_RESYNC';
+export type WarningCode =
+  'W_CRASH_CONSISTENT' | 'W_RPO' | 'W_LEDGER' | 'W_CHECKPOINT' | 'W_RESYNC' | 'W_ENCRYPTION';
 
 export interface CycleWarning {
   readonly code: WarningCode;
@@ -549,6 +550,9 @@ class Cycle {
       this.#warn('W_RPO', `the newest point was ${ageSeconds} s old, the goal is ${rpoSeconds} s`);
     }
     const told = answer.warnings.slice(0, NOTES_MAX).map((text) => text.slice(0, NOTE_MAX));
+    if (answer.hasRaisedAlarm) {
+      this.#warn('W_ENCRYPTION', told.shift() ?? 'the receiver has raised an alarm');
+    }
     const notes = [...whyWhole(plan), ...whyUnused(plan, receiver), ...told];
     // a ledger that could not be used has been told already, and says why
     if (!this.#warnings.some(({ code }) => code === 'W_LEDGER')) {

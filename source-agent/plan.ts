@@ -9,6 +9,7 @@
 //
 //   the head lacks it, or has it in another size     whole, as a base of its own
 //   the ledger has no set for it, or "all cells"     compare
+//   the receiver asks for a comparison               compare
 //
 // A disk that an unfinished cycle brought in the same size, or that an older point has when it is sent
 // whole, is sent with reuse: cells whose hash the
@@ -94,7 +95,10 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
     throw new DrError(
       'E_HALTED',
       `the receiver is at epoch ${receiver.epoch.toString()} of ${vmName}, this source knows ${chain.epoch.toString()}: its store is older than it was`,
-      { context },
+      {
+        context,
+        hint: `When that is known and wanted, at the DR site: \`hvdr unhalt VM --epoch ${chain.epoch} --yes\`.`,
+      },
     );
   }
 }
@@ -136,7 +140,7 @@ function planDisk(disk: CheckpointDisk, chain: Chain, receiver: ReceiverView): D
   }
   const { generation } = atHead;
   const debt = chain.disks.get(diskId);
-  const reason = whyCompare(debt, atHead, chain, headPointId);
+  const reason = whyCompare(debt, atHead, chain, headPointId, receiver.state === 'resync');
   if (reason === undefined && debt !== undefined && debt.pending !== 'all') {
     const { pending } = debt;
     const because = pending.count === 0 ? 'no cell changed' : `${pending.count} cells changed`;
@@ -153,7 +157,9 @@ function whyCompare(
   atHead: ReceiverDisk,
   chain: Chain,
   headPointId: Guid,
+  isCompareAsked: boolean,
 ): string | undefined {
+  if (isCompareAsked) return 'the receiver asks for a comparison';
   if (chain.confirmed === undefined) return 'no point of the receiver is known here';
   if (chain.confirmed.pointId !== headPointId)
     return "the receiver's head is not the one known here";

@@ -1,6 +1,7 @@
 import type { Bench } from '../bench.js';
 import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
+import { earlyWarning } from './early-warning.js';
 import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
 import { manyVms } from './many-vms.js';
@@ -35,6 +36,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   vhdxMerge,
   deltaApply,
   deltaDiff,
+  earlyWarning,
   memoryFlat,
   start,
 ];

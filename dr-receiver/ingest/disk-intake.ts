@@ -29,6 +29,7 @@ import type { ErrorCode } from '../../shared/errors.js';
 import type { BlockFile, FileSystem } from '../../shared/files/index.js';
 import { type SealedPlaces, SealedVhdxWriter } from '../../shared/vhdx/index.js';
 import type { DiskFiles } from '../store/layout.js';
+import { CellStatistics } from '../warning/cell-statistics.js';
 import type { SoundProgress } from './ahead-check.js';
 import { allDone } from './all-done.js';
 import type { DiskProgress } from './progress-file.js';
@@ -125,6 +126,8 @@ export interface DiskSettle {
 export type ReuseCell = (cell: number, hash: Buffer) => Promise<Buffer | undefined>;
 
 export class DiskIntake {
+  /** Of the cells that this process took. */
+  readonly statistics = new CellStatistics();
   readonly #header: ManifestHeader;
   readonly #diskIndex: number;
   readonly #data: BlockFile;
@@ -377,6 +380,7 @@ export class DiskIntake {
           }
         }
         this.#enter({ kind: 'data', cell, hash: entry.hash }, cell);
+        this.statistics.add(cell, entry.hash, bytes);
         if (entry.kind === 'reuse') {
           writes.push(this.#write(cell, bytes));
           while (this.#underWayBytes > REUSE_UNDER_WAY_BYTES) await this.oneWrite();

@@ -19,6 +19,7 @@ import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import type { VmLayout } from '../store/layout.js';
 import type { DiskRecord } from '../store/records.js';
+import type { CellStatistics } from '../warning/cell-statistics.js';
 import { type SoundProgress, soundProgress } from './ahead-check.js';
 import { allDone } from './all-done.js';
 import { isDamaged } from './damage.js';
@@ -436,6 +437,11 @@ export class IncomingCycle {
       const dataBytes = intake.dataBytes;
       return { ...disk, root: root.toString('hex'), cellCount: cells, dataCellCount, dataBytes };
     });
+  }
+
+  /** What the cells of each disk looked like, as far as this process took them. */
+  get statistics(): CellStatistics[] {
+    return this.#intakes.map((intake) => intake.statistics);
   }
 
   /** Releases all files; what was not settled does not count. */

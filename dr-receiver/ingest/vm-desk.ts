@@ -5,11 +5,13 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
-import { isTimeTrusted, pointsToForget } from '../store/forget.js';
+import { isTimeTrusted } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
+import type { Actor, DiskRecord } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
+import { addSigns } from '../warning/compare.js';
 import { planCommit } from './commit.js';
 import { isDamaged } from './damage.js';
 import { EarlierCells } from './earlier-cells.js';
@@ -27,6 +29,8 @@ import type { CycleRequest } from './open-request.js';
 const SILENCE_MS = 30_000;
 /** Unfinished cycles kept beside the one that is open. */
 const UNFINISHED_MAX = 4;
+/** Cycles that failed on the volume which are remembered, more than can be unfinished. */
+const FAILED_MAX = 64;
 
 export type OpenOutcome =
   | {
@@ -49,6 +53,8 @@ interface ActiveCycle {
   readonly openedAtMs: number;
   readonly openedBytes: number;
   stream: Stream | undefined;
+  /** What lookBack() has found. */
+  signed?: { readonly disks: readonly DiskRecord[]; readonly warnings: readonly string[] };
 }
 
 export interface DeskOptions {
@@ -177,6 +183,7 @@ export class VmDesk {
       await this.#drop(active);
     }
     if (request.parentPointId !== protection.head?.pointId) return { kind: 'parentRefused' };
+    this.#requireComparison(request);
     if (protection.point(request.pointId) !== undefined) {
       throw new DrError('E_STATE', `point ${request.pointId} of ${vmName} is there already`);
     }
@@ -207,8 +214,31 @@ export class VmDesk {
       );
     }
     const reason = `the store is older than its source: epoch ${ours} here, ${epoch} there`;
-    await this.vm.append({ kind: 'halt', atMs: this.#options.seams.clock.now(), reason });
+    const atMs = this.#options.seams.clock.now();
+    await this.vm.append({ kind: 'halt', atMs, reason, sourceEpoch: epoch.toString() });
     this.vm.requireSound();
+  }
+
+  /** After a halt nobody knows what a delta would stand on. */
+  #requireComparison({ kind, disks, vmName }: CycleRequest): void {
+    if (!this.vm.protection.isCompareDue || kind === 'resync') return;
+    if (disks.every(({ transfer }) => transfer === 'base')) return;
+    throw new DrError('E_STATE', `${vmName} was halted: its next cycle has to compare every disk`, {
+      hint: 'The next cycle of an agent of this release does; an older agent has to be replaced.',
+    });
+  }
+
+  /** Gives the VM to another principal. To be called inside a change of the VM. */
+  async rebind(owner: string, actor: Actor): Promise<void> {
+    this.vm.requireSound();
+    const { protection } = this.vm;
+    if (protection.owner === owner) return;
+    // what the former owner is sending is not the new one's
+    if (this.#active !== undefined) await this.#drop(this.#active);
+    await this.vm.append({
+      ...{ kind: 'rebind', atMs: this.#options.seams.clock.now(), owner },
+      ...actor,
+    });
   }
 
   /** A delta stands on a disk of the parent point, in the same size. */
@@ -305,8 +335,18 @@ export class VmDesk {
     this.#count(this.#unfinished?.values() ?? []);
   }
 
+  /** Only the last ones: a source that keeps to the protocol opens none of the older ones again. */
+  #markFailed(cycleId: Guid): void {
+    this.#failed.delete(cycleId);
+    this.#failed.add(cycleId);
+    for (const oldest of this.#failed) {
+      if (this.#failed.size <= FAILED_MAX) break;
+      this.#failed.delete(oldest);
+    }
+  }
+
   #noteFailure(cycleId: Guid, error: unknown): void {
-    if (error instanceof DrError && error.code === 'E_IO') this.#failed.add(cycleId);
+    if (error instanceof DrError && error.code === 'E_IO') this.#markFailed(cycleId);
   }
 
   /**
@@ -351,13 +391,29 @@ export class VmDesk {
     }
   }
 
+  /**
+   * Looks up what stood where the cells of a cycle look random, ahead of its commit and outside of any
+   * change of the VM: it may have to wait for whoever changes the base.
+   */
+  async lookBack(cycleId: Guid): Promise<void> {
+    const active = this.#active;
+    if (active?.cycle.request.cycleId !== cycleId || !active.cycle.isComplete) return;
+    const { cycle } = active;
+    active.signed = await addSigns(
+      this.#options.seams,
+      this.vm,
+      cycle.diskRecords(),
+      cycle.statistics,
+    );
+  }
+
   /** Lists the point of a cycle. To be called inside a change of the VM. */
-  async commit(cycleId: Guid, roots: readonly Buffer[], by: string): Promise<CommitAnswer> {
+  async commit(cycleId: Guid, roots: readonly Buffer[], actor: Actor): Promise<CommitAnswer> {
     const { protection } = this.vm;
     const known = protection.answer(cycleId);
     if (known !== undefined) return known;
     this.vm.requireSound();
-    const active = await this.#activeFor(cycleId, by);
+    const active = await this.#activeFor(cycleId, actor.by);
     const { cycle } = active;
     const { request } = cycle;
     if (request.epoch !== protection.epoch) await this.#checkEpoch(request);
@@ -375,7 +431,7 @@ export class VmDesk {
     for (const [index, disk] of disks.entries()) {
       const root = roots[index];
       if (root?.toString('hex') === disk.root) continue;
-      this.#failed.add(cycleId);
+      this.#markFailed(cycleId);
       await this.#drop(active);
       throw new DeltaError(
         'E_DELTA_MANIFEST',
@@ -388,11 +444,13 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
+    const signed = active.signed ?? { disks, warnings: [] };
     const record = planCommit({
       protection,
       request,
-      disks,
-      by,
+      disks: signed.disks,
+      notes: signed.warnings,
+      actor,
       nowMs,
       isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),
       policy,
@@ -407,22 +465,6 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
-  }
-
-  /**
-   * Forgets what retention does not keep any more, though no cycle came. Returns the points. To be
-   * called inside a change of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
-   */
-  async applyRetention(): Promise<readonly Guid[]> {
-    const { seams, policy, isClockTrusted } = this.#options;
-    if (this.vm.halt !== undefined) return [];
-    const atMs = seams.clock.now();
-    const time = { policy, nowMs: atMs, isClockTrusted: isClockTrusted() };
-    const pointIds = pointsToForget(this.vm.protection, time);
-    if (pointIds.length > 0) {
-      await this.vm.append({ kind: 'delist', atMs, pointIds, by: 'retention' });
-    }
-    return pointIds;
   }
 
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */

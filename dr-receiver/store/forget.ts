@@ -29,11 +29,13 @@ export function isTimeTrusted(
   return isClockTrusted && nowMs >= (protection.head?.committedAtMs ?? 0) - HOUR_MS;
 }
 
-export function retentionPoint(point: Point): RetentionPoint {
+/** `cleanPointId`: the one before an alarm or a rise of the early warning's score. */
+export function retentionPoint(point: Point, cleanPointId: Guid | undefined): RetentionPoint {
   return {
     pointId: point.pointId,
     committedAtMs: point.committedAtMs,
     isPinned: point.pinReason !== undefined,
+    isLastClean: point.pointId === cleanPointId,
     verifiedAtMs: point.verifiedAtMs,
     isDamaged: point.damage !== undefined,
   };
@@ -48,7 +50,9 @@ export function gridRules(grid: string): readonly GridRule[] {
 /** One verdict for each listed point, the oldest first. */
 export function verdictsOf(protection: Protection, time: RetentionTime): Verdict[] {
   return decideRetention({
-    points: protection.listed.map(retentionPoint),
+    points: protection.listed.map((point) =>
+      retentionPoint(point, protection.warning.cleanPointId),
+    ),
     requestedPoints: protection.maxRestorePoints,
     requestedGrid: gridRules(protection.retentionGrid),
     policy: time.policy,

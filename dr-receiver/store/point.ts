@@ -17,6 +17,10 @@ export interface Point {
   readonly definition: string;
   /** Why it is pinned; undefined: it is not. */
   pinReason: string | undefined;
+  /** A commit has pinned it, and no operator since. */
+  isPinAutomatic: boolean;
+  /** It came when the early warning had begun to see something, which has not come to nothing yet. */
+  isDoubtful: boolean;
   /** 0: never. */
   verifiedAtMs: number;
   /** First finding of the last verification; undefined: nothing was found. */
@@ -28,4 +32,6 @@ export interface CommitAnswer {
   readonly committedAtMs: number;
   readonly pointCount: number;
   readonly warnings: readonly string[];
+  /** The first of the warnings is about an alarm that this commit raised. */
+  readonly hasRaisedAlarm: boolean;
 }

@@ -3,6 +3,7 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import { CommitHistory } from './commit-history.js';
+import { WarningState } from '../warning/warning-state.js';
 import type { CommitAnswer, Point } from './point.js';
 import type { CommitRecord, JournalRecord } from './records.js';
 import { Segments } from './segments.js';
@@ -21,12 +22,17 @@ export class Protection {
   isPaused = false;
   /** Why an operator must look; undefined: all is well. */
   haltReason: string | undefined;
+  /** The epoch of the source that brought the halt about. */
+  haltEpoch: bigint | undefined;
+  /** An operator let a halted protection go on: no delta counts before every disk was compared. */
+  isCompareDue = false;
   maxRestorePoints = 0;
   rpoSeconds = 0;
   /** What the source asks for besides: a legal grid, or empty. */
   retentionGrid = '';
   readonly segments = new Segments();
   readonly history = new CommitHistory();
+  readonly warning = new WarningState();
   /** By id, in the order of their commits. */
   readonly #points = new Map<Guid, Point>();
   #head: Point | undefined;
@@ -86,6 +92,7 @@ export class Protection {
         const point = this.#points.get(record.pointId);
         if (point === undefined) return `there is no point ${record.pointId}`;
         point.pinReason = record.isPinned ? `pinned by ${record.by}` : undefined;
+        point.isPinAutomatic = false;
         return undefined;
       }
       case 'verify': {
@@ -108,7 +115,27 @@ export class Protection {
         return undefined;
       case 'halt':
         this.haltReason = record.reason;
+        this.haltEpoch = record.sourceEpoch === undefined ? undefined : BigInt(record.sourceEpoch);
         return undefined;
+      case 'unhalt':
+        if (BigInt(record.epoch) < this.epoch) return `epoch ${record.epoch} is over`;
+        if (this.haltReason === undefined && BigInt(record.epoch) === this.epoch) {
+          return 'the protection is not halted';
+        }
+        this.haltReason = undefined;
+        this.haltEpoch = undefined;
+        this.epoch = BigInt(record.epoch);
+        this.isCompareDue = true;
+        return undefined;
+      case 'rebind':
+        if (record.owner === '') return 'the protection has no owner';
+        this.owner = record.owner;
+        return undefined;
+      case 'clear-alarm': {
+        const wrong = this.warning.clear(record);
+        this.#settleDoubts();
+        return wrong;
+      }
     }
   }
 
@@ -125,7 +152,10 @@ export class Protection {
         ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds, retentionGrid },
         epoch: epoch.toString(),
         haltReason: this.haltReason ?? null,
+        haltEpoch: this.haltEpoch?.toString() ?? null,
+        isCompareDue: this.isCompareDue,
         history: this.history.state,
+        warning: this.warning.record,
       },
       points: this.listed,
       segments: this.segments.all,
@@ -161,10 +191,13 @@ export class Protection {
     this.epoch = BigInt(head.epoch);
     this.isPaused = head.isPaused;
     this.haltReason = head.haltReason ?? undefined;
+    this.haltEpoch = head.haltEpoch === null ? undefined : BigInt(head.haltEpoch);
+    this.isCompareDue = head.isCompareDue;
     this.maxRestorePoints = head.maxRestorePoints;
     this.rpoSeconds = head.rpoSeconds;
     this.retentionGrid = head.retentionGrid;
     if (head.history !== undefined) this.history.restore(head.history);
+    if (head.warning !== undefined) this.warning.restore(head.warning);
     for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;
   }
@@ -180,6 +213,7 @@ export class Protection {
       const pinned = this.#points.get(id);
       if (pinned === undefined) return `there is no point ${id}`;
       pinned.pinReason = reason;
+      pinned.isPinAutomatic = true;
     }
     const point: Point = {
       pointId,
@@ -192,13 +226,18 @@ export class Protection {
       disks: record.disks,
       definition: this.#definitionOf(record),
       pinReason: undefined,
+      isPinAutomatic: false,
+      isDoubtful: true,
       verifiedAtMs: 0,
       damage: undefined,
     };
     this.#points.set(pointId, point);
     this.#head = point;
+    this.warning.commit(record);
+    this.#settleDoubts();
     this.vmName = record.vmName;
     this.epoch = BigInt(record.epoch);
+    this.isCompareDue = false;
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
     this.retentionGrid = record.retentionGrid ?? '';
@@ -208,12 +247,19 @@ export class Protection {
       committedAtMs: record.atMs,
       pointCount: record.pointCount,
       warnings: record.warnings,
+      hasRaisedAlarm: record.warning?.isAlarm === true,
     });
     for (const oldest of this.#answers.keys()) {
       if (this.#answers.size <= ANSWERS_KEPT) break;
       this.#answers.delete(oldest);
     }
     return this.#delist(record.delisted);
+  }
+
+  /** A rise of the score that came to nothing leaves no doubt behind. */
+  #settleDoubts(): void {
+    if (!this.warning.isQuiet) return;
+    for (const point of this.#points.values()) point.isDoubtful = false;
   }
 
   /** Most points have the definition of the one before: it is kept once. */

@@ -14,6 +14,36 @@ export interface DiskGeometry {
 
 export type Transfer = 'base' | 'delta';
 
+/** What the cells that a cycle brought of a disk looked like (docs/early-warning.md). Whole numbers. */
+export interface DiskSigns {
+  /** Data cells that were screened. */
+  readonly screened: number;
+  /** Data cells of the disk with a block that looks random, estimated. */
+  readonly random: number;
+  /** Of those, the ones that were compared with what stood there before. */
+  readonly compared: number;
+  /** Of the compared ones: content before, bytes that look encrypted now. */
+  readonly turned: number;
+  /** Of the compared ones: nothing was there before. */
+  readonly fresh: number;
+  /** Other data cells of which it was asked what they replaced, and those that replaced data. */
+  readonly others: number;
+  readonly rewritten: number;
+}
+
+/** What a commit means for the early warning; left out when there is nothing to say. */
+export interface CommitWarning {
+  /** Thousandths of what raises an alarm: of this cycle alone. */
+  readonly pressure: number;
+  /** Summed up over the cycles. */
+  readonly score: number;
+  /** The last point before the score rose; null: there was none. */
+  readonly cleanPointId: Guid | null;
+  /** This commit raises an alarm. */
+  readonly isAlarm: boolean;
+  readonly reasons: readonly string[];
+}
+
 /** What a manifest says of the data beside it. */
 export interface Content {
   /** Manifest root, hex. */
@@ -27,6 +57,7 @@ export interface Content {
 /** One disk of a point: what its cycle brought. */
 export interface DiskRecord extends DiskGeometry, Content {
   readonly transfer: Transfer;
+  readonly signs?: DiskSigns;
 }
 
 /** Names a base and the deltas that stand on it. */
@@ -43,6 +74,13 @@ export interface PinnedBy {
   readonly reason: string;
 }
 
+/** Who did it: the principal, and the key with which it was asked. */
+export interface Actor {
+  readonly by: string;
+  /** Absent in records of former releases, and where no key was needed. */
+  readonly keyId?: string | undefined;
+}
+
 export interface ProtectRecord {
   readonly kind: 'protect';
   readonly atMs: number;
@@ -52,7 +90,7 @@ export interface ProtectRecord {
   readonly epoch: string;
 }
 
-export interface CommitRecord {
+export interface CommitRecord extends Actor {
   readonly kind: 'commit';
   readonly atMs: number;
   readonly cycleId: Guid;
@@ -61,7 +99,6 @@ export interface CommitRecord {
   readonly epoch: string;
   /** seed, delta or resync, as the source calls it. */
   readonly cycleKind: string;
-  readonly by: string;
   readonly vmName: string;
   readonly consistentAtMs: number;
   readonly isApplicationConsistent: boolean;
@@ -77,14 +114,14 @@ export interface CommitRecord {
   /** What the source was answered. */
   readonly pointCount: number;
   readonly warnings: readonly string[];
+  readonly warning?: CommitWarning;
 }
 
-export interface PinRecord {
+export interface PinRecord extends Actor {
   readonly kind: 'pin';
   readonly atMs: number;
   readonly pointId: Guid;
   readonly isPinned: boolean;
-  readonly by: string;
 }
 
 export interface VerifyRecord {
@@ -96,25 +133,49 @@ export interface VerifyRecord {
   readonly finding: string;
 }
 
-export interface PauseRecord {
+export interface PauseRecord extends Actor {
   readonly kind: 'pause';
   readonly atMs: number;
   readonly isPaused: boolean;
-  readonly by: string;
 }
 
 export interface HaltRecord {
   readonly kind: 'halt';
   readonly atMs: number;
   readonly reason: string;
+  /** The epoch that the source named, when that is why. */
+  readonly sourceEpoch?: string | undefined;
+}
+
+/**
+ * An operator lets a halted protection go on, at the epoch that its source knows. The next cycle has to
+ * compare every disk.
+ */
+export interface UnhaltRecord extends Actor {
+  readonly kind: 'unhalt';
+  readonly atMs: number;
+  readonly epoch: string;
+}
+
+/** An operator gives the VM to another principal. */
+export interface RebindRecord extends Actor {
+  readonly kind: 'rebind';
+  readonly atMs: number;
+  readonly owner: string;
+}
+
+/** Somebody says that the alarm which this point raised is over. */
+export interface ClearAlarmRecord extends Actor {
+  readonly kind: 'clear-alarm';
+  readonly atMs: number;
+  readonly pointId: Guid;
 }
 
 /** Points are forgotten without a commit: by age, or because an operator says so. */
-export interface DelistRecord {
+export interface DelistRecord extends Actor {
   readonly kind: 'delist';
   readonly atMs: number;
   readonly pointIds: readonly Guid[];
-  readonly by: string;
 }
 
 /** Deltas that lie in a row became one, which stands in a cycle folder of its own. */
@@ -158,11 +219,14 @@ export type JournalRecord =
   | VerifyRecord
   | PauseRecord
   | HaltRecord
+  | UnhaltRecord
+  | RebindRecord
   | DelistRecord
   | CompactRecord
   | FoldBeginRecord
   | FoldEndRecord
-  | DropRecord;
+  | DropRecord
+  | ClearAlarmRecord;
 
 /** Why a record cannot be used. */
 export class Unusable extends Error {
@@ -226,9 +290,15 @@ export class Fields {
     return value.map((item: unknown) => parse(item));
   }
 
-  epoch(): string {
-    const value = this.text('epoch');
-    if (!/^\d{1,20}$/.test(value)) throw new Unusable('"epoch" is no number');
+  /** undefined when the record has no such field. */
+  optional<T>(name: string, parse: (item: unknown) => T): T | undefined {
+    const value = this.#value[name];
+    return value === undefined ? undefined : parse(value);
+  }
+
+  epoch(name = 'epoch'): string {
+    const value = this.text(name);
+    if (!/^\d{1,20}$/.test(value)) throw new Unusable(`"${name}" is no number`);
     return value;
   }
 }
@@ -280,7 +350,7 @@ function parse(fields: Fields): JournalRecord {
         atMs,
         pointId: fields.guid('pointId'),
         isPinned: fields.flag('isPinned'),
-        by: fields.text('by'),
+        ...parseActor(fields),
       };
     case 'verify':
       return {
@@ -291,11 +361,22 @@ function parse(fields: Fields): JournalRecord {
         finding: fields.text('finding'),
       };
     case 'pause':
-      return { kind, atMs, isPaused: fields.flag('isPaused'), by: fields.text('by') };
+      return { kind, atMs, isPaused: fields.flag('isPaused'), ...parseActor(fields) };
     case 'halt':
-      return { kind, atMs, reason: fields.text('reason') };
+      return {
+        kind,
+        atMs,
+        reason: fields.text('reason'),
+        ...(fields.has('sourceEpoch') ? { sourceEpoch: fields.epoch('sourceEpoch') } : {}),
+      };
+    case 'unhalt':
+      return { kind, atMs, epoch: fields.epoch(), ...parseActor(fields) };
+    case 'rebind':
+      return { kind, atMs, owner: fields.text('owner'), ...parseActor(fields) };
+    case 'clear-alarm':
+      return { kind, atMs, pointId: fields.guid('pointId'), ...parseActor(fields) };
     case 'delist':
-      return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), by: fields.text('by') };
+      return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), ...parseActor(fields) };
     case 'compact':
       return {
         kind,
@@ -323,6 +404,7 @@ function parse(fields: Fields): JournalRecord {
 }
 
 function parseCommit(fields: Fields, atMs: number): CommitRecord {
+  const warning = fields.optional('warning', parseWarning);
   return {
     kind: 'commit',
     atMs,
@@ -331,7 +413,7 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     parentPointId: fields.guidOrNull('parentPointId'),
     epoch: fields.epoch(),
     cycleKind: fields.text('cycleKind'),
-    by: fields.text('by'),
+    ...parseActor(fields),
     vmName: fields.text('vmName'),
     consistentAtMs: fields.number('consistentAtMs'),
     isApplicationConsistent: fields.flag('isApplicationConsistent'),
@@ -347,7 +429,37 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     delisted: parseGuids(fields, 'delisted'),
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
+    ...(warning === undefined ? {} : { warning }),
   };
+}
+
+function parseWarning(value: unknown): CommitWarning {
+  const fields = new Fields(value, 'the early warning');
+  return {
+    pressure: fields.number('pressure'),
+    score: fields.number('score'),
+    cleanPointId: fields.guidOrNull('cleanPointId'),
+    isAlarm: fields.flag('isAlarm'),
+    reasons: fields.list('reasons', asText),
+  };
+}
+
+function parseSigns(value: unknown): DiskSigns {
+  const fields = new Fields(value, 'the signs of a disk');
+  return {
+    screened: fields.number('screened'),
+    random: fields.number('random'),
+    compared: fields.number('compared'),
+    turned: fields.number('turned'),
+    fresh: fields.number('fresh'),
+    others: fields.number('others'),
+    rewritten: fields.number('rewritten'),
+  };
+}
+
+function parseActor(fields: Fields): Actor {
+  const by = fields.text('by');
+  return fields.has('keyId') ? { by, keyId: fields.text('keyId') } : { by };
 }
 
 export function parseGrid(fields: Fields): string {
@@ -359,7 +471,13 @@ export function parseGrid(fields: Fields): string {
 
 export function parseDisk(value: unknown): DiskRecord {
   const fields = new Fields(value, 'a disk');
-  return { ...parseGeometry(fields), transfer: parseTransfer(fields), ...parseContent(fields) };
+  const signs = fields.optional('signs', parseSigns);
+  return {
+    ...parseGeometry(fields),
+    transfer: parseTransfer(fields),
+    ...parseContent(fields),
+    ...(signs === undefined ? {} : { signs }),
+  };
 }
 
 export function parseTransfer(fields: Fields): Transfer {

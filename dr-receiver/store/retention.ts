@@ -4,6 +4,7 @@
 //   newest            always
 //   count             the newest `max_restore_points`; pinned and guard points are not counted off
 //   pins              until an operator unpins
+//   last clean        the last point before an alarm or suspicion of encryption, as long as it lasts
 //   guard points      the first of each day of the receiver's clock, for seven days
 //   last verified     the newest point that was read back and found whole
 //   grid              SPAN/STEP: of each step of time that reaches into the span, the first point
@@ -39,6 +40,8 @@ export interface RetentionPoint {
   readonly pointId: Guid;
   readonly committedAtMs: number;
   readonly isPinned: boolean;
+  /** The one before an open alarm or suspicion. */
+  readonly isLastClean?: boolean;
   /** 0: never. */
   readonly verifiedAtMs: number;
   readonly isDamaged: boolean;
@@ -85,15 +88,17 @@ export function decideRetention(input: RetentionInput): Verdict[] {
   let counted = 0;
   for (const point of points.toReversed()) {
     const { pointId } = point;
-    const isBesides = point.isPinned || guards.has(pointId);
+    const isBesides = point.isPinned || point.isLastClean === true || guards.has(pointId);
     if (!isBesides || point === points.at(-1)) counted++;
     const because = point.isPinned
       ? 'pinned'
-      : guards.has(pointId)
-        ? 'first point of its day'
-        : point === lastVerified
-          ? 'last verified point'
-          : (inGrid.get(pointId) ?? '');
+      : point.isLastClean === true
+        ? 'last clean point'
+        : guards.has(pointId)
+          ? 'first point of its day'
+          : point === lastVerified
+            ? 'last verified point'
+            : (inGrid.get(pointId) ?? '');
     const isKept = because !== '' || counted <= keptCount;
     verdicts.push(isKept ? { pointId, isKept, because } : { pointId, isKept });
   }

@@ -5,6 +5,7 @@
 
 import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
+import { parseWarningRecord, type WarningRecord } from '../warning/warning-record.js';
 import type { HistoryState } from './commit-history.js';
 import type { JournalMark } from './journal-read.js';
 import type { CommitAnswer, Point } from './point.js';
@@ -31,10 +32,13 @@ export interface StateHead {
   readonly epoch: string;
   readonly isPaused: boolean;
   readonly haltReason: string | null;
+  readonly haltEpoch: string | null;
+  readonly isCompareDue: boolean;
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
   readonly retentionGrid: string;
   readonly history: HistoryState | undefined;
+  readonly warning: WarningRecord | undefined;
   /** Number of parts. */
   readonly parts: number;
 }
@@ -165,11 +169,12 @@ export class StateParts {
     this.#head ??= record.head ?? undefined;
     if (this.#head === undefined) return 'the state has no head';
     if (this.#part > this.#head.parts) return 'the state has more parts than it says';
-    this.#lists.definitions.push(...record.definitions);
-    this.#lists.points.push(...record.points);
-    this.#lists.segments.push(...record.segments);
-    this.#lists.layers.push(...record.layers);
-    this.#lists.answers.push(...record.answers);
+    // one by one: a list may have more items than a call may have arguments
+    for (const item of record.definitions) this.#lists.definitions.push(item);
+    for (const item of record.points) this.#lists.points.push(item);
+    for (const item of record.segments) this.#lists.segments.push(item);
+    for (const item of record.layers) this.#lists.layers.push(item);
+    for (const item of record.answers) this.#lists.answers.push(item);
     return undefined;
   }
 
@@ -242,10 +247,13 @@ function parseHead(fields: Fields): StateHead {
     epoch: fields.epoch(),
     isPaused: fields.flag('isPaused'),
     haltReason: fields.textOrNull('haltReason'),
+    haltEpoch: fields.has('haltEpoch') ? fields.epoch('haltEpoch') : null,
+    isCompareDue: fields.flag('isCompareDue'),
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
     retentionGrid: parseGrid(fields),
     history: fields.has('history') ? parseHistory(fields.object('history')) : undefined,
+    warning: fields.has('warning') ? parseWarningRecord(fields.object('warning')) : undefined,
     parts: fields.number('parts'),
   };
 }
@@ -274,6 +282,8 @@ function parsePoint(fields: Fields): StatePoint {
     disks: fields.list('disks', parseDisk),
     definition: fields.number('definition'),
     pinReason: fields.has('pinReason') ? fields.text('pinReason') : undefined,
+    isPinAutomatic: fields.has('isPinAutomatic') && fields.flag('isPinAutomatic'),
+    isDoubtful: fields.has('isDoubtful') && fields.flag('isDoubtful'),
     verifiedAtMs: fields.number('verifiedAtMs'),
     damage: fields.has('damage') ? fields.text('damage') : undefined,
   };
@@ -308,5 +318,6 @@ function parseAnswer(fields: Fields): StateAnswer {
     committedAtMs: fields.number('committedAtMs'),
     pointCount: fields.number('pointCount'),
     warnings: fields.list('warnings', asText),
+    hasRaisedAlarm: fields.has('hasRaisedAlarm') && fields.flag('hasRaisedAlarm'),
   };
 }

@@ -29,7 +29,7 @@ export interface StoreSeams {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
-  /** Of a journal, before it is written anew; less than the default for tests. */
+  /** Length from which on a journal is written anew. Default: 1 MiB. */
   readonly rewriteAboveBytes?: number | undefined;
 }
 
@@ -98,9 +98,8 @@ export class Store {
   get #vmSeams(): VmSeams {
     const { fs, random, rewriteAboveBytes } = this.seams;
     return {
-      ...(rewriteAboveBytes === undefined ? {} : { rewriteAboveBytes }),
       ...{ fs, random, storeId: this.storeId, isReadOnly: this.#use === 'read' },
-      openJournals: this.#openJournals,
+      ...{ openJournals: this.#openJournals, rewriteAboveBytes },
     };
   }
 

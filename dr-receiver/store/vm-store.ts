@@ -182,7 +182,9 @@ export class VmStore {
    * @throws DrError E_HALTED, E_IO, E_CAPACITY
    */
   async append(record: JournalRecord): Promise<void> {
-    this.requireSound();
+    // it ends a halt that stands in the journal; one for a damaged journal it does not
+    if (record.kind !== 'unhalt' || this.#protection.haltReason === undefined) this.requireSound();
+    this.requireReadable();
     if (this.#journal === undefined || this.#seams.isReadOnly) {
       throw new DrError('E_STATE', `${this.layout.folder} is open for reading only`);
     }
@@ -190,6 +192,7 @@ export class VmStore {
     const wrong = this.#protection.apply(record);
     if (wrong !== undefined) throw new Error(`a record of ours contradicts the journal: ${wrong}`);
     if (record.kind === 'halt') this.#halt = haltOf(this.#protection.vmName, record.reason);
+    if (record.kind === 'unhalt') this.#halt = undefined;
     this.#lastAtMs = record.atMs;
     this.#snapshotLater();
     this.#rewriteWhenLong();

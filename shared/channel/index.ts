@@ -2,6 +2,9 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  Alarm,
+  ClearAlarmRequest,
+  ClearAlarmResponse,
   CompactedVm,
   CompactProgress,
   CompactRequest,
@@ -20,6 +23,8 @@ export {
   ProtectionStatus,
   ReadDiskRequest,
   ReadDiskResponse,
+  RebindRequest,
+  RebindResponse,
   RestorePoint,
   SeedDone,
   SeedFile,
@@ -27,6 +32,8 @@ export {
   SeedResponse,
   StatusRequest,
   StatusResponse,
+  UnhaltRequest,
+  UnhaltResponse,
   VerifyDone,
   VerifyFinding,
   VerifyProgress,

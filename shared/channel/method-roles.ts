@@ -25,4 +25,7 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/Seed', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ImportDelta', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Compact', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/Rebind', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/Unhalt', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/ClearAlarm', OPERATORS],
 ]);

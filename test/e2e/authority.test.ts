@@ -61,6 +61,8 @@ describe('keys and names over the wire', () => {
       ['verify', 'SQL01', '--point', 'all'],
       ['export', 'SQL01', '--point', point, '--disk', '0', '--format', 'raw', '--out', 'x.raw'],
       ['pause', 'SQL01'],
+      ['rebind', 'SQL01', '--to', 'primary'],
+      ['unhalt', 'SQL01', '--yes'],
     ]) {
       const run = await site.try(...command, ...access, ...key);
       expect(run.code, command.join(' ')).to.equal(41);

@@ -288,6 +288,7 @@ export class NaiveReceiver {
       committedAtMs: 0n,
       pointCount: protection.points.length + 1,
       warnings: [],
+      hasRaisedAlarm: false,
     };
     const { kind } = cycle.request;
     protection.points.push({ id: pointId, cycleId: id, parent: head?.id, kind, disks, answer });

@@ -48,6 +48,9 @@ const handlers: Handlers<ControlService> = {
   seed: unused,
   importDelta: unused,
   compact: unused,
+  rebind: unused,
+  unhalt: unused,
+  clearAlarm: unused,
 };
 
 describe('connectDirectly', () => {

@@ -131,6 +131,39 @@ describe('hvdr on a store', () => {
     expect((await run('status', '--check')).code).to.equal(0);
   });
 
+  it('rebind: gives the VM to another principal, once', async () => {
+    expect((await run('rebind', 'SQL01', '--to', 'site-b')).stdout).to.equal(
+      'SQL01 belongs to site-b; before to site-a\n',
+    );
+    expect(await json('rebind', 'SQL01', '--to', 'site-b')).to.deep.equal({
+      vm: 'SQL01',
+      owner: 'site-b',
+      formerOwner: 'site-b',
+    });
+    expect((await run('rebind', 'SQL01')).code).to.equal(2);
+    expect((await run('rebind', 'SQL01', '--to', '')).code).to.equal(2);
+    expect((await run('rebind', 'none', '--to', 'site-b')).code).to.equal(10);
+  });
+
+  it('unhalt: wants --yes, and says what it accepts', async () => {
+    const site = await openSite(files, { clock });
+    const ahead = vm.plan(3, plans[1]?.pointId, [[2]], { epoch: 4n });
+    await vm.open(site, ahead).catch(() => undefined);
+    await site.receiver.close();
+    expect((await run('status')).stdout).to.contain('HALTED');
+    const unsure = await run('unhalt', 'SQL01');
+    expect(unsure.code).to.equal(2);
+    expect(unsure.stderr).to.contain('are not in it').and.to.contain('compares every disk');
+    expect((await run('unhalt', 'SQL01', '--yes', '--epoch', 'x')).code).to.equal(2);
+    expect((await run('unhalt', 'SQL01', '--yes', '--epoch', '0')).code).to.equal(2);
+    const done = await run('unhalt', 'SQL01', '--yes');
+    expect(done.stdout).to.equal(
+      'SQL01 goes on with epoch 4, before 1\nits next cycle compares every disk\n',
+    );
+    expect((await run('status')).stdout).to.contain('RESYNC');
+    expect((await run('unhalt', 'SQL01', '--yes')).code).to.equal(10);
+  });
+
   it('wants to be told where the store is, once', async () => {
     const nowhere = await runInProcess(['points', 'SQL01'], { files });
     expect(nowhere.code).to.equal(2);

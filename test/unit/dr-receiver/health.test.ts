@@ -39,6 +39,9 @@ describe('health', () => {
       'ok',
     ],
     ['a damaged point', { damagedCount: 1 }, 'critical'],
+    ['an alarm', { alarm: 'the data look encrypted' }, 'critical'],
+    ['a suspicion', { suspicion: 'somewhat like encryption' }, 'warn'],
+    ['pins that wait for a look', { automaticPins: '8 points' }, 'warn'],
   ];
   for (const [what, change, want] of rows) {
     it(`${what}: ${want}`, () => {

@@ -14,7 +14,9 @@ import {
 } from '../../../shared/delta/index.js';
 import { isAllZero } from '../../../shared/disk/index.js';
 import { DEFAULT_POLICY } from '../../../dr-receiver/index.js';
+import { forgetByAge } from '../../../dr-receiver/maintenance/forget-by-age.js';
 import { gridRules } from '../../../dr-receiver/store/forget.js';
+import { FaultFileSystem } from '../../support/fault-file.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
@@ -203,10 +205,12 @@ describe('receiver', () => {
       await site.clock.advance(10 * hour);
       site = await openSite(files, { clock: site.clock, policy });
       const desk = site.receiver.desks[0];
-      await desk?.vm.change(() => desk.applyRetention());
+      if (desk === undefined) throw new Error('there is a VM');
+      const forgotten = await forgetByAge(desk.vm, policy.retention, site.clock);
+      expect(forgotten).to.deep.equal([14, 16, 18].map((n) => plans[n]?.pointId));
       const later = [0, 12, 20].map((n) => plans[n]?.pointId);
       expect(await pointIds(site, vm.name)).to.deep.equal(later);
-      await desk?.vm.change(() => desk.applyRetention());
+      expect(await forgetByAge(desk.vm, policy.retention, site.clock)).to.deep.equal([]);
       await site.receiver.close();
       site = await openSite(files, { clock: site.clock, policy });
       expect(await pointIds(site, vm.name)).to.deep.equal(later);
@@ -657,6 +661,54 @@ describe('receiver', () => {
       await other.replicate(site, other.plan(9, undefined, [undefined]));
     });
 
+    it('goes on when an operator accepts the epoch, after every disk was compared', async () => {
+      const control = site.control();
+      expect(
+        (await refusal(() => control.unhalt({ vm: vm.name, epoch: undefined }))).code,
+      ).to.equal('E_STATE');
+      const ahead = vm.plan(2, seed.pointId, [[], []], { epoch: 7n });
+      await refusal(() => vm.open(site, ahead));
+      const early = await refusal(() => control.unhalt({ vm: vm.name, epoch: 0n }));
+      expect(early.code).to.equal('E_USAGE');
+      const done = await control.unhalt({ vm: vm.name, epoch: undefined });
+      expect([done.epoch, done.formerEpoch]).to.deep.equal([7n, 1n]);
+      expect(done.reason).to.contain('older than its source');
+      // over a restart as well
+      await site.receiver.close();
+      site = await openSite(files);
+      const described = await describeVm();
+      expect(described.state).to.equal(ProtectionState.PROTECTION_STATE_RESYNC);
+      expect(described.epoch).to.equal(7n);
+      const delta = await refusal(() => vm.open(site, ahead));
+      expect(delta.code).to.equal('E_STATE');
+      expect(delta.message).to.contain('compare');
+      vm.write(0, 3, 41);
+      const compared = vm.plan(3, seed.pointId, [[3], []], { epoch: 7n, kind: 'resync' });
+      await vm.replicate(site, compared);
+      await expectPoint(site, vm, compared);
+      expect((await describeVm()).state).to.equal(ProtectionState.PROTECTION_STATE_PROTECTED);
+      await vm.replicate(site, vm.plan(4, compared.pointId, [[], []], { epoch: 7n }));
+      expect((await refusal(() => vm.open(site, { ...ahead, epoch: 1n }))).code).to.equal(
+        'E_STALE_EPOCH',
+      );
+      // a source that refused by itself has halted nothing here
+      await site.control().unhalt({ vm: vm.name, epoch: 9n });
+      expect((await describeVm()).epoch).to.equal(9n);
+      const journal = files.content(journalPath(vm))?.toString('latin1') ?? '';
+      expect(journal).to.match(/"kind":"unhalt",[^}]*"by":"operator","keyId":"operator-key"/);
+    });
+
+    it('accepts no damaged journal', async () => {
+      await site.receiver.close();
+      const bytes = Buffer.from(files.content(journalPath(vm)) ?? []);
+      bytes.writeUInt8(bytes.readUInt8(200) ^ 1, 200);
+      files.put(journalPath(vm), bytes);
+      site = await openSite(files);
+      const error = await refusal(() => site.control().unhalt({ vm: vm.name, epoch: 9n }));
+      expect(error.code).to.equal('E_HALTED');
+      expect(files.content(journalPath(vm))?.equals(bytes)).to.equal(true);
+    });
+
     it('reads and verifies the points of a VM that its source has halted', async () => {
       const ahead = vm.plan(2, seed.pointId, [[], []], { epoch: 2n });
       expect((await refusal(() => vm.open(site, ahead))).code).to.equal('E_HALTED');
@@ -704,6 +756,91 @@ describe('receiver', () => {
     expect((await refusal(() => vm.open(site, plan))).code).to.equal('E_STATE');
     await site.control().pause({ vm: vm.name, isPaused: false });
     await vm.replicate(site, plan);
+  });
+
+  it('belongs to another principal when an operator says so, and to the former one no more', async () => {
+    await vm.replicate(site, seed);
+    const other = caller('site-b');
+    const plan = vm.plan(2, seed.pointId, [[1], []]);
+    await vm.open(site, plan);
+    const control = site.control();
+    expect((await refusal(() => control.rebind({ vm: vm.name, owner: 'site b\n' }))).code).to.equal(
+      'E_USAGE',
+    );
+    const asSource = site.control(SOURCE).rebind({ vm: vm.name, owner: 'site-a' });
+    expect((await refusal(() => asSource)).code).to.equal('E_AUTH');
+    expect(await control.rebind({ vm: vm.name, owner: 'site-b' })).to.deep.equal({
+      formerOwner: 'site-a',
+    });
+    for (const late of [
+      () => vm.open(site, plan),
+      () => vm.push(site, vm.messages(plan, [])),
+      () => vm.commit(site, plan),
+    ]) {
+      expect((await refusal(late)).code).to.equal('E_NOT_PROTECTED');
+    }
+    await site.receiver.close();
+    site = await openSite(files);
+    await vm.open(site, plan, other);
+    await vm.push(site, vm.messages(plan, []), undefined, other);
+    await vm.commit(site, plan, other);
+    expect(await pointIds(site, vm.name)).to.deep.equal([seed.pointId, plan.pointId]);
+    const { protections } = await site.control().status({ vm: vm.name });
+    expect(protections[0]?.owner).to.equal('site-b');
+    const journal = files.content(journalPath(vm))?.toString('latin1') ?? '';
+    expect(journal).to.match(/"kind":"rebind",[^}]*"by":"operator","keyId":"operator-key"/);
+    expect(journal).to.match(/"kind":"commit",[^[]*"by":"site-b","keyId":"site-b-key"/);
+  });
+
+  it('goes on over a journal that is written anew again and again', async () => {
+    await site.receiver.close();
+    const options = { clock: site.clock, rewriteAboveBytes: 8000 };
+    site = await openSite(files, options);
+    await vm.replicate(site, { ...seed, maxRestorePoints: 2 });
+    const plans = [seed];
+    for (let n = 2; n <= 60; n++) {
+      vm.write(0, n % 40, 1000 + n);
+      const cells = n === 30 ? [undefined, []] : [[n % 40], []];
+      const plan = vm.plan(n, plans.at(-1)?.pointId, cells, { maxRestorePoints: 2 });
+      plans.push(plan);
+      await vm.replicate(site, plan);
+      for (let more = 0; more < 10; more++) {
+        await site.control().pause({ vm: vm.name, isPaused: more % 2 === 0 });
+      }
+      if (n % 7 !== 0) continue;
+      await site.receiver.close();
+      site = await openSite(files, options);
+    }
+    // the one that its successor replaced as a whole is pinned
+    const kept = [plans[0], plans[28], plans[58], plans[59]];
+    expect(await pointIds(site, vm.name)).to.deep.equal(kept.map((plan) => plan?.pointId));
+    for (const plan of kept) await expectPoint(site, vm, plan ?? seed);
+    const archives = files.paths.filter((path) => /\/journal\.\d+$/.test(path));
+    expect(archives.length).to.be.greaterThan(0);
+    const answered = await vm.commit(site, plans[40] ?? seed);
+    expect(answered.pointId.equals(guidToWire(plans[40]?.pointId ?? seed.pointId))).to.equal(true);
+  });
+
+  it('remembers the last cycles that failed, however many there were', async () => {
+    const broken = new FaultFileSystem(files);
+    await site.receiver.close();
+    site = await openSite(broken);
+    await vm.replicate(site, seed);
+    const codeOf = async (plan: CyclePlan): Promise<string> =>
+      (await refusal(() => vm.open(site, plan))).code;
+    const failed: CyclePlan[] = [];
+    for (let n = 0; n < 70; n++) {
+      const plan = vm.plan(100 + n, seed.pointId, [[1], []]);
+      failed.push(plan);
+      await vm.open(site, plan);
+      broken.inject({ kind: 'flush', path: /\.delta$/ });
+      await refusal(() => vm.push(site, vm.messages(plan, [])));
+      broken.mend();
+    }
+    for (const plan of failed.slice(-10)) expect(await codeOf(plan)).to.equal('E_IO');
+    const next = vm.plan(300, seed.pointId, [[1], []]);
+    await vm.replicate(site, next);
+    await expectPoint(site, vm, next);
   });
 
   it('lets no guard point go for its age after its clock has jumped', async () => {

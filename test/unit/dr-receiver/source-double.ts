@@ -82,6 +82,7 @@ export async function openSite(
     seedAccess?: SeedAccess;
     reclaim?: ReceiverOptions['reclaim'];
     isLazy?: boolean;
+    rewriteAboveBytes?: number;
   } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
@@ -92,6 +93,7 @@ export async function openSite(
     seedAccess,
     reclaim,
     isLazy = false,
+    rewriteAboveBytes,
   } = options;
   const receiver = await Receiver.open({
     fs,
@@ -101,6 +103,7 @@ export async function openSite(
     storeFolder: STORE,
     policy,
     seedAccess,
+    rewriteAboveBytes,
     reclaim,
   });
   // all of them, so that a test meets the same order of calls each time

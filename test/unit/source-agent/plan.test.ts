@@ -123,6 +123,13 @@ const ROWS: readonly Row[] = [
     plans: [['compare', 0, /tracking is off/]],
   },
   {
+    title: 'the receiver asks for a comparison: compare, whatever the set says',
+    chain: chain([[DISK_A, set(1)]]),
+    receiver: { state: 'resync' },
+    kind: 'resync',
+    plans: [['compare', 0, /asks for a comparison/]],
+  },
+  {
     title: 'the head is another point: compare',
     chain: chain([[DISK_A, set(1)]], OTHER),
     kind: 'resync',

@@ -56,6 +56,14 @@ export interface ProtectionStatus {
   storedBytes: bigint;
   /** A → B: source to receiver. */
   direction: string;
+  /** Open; absent when none is. */
+  alarm:
+    | Alarm
+    | undefined;
+  /** How much the last cycles look like encryption: thousandths of an alarm. */
+  warningScore: number;
+  /** What `last-clean` means; empty when there is no such point. */
+  lastCleanPointId: Buffer;
   /**
    * How old the newest point will be when the next one takes its place, at the present rate; 0: not
    * known.
@@ -89,6 +97,10 @@ export interface RestorePoint {
   verifiedAtMs: bigint;
   isDamaged: boolean;
   disks: PointDisk[];
+  /** It came after the last clean point, and an alarm or a suspicion stands. */
+  isDoubtful: boolean;
+  /** This point raised the open alarm. */
+  hasRaisedAlarm: boolean;
 }
 
 export interface PointDisk {
@@ -111,7 +123,7 @@ export interface ListPointsResponse {
 
 export interface PinPointRequest {
   vm: string;
-  /** Full id or a prefix that is unique among the VM's points. */
+  /** Full id or a prefix that is unique among the VM's points, `latest`, `last-clean`. */
   point: string;
   isPinned: boolean;
 }
@@ -122,7 +134,7 @@ export interface PinPointResponse {
 
 export interface VerifyRequest {
   vm: string;
-  /** Id or prefix, `latest`, `all`. */
+  /** Id or prefix, `latest`, `last-clean`, `all`. */
   point: string;
 }
 
@@ -177,6 +189,26 @@ export interface PauseRequest {
 export interface PauseResponse {
 }
 
+export interface ClearAlarmRequest {
+  vm: string;
+  /** Id of the point that raised it, or a prefix. */
+  alarm: string;
+}
+
+export interface ClearAlarmResponse {
+  cleared: Alarm | undefined;
+}
+
+/** Data of a VM look as if they were being encrypted. */
+export interface Alarm {
+  /** The point that raised it, by which it is named. */
+  pointId: Buffer;
+  atMs: bigint;
+  /** The last point before; empty when there is none. */
+  cleanPointId: Buffer;
+  reasons: string[];
+}
+
 export interface RpoDay {
   /** Days since 1970-01-01, UTC. */
   day: number;
@@ -206,6 +238,29 @@ export interface CompactedVm {
   bytesAfter: bigint;
   /** What could not be reclaimed, and why. */
   waiting: string[];
+}
+
+export interface RebindRequest {
+  vm: string;
+  /** The principal of the keys that may push for it from now on. */
+  owner: string;
+}
+
+export interface RebindResponse {
+  formerOwner: string;
+}
+
+export interface UnhaltRequest {
+  vm: string;
+  /** Absent: the epoch that the source named when the protection was halted. */
+  epoch?: bigint | undefined;
+}
+
+export interface UnhaltResponse {
+  epoch: bigint;
+  formerEpoch: bigint;
+  /** Why it was halted. */
+  reason: string;
 }
 
 export interface SeedRequest {
@@ -528,6 +583,9 @@ function createBaseProtectionStatus(): ProtectionStatus {
     running: "",
     storedBytes: 0n,
     direction: "",
+    alarm: undefined,
+    warningScore: 0,
+    lastCleanPointId: Buffer.alloc(0),
     forecastNewestAgeSeconds: 0,
     willMissRpo: false,
     forecastBecause: "",
@@ -587,6 +645,15 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     }
     if (message.direction !== "") {
       writer.uint32(114).string(message.direction);
+    }
+    if (message.alarm !== undefined) {
+      Alarm.encode(message.alarm, writer.uint32(162).fork()).join();
+    }
+    if (message.warningScore !== 0) {
+      writer.uint32(168).uint32(message.warningScore);
+    }
+    if (message.lastCleanPointId.length !== 0) {
+      writer.uint32(178).bytes(message.lastCleanPointId);
     }
     if (message.forecastNewestAgeSeconds !== 0) {
       writer.uint32(200).uint32(message.forecastNewestAgeSeconds);
@@ -740,6 +807,30 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
             message.direction = reader.string();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.alarm = Alarm.decode(reader, reader.uint32());
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.warningScore = reader.uint32();
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.lastCleanPointId = Buffer.from(reader.bytes());
+            continue;
+          }
           case 25: {
             if (tag !== 200) {
               break;
@@ -850,6 +941,17 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
         ? BigInt(object.stored_bytes)
         : 0n,
       direction: isSet(object.direction) ? globalThis.String(object.direction) : "",
+      alarm: isSet(object.alarm) ? Alarm.fromJSON(object.alarm) : undefined,
+      warningScore: isSet(object.warningScore)
+        ? globalThis.Number(object.warningScore)
+        : isSet(object.warning_score)
+        ? globalThis.Number(object.warning_score)
+        : 0,
+      lastCleanPointId: isSet(object.lastCleanPointId)
+        ? Buffer.from(bytesFromBase64(object.lastCleanPointId))
+        : isSet(object.last_clean_point_id)
+        ? Buffer.from(bytesFromBase64(object.last_clean_point_id))
+        : Buffer.alloc(0),
       forecastNewestAgeSeconds: isSet(object.forecastNewestAgeSeconds)
         ? globalThis.Number(object.forecastNewestAgeSeconds)
         : isSet(object.forecast_newest_age_seconds)
@@ -928,6 +1030,15 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     if (message.direction !== "") {
       obj.direction = message.direction;
     }
+    if (message.alarm !== undefined) {
+      obj.alarm = Alarm.toJSON(message.alarm);
+    }
+    if (message.warningScore !== 0) {
+      obj.warningScore = Math.round(message.warningScore);
+    }
+    if (message.lastCleanPointId.length !== 0) {
+      obj.lastCleanPointId = base64FromBytes(message.lastCleanPointId);
+    }
     if (message.forecastNewestAgeSeconds !== 0) {
       obj.forecastNewestAgeSeconds = Math.round(message.forecastNewestAgeSeconds);
     }
@@ -975,6 +1086,9 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
       ? BigInt(object.storedBytes)
       : 0n;
     message.direction = object.direction ?? "";
+    message.alarm = (object.alarm !== undefined && object.alarm !== null) ? Alarm.fromPartial(object.alarm) : undefined;
+    message.warningScore = object.warningScore ?? 0;
+    message.lastCleanPointId = object.lastCleanPointId ?? Buffer.alloc(0);
     message.forecastNewestAgeSeconds = object.forecastNewestAgeSeconds ?? 0;
     message.willMissRpo = object.willMissRpo ?? false;
     message.forecastBecause = object.forecastBecause ?? "";
@@ -1001,6 +1115,8 @@ function createBaseRestorePoint(): RestorePoint {
     verifiedAtMs: 0n,
     isDamaged: false,
     disks: [],
+    isDoubtful: false,
+    hasRaisedAlarm: false,
   };
 }
 
@@ -1047,6 +1163,12 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     }
     for (const v of message.disks) {
       PointDisk.encode(v!, writer.uint32(90).fork()).join();
+    }
+    if (message.isDoubtful !== false) {
+      writer.uint32(160).bool(message.isDoubtful);
+    }
+    if (message.hasRaisedAlarm !== false) {
+      writer.uint32(168).bool(message.hasRaisedAlarm);
     }
     return writer;
   },
@@ -1152,6 +1274,22 @@ export const RestorePoint: MessageFns<RestorePoint> = {
             message.disks.push(PointDisk.decode(reader, reader.uint32()));
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.isDoubtful = reader.bool();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.hasRaisedAlarm = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1215,6 +1353,16 @@ export const RestorePoint: MessageFns<RestorePoint> = {
       disks: globalThis.Array.isArray(object?.disks)
         ? object.disks.map((e: any) => PointDisk.fromJSON(e))
         : [],
+      isDoubtful: isSet(object.isDoubtful)
+        ? globalThis.Boolean(object.isDoubtful)
+        : isSet(object.is_doubtful)
+        ? globalThis.Boolean(object.is_doubtful)
+        : false,
+      hasRaisedAlarm: isSet(object.hasRaisedAlarm)
+        ? globalThis.Boolean(object.hasRaisedAlarm)
+        : isSet(object.has_raised_alarm)
+        ? globalThis.Boolean(object.has_raised_alarm)
+        : false,
     };
   },
 
@@ -1253,6 +1401,12 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     if (message.disks?.length) {
       obj.disks = message.disks.map((e) => PointDisk.toJSON(e));
     }
+    if (message.isDoubtful !== false) {
+      obj.isDoubtful = message.isDoubtful;
+    }
+    if (message.hasRaisedAlarm !== false) {
+      obj.hasRaisedAlarm = message.hasRaisedAlarm;
+    }
     return obj;
   },
 
@@ -1278,6 +1432,8 @@ export const RestorePoint: MessageFns<RestorePoint> = {
       : 0n;
     message.isDamaged = object.isDamaged ?? false;
     message.disks = object.disks?.map((e) => PointDisk.fromPartial(e)) || [];
+    message.isDoubtful = object.isDoubtful ?? false;
+    message.hasRaisedAlarm = object.hasRaisedAlarm ?? false;
     return message;
   },
 };
@@ -2798,6 +2954,288 @@ export const PauseResponse: MessageFns<PauseResponse> = {
   },
 };
 
+function createBaseClearAlarmRequest(): ClearAlarmRequest {
+  return { vm: "", alarm: "" };
+}
+
+export const ClearAlarmRequest: MessageFns<ClearAlarmRequest> = {
+  encode(message: ClearAlarmRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.alarm !== "") {
+      writer.uint32(18).string(message.alarm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClearAlarmRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClearAlarmRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.alarm = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ClearAlarmRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      alarm: isSet(object.alarm) ? globalThis.String(object.alarm) : "",
+    };
+  },
+
+  toJSON(message: ClearAlarmRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.alarm !== "") {
+      obj.alarm = message.alarm;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ClearAlarmRequest>, I>>(base?: I): ClearAlarmRequest {
+    return ClearAlarmRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ClearAlarmRequest>, I>>(object: I): ClearAlarmRequest {
+    const message = createBaseClearAlarmRequest();
+    message.vm = object.vm ?? "";
+    message.alarm = object.alarm ?? "";
+    return message;
+  },
+};
+
+function createBaseClearAlarmResponse(): ClearAlarmResponse {
+  return { cleared: undefined };
+}
+
+export const ClearAlarmResponse: MessageFns<ClearAlarmResponse> = {
+  encode(message: ClearAlarmResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cleared !== undefined) {
+      Alarm.encode(message.cleared, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClearAlarmResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClearAlarmResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cleared = Alarm.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ClearAlarmResponse {
+    return { cleared: isSet(object.cleared) ? Alarm.fromJSON(object.cleared) : undefined };
+  },
+
+  toJSON(message: ClearAlarmResponse): unknown {
+    const obj: any = {};
+    if (message.cleared !== undefined) {
+      obj.cleared = Alarm.toJSON(message.cleared);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ClearAlarmResponse>, I>>(base?: I): ClearAlarmResponse {
+    return ClearAlarmResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ClearAlarmResponse>, I>>(object: I): ClearAlarmResponse {
+    const message = createBaseClearAlarmResponse();
+    message.cleared = (object.cleared !== undefined && object.cleared !== null)
+      ? Alarm.fromPartial(object.cleared)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAlarm(): Alarm {
+  return { pointId: Buffer.alloc(0), atMs: 0n, cleanPointId: Buffer.alloc(0), reasons: [] };
+}
+
+export const Alarm: MessageFns<Alarm> = {
+  encode(message: Alarm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pointId.length !== 0) {
+      writer.uint32(10).bytes(message.pointId);
+    }
+    if (message.atMs !== 0n) {
+      if (BigInt.asUintN(64, message.atMs) !== message.atMs) {
+        throw new globalThis.Error("value provided for field message.atMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.atMs);
+    }
+    if (message.cleanPointId.length !== 0) {
+      writer.uint32(26).bytes(message.cleanPointId);
+    }
+    for (const v of message.reasons) {
+      writer.uint32(34).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Alarm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlarm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pointId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.atMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cleanPointId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reasons.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Alarm {
+    return {
+      pointId: isSet(object.pointId)
+        ? Buffer.from(bytesFromBase64(object.pointId))
+        : isSet(object.point_id)
+        ? Buffer.from(bytesFromBase64(object.point_id))
+        : Buffer.alloc(0),
+      atMs: isSet(object.atMs) ? BigInt(object.atMs) : isSet(object.at_ms) ? BigInt(object.at_ms) : 0n,
+      cleanPointId: isSet(object.cleanPointId)
+        ? Buffer.from(bytesFromBase64(object.cleanPointId))
+        : isSet(object.clean_point_id)
+        ? Buffer.from(bytesFromBase64(object.clean_point_id))
+        : Buffer.alloc(0),
+      reasons: globalThis.Array.isArray(object?.reasons) ? object.reasons.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: Alarm): unknown {
+    const obj: any = {};
+    if (message.pointId.length !== 0) {
+      obj.pointId = base64FromBytes(message.pointId);
+    }
+    if (message.atMs !== 0n) {
+      obj.atMs = message.atMs.toString();
+    }
+    if (message.cleanPointId.length !== 0) {
+      obj.cleanPointId = base64FromBytes(message.cleanPointId);
+    }
+    if (message.reasons?.length) {
+      obj.reasons = message.reasons;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Alarm>, I>>(base?: I): Alarm {
+    return Alarm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Alarm>, I>>(object: I): Alarm {
+    const message = createBaseAlarm();
+    message.pointId = object.pointId ?? Buffer.alloc(0);
+    message.atMs = (object.atMs !== undefined && object.atMs !== null) ? BigInt(object.atMs) : 0n;
+    message.cleanPointId = object.cleanPointId ?? Buffer.alloc(0);
+    message.reasons = object.reasons?.map((e) => e) || [];
+    return message;
+  },
+};
+
 function createBaseRpoDay(): RpoDay {
   return { day: 0, violatedSeconds: 0 };
 }
@@ -3310,6 +3748,365 @@ export const CompactedVm: MessageFns<CompactedVm> = {
       ? BigInt(object.bytesAfter)
       : 0n;
     message.waiting = object.waiting?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRebindRequest(): RebindRequest {
+  return { vm: "", owner: "" };
+}
+
+export const RebindRequest: MessageFns<RebindRequest> = {
+  encode(message: RebindRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.owner !== "") {
+      writer.uint32(18).string(message.owner);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebindRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebindRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RebindRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      owner: isSet(object.owner) ? globalThis.String(object.owner) : "",
+    };
+  },
+
+  toJSON(message: RebindRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.owner !== "") {
+      obj.owner = message.owner;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RebindRequest>, I>>(base?: I): RebindRequest {
+    return RebindRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebindRequest>, I>>(object: I): RebindRequest {
+    const message = createBaseRebindRequest();
+    message.vm = object.vm ?? "";
+    message.owner = object.owner ?? "";
+    return message;
+  },
+};
+
+function createBaseRebindResponse(): RebindResponse {
+  return { formerOwner: "" };
+}
+
+export const RebindResponse: MessageFns<RebindResponse> = {
+  encode(message: RebindResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.formerOwner !== "") {
+      writer.uint32(10).string(message.formerOwner);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebindResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebindResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.formerOwner = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RebindResponse {
+    return {
+      formerOwner: isSet(object.formerOwner)
+        ? globalThis.String(object.formerOwner)
+        : isSet(object.former_owner)
+        ? globalThis.String(object.former_owner)
+        : "",
+    };
+  },
+
+  toJSON(message: RebindResponse): unknown {
+    const obj: any = {};
+    if (message.formerOwner !== "") {
+      obj.formerOwner = message.formerOwner;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RebindResponse>, I>>(base?: I): RebindResponse {
+    return RebindResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebindResponse>, I>>(object: I): RebindResponse {
+    const message = createBaseRebindResponse();
+    message.formerOwner = object.formerOwner ?? "";
+    return message;
+  },
+};
+
+function createBaseUnhaltRequest(): UnhaltRequest {
+  return { vm: "", epoch: undefined };
+}
+
+export const UnhaltRequest: MessageFns<UnhaltRequest> = {
+  encode(message: UnhaltRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.epoch !== undefined) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnhaltRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnhaltRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnhaltRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      epoch: isSet(object.epoch) ? BigInt(object.epoch) : undefined,
+    };
+  },
+
+  toJSON(message: UnhaltRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.epoch !== undefined) {
+      obj.epoch = message.epoch.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<UnhaltRequest>, I>>(base?: I): UnhaltRequest {
+    return UnhaltRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnhaltRequest>, I>>(object: I): UnhaltRequest {
+    const message = createBaseUnhaltRequest();
+    message.vm = object.vm ?? "";
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : undefined;
+    return message;
+  },
+};
+
+function createBaseUnhaltResponse(): UnhaltResponse {
+  return { epoch: 0n, formerEpoch: 0n, reason: "" };
+}
+
+export const UnhaltResponse: MessageFns<UnhaltResponse> = {
+  encode(message: UnhaltResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.formerEpoch !== 0n) {
+      if (BigInt.asUintN(64, message.formerEpoch) !== message.formerEpoch) {
+        throw new globalThis.Error("value provided for field message.formerEpoch of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.formerEpoch);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnhaltResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnhaltResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.formerEpoch = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnhaltResponse {
+    return {
+      epoch: isSet(object.epoch) ? BigInt(object.epoch) : 0n,
+      formerEpoch: isSet(object.formerEpoch)
+        ? BigInt(object.formerEpoch)
+        : isSet(object.former_epoch)
+        ? BigInt(object.former_epoch)
+        : 0n,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: UnhaltResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0n) {
+      obj.epoch = message.epoch.toString();
+    }
+    if (message.formerEpoch !== 0n) {
+      obj.formerEpoch = message.formerEpoch.toString();
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<UnhaltResponse>, I>>(base?: I): UnhaltResponse {
+    return UnhaltResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnhaltResponse>, I>>(object: I): UnhaltResponse {
+    const message = createBaseUnhaltResponse();
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
+    message.formerEpoch = (object.formerEpoch !== undefined && object.formerEpoch !== null)
+      ? BigInt(object.formerEpoch)
+      : 0n;
+    message.reason = object.reason ?? "";
     return message;
   },
 };
@@ -4764,6 +5561,39 @@ export const ControlServiceService = {
     responseSerialize: (value: CompactResponse): Buffer => Buffer.from(CompactResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CompactResponse => CompactResponse.decode(value),
   },
+  /** Gives a VM to another principal. Roles: operator. Idempotent. */
+  rebind: {
+    path: "/podheitor.dr.v1.ControlService/Rebind" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RebindRequest): Buffer => Buffer.from(RebindRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RebindRequest => RebindRequest.decode(value),
+    responseSerialize: (value: RebindResponse): Buffer => Buffer.from(RebindResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RebindResponse => RebindResponse.decode(value),
+  },
+  /**
+   * Lets a protection go on that was halted because its source knew a later epoch; its next cycle has
+   * to compare. Roles: operator.
+   */
+  unhalt: {
+    path: "/podheitor.dr.v1.ControlService/Unhalt" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UnhaltRequest): Buffer => Buffer.from(UnhaltRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UnhaltRequest => UnhaltRequest.decode(value),
+    responseSerialize: (value: UnhaltResponse): Buffer => Buffer.from(UnhaltResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UnhaltResponse => UnhaltResponse.decode(value),
+  },
+  /** Says that an alarm of the early warning is over. Roles: operator. */
+  clearAlarm: {
+    path: "/podheitor.dr.v1.ControlService/ClearAlarm" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ClearAlarmRequest): Buffer => Buffer.from(ClearAlarmRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ClearAlarmRequest => ClearAlarmRequest.decode(value),
+    responseSerialize: (value: ClearAlarmResponse): Buffer => Buffer.from(ClearAlarmResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClearAlarmResponse => ClearAlarmResponse.decode(value),
+  },
   /**
    * Stages the disks of a VM that has no point yet, so that its first cycle sends what differs only.
    * Stages nothing that anybody has to trust: the source compares every cell. Roles: operator.
@@ -4806,6 +5636,15 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   pause: handleUnaryCall<PauseRequest, PauseResponse>;
   /** Reclaims what forgotten points left, as far as nobody uses it. Roles: operator. Idempotent. */
   compact: handleServerStreamingCall<CompactRequest, CompactResponse>;
+  /** Gives a VM to another principal. Roles: operator. Idempotent. */
+  rebind: handleUnaryCall<RebindRequest, RebindResponse>;
+  /**
+   * Lets a protection go on that was halted because its source knew a later epoch; its next cycle has
+   * to compare. Roles: operator.
+   */
+  unhalt: handleUnaryCall<UnhaltRequest, UnhaltResponse>;
+  /** Says that an alarm of the early warning is over. Roles: operator. */
+  clearAlarm: handleUnaryCall<ClearAlarmRequest, ClearAlarmResponse>;
   /**
    * Stages the disks of a VM that has no point yet, so that its first cycle sends what differs only.
    * Stages nothing that anybody has to trust: the source compares every cell. Roles: operator.

@@ -331,6 +331,8 @@ export interface CommitResponse {
   pointCount: number;
   /** Why older points are kept or something needs attention; for people. */
   warnings: string[];
+  /** The data look as if they were being encrypted: the first of the warnings says why. */
+  hasRaisedAlarm: boolean;
 }
 
 export interface HashesRequest {
@@ -2521,7 +2523,7 @@ export const CommitRequest: MessageFns<CommitRequest> = {
 };
 
 function createBaseCommitResponse(): CommitResponse {
-  return { pointId: Buffer.alloc(0), committedAtMs: 0n, pointCount: 0, warnings: [] };
+  return { pointId: Buffer.alloc(0), committedAtMs: 0n, pointCount: 0, warnings: [], hasRaisedAlarm: false };
 }
 
 export const CommitResponse: MessageFns<CommitResponse> = {
@@ -2540,6 +2542,9 @@ export const CommitResponse: MessageFns<CommitResponse> = {
     }
     for (const v of message.warnings) {
       writer.uint32(34).string(v!);
+    }
+    if (message.hasRaisedAlarm !== false) {
+      writer.uint32(160).bool(message.hasRaisedAlarm);
     }
     return writer;
   },
@@ -2589,6 +2594,14 @@ export const CommitResponse: MessageFns<CommitResponse> = {
             message.warnings.push(reader.string());
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.hasRaisedAlarm = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2619,6 +2632,11 @@ export const CommitResponse: MessageFns<CommitResponse> = {
         ? globalThis.Number(object.point_count)
         : 0,
       warnings: globalThis.Array.isArray(object?.warnings) ? object.warnings.map((e: any) => globalThis.String(e)) : [],
+      hasRaisedAlarm: isSet(object.hasRaisedAlarm)
+        ? globalThis.Boolean(object.hasRaisedAlarm)
+        : isSet(object.has_raised_alarm)
+        ? globalThis.Boolean(object.has_raised_alarm)
+        : false,
     };
   },
 
@@ -2636,6 +2654,9 @@ export const CommitResponse: MessageFns<CommitResponse> = {
     if (message.warnings?.length) {
       obj.warnings = message.warnings;
     }
+    if (message.hasRaisedAlarm !== false) {
+      obj.hasRaisedAlarm = message.hasRaisedAlarm;
+    }
     return obj;
   },
 
@@ -2650,6 +2671,7 @@ export const CommitResponse: MessageFns<CommitResponse> = {
       : 0n;
     message.pointCount = object.pointCount ?? 0;
     message.warnings = object.warnings?.map((e) => e) || [];
+    message.hasRaisedAlarm = object.hasRaisedAlarm ?? false;
     return message;
   },
 };
