@@ -22,6 +22,7 @@ import { silentLog } from '../shared/log.js';
 import { pinToStore } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
 import { findProgram } from './find-program.js';
+import { allPages } from './receiver-connection.js';
 import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
 
 const EXIT_FAILED = 1;
@@ -233,7 +234,12 @@ async function askSomething(
   random: Random,
 ): Promise<void> {
   if (role !== 'source') {
-    await connection.client(controlService).status({ vm: '*' });
+    const pages = connection.client(controlService).statusPages({ vm: '*' });
+    await allPages(
+      pages,
+      ({ page }) => page,
+      () => [],
+    );
     return;
   }
   try {

@@ -6,7 +6,12 @@ import type { Alarm, RestorePoint } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import type { JsonObject } from './output.js';
-import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
+import {
+  type AccessFlags,
+  allPages,
+  withAccess,
+  withAccessOptions,
+} from './receiver-connection.js';
 import { formatSize } from './sizes.js';
 
 interface Flags extends AccessFlags {
@@ -75,7 +80,12 @@ async function points(context: CliContext, vm: string, flags: Flags): Promise<vo
       const { cleared } = await control.clearAlarm({ vm, alarm: clearAlarm });
       context.output.note(clearedNote(cleared));
     }
-    return control.listPoints({ vm });
+    const { page, items } = await allPages(
+      control.pointPages({ vm }),
+      (response) => response.page,
+      ({ points: some }) => some,
+    );
+    return { ...page, points: items };
   });
   context.output.result(
     {

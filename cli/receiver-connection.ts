@@ -156,3 +156,23 @@ export async function withAccess<T>(
     await access.close();
   }
 }
+
+/**
+ * An answer that comes in pages, together: what the last page says, and the items of all.
+ * @throws DrError E_PROTOCOL when a page is missing
+ */
+export async function allPages<R, P, T>(
+  responses: AsyncIterable<R>,
+  pageOf: (response: R) => P | undefined,
+  itemsOf: (page: P) => readonly T[],
+): Promise<{ readonly page: P; readonly items: readonly T[] }> {
+  let last: P | undefined;
+  const items: T[] = [];
+  for await (const response of responses) {
+    last = pageOf(response);
+    if (last === undefined) break;
+    items.push(...itemsOf(last));
+  }
+  if (last !== undefined) return { page: last, items };
+  throw new DrError('E_PROTOCOL', 'the receiver answered without a page');
+}

@@ -6,7 +6,12 @@ import { ProtectionState, type ProtectionStatus } from '../shared/channel/index.
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import type { JsonObject } from './output.js';
-import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
+import {
+  type AccessFlags,
+  allPages,
+  withAccess,
+  withAccessOptions,
+} from './receiver-connection.js';
 import { formatSize } from './sizes.js';
 
 interface Flags extends AccessFlags {
@@ -81,14 +86,18 @@ function ageSeconds(nowMs: number, { newest }: ProtectionStatus): number | undef
 
 async function ask(context: CliContext, flags: Flags): Promise<Answer> {
   return withAccess(context, flags, 'read', async ({ control }) => {
-    const answer = await control.status({ vm: flags.vm ?? '' });
+    const { page: answer, items: protections } = await allPages(
+      control.statusPages({ vm: flags.vm ?? '' }),
+      ({ page }) => page,
+      (page) => page.protections,
+    );
     const nowMs = Number(answer.nowMs);
     const freeBytes = Number(answer.storeFreeBytes);
     const document = {
       storeId: guidFromWire(answer.storeId) ?? '',
       now: new Date(nowMs).toISOString(),
       ...(freeBytes === 0 ? {} : { freeBytes }),
-      protections: answer.protections.map((each) => ({
+      protections: protections.map((each) => ({
         vm: each.vmName,
         vmId: guidFromWire(each.vmId) ?? '',
         state: STATE_NAMES[each.state] ?? 'UNKNOWN',
@@ -123,7 +132,7 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
         lastClean: idOrNull(each.lastCleanPointId),
       })),
     };
-    return { document, protections: answer.protections, nowMs, freeBytes };
+    return { document, protections, nowMs, freeBytes };
   });
 }
 

@@ -2,18 +2,22 @@
 // of a store in the same process.
 
 import { guidToWire, type Guid } from '../shared/bytes/index.js';
-import type {
-  Caller,
-  CompactedVm,
-  CompactResponse,
-  ControlService,
-  Handlers,
+import {
+  type Caller,
+  type CompactedVm,
+  type CompactResponse,
+  type ControlService,
+  type Handlers,
+  type ListPointsResponse,
+  type PointPagesResponse,
   ProtectionStatus,
-  ReadDiskRequest,
-  ReadDiskResponse,
+  type ReadDiskRequest,
+  type ReadDiskResponse,
   RestorePoint,
-  VerifyRequest,
-  VerifyResponse,
+  type StatusPagesResponse,
+  type StatusResponse,
+  type VerifyRequest,
+  type VerifyResponse,
 } from '../shared/channel/index.js';
 import { CELL_BYTES, DeltaError, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
@@ -27,6 +31,7 @@ import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
+import { pagesOf } from './pages.js';
 import { stageSeed } from './seed/stage-seed.js';
 import type { DiskKey } from './store/layout.js';
 import {
@@ -54,29 +59,23 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     status: async ({ vm }, { caller }) => {
       receiver.requireRole(caller, LOOK);
       const protections: ProtectionStatus[] = [];
-      for (const desk of await findVms(receiver, vm)) {
-        protections.push(await statusOf(receiver, desk));
-      }
-      const freeBytes = await receiver.seams.fs.freeBytes(receiver.store.layout.folder);
-      return {
-        storeId: guidToWire(receiver.store.storeId),
-        protections,
-        nowMs: BigInt(clock.now()),
-        // 0: the system does not tell
-        storeFreeBytes: BigInt(freeBytes ?? 0),
-      };
+      for await (const each of statusesOf(receiver, vm)) protections.push(each);
+      return { ...(await storeStatus(receiver)), protections };
     },
 
-    listPoints: async ({ vm: name }, { caller }) => {
+    statusPages: ({ vm }, { caller }) => {
       receiver.requireRole(caller, LOOK);
-      const desk = await findVm(receiver, name);
-      const { vm } = desk;
-      if (vm.protection.head === undefined) vm.requireSound();
-      return {
-        vmId: guidToWire(vm.vmId),
-        vmName: vm.protection.vmName,
-        points: pointsOf(receiver, desk),
-      };
+      return statusPages(receiver, vm);
+    },
+
+    listPoints: async ({ vm }, { caller }) => {
+      receiver.requireRole(caller, LOOK);
+      return listPoints(receiver, vm);
+    },
+
+    pointPages: ({ vm }, { caller }) => {
+      receiver.requireRole(caller, LOOK);
+      return pointPages(receiver, vm);
     },
 
     pinPoint: async ({ vm: name, point: pointName, isPinned }, { caller }) => {
@@ -166,6 +165,46 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       return compact(receiver, pattern);
     },
   };
+}
+
+async function storeStatus(receiver: Receiver): Promise<Omit<StatusResponse, 'protections'>> {
+  const { fs, clock } = receiver.seams;
+  const freeBytes = await fs.freeBytes(receiver.store.layout.folder);
+  return {
+    storeId: guidToWire(receiver.store.storeId),
+    nowMs: BigInt(clock.now()),
+    // 0: the system does not tell
+    storeFreeBytes: BigInt(freeBytes ?? 0),
+  };
+}
+
+async function* statusesOf(receiver: Receiver, pattern: string): AsyncGenerator<ProtectionStatus> {
+  for (const desk of await findVms(receiver, pattern)) yield await statusOf(receiver, desk);
+}
+
+async function* statusPages(
+  receiver: Receiver,
+  pattern: string,
+): AsyncGenerator<StatusPagesResponse> {
+  const sizeOf = (each: ProtectionStatus): number => ProtectionStatus.encode(each).finish().length;
+  const head = await storeStatus(receiver);
+  for await (const protections of pagesOf(statusesOf(receiver, pattern), sizeOf)) {
+    yield { page: { ...head, protections } };
+  }
+}
+
+async function listPoints(receiver: Receiver, name: string): Promise<ListPointsResponse> {
+  const desk = await findVm(receiver, name);
+  const { vm } = desk;
+  if (vm.protection.head === undefined) vm.requireSound();
+  const points = pointsOf(receiver, desk);
+  return { vmId: guidToWire(vm.vmId), vmName: vm.protection.vmName, points };
+}
+
+async function* pointPages(receiver: Receiver, name: string): AsyncGenerator<PointPagesResponse> {
+  const sizeOf = (each: RestorePoint): number => RestorePoint.encode(each).finish().length;
+  const { points: all, ...head } = await listPoints(receiver, name);
+  for await (const points of pagesOf(all, sizeOf)) yield { page: { ...head, points } };
 }
 
 async function* compact(receiver: Receiver, pattern: string): AsyncGenerator<CompactResponse> {

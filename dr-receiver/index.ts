@@ -1,7 +1,8 @@
 // The DR site: takes the cycles of sources, keeps their restore points, gives them back.
 //
 //   server ─▶ replication-service ─▶ receiver ─▶ ingest/vm-desk ─▶ ingest/incoming-cycle
-//          └▶ control-service ─────────┘    └──▶ store/vm-store ─▶ journal, protection
+//          └▶ control-service ─────────┘    ├──▶ store/vm-store ─▶ journal, protection
+//                                           └──▶ maintenance ─▶ reclaim/ (compact, fold, drop)
 //
 // Invariants: what was acknowledged survives a power cut; a point is listed by one journal record, all
 // of its disks or none; nothing that a source sends is written before it was checked; what is not

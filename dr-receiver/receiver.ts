@@ -86,11 +86,9 @@ export class Receiver {
       this.#addDesk(vm);
     };
     this.maintenance = new Maintenance({
-      desks: () => this.desks,
+      desks: () => this.allDesks(),
       seams: this.seams,
       log: log.child({ component: 'maintenance' }),
-      retention: policy.retention,
-      isClockTrusted: () => this.isClockTrusted(),
       limits: options.reclaim,
     });
   }

@@ -2,6 +2,7 @@ import type { Bench } from '../bench.js';
 import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
 import { earlyWarning } from './early-warning.js';
+import { fold } from './fold.js';
 import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
 import { manyVms } from './many-vms.js';
@@ -34,6 +35,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   vhdxScattered,
   vhdxStream,
   vhdxMerge,
+  fold,
   deltaApply,
   deltaDiff,
   earlyWarning,

@@ -5,13 +5,7 @@ import type { Guid } from '../../shared/bytes/index.js';
 import { cellCount } from '../../shared/delta/index.js';
 import { gridRules, retentionPoint } from '../store/forget.js';
 import type { Point, Protection } from '../store/protection.js';
-import type {
-  Actor,
-  CommitRecord,
-  CommitWarning,
-  DiskRecord,
-  PinnedBy,
-} from '../store/records.js';
+import type { Actor, CommitRecord, CommitWarning, DiskRecord, PinnedBy } from '../store/records.js';
 import { decideRetention, type RetentionPolicy } from '../store/retention.js';
 import { SUSPICION } from '../warning/score.js';
 import type { CycleRequest } from './open-request.js';

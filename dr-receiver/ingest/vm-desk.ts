@@ -5,7 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
-import { isTimeTrusted } from '../store/forget.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
@@ -505,6 +505,21 @@ export class VmDesk {
     }
     this.#unfinished = undefined;
     this.#lyingBytes = 0;
+  }
+
+  /**
+   * Decides retention anew without a commit, and enters what is forgotten. To be called inside a change
+   * of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    const nowMs = seams.clock.now();
+    const time = { policy, nowMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs: nowMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
   }
 
   /** Gives up a cycle; its cells stay until a later one was committed. Inside a change of the VM. */

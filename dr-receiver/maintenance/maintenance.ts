@@ -11,19 +11,15 @@ import type { Log } from '../../shared/log.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { RECLAIM_LIMITS, type ReclaimLimits } from '../reclaim/plan.js';
 import type { ReclaimSeams } from '../reclaim/reclaim.js';
-import type { RetentionPolicy } from '../store/retention.js';
 import type { Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import { Caretaker, type ReclaimStatus } from './caretaker.js';
-import { forgetByAge } from './forget-by-age.js';
 
 export interface MaintenanceOptions {
-  readonly desks: () => readonly VmDesk[];
+  /** Of all VMs of the store. */
+  readonly desks: () => Promise<readonly VmDesk[]>;
   readonly seams: ReclaimSeams;
   readonly log: Log;
-  readonly retention: RetentionPolicy;
-  /** False after a jump of the clock: then no point is forgotten for its age. */
-  readonly isClockTrusted: () => boolean;
   readonly limits?: ReclaimLimits | undefined;
   /** Whether disks that live outside of the store's points hang on the base of a segment. */
   readonly isBaseHeld?: ((vm: VmStore, segment: Segment) => boolean) | undefined;
@@ -46,14 +42,16 @@ const AGE_MS = 60_000;
 const BUSY_SHARE = 0.2;
 /** A VM that has not changed for so long is reclaimed whatever it gives back. */
 const IDLE_MS = 60 * 60 * 1000;
+/** After a fold or a removal had to wait for readers; twice as long after each further time. */
 const WAIT_MS = 5000;
+const LONGEST_WAIT_MS = 5 * 60 * 1000;
 /** How long a fold waits for readers before it comes again later; new readers wait with it. */
 const PATIENCE_MS = 5000;
 
 export class Maintenance {
   readonly #options: MaintenanceOptions;
   readonly #caretakers = new Map<VmStore, Caretaker>();
-  readonly #waitsUntil = new Map<VmStore, number>();
+  readonly #waits = new Map<VmStore, { readonly untilMs: number; readonly count: number }>();
   readonly #agedAt = new Map<VmStore, number>();
   readonly #stop = new AbortController();
   #last: VmStore | undefined;
@@ -94,7 +92,7 @@ export class Maintenance {
 
   async #maintain(): Promise<boolean> {
     const { clock } = this.#options.seams;
-    const desks = this.#options.desks();
+    const desks = await this.#options.desks();
     const start = desks.findIndex(({ vm }) => vm === this.#last) + 1;
     for (let index = 0; index < desks.length; index++) {
       const desk = desks[(start + index) % desks.length];
@@ -102,13 +100,20 @@ export class Maintenance {
       const { vm } = desk;
       if (desk.isStreaming || vm.halt !== undefined) continue;
       const now = clock.monotonic();
-      if (now < (this.#waitsUntil.get(vm) ?? -Infinity)) continue;
-      await this.#age(vm, now);
+      const wait = this.#waits.get(vm);
+      if (wait !== undefined && now < wait.untilMs) continue;
+      await this.#age(desk, now);
       const caretaker = this.#of(vm);
       const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
       if (!caretaker.isDue(effort)) continue;
       const result = await caretaker.slice(effort, SLICE_BYTES);
-      if (result === 'waits') this.#waitsUntil.set(vm, now + WAIT_MS);
+      if (result === 'waits') {
+        const count = wait === undefined ? 0 : wait.count + 1;
+        const waitMs = Math.min(LONGEST_WAIT_MS, WAIT_MS * 2 ** count);
+        this.#waits.set(vm, { untilMs: clock.monotonic() + waitMs, count });
+      } else {
+        this.#waits.delete(vm);
+      }
       if (result !== 'worked') continue;
       this.#last = vm;
       return true;
@@ -116,13 +121,13 @@ export class Maintenance {
     return false;
   }
 
-  async #age(vm: VmStore, now: number): Promise<void> {
+  async #age(desk: VmDesk, now: number): Promise<void> {
+    const { vm } = desk;
     if (now - (this.#agedAt.get(vm) ?? -Infinity) < AGE_MS) return;
     this.#agedAt.set(vm, now);
-    const { seams, log, retention, isClockTrusted } = this.#options;
-    if (!isClockTrusted()) return;
+    const { log } = this.#options;
     try {
-      const pointIds = await forgetByAge(vm, retention, seams.clock);
+      const pointIds = await vm.change(() => desk.applyRetention());
       if (pointIds.length === 0) return;
       log.info('point.forgotten', { vmId: vm.vmId, vmName: vm.protection.vmName, pointIds });
     } catch (error) {
@@ -167,7 +172,7 @@ export class Maintenance {
       const beganAt = clock.monotonic();
       const hasWorked = await this.maintain();
       const tookMs = clock.monotonic() - beganAt;
-      const isBusy = this.#options.desks().some(({ isStreaming }) => isStreaming);
+      const isBusy = (await this.#options.desks()).some(({ isStreaming }) => isStreaming);
       const restMs = isBusy ? (tookMs * (1 - BUSY_SHARE)) / BUSY_SHARE : 0;
       await clock.sleep(hasWorked ? restMs : LOOK_MS, signal).catch(() => undefined);
     }

@@ -201,6 +201,9 @@ export function listedPoint(vm: VmStore, pointId: Guid): Point {
   });
 }
 
+/** What is read before another who waits for the disk gets his turn. */
+const TURN_RECORDS = 64 * 1024;
+
 /** The hashes of all cells of a disk that are not zero as of a point, in ascending order. */
 export async function* pointRecords(
   seams: ReadSeams,
@@ -208,16 +211,29 @@ export async function* pointRecords(
   pointId: Guid,
   disk: DiskKey,
 ): AsyncGenerator<ManifestRecord> {
-  const lease = await vm.leases.read([segmentOf(vm, listedPoint(vm, pointId), disk)]);
-  let open: readonly OpenLayer[] = [];
-  try {
-    // the point may have been forgotten meanwhile, and its layers be others
-    open = await openLayers(seams, layersOf(vm, listedPoint(vm, pointId), disk));
-    for await (const { entry } of unionOf(open.map(({ source }) => source))) {
-      if (entry.kind === 'data') yield { kind: 'data', cell: entry.cell, hash: entry.hash };
+  let nextCell: number | undefined = 0;
+  while (nextCell !== undefined) {
+    const segment = segmentOf(vm, listedPoint(vm, pointId), disk);
+    const lease = await vm.leases.read([segment]);
+    let open: readonly OpenLayer[] = [];
+    try {
+      // the point may have been forgotten meanwhile, and its layers be others
+      open = await openLayers(seams, layersOf(vm, listedPoint(vm, pointId), disk));
+      const sources = open.map(({ source }) => source);
+      let count = 0;
+      let goesOnAt: number | undefined;
+      for await (const { entry } of unionOf(sources, nextCell)) {
+        if (entry.kind === 'zero') continue;
+        yield { kind: 'data', cell: entry.cell, hash: entry.hash };
+        const mayLetGo = ++count >= TURN_RECORDS && vm.protection.point(pointId) !== undefined;
+        if (!mayLetGo || !vm.leases.isWanted(segment)) continue;
+        goesOnAt = entry.cell + 1;
+        break;
+      }
+      nextCell = goesOnAt;
+    } finally {
+      await closeLayers(open);
+      lease.release();
     }
-  } finally {
-    await closeLayers(open);
-    lease.release();
   }
 }

@@ -28,4 +28,6 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/Rebind', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Unhalt', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ClearAlarm', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/StatusPages', LOOKERS],
+  ['/podheitor.dr.v1.ControlService/PointPages', LOOKERS],
 ]);

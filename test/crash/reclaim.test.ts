@@ -60,7 +60,8 @@ async function given(isPinned: boolean): Promise<Given> {
   const site = await openSite(volume, { clock: new FakeClock(START_MS) });
   const plans: CyclePlan[] = [];
   for (let n = 1; n <= 7; n++) {
-    const cells = n === 1 ? [undefined, undefined] : [[1, n, n + 10], n === 4 ? undefined : [n - 1]];
+    const cells =
+      n === 1 ? [undefined, undefined] : [[1, n, n + 10], n === 4 ? undefined : [n - 1]];
     if (n > 1) {
       vm.write(0, 1, 100 + n);
       vm.write(0, n, n % 3 === 0 ? 0 : 200 + n);
@@ -107,7 +108,7 @@ async function expectEnds(found: MemoryFileSystem, each: Given, count: number): 
   await expectPoints(site, each);
   await reclaimAll(site);
   expect(await expectPoints(site, each)).to.have.length(count);
-  const desk = site.receiver.desks[0];
+  const [desk] = await site.receiver.allDesks();
   if (desk === undefined) throw new Error('there is a VM');
   const { vm } = desk;
   expect(site.receiver.maintenance.statusOf(vm)).to.deep.equal({
@@ -184,7 +185,7 @@ async function attempt(fs: FaultFileSystem, each: Given): Promise<void> {
     if (error instanceof DrError) return;
     throw error;
   }
-  const opened = site.receiver.desks[0]?.vm;
+  const opened = (await site.receiver.allDesks().catch(() => []))[0]?.vm;
   if (opened === undefined || opened.halt !== undefined) {
     // the journal could not be opened, which concerns nothing of this
     await site.receiver.close().catch(() => undefined);

@@ -63,6 +63,7 @@ describe('keys and names over the wire', () => {
       ['pause', 'SQL01'],
       ['rebind', 'SQL01', '--to', 'primary'],
       ['unhalt', 'SQL01', '--yes'],
+      ['compact', 'SQL01'],
     ]) {
       const run = await site.try(...command, ...access, ...key);
       expect(run.code, command.join(' ')).to.equal(41);

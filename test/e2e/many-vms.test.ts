@@ -182,7 +182,7 @@ describe('many VMs', function () {
     for (const name of ['web', 'sql']) {
       await site.hvdr('lab', 'create-vm', 'lab', name, '--disk', '1M');
     }
-    write('vm=web');
+    write('vm=web', 'rpo_seconds=1');
     const running = start();
     await until(running, (lines) => (countsOf(lines).get('web') ?? 0) >= 2);
     const told = (lines: readonly Line[]): Line[] =>
@@ -200,9 +200,13 @@ describe('many VMs', function () {
     lines = await until(running, (all) => told(all).length === 2);
     expect(told(lines)[1]?.error?.code).to.equal('E_NOT_FOUND');
 
-    write('rpo_seconds=60', 'bandwidth_schedule=*=64M', '[one]', 'vm=web', '[two]', 'vm=sql');
+    write('[one]', 'vm=web', 'bandwidth=1M', '[two]', 'vm=sql', 'bandwidth=2M');
     lines = await until(running, (all) => told(all).length === 3);
-    expect(told(lines)[2]).to.deep.include({ isApplied: true, jobs: ['one', 'two'] });
+    expect(told(lines)[2]?.error?.message).to.match(/^bandwidth, job two: 2097152 is not the /);
+
+    write('rpo_seconds=60', 'bandwidth_schedule=*=64M', '[one]', 'vm=web', '[two]', 'vm=sql');
+    lines = await until(running, (all) => told(all).length === 4);
+    expect(told(lines)[3]).to.deep.include({ isApplied: true, jobs: ['one', 'two'] });
     seen = lines.length;
     lines = await until(running, (all) => (countsOf(all.slice(seen)).get('sql') ?? 0) >= 2);
     const jobs = lines.slice(seen).map(({ job }) => job);
@@ -210,8 +214,9 @@ describe('many VMs', function () {
     // the cycle that was under way ends as it began
     expect(jobs.filter((job) => job === 'all')).to.have.length.at.most(1);
     expect(lines.filter(({ kind }) => kind === 'failed' || kind === 'stopped')).to.deep.equal([]);
-    const { code } = await running.stop('SIGTERM');
+    const { code, stderr } = await running.stop('SIGTERM');
     expect(code).to.equal(143);
+    expect(stderr).to.contain('job all: rpo_seconds=1 cannot hold with push_interval=2');
   });
 
   it('says of a cycle under way that its VM will miss its RPO, and what the next one does', async () => {

@@ -147,12 +147,11 @@ class Life {
   /** With nothing to wait for, what stays is what the listed points need. */
   async #end(): Promise<void> {
     await this.#restart();
-    const { desks } = this.#site.receiver;
     for await (const { step } of this.#site.control().compact({ vm: this.#vm.name })) {
       if (step?.$case === 'done') expect(step.value.waiting).to.deep.equal([]);
     }
     await this.#expectPoints();
-    const vm = desks[0]?.vm;
+    const [{ vm } = {}] = await this.#site.receiver.allDesks();
     if (vm === undefined) return;
     const listed = new Set(vm.protection.listed.map(({ pointId }) => pointId));
     const named = new Set<string>();

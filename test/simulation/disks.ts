@@ -41,6 +41,8 @@ export interface DurableCall {
   readonly machine: Machine;
   readonly kind: DurableKind;
   readonly path: string;
+  /** Of a write. */
+  readonly bytes: Uint8Array | undefined;
 }
 
 export class Machine {
@@ -54,8 +56,10 @@ export class Machine {
   failureCount = 0;
   /** Shown every call that changes something, before it takes effect. */
   onDurable: (call: DurableCall) => void = () => undefined;
+  /** Told when the device fails or is full. */
+  onFailure: () => void = () => undefined;
   /** Shown the process of each such call, which it may end; then the call is the last one. */
-  trap: ((process: SimulatedProcess) => void) | undefined;
+  trap: ((process: SimulatedProcess, path: string) => void) | undefined;
 
   constructor(name: string, scheduler: Scheduler) {
     this.name = name;
@@ -107,12 +111,13 @@ export class Machine {
     }
     const isBefore = this.#scheduler.random.chance(0.5);
     if (isBefore) await process.gate(this.#scheduler.delay(LATENCY_MS));
-    this.onDurable({ machine: this, kind: call.kind as DurableKind, path: call.path });
+    const { path, bytes } = call;
+    this.onDurable({ machine: this, kind: call.kind as DurableKind, path, bytes });
     this.#scheduler.note(`${process.name}: ${call.kind} ${call.path}${extentOf(call)}`);
     const failure = this.#failure(call);
     if (failure !== undefined) throw failure;
     const running = this.#owned(process, call, run());
-    this.trap?.(process);
+    this.trap?.(process, path);
     const result = await process.gate(running);
     if (!isBefore) await process.gate(this.#scheduler.delay(LATENCY_MS));
     return result;
@@ -138,6 +143,7 @@ export class Machine {
     const { kind, path } = call;
     if (this.isFull && (kind === 'write' || kind === 'create')) {
       this.failureCount++;
+      this.onFailure();
       return new DrError('E_CAPACITY', `cannot ${kind} ${path}: the volume is full`, {
         context: { path },
       });
@@ -148,6 +154,7 @@ export class Machine {
     if (index < 0) return undefined;
     this.faults.splice(index, 1);
     this.failureCount++;
+    this.onFailure();
     this.#scheduler.note(`${this.name}: the device fails at ${kind} ${path}`);
     if (kind === 'flush' && call.file !== undefined) this.#volume.losePending(path);
     return new DrError('E_IO', `cannot ${kind} ${path}: ${DEVICE_FAILED}`, { context: { path } });

@@ -91,6 +91,16 @@ export class Host {
     return ++this.#time;
   }
 
+  /** The guest writes a little, or not at all. */
+  writeOn(vmId: Guid): void {
+    const { random } = this.#scheduler;
+    const disks = this.vms.find(({ id }) => id === vmId)?.disks ?? [];
+    for (const disk of disks) {
+      if (random.chance(0.4)) continue;
+      disk.write(random.int(disk.cellCount), random.between(1, 2 ** 31), this.tick());
+    }
+  }
+
   /** The host lost power; its guests start again with what had reached their disks. */
   losePower(): void {
     for (const { disks } of this.vms) {

@@ -59,8 +59,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'dr-receiver/store/journal.js',
-        find: 'await this.#file.flush();',
-        replace: '',
+        find: 'throw error;\n            }\n            try {\n                await file.flush();',
+        replace: 'throw error;\n            }\n            try {',
       },
     ],
   },
@@ -81,8 +81,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'dr-receiver/ingest/leftover-cycles.js',
-        find: 'new Set(protection.points.map((point) => point.cycleId))',
-        replace: 'new Set(protection.listed.map((point) => point.cycleId))',
+        find: 'const committed = protection.segments.cycleIds;',
+        replace: 'const committed = new Set(protection.listed.map((point) => point.cycleId));',
       },
     ],
   },
@@ -221,6 +221,45 @@ export const MUTANTS: readonly Mutant[] = [
         file: 'source-agent/checkpoint-lease.js',
         find: 'if (checkpoint.tag?.protectionId !== protectionId)',
         replace: 'if (checkpoint.tag === undefined)',
+      },
+    ],
+  },
+  {
+    name: 'fold-unflushed',
+    what: 'the deltas go before the base that has them folded in is durable',
+    patches: [{ file: 'dr-receiver/reclaim/fold.js', find: 'await base.flush();', replace: '' }],
+  },
+  {
+    name: 'compact-unflushed',
+    what: 'the parts go before the delta that has them together is durable',
+    patches: [
+      {
+        file: 'dr-receiver/reclaim/compact.js',
+        find: 'await data.flush();\n            await manifest.flush();',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'parts-removed-early',
+    what: 'the parts go before the journal names the delta that has them together',
+    patches: [
+      {
+        file: 'dr-receiver/reclaim/compact.js',
+        find: 'const isStillSo = await vm.change(async () => {',
+        replace: `await removeDeltaFiles(fs, vm.layout, segment, parts);
+        const isStillSo = await vm.change(async () => {`,
+      },
+    ],
+  },
+  {
+    name: 'rewrite-unflushed',
+    what: 'a journal that was written anew takes its place before it is durable',
+    patches: [
+      {
+        file: 'dr-receiver/store/journal.js',
+        find: 'await file.write(0, bytes);\n                    await file.flush();',
+        replace: 'await file.write(0, bytes);',
       },
     ],
   },

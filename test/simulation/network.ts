@@ -82,9 +82,15 @@ function broken(why: string): DrError {
 
 export class Network {
   readonly #scheduler: Scheduler;
+  #connections: Connection[] = [];
 
   constructor(scheduler: Scheduler) {
     this.#scheduler = scheduler;
+  }
+
+  /** Breaks every connection that there is. */
+  cut(): void {
+    for (const connection of this.#connections.splice(0)) void connection.close();
   }
 
   /** @throws DrError E_SOURCE_UNREACHABLE */
@@ -99,7 +105,10 @@ export class Network {
     if (isPartitioned || server === undefined || this.#scheduler.random.chance(lostShare)) {
       throw new DrError('E_SOURCE_UNREACHABLE', `${endpoint.name} does not answer`);
     }
-    return new Connection(this.#scheduler, client, server, endpoint, caller);
+    const connection = new Connection(this.#scheduler, client, server, endpoint, caller);
+    this.#connections = this.#connections.filter(({ isBroken }) => !isBroken);
+    this.#connections.push(connection);
+    return connection;
   }
 }
 
@@ -142,6 +151,10 @@ class Connection implements ReceiverConnection {
     process.onDeath(() => {
       this.#notice('the peer is gone');
     });
+  }
+
+  get isBroken(): boolean {
+    return this.#isBroken;
   }
 
   close(): Promise<void> {

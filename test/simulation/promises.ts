@@ -53,6 +53,11 @@ export class Promises {
     return new Map([...this.acknowledged].map(([vmId, points]) => [vmId, [...points]]));
   }
 
+  /** The device failed: what an unfinished cycle holds may not be readable, and then counts for nothing. */
+  forgetPositions(): void {
+    this.#positions.clear();
+  }
+
   /** The store went back to an older copy: what it promised since is lost, and nobody's fault. */
   goBackTo(snapshot: ReadonlyMap<Guid, readonly Guid[]>): void {
     this.acknowledged.clear();

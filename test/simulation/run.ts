@@ -46,13 +46,14 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const world = new World({ seed: first.next(), siteCount: first.chance(0.4) ? 2 : 1 });
   if (onLine !== undefined) world.scheduler.onLine = onLine;
   const checker = new Checker(world);
+  const kinds = kindsOf(first);
   let step = -1;
   let failure: RunFailure | undefined;
   try {
     await begin(world, first);
     for (step = 0; step < steps; step++) {
       if (only !== undefined && !only.includes(step)) continue;
-      await takeStep(world, checker, randomOf(seed, step));
+      await takeStep(world, checker, kinds, randomOf(seed, step));
     }
     await end(world, checker, randomOf(seed, -2));
   } catch (error) {
@@ -91,8 +92,13 @@ async function begin(world: World, random: SeededRandom): Promise<void> {
   await world.run(random.int(40));
 }
 
-async function takeStep(world: World, checker: Checker, random: SeededRandom): Promise<void> {
-  const kind = chooseStep(random);
+async function takeStep(
+  world: World,
+  checker: Checker,
+  kinds: readonly StepKind[],
+  random: SeededRandom,
+): Promise<void> {
+  const kind = chooseStep(kinds, random);
   world.scheduler.random = new SeededRandom(random.next());
   world.scheduler.note(`step: ${kind.name}`);
   await kind.run({ world, checker, random });
@@ -100,11 +106,14 @@ async function takeStep(world: World, checker: Checker, random: SeededRandom): P
   await checker.check(random);
 }
 
-const WEIGHT_SUM = STEPS.reduce((sum, { weight }) => sum + weight, 0);
+/** What can happen in this seed. */
+function kindsOf(random: SeededRandom): readonly StepKind[] {
+  return STEPS.filter(({ isOptional }) => isOptional !== true || random.chance(0.5));
+}
 
-function chooseStep(random: SeededRandom): StepKind {
-  let at = random.int(WEIGHT_SUM);
-  for (const kind of STEPS) {
+function chooseStep(kinds: readonly StepKind[], random: SeededRandom): StepKind {
+  let at = random.int(kinds.reduce((sum, { weight }) => sum + weight, 0));
+  for (const kind of kinds) {
     at -= kind.weight;
     if (at < 0) return kind;
   }

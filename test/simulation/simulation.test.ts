@@ -9,7 +9,7 @@ import { run, type RunOptions, type RunResult, STEPS_DEFAULT } from './run.js';
 import { shrink } from './shrink.js';
 
 const SLOW = process.env['SLOW'] === '1';
-const SEEDS = SLOW ? 3000 : 60;
+const SEEDS = SLOW ? 3000 : 40;
 const FIRST_SEED = 1000;
 
 interface KeptSeed {

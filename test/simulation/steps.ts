@@ -18,10 +18,13 @@ export interface StepContext {
 export interface StepKind {
   readonly name: string;
   readonly weight: number;
+  /** Left out in half of the seeds, so that what the others allow to grow is met as well. */
+  readonly isOptional?: true;
   readonly run: (context: StepContext) => Promise<void> | void;
 }
 
 const MAX_DISKS = 3;
+const DAY_MS = 86_400_000;
 const DEVICE_FAULTS: readonly (DurableKind | 'read' | 'open')[] = [
   'flush',
   'flush',
@@ -31,6 +34,17 @@ const DEVICE_FAULTS: readonly (DurableKind | 'read' | 'open')[] = [
   'create',
   'read',
   'open',
+];
+
+/** Calls that are counted until a cut: those of any file, or of one kind. */
+const TARGETS: readonly (RegExp | undefined)[] = [
+  undefined,
+  undefined,
+  /\/progress$/,
+  /\.(delta|vhdx)$/,
+  /\.manifest/,
+  /\/\.?journal/,
+  /\.json/,
 ];
 
 /** Cells of a new disk; sometimes it ends inside of one. */
@@ -82,12 +96,16 @@ async function cutAtCall(context: StepContext): Promise<void> {
     world.startAgent(siteSubset(world, random), random.between(1, 3), random.between(1, 4));
   }
   const isSource = random.chance(0.3);
+  if (random.chance(0.5)) {
+    for (const site of world.sites) world.startMaintenance(site, 30, random.pick([0, 10]));
+  }
   const machine = isSource ? world.source : world.pickSite(random).machine;
-  let left = random.between(1, isSource ? 30 : 90);
+  const target = random.pick(TARGETS);
+  let left = target === undefined ? random.between(1, isSource ? 30 : 90) : random.between(1, 12);
   const isPower = random.chance(0.6);
   const style = random.pick(SURVIVOR_STYLES);
-  machine.trap = (process) => {
-    if (--left > 0) return;
+  machine.trap = (process, path) => {
+    if (target?.test(path) === false || --left > 0) return;
     machine.trap = undefined;
     world.counts.add(
       `${isPower ? 'power lost' : 'killed'} at a call of ${isSource ? 'the source' : 'a receiver'}`,
@@ -149,6 +167,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'agent killed',
     weight: 4,
+    isOptional: true,
     run: ({ world, random }) => {
       const [agent] = world.agents;
       if (agent !== undefined && random.chance(0.9)) agent.process.end();
@@ -157,6 +176,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'agent stopped',
     weight: 2,
+    isOptional: true,
     run: ({ world }) => {
       for (const { stop } of world.agents) stop.abort(new Error('an operator stops the agent'));
     },
@@ -164,6 +184,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'source loses power',
     weight: 4,
+    isOptional: true,
     run: ({ world, random }) => {
       world.source.cutPower(random.pick(SURVIVOR_STYLES));
       world.host.losePower();
@@ -173,6 +194,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'receiver killed',
     weight: 4,
+    isOptional: true,
     run: ({ world, random }) => {
       world.pickSite(random).process?.end();
       world.counts.add('receiver killed');
@@ -181,6 +203,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'receiver loses power',
     weight: 6,
+    isOptional: true,
     run: ({ world, checker, random }) => {
       world.pickSite(random).machine.cutPower(random.pick(SURVIVOR_STYLES));
       checker.forget();
@@ -188,8 +211,19 @@ export const STEPS: readonly StepKind[] = [
     },
   },
   {
+    name: 'receiver reclaims',
+    weight: 12,
+    run: ({ world, random }) => {
+      for (const site of world.sites) {
+        if (random.chance(0.3)) continue;
+        world.startMaintenance(site, random.between(1, 30), random.pick([0, 1, 50, 2000]));
+      }
+    },
+  },
+  {
     name: 'cut at a call',
     weight: 14,
+    isOptional: true,
     run: cutAtCall,
   },
   {
@@ -206,6 +240,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'weather changes',
     weight: 6,
+    isOptional: true,
     run: ({ world, random }) => {
       const { endpoint } = world.pickSite(random);
       const isBad = random.chance(0.7);
@@ -223,6 +258,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'device fails',
     weight: 5,
+    isOptional: true,
     run: (context) => {
       const { random } = context;
       machineOf(context).faults.push({
@@ -234,6 +270,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'volume full or not',
     weight: 3,
+    isOptional: true,
     run: (context) => {
       const machine = machineOf(context);
       machine.isFull = !machine.isFull;
@@ -242,6 +279,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'disk comes, goes or changes its size',
     weight: 3,
+    isOptional: true,
     run: ({ world, random }) => {
       const vm = world.pickVm(random);
       const what = random.int(3);
@@ -258,6 +296,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'user reverts',
     weight: 2,
+    isOptional: true,
     run: ({ world, random }) => {
       const vm = world.pickVm(random);
       const disk = random.pick(vm.disks);
@@ -271,6 +310,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'tracking becomes invalid',
     weight: 2,
+    isOptional: true,
     run: ({ world, random }) => {
       random.pick(world.pickVm(random).disks).trackingEpoch++;
     },
@@ -287,6 +327,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'host refuses',
     weight: 3,
+    isOptional: true,
     run: ({ world, random }) => {
       const { faults } = world.host;
       const which = random.pick([
@@ -301,6 +342,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'ledger lost',
     weight: 1,
+    isOptional: true,
     run: async ({ world, random }) => {
       if (world.agents.size > 0) return;
       const vm = world.pickVm(random);
@@ -315,6 +357,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'state folder goes back to an older copy',
     weight: 3,
+    isOptional: true,
     run: ({ world, random }) => {
       if (world.agents.size > 0) return;
       const copy = world.stateCopies[random.int(world.stateCopies.length + 1)];
@@ -327,6 +370,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'store goes back to an older copy',
     weight: 3,
+    isOptional: true,
     run: ({ world, checker, random }) => {
       const site = world.pickSite(random);
       const copy = site.copies[random.int(site.copies.length + 1)];
@@ -346,6 +390,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'operator pins',
     weight: 3,
+    isOptional: true,
     run: (context) => {
       const { world, random } = context;
       const site = world.pickSite(random);
@@ -365,8 +410,27 @@ export const STEPS: readonly StepKind[] = [
     },
   },
   {
+    // small disks change by large shares, so most points pin the one before
+    name: 'operator lets go of all pins',
+    weight: 8,
+    run: (context) => {
+      const { world, random } = context;
+      const site = world.pickSite(random);
+      for (const { vmId, protection } of site.receiver?.store.vms ?? []) {
+        for (const { pointId, pinReason } of protection.listed) {
+          if (pinReason === undefined) continue;
+          site.pinned.delete(pointId);
+          ask(context, site, 'unpin', async (control) => {
+            await control.pinPoint({ vm: vmId, point: pointId, isPinned: false });
+          });
+        }
+      }
+    },
+  },
+  {
     name: 'operator pauses or not',
     weight: 2,
+    isOptional: true,
     run: (context) => {
       const { world, random } = context;
       const vm = world.pickVm(random);
@@ -379,6 +443,7 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'operator verifies',
     weight: 2,
+    isOptional: true,
     run: (context) => {
       const { world, random } = context;
       const vm = world.pickVm(random);
@@ -400,13 +465,14 @@ export const STEPS: readonly StepKind[] = [
   {
     name: 'bits rot',
     weight: 1,
+    isOptional: true,
     run: (context) => rot(context),
   },
   {
     name: 'time passes',
     weight: 5,
     run: async ({ world, random }) => {
-      await world.scheduler.advance(random.pick([1000, 30_000, 3_600_000, 86_400_000]));
+      await world.scheduler.advance(random.pick([1000, 30_000, 3_600_000, DAY_MS, 8 * DAY_MS]));
     },
   },
 ];

@@ -10,6 +10,7 @@ import {
   controlService,
   type ServiceClient,
 } from '../../shared/channel/index.js';
+import { CELL_BYTES } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { silentLog } from '../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../dr-receiver/index.js';
@@ -30,7 +31,8 @@ export const STORE_FOLDER = '/store';
 const TIMEOUT_MS = 120_000;
 const RESTART_MS = 10_000;
 const SETTLE_BYTES = 128 * 1024;
-const REWRITE_ABOVE_BYTES = 6000;
+const REWRITE_ABOVE_BYTES = 3000;
+const RECLAIM = { share: 0.05, minBytes: CELL_BYTES, rowLayers: 4 };
 
 const SOURCE = {
   principal: 'site-a',
@@ -54,6 +56,8 @@ export interface Site {
   readonly promises: Promises;
   process: SimulatedProcess | undefined;
   receiver: Receiver | undefined;
+  /** Why it did not start the last time. */
+  refusal: DrError | undefined;
   /** Stays down until it is started again. */
   isStopped: boolean;
   /** VMs of whose files some rotted: their points may be refused, never wrong. */
@@ -140,6 +144,7 @@ export class World {
       promises,
       process: undefined,
       receiver: undefined,
+      refusal: undefined,
       isStopped: true,
       rotten: new Set(),
       pinned: new Set(),
@@ -158,6 +163,17 @@ export class World {
           this.noteBug(error);
         },
       },
+    };
+    site.machine.onFailure = () => {
+      promises.forgetPositions();
+    };
+    site.machine.onDurable = ({ kind, path, bytes }) => {
+      if (kind !== 'write' || bytes === undefined || !path.endsWith('/journal')) return;
+      const record = /"kind":"([a-z-]+)"/.exec(Buffer.from(bytes).toString('latin1'))?.[1];
+      if (record === undefined) return;
+      this.counts.add(`record ${record}`);
+      // for their age: how many are left is not told to anybody
+      if (record === 'delist') promises.pointCounts.clear();
     };
     return site;
   }
@@ -183,14 +199,17 @@ export class World {
       storeFolder: STORE_FOLDER,
       settleBytes: SETTLE_BYTES,
       rewriteAboveBytes: REWRITE_ABOVE_BYTES,
+      reclaim: RECLAIM,
     });
     process.gate(opening).then(
       (receiver) => {
         site.receiver = receiver;
+        site.refusal = undefined;
         this.counts.add('receiver started');
       },
       (error: unknown) => {
         this.noteRefusal(`${site.name} does not start`, error);
+        if (error instanceof DrError) site.refusal = error;
         process.end();
       },
     );
@@ -208,6 +227,24 @@ export class World {
       });
       process.end();
     }
+  }
+
+  /** The receiver's own work for a while: slice by slice, with pauses; whatever comes meanwhile. */
+  startMaintenance(site: Site, sliceCount: number, pauseMs: number): void {
+    const { process, receiver } = site;
+    if (process === undefined || receiver === undefined) return;
+    const { maintenance } = receiver;
+    const clock = process.clock();
+    const working = async (): Promise<void> => {
+      for (let left = sliceCount; left > 0; left--) {
+        if (!(await maintenance.maintain())) return;
+        this.counts.add('reclaim slice');
+        await clock.sleep(pauseMs);
+      }
+    };
+    process.gate(working()).catch((error: unknown) => {
+      this.noteRefusal(`maintenance of ${site.name}`, error);
+    });
   }
 
   /** What an operator asks of a running receiver; undefined when none runs. */
@@ -293,6 +330,7 @@ export class World {
     this.scheduler.note(`cycle of ${vmId} to ${siteName}: ${kind} ${what}`);
     this.counts.add(kind === 'done' ? `cycle ${what}` : what);
     this.outcomes.set(`${siteName}/${vmId}`, outcome);
+    if (kind === 'done') this.host.writeOn(vmId);
   }
 
   outcome(site: Site, vm: Vm): CycleOutcome | undefined {

@@ -51,6 +51,8 @@ const handlers: Handlers<ControlService> = {
   rebind: unused,
   unhalt: unused,
   clearAlarm: unused,
+  statusPages: unused,
+  pointPages: unused,
 };
 
 describe('connectDirectly', () => {

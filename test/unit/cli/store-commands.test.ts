@@ -59,6 +59,38 @@ describe('hvdr on a store', () => {
     expect((await run('points', 'SQL01', '--pin', id, '--unpin', id)).code).to.equal(2);
   });
 
+  it('compact: says what a VM took before and takes now, and what status tells of it', async () => {
+    const site = await openSite(files, { clock });
+    const listed = new Map(plans.map((plan) => [plan.pointId, plan]));
+    let parent = plans.at(-1)?.pointId;
+    for (let n = 3; n <= 8; n++) {
+      vm.write(0, 3, n);
+      const plan = vm.plan(n, parent, [[3]], { maxRestorePoints: 1 });
+      await vm.replicate(site, plan);
+      listed.set(plan.pointId, plan);
+      parent = plan.pointId;
+    }
+    await site.control().pinPoint({ vm: 'SQL01', point: plans[0]?.pointId ?? '', isPinned: false });
+    await site.receiver.close();
+    // the seed is the first of its day, between it and the newest point lie seven deltas
+    const before = (await json('status'))['protections'] as { reclaimableBytes: number }[];
+    expect(before[0]?.reclaimableBytes).to.be.greaterThan(0);
+    expect((await run('status')).stdout).to.contain('reclaimable');
+    const document = await json('compact', 'SQL*');
+    const [only] = document['vms'] as { vm: string; bytesBefore: number; bytesAfter: number }[];
+    expect(only).to.deep.include({ vm: 'SQL01', waiting: [] });
+    const { bytesBefore = 0, bytesAfter = 0 } = only ?? {};
+    // the cell that six cycles wrote is there once
+    expect(bytesBefore - bytesAfter).to.equal(5 * CELL_BYTES);
+    const after = (await json('status'))['protections'] as { reclaimableBytes: number }[];
+    expect(after[0]?.reclaimableBytes).to.equal(0);
+    expect((await run('status')).stdout).not.to.contain('reclaimable');
+    const again = await run('compact');
+    expect(again.stdout).to.match(/^SQL01: (\S+ KiB) before, \1 now\n$/);
+    expect((await run('verify', 'SQL01', '--point', 'all')).code).to.equal(0);
+    expect((await run('compact', 'nothing')).code).to.equal(12);
+  });
+
   it('status: age against the RPO, for people, scripts and monitoring', async () => {
     expect((await run('status', '--check')).code).to.equal(0);
     await clock.advance(500_000);

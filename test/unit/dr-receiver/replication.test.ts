@@ -14,7 +14,6 @@ import {
 } from '../../../shared/delta/index.js';
 import { isAllZero } from '../../../shared/disk/index.js';
 import { DEFAULT_POLICY } from '../../../dr-receiver/index.js';
-import { forgetByAge } from '../../../dr-receiver/maintenance/forget-by-age.js';
 import { gridRules } from '../../../dr-receiver/store/forget.js';
 import { FaultFileSystem } from '../../support/fault-file.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
@@ -206,11 +205,11 @@ describe('receiver', () => {
       site = await openSite(files, { clock: site.clock, policy });
       const desk = site.receiver.desks[0];
       if (desk === undefined) throw new Error('there is a VM');
-      const forgotten = await forgetByAge(desk.vm, policy.retention, site.clock);
+      const forgotten = await desk.vm.change(() => desk.applyRetention());
       expect(forgotten).to.deep.equal([14, 16, 18].map((n) => plans[n]?.pointId));
       const later = [0, 12, 20].map((n) => plans[n]?.pointId);
       expect(await pointIds(site, vm.name)).to.deep.equal(later);
-      expect(await forgetByAge(desk.vm, policy.retention, site.clock)).to.deep.equal([]);
+      expect(await desk.vm.change(() => desk.applyRetention())).to.deep.equal([]);
       await site.receiver.close();
       site = await openSite(files, { clock: site.clock, policy });
       expect(await pointIds(site, vm.name)).to.deep.equal(later);

@@ -102,8 +102,8 @@ export async function openSite(
     log: silentLog,
     storeFolder: STORE,
     policy,
-    seedAccess,
     rewriteAboveBytes,
+    seedAccess,
     reclaim,
   });
   // all of them, so that a test meets the same order of calls each time

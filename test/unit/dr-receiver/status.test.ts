@@ -6,6 +6,8 @@ import { CELL_BYTES } from '../../../shared/delta/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
+import { pagesOf } from '../../../dr-receiver/pages.js';
+import { MESSAGE_BYTES_MAX } from '../../../shared/channel/limits.js';
 import { type CyclePlan, openSite, type Site, SourceVm } from './source-double.js';
 
 describe('status', () => {
@@ -132,5 +134,36 @@ describe('status', () => {
     const { protections } = await again.control().status({ vm: '' });
     expect(protections).to.have.length(31);
     expect(calls).to.deep.equal([]);
+    const paged: ProtectionStatus[] = [];
+    for await (const { page } of again.control().statusPages({ vm: '' })) {
+      paged.push(...(page?.protections ?? []));
+    }
+    expect(paged).to.deep.equal(protections);
+  });
+
+  it('comes in pieces that fit into a message, however much there is', async () => {
+    for (const [count, bytes, pieces] of [
+      [0, 1, 1],
+      [1, 1, 1],
+      [1000, 600, 3],
+      [10_000, 300, 12],
+      [16, 64 * 1024, 5],
+    ] as const) {
+      const items = Array.from({ length: count }, (_, index) => index);
+      const pages: number[][] = [];
+      for await (const page of pagesOf(items, () => bytes)) pages.push(page);
+      expect(pages.flat()).to.deep.equal(items);
+      expect(pages).to.have.length(pieces);
+      for (const page of pages) expect(page.length * bytes).to.be.below(MESSAGE_BYTES_MAX);
+    }
+  });
+
+  it('lists the points in pieces as in one answer', async () => {
+    await point(1000);
+    const { points, vmName } = await site.control().listPoints({ vm: 'SQL01' });
+    const pages: unknown[] = [];
+    for await (const { page } of site.control().pointPages({ vm: 'SQL01' })) pages.push(page);
+    expect(pages).to.have.length(1);
+    expect(pages[0]).to.deep.include({ vmName, points });
   });
 });

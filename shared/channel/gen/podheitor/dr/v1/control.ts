@@ -365,6 +365,23 @@ export interface ImportDone {
   warnings: string[];
 }
 
+export interface StatusPagesRequest {
+  /** Name, id or wildcard pattern. */
+  vm: string;
+}
+
+export interface StatusPagesResponse {
+  page: StatusResponse | undefined;
+}
+
+export interface PointPagesRequest {
+  vm: string;
+}
+
+export interface PointPagesResponse {
+  page: ListPointsResponse | undefined;
+}
+
 function createBaseStatusRequest(): StatusRequest {
   return { vm: "" };
 }
@@ -5490,6 +5507,278 @@ export const ImportDone: MessageFns<ImportDone> = {
   },
 };
 
+function createBaseStatusPagesRequest(): StatusPagesRequest {
+  return { vm: "" };
+}
+
+export const StatusPagesRequest: MessageFns<StatusPagesRequest> = {
+  encode(message: StatusPagesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatusPagesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatusPagesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): StatusPagesRequest {
+    return { vm: isSet(object.vm) ? globalThis.String(object.vm) : "" };
+  },
+
+  toJSON(message: StatusPagesRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<StatusPagesRequest>, I>>(base?: I): StatusPagesRequest {
+    return StatusPagesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StatusPagesRequest>, I>>(object: I): StatusPagesRequest {
+    const message = createBaseStatusPagesRequest();
+    message.vm = object.vm ?? "";
+    return message;
+  },
+};
+
+function createBaseStatusPagesResponse(): StatusPagesResponse {
+  return { page: undefined };
+}
+
+export const StatusPagesResponse: MessageFns<StatusPagesResponse> = {
+  encode(message: StatusPagesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.page !== undefined) {
+      StatusResponse.encode(message.page, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatusPagesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatusPagesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.page = StatusResponse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): StatusPagesResponse {
+    return { page: isSet(object.page) ? StatusResponse.fromJSON(object.page) : undefined };
+  },
+
+  toJSON(message: StatusPagesResponse): unknown {
+    const obj: any = {};
+    if (message.page !== undefined) {
+      obj.page = StatusResponse.toJSON(message.page);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<StatusPagesResponse>, I>>(base?: I): StatusPagesResponse {
+    return StatusPagesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StatusPagesResponse>, I>>(object: I): StatusPagesResponse {
+    const message = createBaseStatusPagesResponse();
+    message.page = (object.page !== undefined && object.page !== null)
+      ? StatusResponse.fromPartial(object.page)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePointPagesRequest(): PointPagesRequest {
+  return { vm: "" };
+}
+
+export const PointPagesRequest: MessageFns<PointPagesRequest> = {
+  encode(message: PointPagesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PointPagesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePointPagesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PointPagesRequest {
+    return { vm: isSet(object.vm) ? globalThis.String(object.vm) : "" };
+  },
+
+  toJSON(message: PointPagesRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PointPagesRequest>, I>>(base?: I): PointPagesRequest {
+    return PointPagesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PointPagesRequest>, I>>(object: I): PointPagesRequest {
+    const message = createBasePointPagesRequest();
+    message.vm = object.vm ?? "";
+    return message;
+  },
+};
+
+function createBasePointPagesResponse(): PointPagesResponse {
+  return { page: undefined };
+}
+
+export const PointPagesResponse: MessageFns<PointPagesResponse> = {
+  encode(message: PointPagesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.page !== undefined) {
+      ListPointsResponse.encode(message.page, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PointPagesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePointPagesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.page = ListPointsResponse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PointPagesResponse {
+    return { page: isSet(object.page) ? ListPointsResponse.fromJSON(object.page) : undefined };
+  },
+
+  toJSON(message: PointPagesResponse): unknown {
+    const obj: any = {};
+    if (message.page !== undefined) {
+      obj.page = ListPointsResponse.toJSON(message.page);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PointPagesResponse>, I>>(base?: I): PointPagesResponse {
+    return PointPagesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PointPagesResponse>, I>>(object: I): PointPagesResponse {
+    const message = createBasePointPagesResponse();
+    message.page = (object.page !== undefined && object.page !== null)
+      ? ListPointsResponse.fromPartial(object.page)
+      : undefined;
+    return message;
+  },
+};
+
 export type ControlServiceService = typeof ControlServiceService;
 export const ControlServiceService = {
   /** Roles: viewer, drill, operator. */
@@ -5620,6 +5909,28 @@ export const ControlServiceService = {
     responseSerialize: (value: ImportDeltaResponse): Buffer => Buffer.from(ImportDeltaResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ImportDeltaResponse => ImportDeltaResponse.decode(value),
   },
+  /**
+   * Status and ListPoints in pieces, for answers that do not fit into one message: the lists follow one
+   * another, and there is at least one piece. Roles: viewer, drill, operator.
+   */
+  statusPages: {
+    path: "/podheitor.dr.v1.ControlService/StatusPages" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: StatusPagesRequest): Buffer => Buffer.from(StatusPagesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StatusPagesRequest => StatusPagesRequest.decode(value),
+    responseSerialize: (value: StatusPagesResponse): Buffer => Buffer.from(StatusPagesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StatusPagesResponse => StatusPagesResponse.decode(value),
+  },
+  pointPages: {
+    path: "/podheitor.dr.v1.ControlService/PointPages" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: PointPagesRequest): Buffer => Buffer.from(PointPagesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PointPagesRequest => PointPagesRequest.decode(value),
+    responseSerialize: (value: PointPagesResponse): Buffer => Buffer.from(PointPagesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PointPagesResponse => PointPagesResponse.decode(value),
+  },
 } as const;
 
 export interface ControlServiceServer extends UntypedServiceImplementation {
@@ -5655,6 +5966,12 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
    * head are there. Roles: operator.
    */
   importDelta: handleBidiStreamingCall<ImportDeltaRequest, ImportDeltaResponse>;
+  /**
+   * Status and ListPoints in pieces, for answers that do not fit into one message: the lists follow one
+   * another, and there is at least one piece. Roles: viewer, drill, operator.
+   */
+  statusPages: handleServerStreamingCall<StatusPagesRequest, StatusPagesResponse>;
+  pointPages: handleServerStreamingCall<PointPagesRequest, PointPagesResponse>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {

@@ -1,0 +1,341 @@
+// A fixed life of a protection, with a fault at one of its durable calls: everything that writes is in
+// it, so that its calls are the durable steps of the product. After the fault, machines come up again
+// and the work goes on; how, is the outcome.
+
+import { defined } from '../../shared/assert.js';
+import { CELL_BYTES } from '../../shared/delta/index.js';
+import { DrError } from '../../shared/errors.js';
+import { Checker } from '../simulation/checker.js';
+import type { DurableKind, Machine } from '../simulation/disks.js';
+import { type Site, World } from '../simulation/world.js';
+import { SeededRandom } from '../support/seeded-random.js';
+import { roleOf } from './roles.js';
+
+export const FAULTS = [
+  'power loss',
+  'SIGKILL',
+  'disk full',
+  'fsync error',
+  'bit rot',
+  'network cut',
+] as const;
+export type FaultKind = (typeof FAULTS)[number];
+
+/** `source: flush of ledger, new file` */
+export interface Step {
+  readonly side: 'source' | 'receiver';
+  readonly kind: DurableKind;
+  readonly role: string;
+}
+
+export interface Injection {
+  readonly side: Step['side'];
+  /** The call of this machine, from 1. */
+  readonly call: number;
+  readonly fault: FaultKind;
+}
+
+export interface ScenarioResult {
+  /** Every durable call in order, by machine. */
+  readonly calls: Readonly<Record<Step['side'], readonly Step[]>>;
+  /** What became of the fault; undefined: it was never met. */
+  readonly outcome: string | undefined;
+}
+
+const ATTEMPTS = 5;
+const DAY_MS = 86_400_000;
+
+export function isPossible(fault: FaultKind, { kind }: Step): boolean {
+  switch (fault) {
+    case 'power loss':
+    case 'SIGKILL':
+    case 'network cut':
+      return true;
+    case 'disk full':
+      return kind === 'write' || kind === 'create';
+    case 'fsync error':
+      return kind === 'flush' || kind === 'flushFolder';
+    case 'bit rot':
+      return kind === 'flush';
+  }
+}
+
+export function stepName({ side, kind, role }: Step): string {
+  return `${side}: ${kind} of ${role}`;
+}
+
+/** @throws Broken when a promise is not kept */
+export async function runScenario(injection?: Injection): Promise<ScenarioResult> {
+  const scenario = new Scenario(injection);
+  try {
+    await scenario.run();
+  } catch (error) {
+    if (!(error instanceof Down)) throw error;
+    const { calls } = scenario;
+    return { calls, outcome: `the receiver does not start: ${error.refusal.code}` };
+  }
+  return { calls: scenario.calls, outcome: scenario.outcome };
+}
+
+/** The receiver does not come up any more, for a reason that an operator has to look at. */
+class Down extends Error {
+  readonly refusal: DrError;
+
+  constructor(refusal: DrError) {
+    super(refusal.message);
+    this.refusal = refusal;
+  }
+}
+
+class Scenario {
+  readonly calls: Record<Step['side'], Step[]> = { source: [], receiver: [] };
+  readonly #injection: Injection | undefined;
+  readonly #world = new World({ seed: 1, siteCount: 1 });
+  readonly #checker = new Checker(this.#world);
+  readonly #site: Site;
+  /** How the work went in which the fault came, one entry for each attempt. */
+  #attempts: string[] | undefined;
+  #isSprung = false;
+  #attemptCount = 0;
+  #finding = '';
+
+  constructor(injection: Injection | undefined) {
+    this.#injection = injection;
+    this.#site = defined(this.#world.sites[0], 'there is one site');
+    this.#listen('source', this.#world.source);
+    this.#listen('receiver', this.#site.machine);
+  }
+
+  get outcome(): string | undefined {
+    if (this.#attempts === undefined) return undefined;
+    const [first = 'done', ...rest] = this.#attempts;
+    const words: string[] = [];
+    if (first.startsWith('done')) words.push('goes on');
+    else words.push(first);
+    const end = rest.at(-1);
+    if (!first.startsWith('done') && end !== undefined) {
+      words.push(end.startsWith('done') ? `then ${end.slice(5)}` : `stays ${end}`);
+    }
+    if (this.#finding !== '') words.push(this.#finding);
+    return words.join(', ');
+  }
+
+  #listen(side: Step['side'], machine: Machine): void {
+    const counting = machine.onDurable;
+    machine.onDurable = (call) => {
+      counting(call);
+      const { kind, path } = call;
+      this.calls[side].push({ side, kind, role: roleOf(path) });
+      const isDue =
+        this.#injection?.side === side && this.calls[side].length === this.#injection.call;
+      if (isDue && !this.#isSprung) this.#spring(machine, kind, path);
+    };
+  }
+
+  #spring(machine: Machine, kind: DurableKind, path: string): void {
+    this.#isSprung = true;
+    const { scheduler, network, host, source } = this.#world;
+    switch (defined(this.#injection, 'a fault is injected').fault) {
+      case 'power loss':
+        machine.trap = () => {
+          machine.trap = undefined;
+          machine.cutPower('random');
+          if (machine === source) host.losePower();
+        };
+        return;
+      case 'SIGKILL':
+        machine.trap = (process) => {
+          machine.trap = undefined;
+          process.end();
+        };
+        return;
+      case 'disk full':
+        machine.isFull = true;
+        return;
+      case 'fsync error':
+        machine.faults.push({ kind, skip: 0 });
+        return;
+      case 'bit rot':
+        scheduler.after(1, () => {
+          const sizeBytes = machine.volume.sizeOf(path);
+          if (sizeBytes === 0) return;
+          machine.rot(path, scheduler.random.int(sizeBytes), scheduler.random.int(8));
+          for (const { id } of host.vms) {
+            if (machine === source) this.#world.excusedLedgers.add(id);
+            else this.#site.rotten.add(id);
+          }
+          this.#site.promises.isExcused = true;
+        });
+        return;
+      case 'network cut':
+        network.cut();
+    }
+  }
+
+  async run(): Promise<void> {
+    const world = this.#world;
+    const vm = world.host.addVm('VM1');
+    const first = world.host.addDisk(vm, 20 * CELL_BYTES - 512);
+    const second = world.host.addDisk(vm, 3 * CELL_BYTES);
+    const write = (disk: typeof first, ...cells: number[]): void => {
+      for (const cell of cells) disk.write(cell, 1000 + cell, world.host.tick());
+    };
+    write(first, 0, 1, 2, 3, 7, 11, 19);
+    write(second, 0, 2);
+    await this.#work('start', async () => {
+      world.startReceiver(this.#site);
+      await this.#untilUp();
+      return 'done';
+    });
+    await this.#cycle();
+    write(first, 1, 4);
+    first.write(7, 0, world.host.tick());
+    await this.#cycle();
+    second.resize(4 * CELL_BYTES, world.host.tick());
+    write(second, 3);
+    await this.#cycle();
+    for (let round = 1; round <= 3; round++) {
+      await this.#letGo();
+      await world.scheduler.advance(8 * DAY_MS);
+      write(first, round, round + 5);
+      await this.#cycle();
+    }
+    await this.#letGo();
+    await this.#operate('pin', async () => {
+      const pointId = this.#head();
+      await this.#control().pinPoint({ vm: vm.id, point: pointId, isPinned: true });
+      await this.#control().pinPoint({ vm: vm.id, point: pointId, isPinned: false });
+    });
+    await this.#operate('pause', async () => {
+      await this.#control().pause({ vm: vm.id, isPaused: true });
+      await this.#control().pause({ vm: vm.id, isPaused: false });
+    });
+    await this.#reclaim();
+    await this.#verify();
+    write(first, 9);
+    await this.#cycle();
+    await this.#end();
+  }
+
+  #head(): string {
+    const store = this.#site.receiver?.store.vms[0];
+    return store?.protection.head?.pointId ?? 'latest';
+  }
+
+  #control(): NonNullable<ReturnType<World['control']>> {
+    const control = this.#world.control(this.#site);
+    if (control === undefined) throw new DrError('E_SOURCE_UNREACHABLE', 'no receiver runs');
+    return control;
+  }
+
+  async #untilUp(): Promise<void> {
+    const { machine } = this.#site;
+    const isUp = (): boolean => this.#site.receiver !== undefined;
+    for (let i = 0; i < 60 && !isUp(); i++) await this.#world.scheduler.advance(1000);
+    if (!isUp() && machine.isFull) this.#mend();
+    const { refusal } = this.#site;
+    if (!isUp() && refusal !== undefined && this.#site.promises.isExcused) throw new Down(refusal);
+    await this.#world.runUntil(isUp, 'the start of the receiver', 3000);
+  }
+
+  #mend(): void {
+    for (const machine of [this.#world.source, this.#site.machine]) {
+      machine.isFull = false;
+      machine.faults.length = 0;
+      machine.trap = undefined;
+    }
+  }
+
+  /** Does a piece of work, again and again until it is done; the attempts tell what a fault did to it. */
+  async #work(what: string, attempt: () => Promise<string>): Promise<void> {
+    const wasSprung = this.#isSprung;
+    const attempts: string[] = [];
+    while (attempts.length < ATTEMPTS && attempts.at(-1)?.startsWith('done') !== true) {
+      this.#world.scheduler.random = new SeededRandom(++this.#attemptCount);
+      attempts.push(await attempt());
+      this.#mend();
+      this.#throwViolation();
+      if (what !== 'start') await this.#untilUp();
+      await this.#world.scheduler.advance(60_000);
+    }
+    if (!wasSprung && this.#isSprung) this.#attempts = attempts;
+    if (!wasSprung && this.#isSprung) await this.#checker.check(new SeededRandom(11));
+  }
+
+  #throwViolation(): void {
+    const [violation] = this.#world.violations;
+    if (violation !== undefined) throw violation;
+  }
+
+  #cycle(): Promise<void> {
+    const world = this.#world;
+    return this.#work('cycle', async () => {
+      world.outcomes.clear();
+      world.startAgent([this.#site], 1, 2);
+      await world.runUntil(() => world.agents.size === 0, 'a cycle');
+      const [outcome] = world.outcomes.values();
+      if (outcome === undefined) return 'cut off';
+      if (outcome.kind === 'failed') return `refused with ${outcome.error.code}`;
+      return outcome.kind === 'done' ? `done ${outcome.result.kind}` : outcome.kind;
+    });
+  }
+
+  /** An operator's work, with its process; cut off when that dies. */
+  #operate(what: string, work: () => Promise<void>): Promise<void> {
+    return this.#work(what, async () => {
+      const { process } = this.#site;
+      const state: { end: string | undefined } = { end: undefined };
+      work().then(
+        () => {
+          state.end = `done ${what}`;
+        },
+        (error: unknown) => {
+          this.#world.noteRefusal(what, error);
+          state.end = error instanceof DrError ? `refused with ${error.code}` : 'a bug';
+        },
+      );
+      const isOver = (): boolean => state.end !== undefined || process?.isDead !== false;
+      await this.#world.runUntil(isOver, what);
+      return state.end ?? 'cut off';
+    });
+  }
+
+  #letGo(): Promise<void> {
+    return this.#operate('unpin', async () => {
+      for (const { vmId, protection } of this.#site.receiver?.store.vms ?? []) {
+        for (const { pointId, pinReason } of protection.listed) {
+          if (pinReason === undefined) continue;
+          await this.#control().pinPoint({ vm: vmId, point: pointId, isPinned: false });
+        }
+      }
+    });
+  }
+
+  async #reclaim(): Promise<void> {
+    for (let round = 0; round < 3; round++) {
+      await this.#operate('reclaim', async () => {
+        const maintenance = this.#site.receiver?.maintenance;
+        for (let slice = 0; slice < 50; slice++)
+          if ((await maintenance?.maintain()) !== true) return;
+      });
+    }
+  }
+
+  #verify(): Promise<void> {
+    return this.#operate('verify', async () => {
+      for await (const { step } of this.#control().verify({ vm: 'VM1', point: 'all' })) {
+        if (step?.$case !== 'done' || step.value.damagedPointIds.length === 0) continue;
+        this.#finding = 'detected: E_POINT_CORRUPT';
+      }
+    });
+  }
+
+  async #end(): Promise<void> {
+    await this.#verify();
+    this.#checker.forget();
+    await this.#checker.check(new SeededRandom(13));
+    const halt = this.#site.receiver?.store.vms[0]?.halt;
+    if (halt !== undefined) this.#finding = 'HALTED';
+    else if (this.#site.rotten.size === 0) this.#checker.checkTidy();
+  }
+}
