@@ -44,7 +44,9 @@ export const PUSH_PARAMETERS: readonly ParameterName[] = [
   'on_partial',
   'timeout',
   'bandwidth',
+  'bandwidth_schedule',
   'max_restore_points',
+  'retention_grid',
   'state_dir',
   'config_file',
 ];

@@ -16,16 +16,18 @@ import {
   type ParameterValues,
   type TlsParameters,
   wantedConsistency,
+  wantedSchedule,
 } from '../shared/params/index.js';
 import {
+  Agent,
   Bandwidth,
+  type BandwidthPlan,
   type ConnectReceiver,
   type CycleOutcome,
   type CycleResult,
   type Job,
   pinToStore,
   ReceiverLink,
-  runAgent,
   type RunReport,
   stateFolder,
   type VmReport,
@@ -41,19 +43,25 @@ export interface JobParameters {
   readonly values: ParameterValues;
 }
 
-/** Makes the jobs' ports, runs them, closes the ports. */
+/** Takes over other jobs in place of those that run. @throws DrError, and then nothing has changed */
+export type ReplaceJobs = (jobs: readonly JobParameters[]) => Promise<void>;
+
+/**
+ * Makes the jobs' ports, runs them, closes the ports. `watch` runs beside them and may replace the
+ * jobs, until its signal aborts.
+ */
 export async function runJobs(
   jobs: readonly JobParameters[],
   context: CliContext,
+  watch?: (replace: ReplaceJobs, signal: AbortSignal) => Promise<void>,
 ): Promise<RunReport> {
   const { files, clock, random, output } = context;
   const log = await context.log();
   const ports = new Ports(context);
   const progress = startProgress(output, clock, { label: 'push' });
+  const ended = new AbortController();
   try {
-    const ready: Job[] = [];
-    for (const job of jobs) ready.push(await ports.job(job));
-    return await runAgent(ready, {
+    const agent = new Agent(await ports.jobs(jobs), {
       fs: files,
       clock,
       random,
@@ -71,35 +79,74 @@ export async function runJobs(
         progress.advance(bytes);
       },
     });
+    const replace: ReplaceJobs = async (others) => {
+      const ready = await ports.jobs(others);
+      void ports.closeUnusedAfter(agent.replaceJobs(ready)).catch((error: unknown) => {
+        // nothing depends on it any more
+        log.warn('cycle.warning', { what: 'a port of former jobs was not closed well', error });
+      });
+    };
+    const watching = watch?.(replace, ended.signal);
+    try {
+      return await agent.run();
+    } finally {
+      ended.abort();
+      await watching;
+    }
   } finally {
     progress.end();
     await ports.close();
   }
 }
 
-/** Hypervisors and connections, one for each place that jobs name. */
+/** Hypervisors and connections, one for each place that jobs name; one budget of bandwidth for all. */
 class Ports {
   readonly #context: CliContext;
   readonly #hypervisors = new Map<string, SourceHypervisor>();
-  readonly #links = new Map<string, { link: ReceiverLink; bandwidth: Bandwidth; rate: number }>();
+  readonly #links = new Map<string, ReceiverLink>();
+  readonly #bandwidth: Bandwidth;
+  /** What the jobs of now use. */
+  #used = new Set<SourceHypervisor | ReceiverLink>();
+  #replacing = 0;
 
   constructor(context: CliContext) {
     this.#context = context;
+    this.#bandwidth = new Bandwidth(context.clock, { bytesPerSecond: 0 });
   }
 
-  async job({ name, values }: JobParameters): Promise<Job> {
+  /** @throws DrError, and then the budget is the former one */
+  async jobs(parameters: readonly JobParameters[]): Promise<Job[]> {
+    const jobs: Job[] = [];
+    for (const job of parameters) jobs.push(await this.#job(job));
+    const plan = planOf(parameters);
+    if (plan !== undefined) this.#bandwidth.use(plan);
+    this.#used = new Set(jobs.flatMap(({ hypervisor, link }) => [hypervisor, link]));
+    return jobs;
+  }
+
+  /** Closes what no job uses any more, once no cycle of former jobs is under way. */
+  async closeUnusedAfter(ended: Promise<void>): Promise<void> {
+    this.#replacing++;
+    await ended;
+    this.#replacing--;
+    if (this.#replacing > 0) return;
+    await this.#closeUnless((port) => this.#used.has(port));
+  }
+
+  async #job({ name, values }: JobParameters): Promise<Job> {
     const { files: fs, random, environment, folder } = this.#context;
     const wanted =
       values.state_dir === undefined ? undefined : path.resolve(folder, values.state_dir);
     const { platform } = process;
     // what can be refused without looking at anything comes first
-    const receiver = this.#receiver(name, values);
+    const link = this.#link(values);
     const hypervisor = await this.#hypervisor(values);
     await this.#checkKeyFile(keyReference(values, folder));
     return {
       name,
       hypervisor,
-      ...receiver,
+      link,
+      bandwidth: this.#bandwidth,
       stateFolder: await stateFolder(wanted, { fs, random, environment, platform }),
       vmPattern: values.vm,
       exclude: values.exclude,
@@ -110,6 +157,7 @@ class Ports {
         overlap: values.overlap,
         rpoSeconds: values.rpo_seconds,
         maxRestorePoints: values.max_restore_points,
+        retentionGrid: values.retention_grid ?? '',
       },
       cycleCount: values.push_cycles,
       intervalMs: values.push_interval * 1000,
@@ -128,9 +176,21 @@ class Ports {
     await loadKey(file, { fs, environment, log: await this.#context.log() });
   }
 
-  async close(): Promise<void> {
-    for (const { link } of this.#links.values()) await link.close();
-    for (const hypervisor of this.#hypervisors.values()) await hypervisor.close();
+  close(): Promise<void> {
+    return this.#closeUnless(() => false);
+  }
+
+  async #closeUnless(isKept: (port: SourceHypervisor | ReceiverLink) => boolean): Promise<void> {
+    for (const [place, link] of this.#links) {
+      if (isKept(link)) continue;
+      this.#links.delete(place);
+      await link.close();
+    }
+    for (const [place, hypervisor] of this.#hypervisors) {
+      if (isKept(hypervisor)) continue;
+      this.#hypervisors.delete(place);
+      await hypervisor.close();
+    }
   }
 
   async #hypervisor({ host }: ParameterValues): Promise<SourceHypervisor> {
@@ -151,11 +211,8 @@ class Ports {
     return hypervisor;
   }
 
-  #receiver(
-    job: string,
-    values: ParameterValues,
-  ): { readonly link: ReceiverLink; readonly bandwidth: Bandwidth } {
-    const { dr_host: host, dr_port: port, bandwidth: rate } = values;
+  #link(values: ParameterValues): ReceiverLink {
+    const { dr_host: host, dr_port: port } = values;
     if (host === undefined) {
       throw new DrError('E_PARAMETER', 'dr_host: nothing says where the receiver is', {
         context: { parameter: 'dr_host' },
@@ -166,24 +223,8 @@ class Ports {
     const tls = TLS_PARAMETERS.map((parameter) => values[parameter] ?? null);
     const place = JSON.stringify([host, port, key, tls]);
     const known = this.#links.get(place);
-    if (known !== undefined) {
-      if (known.rate !== rate) {
-        throw new DrError(
-          'E_PARAMETER',
-          `bandwidth, job ${job}: ${rate} is not the ${known.rate} of another job for the same receiver`,
-          {
-            context: { parameter: 'bandwidth' },
-            hint: 'Jobs for one receiver share one budget: give it once, before the sections.',
-          },
-        );
-      }
-      return known;
-    }
-    const made = {
-      link: new ReceiverLink(this.#connector(host, port, key, values)),
-      bandwidth: new Bandwidth(this.#context.clock, rate),
-      rate,
-    };
+    if (known !== undefined) return known;
+    const made = new ReceiverLink(this.#connector(host, port, key, values));
     this.#links.set(place, made);
     return made;
   }
@@ -221,6 +262,27 @@ class Ports {
       }
     };
   }
+}
+
+/** The one budget of all jobs; undefined: there is no job. @throws DrError E_PARAMETER */
+function planOf([first, ...others]: readonly JobParameters[]): BandwidthPlan | undefined {
+  if (first === undefined) return undefined;
+  for (const parameter of ['bandwidth', 'bandwidth_schedule'] as const) {
+    const rate = first.values[parameter];
+    const other = others.find(({ values }) => values[parameter] !== rate);
+    if (other === undefined) continue;
+    const said = other.values[parameter] ?? 'nothing';
+    throw new DrError(
+      'E_PARAMETER',
+      `${parameter}, job ${other.name}: ${said} is not the ${rate ?? 'nothing'} of job ${first.name}`,
+      {
+        context: { parameter },
+        hint: 'All jobs of a source share one budget: give it once, before the sections.',
+      },
+    );
+  }
+  const { values } = first;
+  return { bytesPerSecond: values.bandwidth, schedule: wantedSchedule(values) };
 }
 
 type KeyReference =

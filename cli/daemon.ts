@@ -3,6 +3,7 @@
 import type { Command } from 'commander';
 import { DrError } from '../shared/errors.js';
 import {
+  doubtsOf,
   type GivenParameter,
   type ParameterName,
   parseConfigSections,
@@ -10,13 +11,21 @@ import {
 } from '../shared/params/index.js';
 import { verdict } from '../source-agent/index.js';
 import { addParameterOptions, givenOf, readConfig } from './agent-options.js';
-import { type JobParameters, runJobs, totalsLine, vmDocument } from './agent-run.js';
+import {
+  type JobParameters,
+  type ReplaceJobs,
+  runJobs,
+  totalsLine,
+  vmDocument,
+} from './agent-run.js';
 import type { CliContext } from './context.js';
+import { errorDocument } from './output.js';
 import { TLS_PARAMETERS } from './tls.js';
 
 const HELP = `
 The file has the parameters of \`hvdr push\`, one key=value a line; # begins a comment. What stands
-before the first [section] holds for all, each section is a job of its own. It is read once.
+before the first [section] holds for all, each section is a job of its own. A file that changes is
+taken over within seconds; one that is wrong then leaves the former one in force, with an error.
 
 Example:
   host=hyperv
@@ -52,18 +61,100 @@ export function registerDaemon(program: Command, context: CliContext): void {
       const startedAt = clock.monotonic();
       output.expectEvents();
       const flags = givenOf(command, OVERRIDES);
-      const jobs = jobsIn(await readConfig(config, context), config, flags);
-      output.event({ event: 'started', jobs: jobs.map(({ name }) => name) }, () =>
-        jobs.length === 1 ? 'running 1 job' : `running ${jobs.length} jobs`,
+      const text = await readConfig(config, context);
+      const jobs = jobsIn(text, config, flags);
+      output.event({ event: 'started', jobs: jobs.map(({ name }) => name) }, () => running(jobs));
+      tellDoubts(jobs, context);
+      const file: ConfigFile = { name: config, flags, text };
+      const report = await runJobs(jobs, context, (replace, signal) =>
+        watchConfig(file, context, replace, signal),
       );
-      const report = await runJobs(jobs, context);
       const durationMs = Math.round(clock.monotonic() - startedAt);
       output.result({ vms: report.vms.map(vmDocument), durationMs }, () =>
         totalsLine(report, durationMs),
       );
       const { error } = verdict(report, 'warn');
-      if (error !== undefined && !report.isStopped) throw error;
+      if (error !== undefined && (!report.isStopped || report.abortedBy !== undefined)) throw error;
     });
+}
+
+function running(jobs: readonly JobParameters[]): string {
+  return jobs.length === 1 ? 'running 1 job' : `running ${jobs.length} jobs`;
+}
+
+function tellDoubts(jobs: readonly JobParameters[], { output }: CliContext): void {
+  for (const { name, values } of jobs) {
+    for (const doubt of doubtsOf(values)) output.note(`job ${name}: ${doubt}`);
+  }
+}
+
+interface ConfigFile {
+  readonly name: string;
+  /** Of the command line; they go before what the file says. */
+  readonly flags: readonly GivenParameter[];
+  /** What it said when the jobs began. */
+  readonly text: string;
+}
+
+/** How often the file is read. Its times tell nothing: a file system may not have fine ones. */
+const LOOK_EVERY_MS = 2000;
+
+/**
+ * Takes over what the file says when that changes. A file that is still being written is waited for:
+ * it counts when it says the same twice.
+ */
+async function watchConfig(
+  { name, flags, text: inForce }: ConfigFile,
+  context: CliContext,
+  replace: ReplaceJobs,
+  signal: AbortSignal,
+): Promise<void> {
+  const { clock, output } = context;
+  const log = await context.log();
+  let settled = inForce;
+  let last = inForce;
+  const refuse = (error: DrError): void => {
+    log.error('config.refused', { file: name, error });
+    output.event(
+      { event: 'config', isApplied: false, ...errorDocument(error) },
+      () => `the former configuration stays in force, ${error.line}`,
+    );
+  };
+  for (;;) {
+    try {
+      await clock.sleep(LOOK_EVERY_MS, signal);
+    } catch {
+      return;
+    }
+    let text: string;
+    let failure: DrError | undefined;
+    try {
+      text = await readConfig(name, context);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      // told once, as a text is
+      text = error.message;
+      failure = error;
+    }
+    const isNew = text !== settled && text === last;
+    last = text;
+    if (!isNew) continue;
+    settled = text;
+    try {
+      if (failure !== undefined) throw failure;
+      const jobs = jobsIn(text, name, flags);
+      await replace(jobs);
+      log.info('config.applied', { file: name, jobs: jobs.map((job) => job.name) });
+      output.event(
+        { event: 'config', isApplied: true, jobs: jobs.map((job) => job.name) },
+        () => `the configuration has changed, ${running(jobs)}`,
+      );
+      tellDoubts(jobs, context);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      refuse(error);
+    }
+  }
 }
 
 /**

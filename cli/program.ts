@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { LogFields } from '../shared/log.js';
 import type { CliContext } from './context.js';
+import { registerCompact } from './compact.js';
 import { registerDaemon } from './daemon.js';
 import { registerDemo } from './demo.js';
 import { registerDoctor } from './doctor.js';
@@ -84,6 +85,7 @@ export function buildProgram(context: CliContext): Command {
   registerPoints(program, context);
   registerVerify(program, context);
   registerExport(program, context);
+  registerCompact(program, context);
   registerPause(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);

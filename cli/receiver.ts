@@ -10,6 +10,7 @@ import {
   type TlsMaterial,
 } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
+import { type GridRule, parseRetentionGrid } from '../shared/params/index.js';
 import type { CliContext } from './context.js';
 import { DEFAULT_PORT, parsePort } from './receiver-connection.js';
 import { parseSize } from './sizes.js';
@@ -25,6 +26,7 @@ interface Flags {
   readonly tlsClientCa?: string;
   readonly operatorFrom?: readonly string[];
   readonly minRestorePoints: string;
+  readonly retentionGrid?: string;
   readonly quota?: string;
   readonly quotaVms?: string;
 }
@@ -62,6 +64,7 @@ export function registerReceiver(program: Command, context: CliContext): void {
     .option('--operator-from <network>', 'network (CIDR) operators may come from; repeated', many)
     .option('--admin-listen <addr:port>', 'health and gRPC reflection, on loopback, in clear')
     .option('--min-restore-points <n>', 'points kept even when a source asks for fewer', '1')
+    .option('--retention-grid <grid>', 'points kept whatever a source asks for, as 24h/1h,7d/1d')
     .option('--quota <size>', 'bytes that one principal may store')
     .option('--quota-vms <n>', 'VMs that one principal may protect')
     .addHelpText(
@@ -93,6 +96,15 @@ function parseCount(text: string, what: string, max: number): number {
   const value = Number(text);
   if (/^\d{1,7}$/.test(text) && value >= 1 && value <= max) return value;
   throw new DrError('E_USAGE', `${what} "${text}" is not a number from 1 to ${max}`);
+}
+
+function parseGrid(text: string | undefined): readonly GridRule[] {
+  if (text === undefined) return [];
+  const rules = parseRetentionGrid(text);
+  if (!('wrong' in rules)) return rules;
+  throw new DrError('E_USAGE', `--retention-grid "${text}" ${rules.wrong}`, {
+    hint: 'Give parts SPAN/STEP separated by commas, each a number with h, d or w: 24h/1h,7d/1d,4w/1w.',
+  });
 }
 
 /** @throws DrError E_USAGE, E_NOT_FOUND, E_KEY_FILE, E_TLS */
@@ -131,7 +143,7 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const { retention, maxProtections, maxStoredBytes } = DEFAULT_POLICY;
   const minimum = parseCount(flags.minRestorePoints, '--min-restore-points', 1000);
   const policy = {
-    retention: { ...retention, minRestorePoints: minimum },
+    retention: { ...retention, minRestorePoints: minimum, grid: parseGrid(flags.retentionGrid) },
     maxProtections:
       flags.quotaVms === undefined
         ? maxProtections
@@ -159,6 +171,7 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
     await receiver.close();
     throw error;
   }
+  receiver.maintenance.start();
   output.event(
     { event: 'listening', host: served.host, port: served.port, admin: served.admin },
     () =>

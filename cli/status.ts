@@ -16,6 +16,9 @@ interface Flags extends AccessFlags {
 
 const CHECK_CODES: Readonly<Record<string, number>> = { ok: 0, warn: 1, critical: 2 };
 const CHECK_UNKNOWN = 3;
+/** VMs that the line of --check names; the worst come first. */
+const NAMED_MAX = 8;
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 const STATE_NAMES: Readonly<Record<number, string>> = {
   [ProtectionState.PROTECTION_STATE_UNPROTECTED]: 'UNPROTECTED',
@@ -35,7 +38,7 @@ export function registerStatus(program: Command, context: CliContext): void {
       .summary('points, age against the RPO, health and state of each VM')
       .description(
         'Shows for each VM its state, its points, the age of the newest one against rpo_seconds, its\n' +
-          'health, and what is under way. With --check it ends as monitoring expects: 0 ok, 1 warn,\n' +
+          'health, what is under way, and whether it will miss its RPO at the present rate. With --check it ends as monitoring expects: 0 ok, 1 warn,\n' +
           '2 critical, 3 unknown, with one line that says why.',
       )
       .option('--vm <pattern>', 'name, id or wildcard pattern (default: all)')
@@ -91,12 +94,39 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
                 ageSeconds: ageSeconds(nowMs, each),
               },
         rpoSeconds: each.rpoSeconds,
+        forecast: forecastDocument(each),
+        rpoViolations: each.rpoDays.map(({ day, violatedSeconds }) => ({
+          day: dayText(day),
+          seconds: violatedSeconds,
+        })),
         running: each.running,
         storedBytes: Number(each.storedBytes),
+        reclaimableBytes: Number(each.reclaimableBytes),
+        reclaiming: each.reclaiming,
+        reclaimWaiting: each.reclaimWaiting,
       })),
     };
     return { document, protections: answer.protections, nowMs, freeBytes };
   });
+}
+
+function forecastDocument(each: ProtectionStatus): JsonObject | null {
+  const { forecastBecause: because, forecastNewestAgeSeconds, willMissRpo } = each;
+  if (because === '') return null;
+  return { newestAgeSeconds: forecastNewestAgeSeconds, willMissRpo, because };
+}
+
+function dayText(day: number): string {
+  return new Date(day * DAY_MS).toISOString().slice(0, 10);
+}
+
+/** `the RPO was not held for 95 s today, 4000 s in seven days (UTC)` */
+function violationLines({ rpoDays }: ProtectionStatus, nowMs: number): string[] {
+  const sum = rpoDays.reduce((seconds, { violatedSeconds }) => seconds + violatedSeconds, 0);
+  if (sum === 0) return [];
+  const today = Math.floor(nowMs / DAY_MS);
+  const now = rpoDays.find(({ day }) => day === today)?.violatedSeconds ?? 0;
+  return [`    the RPO was not held for ${now} s today, ${sum} s in seven days (UTC)`];
 }
 
 async function status(context: CliContext, flags: Flags): Promise<void> {
@@ -110,10 +140,16 @@ async function status(context: CliContext, flags: Flags): Promise<void> {
       const counts = `${each.pointCount} points${each.pinnedCount === 0 ? '' : ` (${each.pinnedCount} pinned)`}`;
       const state = STATE_NAMES[each.state] ?? 'UNKNOWN';
       const running = each.running === '' ? '' : `, ${each.running} under way`;
+      const reclaimable =
+        each.reclaimableBytes === 0n
+          ? ''
+          : ` (${formatSize(Number(each.reclaimableBytes))} reclaimable)`;
       return [
         `${each.vmName}  ${state} ${each.health}  ${counts}, ${newest}, ` +
-          `${formatSize(Number(each.storedBytes))}, epoch ${each.epoch}, ${each.direction}${running}`,
+          `${formatSize(Number(each.storedBytes))}${reclaimable}, epoch ${each.epoch}, ${each.direction}${running}`,
         ...each.reasons.map((reason) => `    ${reason}`),
+        ...violationLines(each, nowMs),
+        ...each.reclaimWaiting.map((what) => `    not reclaimed: ${what}`),
       ];
     });
     if (freeBytes > 0) lines.push(`${formatSize(freeBytes)} are free in the store`);
@@ -136,16 +172,21 @@ async function check(context: CliContext, flags: Flags): Promise<void> {
     return;
   }
   const { protections } = answer;
-  const code = Math.max(
-    0,
-    ...protections.map(({ health }) => CHECK_CODES[health] ?? CHECK_UNKNOWN),
-  );
+  const codeOf = ({ health }: ProtectionStatus): number => CHECK_CODES[health] ?? CHECK_UNKNOWN;
+  const code = Math.max(0, ...protections.map(codeOf));
   const word = ['OK', 'WARN', 'CRITICAL', 'UNKNOWN'][code] ?? 'UNKNOWN';
-  const bad = protections.filter(({ health }) => health !== 'ok');
   output.exitCode = code;
-  output.result({ check: word.toLowerCase(), ...answer.document }, () =>
-    bad.length === 0
-      ? `${word}: ${protections.length === 1 ? '1 VM is' : `${protections.length} VMs are`} protected`
-      : `${word}: ${bad.map((each) => `${each.vmName}: ${each.reasons.join(', ')}`).join('; ')}`,
-  );
+  output.result({ check: word.toLowerCase(), ...answer.document }, () => {
+    const bad = protections.filter(({ health }) => health !== 'ok');
+    if (bad.length === 0) {
+      const count = protections.length;
+      return `${word}: ${count === 1 ? '1 VM is' : `${count} VMs are`} protected`;
+    }
+    const named = bad
+      .toSorted((one, other) => codeOf(other) - codeOf(one))
+      .slice(0, NAMED_MAX)
+      .map((each) => `${each.vmName}: ${each.reasons.join(', ')}`);
+    if (bad.length > NAMED_MAX) named.push(`and ${bad.length - NAMED_MAX} more`);
+    return `${word}: ${named.join('; ')}`;
+  });
 }

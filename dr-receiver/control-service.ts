@@ -4,6 +4,8 @@
 import { guidToWire, type Guid } from '../shared/bytes/index.js';
 import type {
   Caller,
+  CompactedVm,
+  CompactResponse,
   ControlService,
   Handlers,
   ProtectionStatus,
@@ -13,20 +15,30 @@ import type {
   VerifyRequest,
   VerifyResponse,
 } from '../shared/channel/index.js';
-import { CELL_BYTES, DeltaError, forEachBatch } from '../shared/delta/index.js';
+import { CELL_BYTES, DeltaError, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { VhdxError } from '../shared/vhdx/index.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
+import { forecast } from './forecast.js';
 import { healthOf } from './health.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
-import { layersOf, withLayers } from './store/point-sources.js';
+import type { DiskKey } from './store/layout.js';
+import {
+  layersOf,
+  listedPoint,
+  type ReadSeams,
+  segmentOf,
+  withLayers,
+} from './store/point-sources.js';
 import type { Point } from './store/protection.js';
-import { decideRetention } from './store/retention.js';
+import { verdictsOf } from './store/forget.js';
 import { type PointFinding, verifyPoints } from './store/verify-points.js';
+import type { VmStore } from './store/vm-store.js';
 import { geometryToWire, pointToWire, stateOf } from './wire.js';
 
+const UINT32_MAX = 2 ** 32 - 1;
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
 const ACT: readonly Caller['role'][] = ['operator'];
 
@@ -36,7 +48,9 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     status: async ({ vm }, { caller }) => {
       receiver.requireRole(caller, LOOK);
       const protections: ProtectionStatus[] = [];
-      for (const desk of findVms(receiver, vm)) protections.push(await statusOf(receiver, desk));
+      for (const desk of await findVms(receiver, vm)) {
+        protections.push(await statusOf(receiver, desk));
+      }
       const freeBytes = await receiver.seams.fs.freeBytes(receiver.store.layout.folder);
       return {
         storeId: guidToWire(receiver.store.storeId),
@@ -47,21 +61,21 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       };
     },
 
-    listPoints: ({ vm: name }, { caller }) => {
+    listPoints: async ({ vm: name }, { caller }) => {
       receiver.requireRole(caller, LOOK);
-      const desk = findVm(receiver, name);
+      const desk = await findVm(receiver, name);
       const { vm } = desk;
       if (vm.protection.head === undefined) vm.requireSound();
-      return Promise.resolve({
+      return {
         vmId: guidToWire(vm.vmId),
         vmName: vm.protection.vmName,
         points: pointsOf(receiver, desk),
-      });
+      };
     },
 
     pinPoint: async ({ vm: name, point: pointName, isPinned }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const desk = findVm(receiver, name);
+      const desk = await findVm(receiver, name);
       const { vm } = desk;
       return vm.change(async () => {
         vm.requireSound();
@@ -87,7 +101,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     pause: async ({ vm: name, isPaused }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const { vm } = findVm(receiver, name);
+      const { vm } = await findVm(receiver, name);
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
@@ -95,21 +109,54 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       });
       return {};
     },
+
+    compact: ({ vm: pattern }, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return compact(receiver, pattern);
+    },
   };
+}
+
+async function* compact(receiver: Receiver, pattern: string): AsyncGenerator<CompactResponse> {
+  for (const { vm } of await findVms(receiver, pattern)) {
+    const value = yield* compactVm(receiver, vm);
+    yield { step: { $case: 'done', value } };
+  }
+}
+
+/** A VM that is halted stays as it is, and others are not concerned. */
+async function* compactVm(
+  { maintenance }: Receiver,
+  vm: VmStore,
+): AsyncGenerator<CompactResponse, CompactedVm> {
+  const { vmName, storedBytes } = vm.protection;
+  const ids = { vmId: guidToWire(vm.vmId), vmName };
+  if (vm.halt !== undefined) {
+    const bytes = BigInt(storedBytes);
+    return { ...ids, bytesBefore: bytes, bytesAfter: bytes, waiting: [vm.halt.message] };
+  }
+  const work = maintenance.compactNow(vm);
+  for (;;) {
+    const next = await work.next();
+    if (next.done !== true) {
+      const value = { vmName, storedBytes: BigInt(next.value) };
+      yield { step: { $case: 'progress', value } };
+      continue;
+    }
+    const { bytesBefore, bytesAfter, waiting } = next.value;
+    return {
+      ...ids,
+      bytesBefore: BigInt(bytesBefore),
+      bytesAfter: BigInt(bytesAfter),
+      waiting: [...waiting],
+    };
+  }
 }
 
 /** The listed points of a VM, the oldest first, each with the reason why it is kept. */
 function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
-  const { listed, maxRestorePoints } = vm.protection;
-  const verdicts = decideRetention({
-    points: listed.map((point) => ({
-      pointId: point.pointId,
-      committedAtMs: point.committedAtMs,
-      isPinned: point.pinReason !== undefined,
-      verifiedAtMs: point.verifiedAtMs,
-      isDamaged: point.damage !== undefined,
-    })),
-    requestedPoints: maxRestorePoints,
+  const { listed } = vm.protection;
+  const verdicts = verdictsOf(vm.protection, {
     policy: receiver.policy.retention,
     nowMs: receiver.seams.clock.now(),
     isClockTrusted: receiver.isClockTrusted(),
@@ -120,37 +167,66 @@ function pointsOf(receiver: Receiver, { vm }: VmDesk): RestorePoint[] {
   });
 }
 
+/**
+ * Waits for nothing that is under way and looks at no file, but for VMs without a point: one that hangs
+ * must not hide the others.
+ */
 async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionStatus> {
-  const { vm } = desk;
+  const { vm, activeRequest } = desk;
   const { protection } = vm;
-  const points = pointsOf(receiver, desk);
-  const newest = points.at(-1);
+  const { listed, rpoSeconds, history } = protection;
+  const newest = listed.at(-1);
+  const nowMs = receiver.seams.clock.now();
+  const ahead = forecast({
+    nowMs,
+    newestPointAtMs: newest?.committedAtMs,
+    rpoSeconds,
+    intervalsMs: history.intervalsMs,
+    active: desk.activeWork,
+  });
+  const reclaim = receiver.maintenance.statusOf(vm);
   const { health, reasons } = healthOf({
-    nowMs: receiver.seams.clock.now(),
-    newestPointAtMs: newest === undefined ? undefined : Number(newest.committedAtMs),
-    rpoSeconds: protection.rpoSeconds,
+    nowMs,
+    newestPointAtMs: newest?.committedAtMs,
+    rpoSeconds,
     isPaused: protection.isPaused,
     haltReason: vm.halt?.message,
-    damagedCount: points.filter((point) => point.isDamaged).length,
+    damagedCount: listed.filter((point) => point.damage !== undefined).length,
+    forecast: ahead,
+    reclaimFailure: reclaim.failure,
   });
-  const unfinished = vm.halt === undefined ? await vm.change(() => desk.unfinished()) : [];
-  const active = desk.activeRequest;
+  const isBegun =
+    newest === undefined && activeRequest === undefined && vm.halt === undefined
+      ? await desk.hasUnfinished()
+      : false;
   return {
     vmId: guidToWire(vm.vmId),
     // a journal that cannot be read at all does not tell the name
     vmName: protection.vmName === '' ? vm.vmId : protection.vmName,
-    state: stateOf(desk, unfinished.length > 0),
+    state: stateOf(desk, isBegun),
     epoch: protection.epoch,
     owner: protection.owner,
-    pointCount: points.length,
-    pinnedCount: points.filter((point) => point.isPinned).length,
-    newest,
-    rpoSeconds: protection.rpoSeconds,
+    pointCount: listed.length,
+    pinnedCount: listed.filter((point) => point.pinReason !== undefined).length,
+    // why it is kept need not be said of the newest
+    newest: newest === undefined ? undefined : pointToWire(newest, ''),
+    rpoSeconds,
     health,
     reasons,
-    running: active === undefined ? '' : `cycle ${active.cycleId} (${active.kind})`,
+    running:
+      activeRequest === undefined ? '' : `cycle ${activeRequest.cycleId} (${activeRequest.kind})`,
     storedBytes: BigInt(protection.storedBytes),
     direction: 'A → B',
+    forecastNewestAgeSeconds: Math.min(ahead?.newestAgeSeconds ?? 0, UINT32_MAX),
+    willMissRpo: ahead?.willMissRpo ?? false,
+    forecastBecause: ahead?.because ?? '',
+    rpoDays: history.violatedDays(nowMs).map(({ day, violatedMs }) => ({
+      day,
+      violatedSeconds: Math.round(violatedMs / 1000),
+    })),
+    reclaimableBytes: BigInt(reclaim.reclaimableBytes),
+    reclaimWaiting: [...reclaim.waiting],
+    reclaiming: reclaim.running,
   };
 }
 
@@ -159,7 +235,7 @@ async function* verify(
   { vm: name, point: pointName }: VerifyRequest,
 ): AsyncGenerator<VerifyResponse> {
   const { seams } = receiver;
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
   // when no commit is under way: its files are not anybody's to open yet
@@ -248,7 +324,7 @@ async function* readDisk(
   receiver: Receiver,
   { vm: name, point: pointName, diskIndex }: ReadDiskRequest,
 ): AsyncGenerator<ReadDiskResponse> {
-  const desk = findVm(receiver, name);
+  const desk = await findVm(receiver, name);
   const { vm } = desk;
   vm.requireReadable();
   const point = await vm.change(() => Promise.resolve(findPoint(desk, pointName)));
@@ -259,18 +335,9 @@ async function* readDisk(
       hint: 'Disks count from 0.',
     });
   }
-  yield { part: { $case: 'geometry', value: geometryToWire(disk) } };
   const parts = new Handover<{ offset: number; data: Buffer }>();
-  const reading = withLayers(receiver.seams, layersOf(vm, point, disk), (layers) =>
-    forEachBatch(
-      layers.map(({ source }) => source),
-      (entries, bytes) => {
-        const cell = defined(entries[0], 'a batch has a cell').cell;
-        return parts.put({ offset: cell * CELL_BYTES, data: Buffer.from(bytes) });
-      },
-      () => Promise.resolve(),
-    ),
-  ).then(
+  // begun at once, so that the point is held before anything else can happen to it
+  const reading = readInTurns(receiver.seams, vm, point.pointId, disk, parts).then(
     () => {
       parts.end();
     },
@@ -279,6 +346,7 @@ async function* readDisk(
     },
   );
   try {
+    yield { part: { $case: 'geometry', value: geometryToWire(disk) } };
     for await (const { offset, data } of parts) {
       yield { part: { $case: 'bytes', value: { offset: BigInt(offset), data } } };
     }
@@ -288,6 +356,48 @@ async function* readDisk(
   } finally {
     parts.stop();
     await reading;
+  }
+}
+
+/** What is read before another who waits for the disk gets his turn. */
+const TURN_BYTES = 64 * 1024 * 1024;
+
+/** Reads all data cells, and lets go of the disk now and then when somebody waits for it. */
+async function readInTurns(
+  seams: ReadSeams,
+  vm: VmStore,
+  pointId: Guid,
+  disk: DiskKey,
+  parts: Handover<{ offset: number; data: Buffer }>,
+): Promise<void> {
+  let nextCell = 0;
+  let isAtEnd = false;
+  while (!isAtEnd) {
+    const segment = segmentOf(vm, listedPoint(vm, pointId), disk);
+    const lease = await vm.leases.read([segment]);
+    try {
+      // named anew, as they may be others by now
+      const layers = layersOf(vm, listedPoint(vm, pointId), disk);
+      isAtEnd = await withLayers(seams, layers, async (open) => {
+        let turnBytes = 0;
+        for await (const batch of readUnion(
+          open.map(({ source }) => source),
+          nextCell,
+        )) {
+          if (batch.kind === 'zero') continue;
+          const { cell } = defined(batch.entries[0], 'a batch has a cell');
+          await parts.put({ offset: cell * CELL_BYTES, data: Buffer.from(batch.bytes) });
+          nextCell = cell + batch.entries.length;
+          turnBytes += batch.bytes.length;
+          // a point that was forgotten meanwhile would not be found again
+          const mayLetGo = turnBytes >= TURN_BYTES && vm.protection.point(pointId) !== undefined;
+          if (mayLetGo && vm.leases.isWanted(segment)) return false;
+        }
+        return true;
+      });
+    } finally {
+      lease.release();
+    }
   }
 }
 

@@ -10,14 +10,21 @@ import type { Point } from './store/protection.js';
 /** Points that a message names. */
 const POINTS_NAMED = 5;
 
+/** Made once: to make one takes longer than to compare a thousand names. */
+const byName = new Intl.Collator();
+
 /** All VMs that a name, id or pattern means; empty means all. @throws DrError E_NO_MATCH */
-export function findVms(receiver: Receiver, pattern: string): VmDesk[] {
+export async function findVms(receiver: Receiver, pattern: string): Promise<VmDesk[]> {
   const id = parseGuid(pattern);
-  const found = receiver.desks.filter(
-    ({ vm }) => pattern === '' || vm.vmId === id || matchesPattern(pattern, vm.protection.vmName),
-  );
+  const found: VmDesk[] = [];
+  for (const { vm } of await receiver.allDesks()) {
+    const isMeant =
+      pattern === '' || vm.vmId === id || matchesPattern(pattern, vm.protection.vmName);
+    const desk = isMeant ? await receiver.desk(vm.vmId) : undefined;
+    if (desk !== undefined) found.push(desk);
+  }
   if (found.length > 0 || pattern === '' || pattern === '*') {
-    return found.sort((a, b) => a.vm.protection.vmName.localeCompare(b.vm.protection.vmName));
+    return found.sort((a, b) => byName.compare(a.vm.protection.vmName, b.vm.protection.vmName));
   }
   throw new DrError('E_NO_MATCH', `no VM of this store is named ${pattern}`, {
     hint: '`hvdr status` lists the VMs of the store.',
@@ -25,12 +32,15 @@ export function findVms(receiver: Receiver, pattern: string): VmDesk[] {
 }
 
 /** The one VM of this name or id. @throws DrError E_NOT_PROTECTED, E_USAGE */
-export function findVm(receiver: Receiver, name: string): VmDesk {
+export async function findVm(receiver: Receiver, name: string): Promise<VmDesk> {
   const id = parseGuid(name);
-  const found = receiver.desks.filter(
-    ({ vm }) => vm.vmId === id || vm.protection.vmName.toLowerCase() === name.toLowerCase(),
+  // an id is enough to find its VM, a name may be that of any
+  const byId = id === undefined ? undefined : await receiver.desk(id);
+  if (byId !== undefined) return byId;
+  const found = (await receiver.allDesks()).filter(
+    ({ vm }) => vm.protection.vmName.toLowerCase() === name.toLowerCase(),
   );
-  const [only] = found;
+  const only = found[0] === undefined ? undefined : await receiver.desk(found[0].vm.vmId);
   if (only !== undefined && found.length === 1) return only;
   if (only === undefined) {
     throw new DrError('E_NOT_PROTECTED', `no VM of this store is named ${name}`, {

@@ -1,6 +1,7 @@
 // The receiver: a store, and a desk for each of its VMs. Who may do what is decided here, once, for
 // every call (channel.md § 5); what the calls do is told in ingest/ and store/.
 
+import { defined } from '../shared/assert.js';
 import type { Guid } from '../shared/bytes/index.js';
 import type { Caller } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
@@ -8,6 +9,8 @@ import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
+import { Maintenance } from './maintenance/maintenance.js';
+import type { ReclaimLimits } from './reclaim/plan.js';
 import type { CommitAnswer } from './store/protection.js';
 import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
 import { Store, type StoreSeams, type StoreUse } from './store/store.js';
@@ -31,9 +34,13 @@ export interface ReceiverOptions extends StoreSeams {
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
   readonly policy?: ReceiverPolicy | undefined;
+  /** When space is reclaimed. Default: when it is worth its cost. */
+  readonly reclaim?: ReclaimLimits | undefined;
   readonly log: Log;
 }
 
+/** Stored bytes are counted again after so long: in between they are at most more than they were. */
+const RECOUNT_AFTER_MS = 1000;
 const CLOCK_JUMP_MS = 60 * 60 * 1000;
 
 export class Receiver {
@@ -41,8 +48,13 @@ export class Receiver {
   readonly seams: StoreSeams;
   readonly policy: ReceiverPolicy;
   readonly log: Log;
+  /** Does nothing by itself before start(). */
+  readonly maintenance: Maintenance;
   readonly #desks = new Map<Guid, VmDesk>();
   readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
+  /** By owner: what was stored when it was counted, and what came since then. */
+  readonly #usedBytes = new Map<string, number>();
+  #usedAtMs = Number.NEGATIVE_INFINITY;
   #hasClockJumped = false;
   #protecting: Promise<unknown> = Promise.resolve();
 
@@ -53,22 +65,34 @@ export class Receiver {
     this.policy = policy;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
-    for (const vm of store.vms) this.#addDesk(vm);
+    store.onOpened = (vm) => {
+      this.#addDesk(vm);
+    };
+    this.maintenance = new Maintenance({
+      desks: () => this.desks,
+      seams: this.seams,
+      log: log.child({ component: 'maintenance' }),
+      retention: policy.retention,
+      isClockTrusted: () => this.isClockTrusted(),
+      limits: options.reclaim,
+    });
   }
 
-  /** @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO */
+  /**
+   * Ready when the store is open, whatever it holds.
+   * @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO
+   */
   static async open(options: ReceiverOptions): Promise<Receiver> {
-    const { storeFolder, use = 'write', fs, clock, random, log } = options;
+    const { storeFolder, use = 'write', fs, clock, random } = options;
     const store = await Store.open(storeFolder, use, { fs, clock, random });
-    for (const vm of store.vms) {
-      if (vm.halt !== undefined) {
-        log.error('protection.halted', { vmId: vm.vmId, reason: vm.halt.message });
-      }
-    }
     return new Receiver(store, options);
   }
 
-  #addDesk(vm: VmStore): VmDesk {
+  /** Also in place of one whose files could not be read. */
+  #addDesk(vm: VmStore): void {
+    if (vm.halt !== undefined) {
+      this.log.error('protection.halted', { vmId: vm.vmId, reason: vm.halt.message });
+    }
     const options: DeskOptions = {
       seams: this.seams,
       policy: this.policy.retention,
@@ -77,9 +101,7 @@ export class Receiver {
         this.#requireRoom(owner, moreBytes);
       },
     };
-    const desk = new VmDesk(vm, options);
-    this.#desks.set(vm.vmId, desk);
-    return desk;
+    this.#desks.set(vm.vmId, new VmDesk(vm, options));
   }
 
   /** Once the wall clock went another way than the monotonic one, it is not trusted any more. */
@@ -91,13 +113,21 @@ export class Receiver {
     return !this.#hasClockJumped;
   }
 
+  /** Asked for each message: the sum of all desks is made anew now and then only. */
   #requireRoom(owner: string, moreBytes: number): void {
-    let used = moreBytes;
-    for (const { vm, stagedBytes } of this.#desks.values()) {
-      if (vm.protection.owner === owner) used += vm.protection.storedBytes + stagedBytes;
-    }
     const { maxStoredBytes } = this.policy;
-    if (used <= maxStoredBytes) return;
+    const nowMs = this.seams.clock.monotonic();
+    if (nowMs - this.#usedAtMs >= RECOUNT_AFTER_MS) this.#countUsed(nowMs);
+    let used = (this.#usedBytes.get(owner) ?? 0) + moreBytes;
+    if (used > maxStoredBytes) {
+      // something may have been given up meanwhile
+      this.#countUsed(nowMs);
+      used = (this.#usedBytes.get(owner) ?? 0) + moreBytes;
+    }
+    if (used <= maxStoredBytes) {
+      this.#usedBytes.set(owner, used);
+      return;
+    }
     throw new DrError('E_CAPACITY', `${owner} may store ${maxStoredBytes} bytes here, no more`, {
       context: { principal: owner, limitBytes: maxStoredBytes },
       done: 'the cycle was stopped; no point was removed to make room',
@@ -105,13 +135,34 @@ export class Receiver {
     });
   }
 
+  #countUsed(nowMs: number): void {
+    this.#usedBytes.clear();
+    this.#usedAtMs = nowMs;
+    for (const { vm, stagedBytes } of this.#desks.values()) {
+      const { owner, storedBytes } = vm.protection;
+      this.#usedBytes.set(owner, (this.#usedBytes.get(owner) ?? 0) + storedBytes + stagedBytes);
+    }
+  }
+
+  /** Of the VMs that have been opened so far. */
   get desks(): readonly VmDesk[] {
     return [...this.#desks.values()];
   }
 
+  /** Opens all VMs of the store, but for those that cannot be read. */
+  async allDesks(): Promise<readonly VmDesk[]> {
+    await this.store.openRest();
+    return this.desks;
+  }
+
+  /** The desk of a VM, which is opened if it is not. */
+  async desk(vmId: Guid): Promise<VmDesk | undefined> {
+    return (await this.store.vm(vmId)) && this.#desks.get(vmId);
+  }
+
   /** The desk of a VM that the caller may push for; undefined when there is none, or not for him. */
-  #deskOf(vmId: Guid, caller: Caller): VmDesk | undefined {
-    const desk = this.#desks.get(vmId);
+  async #deskOf(vmId: Guid, caller: Caller): Promise<VmDesk | undefined> {
+    const desk = await this.desk(vmId);
     if (desk === undefined || caller.role === 'operator') return desk;
     const { owner } = desk.vm.protection;
     // Nobody is known as the owner of a VM whose journal cannot be read at all: then it answers
@@ -126,14 +177,14 @@ export class Receiver {
     });
   }
 
-  findDesk(vmId: Guid, caller: Caller): VmDesk | undefined {
+  async findDesk(vmId: Guid, caller: Caller): Promise<VmDesk | undefined> {
     this.requireRole(caller, ['source', 'operator']);
     return this.#deskOf(vmId, caller);
   }
 
   /** @throws DrError E_NOT_PROTECTED */
-  requireDesk(vmId: Guid, caller: Caller): VmDesk {
-    const desk = this.findDesk(vmId, caller);
+  async requireDesk(vmId: Guid, caller: Caller): Promise<VmDesk> {
+    const desk = await this.findDesk(vmId, caller);
     if (desk !== undefined) return desk;
     throw new DrError('E_NOT_PROTECTED', `no VM ${vmId} is protected here for ${caller.principal}`);
   }
@@ -141,7 +192,9 @@ export class Receiver {
   async open(request: CycleRequest, caller: Caller): Promise<OpenOutcome> {
     this.requireRole(caller, ['source', 'operator']);
     const { vmId, cycleId, vmName } = request;
-    const desk = this.#deskOf(vmId, caller) ?? (await this.#protect(request, caller));
+    // what its owner has stored already is not known before
+    await this.store.openRest();
+    const desk = (await this.#deskOf(vmId, caller)) ?? (await this.#protect(request, caller));
     const outcome = await desk.vm.change(() => desk.open(request, caller.principal));
     this.log
       .child({ component: 'ingest', vmId, cycleId })
@@ -158,9 +211,9 @@ export class Receiver {
 
   async #protectNow(request: CycleRequest, caller: Caller): Promise<VmDesk> {
     const { vmId, vmName, epoch } = request;
-    const known = this.#deskOf(vmId, caller);
+    const known = await this.#deskOf(vmId, caller);
     if (known !== undefined) return known;
-    const isOther = this.#desks.has(vmId);
+    const isOther = (await this.desk(vmId)) !== undefined;
     if (isOther || !matchesPattern(caller.vmPattern, vmName)) {
       throw new DrError(
         'E_NOT_PROTECTED',
@@ -196,7 +249,7 @@ export class Receiver {
       epoch: epoch.toString(),
     });
     this.log.info('protection.began', { vmId, vmName, owner: caller.principal });
-    return this.#addDesk(vm);
+    return defined(this.#desks.get(vm.vmId), 'each open VM has its desk');
   }
 
   async commit(
@@ -205,7 +258,7 @@ export class Receiver {
     roots: readonly Buffer[],
     caller: Caller,
   ): Promise<CommitAnswer> {
-    const desk = this.requireDesk(vmId, caller);
+    const desk = await this.requireDesk(vmId, caller);
     const answer = await desk.vm.change(() => desk.commit(cycleId, roots, caller.principal));
     const { vmName } = desk.vm.protection;
     this.log
@@ -216,6 +269,7 @@ export class Receiver {
 
   /** Ends at a safe point: what was taken is durable, open cycles can go on later. */
   async close(): Promise<void> {
+    await this.maintenance.close();
     for (const desk of this.#desks.values()) await desk.close();
     await this.store.close();
   }

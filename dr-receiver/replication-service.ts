@@ -34,7 +34,7 @@ export function replicationHandlers(receiver: Receiver): Handlers<ReplicationSer
     vmId: Guid,
     caller: Caller,
   ): Promise<ReturnType<typeof describeToWire>> => {
-    const desk = receiver.findDesk(vmId, caller);
+    const desk = await receiver.findDesk(vmId, caller);
     const unfinished = desk === undefined ? [] : await desk.vm.change(() => desk.unfinished());
     return describeToWire(storeId, desk, unfinished);
   };
@@ -76,7 +76,7 @@ export function replicationHandlers(receiver: Receiver): Handlers<ReplicationSer
     hashes: (request, { caller }) => hashes(receiver, request, caller),
 
     abandon: async (request, { caller }) => {
-      const desk = receiver.requireDesk(requireGuid(request.vmId, 'the VM id'), caller);
+      const desk = await receiver.requireDesk(requireGuid(request.vmId, 'the VM id'), caller);
       const cycleId = requireGuid(request.cycleId, 'the cycle id');
       await desk.vm.change(() => desk.abandon(cycleId));
       return {};
@@ -97,7 +97,7 @@ async function* push(
   if (begin.kind !== 'begin') {
     throw new DrError('E_PROTOCOL', 'the first message of a push stream names no cycle');
   }
-  const desk = receiver.requireDesk(begin.vmId, caller);
+  const desk = await receiver.requireDesk(begin.vmId, caller);
   const queue: Acknowledgement[] = [];
   let wake: () => void = () => undefined;
   let end: { readonly error?: unknown } | undefined;
@@ -156,7 +156,7 @@ async function* hashes(
   request: HashesRequest,
   caller: Caller,
 ): AsyncGenerator<HashesResponse> {
-  const desk = receiver.requireDesk(requireGuid(request.vmId, 'the VM id'), caller);
+  const desk = await receiver.requireDesk(requireGuid(request.vmId, 'the VM id'), caller);
   const disk = {
     diskId: requireGuid(request.diskId, 'the disk id'),
     generation: request.generation,

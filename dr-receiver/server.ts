@@ -60,6 +60,8 @@ export async function serveReceiver(
   });
   const { host, port } = listener;
   log.info('receiver.listening', { host, port, store: store.layout.folder });
+  // while it serves already; whoever needs them all finds out what went wrong
+  void receiver.allDesks().catch(() => undefined);
   return {
     host,
     port,

@@ -1,10 +1,9 @@
-// Runs the cycles of many VMs: which are due, who comes first, how many at a time. Knows nothing of
-// how a cycle works. A job that runs for ever matches its VMs anew at every round, so that new ones
-// are taken along.
+// Runs the cycles of many VMs: matches them, lets them begin in their turns (turns.ts), keeps the
+// report. Knows nothing of how a cycle works. A job that runs for ever matches its VMs anew at every
+// round, so that new ones are taken along; its jobs may be replaced while it runs.
 //
-//   due       start to start, ± 5 % by chance; a cycle that takes longer is followed at once
-//   first     the earliest deadline: the time at which the newest point gets older than the RPO
-//   at once   at most four VMs; one budget of bandwidth, one connection
+// What goes wrong stays where it belongs: a host that does not tell its VMs is asked again, a job that
+// ends at its first failure ends alone, and nobody waits for a host that hangs but its own VMs.
 
 import type { Guid } from '../shared/bytes/index.js';
 import type { Clock, Random } from '../shared/clock.js';
@@ -14,13 +13,23 @@ import type { PowerState, SourceHypervisor, VmSummary } from '../shared/hypervis
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { Bandwidth } from './bandwidth.js';
-import { type CycleSettings, CycleStopped, runCycle } from './cycle.js';
+import { type CycleResult, type CycleSettings, CycleStopped, runCycle } from './cycle.js';
 import { newestConfirmedMs } from './ledger-store.js';
 import { chance, type ReceiverLink } from './receiver-link.js';
+import { MEASURED_CYCLES, OutlookMemory, rpoOutlook } from './rpo-outlook.js';
 import { addOutcome, type CycleOutcome, type RunReport, type VmReport } from './run-report.js';
+import {
+  isDone,
+  isRunning,
+  nextLookMs,
+  nextTurn,
+  PARALLEL_MAX,
+  STALL_MS,
+  type Turn,
+} from './turns.js';
 
 export interface Job {
-  /** For messages; a daemon has several. */
+  /** Names the job for good; a daemon has several. */
   readonly name: string;
   readonly hypervisor: SourceHypervisor;
   readonly link: ReceiverLink;
@@ -34,6 +43,7 @@ export interface Job {
   /** 0: for ever. */
   readonly cycleCount: number;
   readonly intervalMs: number;
+  /** Its first failure ends the job. */
   readonly isAbortingOnError: boolean;
 }
 
@@ -49,60 +59,66 @@ export interface AgentSeams {
   readonly onSent?: ((vmId: Guid, bytes: number) => void) | undefined;
 }
 
-const PARALLEL_MAX = 4;
 const JITTER = 0.05;
+/** A host that did not tell its VMs is asked again so soon at the latest. */
+const LIST_AGAIN_MS = 60_000;
+const LONGEST_PAUSE_MS = 3_600_000;
 
-/**
- * Runs the jobs until their cycles are done or the signal aborts; cycles that fail are in the
- * report. The state folders must exist.
- * @throws DrError E_NO_MATCH for a job of finitely many cycles that matches no VM; what listing the
- *   VMs throws at the first round
- */
-export function runAgent(jobs: readonly Job[], seams: AgentSeams): Promise<RunReport> {
-  return new Agent(jobs, seams).run();
-}
-
-interface Task {
+interface Task extends Turn<Job> {
   readonly key: string;
-  readonly job: Job;
-  vm: VmSummary;
-  startedCount: number;
-  /** On the monotonic clock. */
-  nextAtMs: number;
-  deadlineMs: number;
-  isRunning: boolean;
+  /** What its last ordinary cycles took. */
+  durationsMs: number[];
+  /** Ends the cycle under way. */
+  stop: AbortController | undefined;
 }
 
-class Agent {
-  readonly #jobs: readonly Job[];
+interface JobState {
+  job: Job;
+  /** When its VMs are matched again; undefined: now. */
+  refreshAtMs: number | undefined;
+  isListing: boolean;
+  /** Its first failure ended it. */
+  isEnded: boolean;
+}
+
+/** One run. The state folders of its jobs must exist. */
+export class Agent {
   readonly #seams: AgentSeams;
+  readonly #jobs = new Map<string, JobState>();
   readonly #tasks = new Map<string, Task>();
   readonly #reports = new Map<string, VmReport>();
+  /** Cycles and listings under way. */
   readonly #running = new Set<Promise<void>>();
-  readonly #refreshAt = new Map<Job, number>();
-  readonly #warnings = new Set<string>();
-  readonly #stop = new AbortController();
+  readonly #outlooks = new OutlookMemory();
+  /** By what they are about, so that their number is bounded. */
+  readonly #warnings = new Map<string, string>();
+  #isStopping = false;
   #abortedBy: DrError | undefined;
   #bug: { readonly error: unknown } | undefined;
   #wake = new AbortController();
 
   constructor(jobs: readonly Job[], seams: AgentSeams) {
-    this.#jobs = jobs;
     this.#seams = seams;
+    for (const job of jobs) this.#addJob(job);
   }
 
+  /**
+   * Runs the jobs until their cycles are done or the signal aborts; cycles that fail are in the
+   * report.
+   * @throws DrError E_NO_MATCH for a job of finitely many cycles that matches no VM; for such a job
+   *   also what listing the VMs throws
+   */
   async run(): Promise<RunReport> {
     const { signal } = this.#seams;
     const stop = (): void => {
-      this.#stop.abort(signal.reason);
-      this.#wake.abort();
+      this.#stopAll();
     };
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
     try {
       await this.#loop();
     } finally {
-      this.#stop.abort();
+      this.#stopAll();
       await Promise.all(this.#running);
       signal.removeEventListener('abort', stop);
     }
@@ -111,80 +127,157 @@ class Agent {
       vms: [...this.#reports.values()],
       abortedBy: this.#abortedBy,
       isStopped: signal.aborted,
-      warnings: [...this.#warnings],
+      warnings: [...this.#warnings.values()],
     };
+  }
+
+  /**
+   * From now on these are the jobs. Cycles under way end as they began; a job of the same name goes on
+   * with its VMs, and one that a failure had ended begins again. Settles when no cycle of before is
+   * under way any more.
+   */
+  async replaceJobs(jobs: readonly Job[]): Promise<void> {
+    const names = new Set(jobs.map(({ name }) => name));
+    for (const name of this.#jobs.keys()) if (!names.has(name)) this.#jobs.delete(name);
+    for (const task of this.#tasks.values()) {
+      if (!names.has(task.job.name)) this.#retire(task);
+    }
+    for (const job of jobs) {
+      const known = this.#jobs.get(job.name);
+      if (known === undefined || known.isEnded) {
+        this.#addJob(job);
+        continue;
+      }
+      known.job = job;
+      known.refreshAtMs = undefined;
+      for (const task of this.#tasks.values()) if (task.job.name === job.name) task.job = job;
+    }
+    const former = [...this.#running];
+    this.#wake.abort();
+    await Promise.all(former);
+  }
+
+  #addJob(job: Job): void {
+    const state = { job, refreshAtMs: undefined, isListing: false, isEnded: false };
+    this.#jobs.set(job.name, state);
+  }
+
+  #stopAll(): void {
+    this.#isStopping = true;
+    for (const { stop } of this.#tasks.values()) stop?.abort();
+    this.#wake.abort();
   }
 
   async #loop(): Promise<void> {
     const { clock } = this.#seams;
-    while (!this.#stop.signal.aborted) {
+    while (!this.#isStopping) {
       // what ends from here on ends the pause below, too
       this.#wake = new AbortController();
-      for (const job of this.#jobs) await this.#refreshWhenDue(job);
+      for (const state of this.#jobs.values()) this.#refreshWhenDue(state);
       this.#startDue();
-      const open = [...this.#tasks.values()].filter((task) => !isDone(task));
-      const isForEver = this.#jobs.some(({ cycleCount }) => cycleCount === 0);
-      if (open.length === 0 && this.#running.size === 0 && !isForEver) return;
-      const wakeAt = Math.min(
-        // a VM that is being worked on wakes the loop when that ends
-        ...open.filter(({ vm }) => !this.#isWorkedOn(vm.id)).map(({ nextAtMs }) => nextAtMs),
-        ...[...this.#refreshAt.values()],
-      );
-      const isFull = this.#running.size >= PARALLEL_MAX;
-      const waitMs = isFull ? 60_000 : Math.max(0, wakeAt - clock.monotonic());
+      if (this.#running.size === 0 && this.#isOver()) return;
+      const now = clock.monotonic();
+      const refreshes = [...this.#jobs.values()]
+        .filter(({ isListing, isEnded }) => !isListing && !isEnded)
+        .map(({ refreshAtMs }) => refreshAtMs ?? now);
+      const wakeAt = Math.min(nextLookMs(this.#tasks.values(), now), ...refreshes);
+      const pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(0, wakeAt - now));
       try {
-        await clock.sleep(Math.min(waitMs, 3_600_000), this.#wake.signal);
+        await clock.sleep(pauseMs, this.#wake.signal);
       } catch {
-        // a cycle ended, or a stop came
+        // a cycle ended, the jobs were replaced, or a stop came
       }
     }
   }
 
-  /** Matches the job's VMs anew when its interval is over. */
-  async #refreshWhenDue(job: Job): Promise<void> {
+  #isOver(): boolean {
+    const live = [...this.#jobs.values()].filter(({ isEnded }) => !isEnded);
+    if (live.some(({ job }) => job.cycleCount === 0)) return false;
+    return [...this.#tasks.values()].every(isDone);
+  }
+
+  /** What runs beside the loop. What it throws ends the run. */
+  #run(work: Promise<void>): void {
+    const running: Promise<void> = work
+      .catch((error: unknown) => {
+        this.#bug ??= { error };
+        this.#stopAll();
+      })
+      .finally(() => {
+        this.#running.delete(running);
+        this.#wake.abort();
+      });
+    this.#running.add(running);
+  }
+
+  /** Matches the job's VMs anew when its interval is over, beside the cycles. */
+  #refreshWhenDue(state: JobState): void {
+    const { clock } = this.#seams;
+    const { job, refreshAtMs, isListing, isEnded } = state;
+    if (isListing || isEnded) return;
+    if (refreshAtMs !== undefined && clock.monotonic() < refreshAtMs) return;
+    state.isListing = true;
+    state.refreshAtMs =
+      job.cycleCount === 0 ? clock.monotonic() + job.intervalMs : Number.POSITIVE_INFINITY;
+    this.#run(
+      this.#refresh(state, job).finally(() => {
+        state.isListing = false;
+      }),
+    );
+  }
+
+  async #refresh(state: JobState, job: Job): Promise<void> {
     const { clock, log } = this.#seams;
-    const due = this.#refreshAt.get(job);
-    if (due !== undefined && clock.monotonic() < due) return;
-    const isFirst = due === undefined;
-    const isForEver = job.cycleCount === 0;
-    const next = isForEver ? clock.monotonic() + job.intervalMs : Number.POSITIVE_INFINITY;
-    this.#refreshAt.set(job, next);
     let vms: readonly VmSummary[];
     try {
       vms = await job.hypervisor.listVms();
     } catch (error) {
-      if (isFirst || !(error instanceof DrError)) throw error;
+      if (job.cycleCount !== 0 || !(error instanceof DrError)) throw error;
       log.error('cycle.failed', { job: job.name, what: 'the VMs could not be listed', error });
+      // the cycles of VMs that are known go on
+      state.refreshAtMs = clock.monotonic() + Math.min(job.intervalMs, LIST_AGAIN_MS);
       return;
     }
+    // it was replaced meanwhile: what the new one matches is asked anew
+    if (state.job !== job || state.isEnded || this.#jobs.get(job.name) !== state) return;
     const matched = vms.filter((vm) => isMatched(job, vm));
     if (matched.length === 0) this.#noMatch(job, vms.length);
     const keys = new Set(matched.map((vm) => keyOf(job, vm)));
     for (const task of this.#tasks.values()) {
-      if (task.job === job && !task.isRunning && !keys.has(task.key)) this.#tasks.delete(task.key);
+      if (task.job.name === job.name && !keys.has(task.key)) this.#retire(task);
     }
     for (const vm of matched) this.#addTask(job, vm);
   }
 
+  #retire(task: Task): void {
+    task.isRetired = true;
+    if (!isRunning(task)) this.#tasks.delete(task.key);
+  }
+
   #addTask(job: Job, vm: VmSummary): void {
-    const { clock } = this.#seams;
     const key = keyOf(job, vm);
     const known = this.#tasks.get(key);
     if (known !== undefined) {
       known.vm = vm;
+      known.job = job;
+      known.isRetired = false;
       return;
     }
-    const now = clock.monotonic();
-    const task: Task = {
+    this.#tasks.set(key, {
       key,
       job,
       vm,
+      seenAtMs: this.#seams.clock.monotonic(),
       startedCount: 0,
-      nextAtMs: now,
-      deadlineMs: now,
-      isRunning: false,
-    };
-    this.#tasks.set(key, task);
+      startedAtMs: undefined,
+      jitter: 1,
+      hasPoint: false,
+      isSuspect: false,
+      movedAtMs: undefined,
+      isRetired: false,
+      durationsMs: [],
+      stop: undefined,
+    });
   }
 
   #noMatch(job: Job, vmCount: number): void {
@@ -193,64 +286,89 @@ class Agent {
       context: { pattern: job.vmPattern, vmCount },
     });
     if (job.cycleCount !== 0) throw error;
-    this.#warnings.add(`job ${job.name}: ${text}`);
+    this.#warnings.set(`job ${job.name}`, `job ${job.name}: ${text}`);
     this.#seams.log.warn('cycle.warning', { job: job.name, error });
   }
 
   #startDue(): void {
-    const now = this.#seams.clock.monotonic();
-    while (this.#running.size < PARALLEL_MAX && !this.#stop.signal.aborted) {
-      const due = [...this.#tasks.values()]
-        .filter((task) => !task.isRunning && !isDone(task) && task.nextAtMs <= now)
-        // two jobs never work on one VM at once: the second would only meet the lease
-        .filter(({ vm }) => !this.#isWorkedOn(vm.id))
-        .sort((one, other) => one.deadlineMs - other.deadlineMs)[0];
-      if (due === undefined) return;
-      this.#start(due);
+    const { clock } = this.#seams;
+    while (!this.#isStopping) {
+      const task = nextTurn(this.#tasks.values(), clock.monotonic());
+      if (task === undefined) return;
+      this.#run(this.#runTask(task));
     }
   }
 
-  #isWorkedOn(vmId: Guid): boolean {
-    return [...this.#tasks.values()].some(({ vm, isRunning }) => isRunning && vm.id === vmId);
-  }
-
-  #start(task: Task): void {
+  async #runTask(task: Task): Promise<void> {
     const { clock, random } = this.#seams;
-    const startedAt = clock.monotonic();
-    const jitter = 1 + JITTER * (2 * chance(random) - 1);
-    task.startedCount++;
-    task.nextAtMs = startedAt + task.job.intervalMs * jitter;
-    task.isRunning = true;
-    const running: Promise<void> = this.#runTask(task, startedAt)
-      .catch((error: unknown) => {
-        // no DrError: a bug of ours ends the run
-        this.#bug ??= { error };
-        this.#stop.abort();
-      })
-      .finally(() => {
-        task.isRunning = false;
-        this.#running.delete(running);
-        this.#wake.abort();
-      });
-    this.#running.add(running);
-  }
-
-  async #runTask(task: Task, startedAt: number): Promise<void> {
     const { vm, job } = task;
-    const outcome = await this.#outcomeOf(vm, job);
-    if (outcome.kind === 'done') task.deadlineMs = startedAt + job.cycle.rpoSeconds * 1000;
+    const startedAtMs = clock.monotonic();
+    task.startedCount++;
+    task.startedAtMs = startedAtMs;
+    task.jitter = 1 + JITTER * (2 * chance(random) - 1);
+    task.movedAtMs = startedAtMs;
+    const stop = new AbortController();
+    task.stop = stop;
+    const onProgress = (): void => {
+      task.movedAtMs = clock.monotonic();
+    };
+    let outcome: CycleOutcome;
+    try {
+      outcome = await this.#outcomeOf(vm, job, stop.signal, onProgress);
+    } finally {
+      task.movedAtMs = undefined;
+      task.stop = undefined;
+      if (task.isRetired) this.#tasks.delete(task.key);
+    }
+    task.hasPoint = outcome.kind === 'done';
+    task.isSuspect = outcome.kind === 'failed' && clock.monotonic() - startedAtMs >= STALL_MS;
     const { rpoSeconds } = job.cycle;
     const facts = { vmId: vm.id, vmName: vm.name, rpoSeconds };
     this.#reports.set(task.key, addOutcome(this.#reports.get(task.key), facts, outcome));
     this.#seams.onOutcome?.(vm, job, outcome);
-    if (outcome.kind === 'failed' && job.isAbortingOnError) {
-      this.#abortedBy ??= outcome.error;
-      this.#stop.abort();
-      this.#wake.abort();
+    if (outcome.kind === 'done') this.#measure(task, outcome.result);
+    if (outcome.kind === 'failed' && job.isAbortingOnError) this.#endJob(job, outcome.error);
+  }
+
+  /** After a failure with abort_on_error: the other jobs go on. */
+  #endJob({ name }: Job, error: DrError): void {
+    const state = this.#jobs.get(name);
+    if (state === undefined || state.isEnded) return;
+    state.isEnded = true;
+    this.#abortedBy ??= error;
+    for (const task of this.#tasks.values()) {
+      if (task.job.name !== name) continue;
+      task.stop?.abort();
+      this.#retire(task);
+    }
+    this.#seams.log.error('job.ended', { job: name, error });
+  }
+
+  /** Says when the cycles cannot keep what was asked for. */
+  #measure(task: Task, { kind, durationMs }: CycleResult): void {
+    if (kind !== 'delta' && kind !== 'nothing') return;
+    task.durationsMs = [...task.durationsMs, durationMs].slice(-MEASURED_CYCLES);
+    const paces = [...this.#tasks.values()]
+      // one cycle for each point that somebody asks for is no pace
+      .filter(({ job, isRetired }) => job.cycleCount !== 1 && !isRetired)
+      .map(({ key, vm, job, durationsMs }) => ({
+        key,
+        vmName: vm.name,
+        rpoSeconds: job.cycle.rpoSeconds,
+        durationsMs,
+      }));
+    for (const { key, text } of this.#outlooks.news(rpoOutlook(paces, PARALLEL_MAX))) {
+      this.#warnings.set(`rpo ${key}`, text);
+      this.#seams.log.warn('rpo.out-of-reach', { text });
     }
   }
 
-  async #outcomeOf(vm: VmSummary, job: Job): Promise<CycleOutcome> {
+  async #outcomeOf(
+    vm: VmSummary,
+    job: Job,
+    signal: AbortSignal,
+    onProgress: () => void,
+  ): Promise<CycleOutcome> {
     const { fs, clock, random, log, onSent } = this.#seams;
     try {
       const power = job.takesRunning ? 'off' : await powerOf(vm, job.hypervisor);
@@ -267,8 +385,9 @@ class Agent {
         log,
         bandwidth: job.bandwidth,
         stateFolder: job.stateFolder,
-        signal: this.#stop.signal,
+        signal,
         onSent,
+        onProgress,
       });
       return { kind: 'done', result };
     } catch (error) {
@@ -295,11 +414,6 @@ class Agent {
     log.error('cycle.failed', { vmId: vm.id, vmName: vm.name, error });
     return { kind: 'failed', error };
   }
-}
-
-function isDone(task: Task): boolean {
-  const { cycleCount } = task.job;
-  return cycleCount !== 0 && task.startedCount >= cycleCount;
 }
 
 function keyOf(job: Job, vm: VmSummary): string {

@@ -13,7 +13,7 @@
 import { type Guid, guidToWire, randomGuid, ZERO_GUID } from '../shared/bytes/index.js';
 import { type CommitResponse, DiskTransfer, type OpenRequest } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
-import { cellCount, type ManifestHeader } from '../shared/delta/index.js';
+import { CELL_BYTES, cellCount, type ManifestHeader } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
 import type { FileSystem } from '../shared/files/index.js';
 import type {
@@ -74,6 +74,8 @@ export interface CycleSeams {
   readonly signal: AbortSignal;
   /** Bytes handed to the transport, as they go. */
   readonly onSent?: ((vmId: Guid, bytes: number) => void) | undefined;
+  /** Told whenever the cycle gets on. */
+  readonly onProgress?: (() => void) | undefined;
 }
 
 export interface CycleSettings {
@@ -83,6 +85,8 @@ export interface CycleSettings {
   readonly overlap: 'skip' | 'wait';
   readonly rpoSeconds: number;
   readonly maxRestorePoints: number;
+  /** As `24h/1h,7d/1d`; empty: none. */
+  readonly retentionGrid: string;
 }
 
 /** Of what a receiver says to people, so much is passed on. */
@@ -173,6 +177,8 @@ class Cycle {
   readonly #startedAt: number;
   readonly #warnings: CycleWarning[] = [];
   #bytesSent = 0;
+  /** Of the operation under way. */
+  #watched: ProgressWatch | undefined;
 
   constructor(vm: VmSummary, settings: CycleSettings, seams: CycleSeams) {
     this.#vm = vm;
@@ -221,6 +227,7 @@ class Cycle {
     const ready = await this.#prepare();
     signal.throwIfAborted();
     await this.#waitForMerge();
+    this.#seams.onProgress?.();
     return withCheckpoint(
       hypervisor,
       {
@@ -260,6 +267,7 @@ class Cycle {
     const { hypervisor, signal } = this.#seams;
     const { store, receiver } = ready;
     const { checkpoint, loweredBecause } = lease;
+    this.#seams.onProgress?.();
     if (loweredBecause !== undefined) {
       this.#warn('W_CRASH_CONSISTENT', `the point is crash-consistent only: ${loweredBecause}`);
     }
@@ -465,6 +473,8 @@ class Cycle {
         header: manifestHeader(disk, plan, pointId, this.#vm.id, epoch),
         ...rangesToRead(disk),
         compression,
+        // a compare of equal disks reads for long and sends nothing
+        onPiece: () => this.#watched?.touch(),
       });
       disks.push({ plan: disk, stream });
     }
@@ -478,7 +488,7 @@ class Cycle {
     { checkpoint }: LeasedCheckpoint,
     { receiver }: Ready,
   ): OpenRequest {
-    const { maxRestorePoints, rpoSeconds } = this.#settings;
+    const { maxRestorePoints, retentionGrid, rpoSeconds } = this.#settings;
     return {
       vmId: guidToWire(this.#vm.id),
       vmName: this.#vm.name,
@@ -506,6 +516,8 @@ class Cycle {
       maxRestorePoints,
       rpoSeconds,
       checkpointId: checkpoint.id,
+      retentionGrid,
+      expectedBytes: BigInt(expectedBytes(plan)),
     };
   }
 
@@ -588,7 +600,10 @@ class Cycle {
 
   #watch(what: string): ProgressWatch {
     const { clock } = this.#seams;
-    return new ProgressWatch(clock, this.#settings.timeoutMs, `${what} of ${this.#vm.name}`);
+    const name = `${what} of ${this.#vm.name}`;
+    const { timeoutMs } = this.#settings;
+    this.#watched = new ProgressWatch(clock, timeoutMs, name, this.#seams.onProgress);
+    return this.#watched;
   }
 
   #warn(code: WarningCode, text: string): void {
@@ -631,6 +646,16 @@ function whyWhole(plan: CyclePlan): string[] {
       send.how === 'whole' ? [`disk ${diskId} was sent whole: ${because}`] : [],
     )
     .slice(0, NOTES_MAX);
+}
+
+/** Bytes of the cells that will be named; 0 when only reading will tell. */
+function expectedBytes({ disks }: CyclePlan): number {
+  let sum = 0;
+  for (const { send } of disks) {
+    if (send.how !== 'dirty') return 0;
+    sum += send.cells.count * CELL_BYTES;
+  }
+  return sum;
 }
 
 function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {

@@ -50,6 +50,8 @@ export interface DiskStreamOptions {
   /** Mean cells of a range; tells how to read ahead. */
   readonly meanRunCells: number;
   readonly compression: CompressionChoice;
+  /** Told whenever a piece of the disk was read. */
+  readonly onPiece?: (() => void) | undefined;
 }
 
 export class DiskStream {
@@ -95,11 +97,12 @@ export class DiskStream {
    * is asked for.
    */
   async *messages(firstCell: number, remote: RemoteSides): AsyncGenerator<Buffer> {
-    const { diskIndex, disk, compression, meanRunCells } = this.#options;
+    const { diskIndex, disk, compression, meanRunCells, onPiece } = this.#options;
     const batcher = new Batcher(diskIndex, compression);
     const ranges = rangesFrom(this.#options.ranges(), firstCell);
     const pieces = readCells(disk, ranges, meanRunCells < SCATTERED_RUN_CELLS);
     for await (const piece of pieces) {
+      onPiece?.();
       try {
         const messages =
           piece.bytes === undefined

@@ -8,11 +8,13 @@ export class ProgressWatch {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #what: string;
+  readonly #onTouch: (() => void) | undefined;
   #touchedAt: number;
 
-  /** `what` is for the message: "the push of SQL01". */
-  constructor(clock: Clock, timeoutMs: number, what: string) {
+  /** `what` is for the message: "the push of SQL01". `onTouch` is told of each touch. */
+  constructor(clock: Clock, timeoutMs: number, what: string, onTouch?: () => void) {
     this.#clock = clock;
+    this.#onTouch = onTouch;
     this.#timeoutMs = timeoutMs;
     this.#what = what;
     this.#touchedAt = clock.monotonic();
@@ -20,6 +22,7 @@ export class ProgressWatch {
 
   touch(): void {
     this.#touchedAt = this.#clock.monotonic();
+    this.#onTouch?.();
   }
 
   get isOver(): boolean {

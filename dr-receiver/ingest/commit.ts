@@ -3,6 +3,7 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import { cellCount } from '../../shared/delta/index.js';
+import { gridRules, retentionPoint } from '../store/forget.js';
 import type { Protection } from '../store/protection.js';
 import type { CommitRecord, DiskRecord, PinnedBy } from '../store/records.js';
 import { decideRetention, type RetentionPolicy } from '../store/retention.js';
@@ -56,12 +57,9 @@ export function planCommit(input: CommitInput): CommitRecord {
   const isPinned = (pointId: Guid): boolean => pinned.some((pin) => pin.pointId === pointId);
   const verdicts = decideRetention({
     points: [
-      ...protection.listed.map((point) => ({
-        pointId: point.pointId,
-        committedAtMs: point.committedAtMs,
-        isPinned: point.pinReason !== undefined || isPinned(point.pointId),
-        verifiedAtMs: point.verifiedAtMs,
-        isDamaged: point.damage !== undefined,
+      ...protection.listed.map(retentionPoint).map((point) => ({
+        ...point,
+        isPinned: point.isPinned || isPinned(point.pointId),
       })),
       {
         pointId: request.pointId,
@@ -72,10 +70,12 @@ export function planCommit(input: CommitInput): CommitRecord {
       },
     ],
     requestedPoints: request.maxRestorePoints,
+    requestedGrid: gridRules(request.retentionGrid),
     policy,
     nowMs,
     isClockTrusted,
   });
+  const definition = request.definition.toString('base64');
   return {
     kind: 'commit',
     atMs: nowMs,
@@ -90,8 +90,9 @@ export function planCommit(input: CommitInput): CommitRecord {
     isApplicationConsistent: request.isApplicationConsistent,
     maxRestorePoints: request.maxRestorePoints,
     rpoSeconds: request.rpoSeconds,
+    ...(request.retentionGrid === '' ? {} : { retentionGrid: request.retentionGrid }),
     disks,
-    definition: request.definition.toString('base64'),
+    definition: definition === head?.definition ? null : definition,
     pinned,
     delisted: verdicts.filter((verdict) => !verdict.isKept).map((verdict) => verdict.pointId),
     pointCount: verdicts.filter((verdict) => verdict.isKept).length,

@@ -135,6 +135,7 @@ export class DiskIntake {
   #underWayBytes = 0;
   #nextCell: number;
   #dataBytes: number;
+  #namedBytes: number;
   #unsettledBytes = 0;
   #isEnded = false;
   #isComplete = false;
@@ -157,6 +158,7 @@ export class DiskIntake {
     this.#sink = sink;
     this.#nextCell = progress?.nextCell ?? 0;
     this.#dataBytes = progress?.dataBytes ?? 0;
+    this.#namedBytes = this.#dataBytes;
   }
 
   /** Begins with two empty files, whose names are durable on return when the folder is flushed. */
@@ -275,6 +277,11 @@ export class DiskIntake {
     return this.#dataBytes;
   }
 
+  /** Bytes of the cells that came, zero ones included; of an earlier process the data only. */
+  get namedBytes(): number {
+    return this.#namedBytes;
+  }
+
   /** Something came since the last settle began. */
   get hasNews(): boolean {
     return this.#hasNews;
@@ -381,6 +388,7 @@ export class DiskIntake {
         }
       }
       this.#nextCell = cell + count;
+      this.#namedBytes += count * CELL_BYTES;
     }
     endRun();
     if (at !== payload.length) {

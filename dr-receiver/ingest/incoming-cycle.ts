@@ -221,6 +221,11 @@ export class IncomingCycle {
     return this.#intakes.map(({ nextCell, isComplete }) => ({ nextCell, isComplete }));
   }
 
+  /** Bytes of the cells that came so far. */
+  get namedBytes(): number {
+    return this.#intakes.reduce((sum, { namedBytes }) => sum + namedBytes, 0);
+  }
+
   get isComplete(): boolean {
     return this.#intakes.every((intake) => intake.isComplete);
   }

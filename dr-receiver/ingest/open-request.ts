@@ -10,6 +10,7 @@ import {
 } from '../../shared/channel/index.js';
 import { type ManifestHeader, MAX_DISK_BYTES, MAX_DISKS } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { parseRetentionGrid } from '../../shared/params/index.js';
 import type { DiskGeometry, Transfer } from '../store/records.js';
 
 const NAME_MAX = 255;
@@ -39,6 +40,10 @@ export interface CycleRequest {
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
   readonly checkpointId: string;
+  /** A legal grid, or empty. */
+  readonly retentionGrid: string;
+  /** 0: the source does not know. */
+  readonly expectedBytes: number;
   /** The whole request, encoded: the same request has the same bytes. */
   readonly encoded: Buffer;
 }
@@ -61,6 +66,13 @@ export function requireText(text: string, what: string, max = TEXT_MAX): string 
   if (/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(text)) {
     refuse(`${what} has control characters`);
   }
+  return text;
+}
+
+function requireGrid(text: string): string {
+  if (text === '') return text;
+  const rules = parseRetentionGrid(requireText(text, 'the retention grid'));
+  if ('wrong' in rules) refuse(`the retention grid ${rules.wrong}`);
   return text;
 }
 
@@ -137,6 +149,12 @@ export function parseOpenRequest(request: OpenRequest): CycleRequest {
     maxRestorePoints: request.maxRestorePoints,
     rpoSeconds: request.rpoSeconds,
     checkpointId: requireText(request.checkpointId, 'the checkpoint id'),
+    retentionGrid: requireGrid(request.retentionGrid),
+    expectedBytes: requireNumber(
+      request.expectedBytes,
+      'what the cycle will bring',
+      MAX_DISKS * MAX_DISK_BYTES,
+    ),
     encoded: Buffer.from(OpenRequest.encode(request).finish()),
   };
 }

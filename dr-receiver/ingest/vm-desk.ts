@@ -5,6 +5,8 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { isTimeTrusted, pointsToForget } from '../store/forget.js';
+import type { ActiveCycle as CycleInWork } from '../forecast.js';
 import type { CommitAnswer } from '../store/protection.js';
 import type { RetentionPolicy } from '../store/retention.js';
 import type { VmStore } from '../store/vm-store.js';
@@ -42,6 +44,9 @@ interface Stream {
 interface ActiveCycle {
   readonly cycle: IncomingCycle;
   readonly by: string;
+  /** By the monotonic clock, and what the cycle had named then. */
+  readonly openedAtMs: number;
+  readonly openedBytes: number;
   stream: Stream | undefined;
 }
 
@@ -85,6 +90,26 @@ export class VmDesk {
   /** The cycle that is open now. */
   get activeRequest(): CycleRequest | undefined {
     return this.#active?.cycle.request;
+  }
+
+  /** How far the open cycle is. */
+  get activeWork(): CycleInWork | undefined {
+    if (this.#active === undefined) return undefined;
+    const { cycle, openedAtMs, openedBytes } = this.#active;
+    const { namedBytes, request } = cycle;
+    return {
+      elapsedMs: this.#options.seams.clock.monotonic() - openedAtMs,
+      cameBytes: namedBytes - openedBytes,
+      namedBytes,
+      expectedBytes: request.expectedBytes,
+    };
+  }
+
+  /** Whether a cycle was begun here and not committed; waits for nothing that is under way. */
+  async hasUnfinished(): Promise<boolean> {
+    if (this.#unfinished !== undefined) return this.#unfinished.size > 0;
+    const { layout, protection } = this.vm;
+    return (await unfinishedCycleIds(this.#options.seams.fs, layout, protection)).length > 0;
   }
 
   get isStreaming(): boolean {
@@ -153,8 +178,13 @@ export class VmDesk {
     }
     this.#options.requireRoom(protection.owner, 0);
     const cycle = await this.#openCycle(request);
-    this.#active = { cycle, by, stream: undefined };
+    this.#active = this.#activeOf(cycle, by);
     return { kind: 'accepted', positions: cycle.positions };
+  }
+
+  #activeOf(cycle: IncomingCycle, by: string): ActiveCycle {
+    const openedAtMs = this.#options.seams.clock.monotonic();
+    return { cycle, by, openedAtMs, openedBytes: cycle.namedBytes, stream: undefined };
   }
 
   async #checkEpoch({ epoch, vmName }: CycleRequest): Promise<void> {
@@ -209,7 +239,7 @@ export class VmDesk {
     }
     const others = (await this.unfinished()).filter((other) => other !== found);
     if (others.length > UNFINISHED_MAX) {
-      const kept = new Set([request.cycleId]);
+      const kept = new Set([request.cycleId, ...this.vm.claimedCycleIds]);
       for (const other of others.splice(0, UNFINISHED_MAX)) kept.add(other.request.cycleId);
       await removeUnfinished(seams.fs, layout, protection, kept);
       for (const id of known.keys()) if (!kept.has(id)) known.delete(id);
@@ -347,14 +377,13 @@ export class VmDesk {
     }
     const { seams, policy, isClockTrusted } = this.#options;
     const nowMs = seams.clock.now();
-    const hasGoneBack = nowMs < (protection.head?.committedAtMs ?? 0) - HOUR_MS;
     const record = planCommit({
       protection,
       request,
       disks,
       by,
       nowMs,
-      isClockTrusted: isClockTrusted() && !hasGoneBack,
+      isClockTrusted: isTimeTrusted(protection, { nowMs, isClockTrusted: isClockTrusted() }),
       policy,
     });
     await this.vm.append(record);
@@ -367,6 +396,22 @@ export class VmDesk {
     const answer = protection.answer(cycleId);
     if (answer === undefined) throw new Error('a commit has an answer');
     return answer;
+  }
+
+  /**
+   * Forgets what retention does not keep any more, though no cycle came. Returns the points. To be
+   * called inside a change of the VM. @throws DrError E_HALTED, E_IO, E_CAPACITY
+   */
+  async applyRetention(): Promise<readonly Guid[]> {
+    const { seams, policy, isClockTrusted } = this.#options;
+    if (this.vm.halt !== undefined) return [];
+    const atMs = seams.clock.now();
+    const time = { policy, nowMs: atMs, isClockTrusted: isClockTrusted() };
+    const pointIds = pointsToForget(this.vm.protection, time);
+    if (pointIds.length > 0) {
+      await this.vm.append({ kind: 'delist', atMs, pointIds, by: 'retention' });
+    }
+    return pointIds;
   }
 
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
@@ -385,7 +430,7 @@ export class VmDesk {
     }
     this.#checkDisks(found.request);
     const cycle = await this.#openCycle(found.request);
-    const opened: ActiveCycle = { cycle, by, stream: undefined };
+    const opened = this.#activeOf(cycle, by);
     this.#active = opened;
     return opened;
   }
@@ -394,7 +439,7 @@ export class VmDesk {
   async #cleanUp(cycleId: Guid): Promise<void> {
     const { fs } = this.#options.seams;
     const { layout, protection } = this.vm;
-    const kept = new Set<Guid>();
+    const kept = new Set<Guid>(this.vm.claimedCycleIds);
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
       await fs.remove(layout.progress(cycleId));
@@ -419,5 +464,3 @@ export class VmDesk {
     });
   }
 }
-
-const HOUR_MS = 60 * 60 * 1000;

@@ -8,64 +8,63 @@
 // - After a failed write or flush nothing is appended any more through this object: a record that
 //   may or may not be there must be read again first.
 // - What open() reads is durable before anybody is told. An earlier process may have died between
-//   write and flush, or its flush may have failed: then the system shows bytes that no device has.
+//   write and flush, or its flush may have failed: then the system shows bytes that no device has. A
+//   snapshot that knows the last record is proof of the opposite: it is written only after the flush
+//   of that record returned. Then, and when nothing is torn, opening flushes nothing.
+// - rewrite() replaces the file by one that begins with the state; at every moment the one or the
+//   other has the name.
+//
+// The file is open while it is used: open-journals.ts closes those that are not.
 
 import { dirname } from 'node:path';
 import { DrError } from '../../shared/errors.js';
-import type { Guid } from '../../shared/bytes/index.js';
-import { type BlockFile, type FileSystem, writeDurably } from '../../shared/files/index.js';
+import {
+  type BlockFile,
+  type FileSystem,
+  temporaryPathBeside,
+  writeDurably,
+} from '../../shared/files/index.js';
 import type { Random } from '../../shared/clock.js';
+import { archiveJournal, boundArchives } from './journal-archive.js';
 import {
   encodeJournalHeader,
   encodeRecord,
-  findRecordHead,
   firstChain,
-  JOURNAL_HEADER_BYTES,
   type JournalHeader,
   nextChain,
-  parseJournalHeader,
-  parseRecordHead,
-  RECORD_HEAD_BYTES,
-  RECORD_PAYLOAD_MAX,
 } from './journal-format.js';
-import { crc32c } from '../../shared/bytes/index.js';
+import {
+  journalDamaged,
+  type JournalContent,
+  type JournalMark,
+  type JournalReading,
+  readJournal,
+} from './journal-read.js';
+import type { OpenJournals, Parkable } from './open-journals.js';
 
-/** How far a journal had come when its snapshot was written. */
-export interface JournalMark {
-  readonly sequence: number;
-  readonly chain: string;
-}
-
-export interface JournalOptions {
+export interface JournalOptions extends JournalReading {
   readonly fs: FileSystem;
   readonly path: string;
-  readonly expected: { readonly vmId: Guid; readonly storeId: Guid };
-  readonly mark: JournalMark | undefined;
   /** Nothing is changed, a torn tail is passed over. */
   readonly isReadOnly: boolean;
-  /** Each record in order. A message tells why it cannot be used. */
-  readonly onRecord: (payload: unknown) => string | undefined;
+  /** Closes journals that are not in use. Default: this one stays open once it was appended to. */
+  readonly openJournals?: OpenJournals | undefined;
 }
 
-/** Why a journal cannot be used. */
-export function journalDamaged(path: string, position: number, what: string): DrError {
-  return new DrError('E_HALTED', `${path} is damaged at byte ${position}: ${what}`, {
-    context: { file: path, position },
-    done: 'nothing of this VM is changed any more; other VMs go on',
-  });
-}
-
-export class Journal {
+export class Journal implements Parkable {
   readonly path: string;
-  readonly #file: BlockFile;
+  readonly #options: JournalOptions;
+  #file: BlockFile | undefined;
+  #parking: Promise<void> = Promise.resolve();
+  #isBusy = false;
   #end: number;
   #sequence: number;
   #chain: Buffer;
   #failure: DrError | undefined;
 
-  private constructor(file: BlockFile, end: number, sequence: number, chain: Buffer) {
-    this.path = file.path;
-    this.#file = file;
+  private constructor(options: JournalOptions, { end, sequence, chain }: JournalContent) {
+    this.path = options.path;
+    this.#options = options;
     this.#end = end;
     this.#sequence = sequence;
     this.#chain = chain;
@@ -85,24 +84,24 @@ export class Journal {
   }
 
   /**
-   * Reads and checks all of a journal, and opens it for appending unless it is read only.
+   * Reads and checks all of a journal, for appending unless it is read only.
    * @throws DrError E_HALTED (damage), E_FILE_VERSION, E_IO, E_LOCKED
    */
   static async open(options: JournalOptions): Promise<Journal> {
-    const { fs, path, isReadOnly } = options;
+    const { fs, path, isReadOnly, mark } = options;
     const file = await fs.open(path, { mode: isReadOnly ? 'read' : 'write' });
     try {
-      const { end, sequence, chain, sizeBytes, last } = await readAll(file, options);
-      if (!isReadOnly) {
+      const content = await readJournal(file, options);
+      const { end, sequence, sizeBytes, last } = content;
+      if (!isReadOnly && (end < sizeBytes || mark?.sequence !== sequence)) {
         if (end < sizeBytes) await file.truncate(end);
         await writeAgain(file, end - last.length, last);
         await file.flush();
         await fs.flushFolder(dirname(path));
       }
-      return new Journal(file, end, sequence, chain);
-    } catch (error) {
+      return new Journal(options, content);
+    } finally {
       await file.close();
-      throw error;
     }
   }
 
@@ -115,37 +114,126 @@ export class Journal {
     return { sequence: this.#sequence, chain: this.#chain.toString('hex') };
   }
 
+  get lengthBytes(): number {
+    return this.#end;
+  }
+
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
   /**
    * Appends a record; durable on return. One call at a time.
    * @throws DrError E_IO, E_CAPACITY: whether the record is there is known after the next open()
    */
-  async append(payload: object): Promise<void> {
+  append(payload: object): Promise<void> {
+    return this.#busy(async () => {
+      const body = Buffer.from(JSON.stringify(payload));
+      const sequence = this.#sequence + 1;
+      const chain = nextChain(this.#chain, sequence, body);
+      const record = encodeRecord(sequence, chain, body);
+      const file = await this.#opened();
+      try {
+        await file.write(this.#end, record);
+      } catch (error) {
+        await this.#takeBack(file, error);
+        throw error;
+      }
+      try {
+        await file.flush();
+      } catch (error) {
+        this.#failure = this.#poisoned(error);
+        throw error;
+      }
+      this.#end += record.length;
+      this.#sequence = sequence;
+      this.#chain = chain;
+    });
+  }
+
+  /**
+   * Writes the journal anew: `payloads`, which stand for all of its records, take their place, and the
+   * records become an archive. `payloads` gets the mark that its first record has to name. The snapshot
+   * must know the last record before: a power cut may bring the old file back, and then nothing is
+   * missing. Durable on return; one call at a time, and no append meanwhile.
+   * @throws DrError E_IO, E_CAPACITY: the journal goes on as it was, unless `failure` says otherwise
+   */
+  rewrite(random: Random, payloads: (before: JournalMark) => readonly object[]): Promise<void> {
+    return this.#busy(async () => {
+      const { fs, path, expected } = this.#options;
+      await archiveJournal({ fs, random }, await this.#opened(), this.#end, this.#sequence);
+      const parts = [encodeJournalHeader(expected)];
+      let sequence = this.#sequence;
+      let chain = this.#chain;
+      for (const payload of payloads(this.mark)) {
+        const body = Buffer.from(JSON.stringify(payload));
+        sequence += 1;
+        chain = nextChain(chain, sequence, body);
+        parts.push(encodeRecord(sequence, chain, body));
+      }
+      const bytes = Buffer.concat(parts);
+      const temporary = temporaryPathBeside(path, random);
+      try {
+        const file = await fs.open(temporary, { mode: 'create' });
+        try {
+          await file.write(0, bytes);
+          await file.flush();
+        } finally {
+          await file.close();
+        }
+        await this.park();
+        await fs.rename(temporary, path);
+      } catch (error) {
+        await fs.remove(temporary).catch(() => undefined);
+        throw error;
+      }
+      this.#end = bytes.length;
+      this.#sequence = sequence;
+      this.#chain = chain;
+      try {
+        await fs.flushFolder(dirname(path));
+      } catch (error) {
+        // what would be appended now could be lost with the file that it is in
+        this.#failure = this.#poisoned(error);
+        throw error;
+      }
+      await boundArchives(fs, path).catch(() => undefined);
+    });
+  }
+
+  async #busy(work: () => Promise<void>): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
-    const body = Buffer.from(JSON.stringify(payload));
-    const sequence = this.#sequence + 1;
-    const chain = nextChain(this.#chain, sequence, body);
-    const record = encodeRecord(sequence, chain, body);
+    this.#isBusy = true;
     try {
-      await this.#file.write(this.#end, record);
-    } catch (error) {
-      await this.#takeBack(error);
-      throw error;
+      await work();
+    } finally {
+      this.#isBusy = false;
     }
-    try {
-      await this.#file.flush();
-    } catch (error) {
-      this.#failure = this.#poisoned(error);
-      throw error;
+  }
+
+  /** @throws DrError E_IO, E_LOCKED, E_HALTED when it is not what it was */
+  async #opened(): Promise<BlockFile> {
+    const { fs, path, openJournals } = this.#options;
+    if (this.#file === undefined) {
+      await this.#parking;
+      const file = await fs.open(path, { mode: 'write' });
+      const sizeBytes = await file.size().catch(() => undefined);
+      if (sizeBytes !== this.#end) {
+        await file.close();
+        if (sizeBytes === undefined) throw new DrError('E_IO', `${path} cannot be read`);
+        this.#failure = journalDamaged(path, this.#end, `it has ${sizeBytes} bytes now`);
+        throw this.#failure;
+      }
+      this.#file = file;
     }
-    this.#end += record.length;
-    this.#sequence = sequence;
-    this.#chain = chain;
+    openJournals?.used(this);
+    return this.#file;
   }
 
   /** A write that failed left a part at most: without it the journal is as it was. */
-  async #takeBack(error: unknown): Promise<void> {
+  async #takeBack(file: BlockFile, error: unknown): Promise<void> {
     try {
-      await this.#file.truncate(this.#end);
+      await file.truncate(this.#end);
     } catch {
       this.#failure = this.#poisoned(error);
     }
@@ -161,8 +249,17 @@ export class Journal {
     });
   }
 
+  /** Closes the file; whatever needs it opens it again. */
+  async park(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    this.#options.openJournals?.gone(this);
+    if (file !== undefined) this.#parking = file.close().catch(() => undefined);
+    await this.#parking;
+  }
+
   async close(): Promise<void> {
-    await this.#file.close();
+    await this.park();
   }
 }
 
@@ -178,140 +275,4 @@ async function writeAgain(file: BlockFile, position: number, record: Buffer): Pr
   } catch (error) {
     if (!(error instanceof DrError) || error.code !== 'E_CAPACITY') throw error;
   }
-}
-
-interface Reading {
-  readonly end: number;
-  readonly sequence: number;
-  readonly chain: Buffer;
-  readonly sizeBytes: number;
-  /** The last record as it stands in the file. */
-  readonly last: Buffer;
-}
-
-async function readAll(file: BlockFile, options: JournalOptions): Promise<Reading> {
-  const { path, expected, mark } = options;
-  const sizeBytes = await file.size();
-  const head = Buffer.alloc(Math.min(JOURNAL_HEADER_BYTES, sizeBytes));
-  await readWhole(file, 0, head);
-  const header = parseJournalHeader(head);
-  if ('wrong' in header) {
-    if (!header.isVersion) throw journalDamaged(path, 0, header.wrong);
-    throw new DrError(
-      'E_FILE_VERSION',
-      `${path} is a journal that cannot be read: ${header.wrong}`,
-      {
-        context: { file: path },
-      },
-    );
-  }
-  if (header.vmId !== expected.vmId) throw journalDamaged(path, 16, `it is of VM ${header.vmId}`);
-  if (header.storeId !== expected.storeId) {
-    throw journalDamaged(path, 32, `it is of store ${header.storeId}`);
-  }
-  let chain = firstChain(head);
-  let sequence = 0;
-  let position = JOURNAL_HEADER_BYTES;
-  let last: Buffer = Buffer.alloc(0);
-  const window = new Window(file, sizeBytes);
-  while (position < sizeBytes) {
-    const bytes = await window.at(position);
-    const record = parseRecordHead(bytes, 0);
-    const payloadEnd = RECORD_HEAD_BYTES + (record?.payloadBytes ?? 0);
-    const payload = bytes.subarray(RECORD_HEAD_BYTES, payloadEnd);
-    if (
-      record === undefined ||
-      bytes.length < payloadEnd ||
-      crc32c(payload) !== record.payloadChecksum
-    ) {
-      refuseUnlessTorn(path, position, bytes, sizeBytes, record && position + payloadEnd);
-      break;
-    }
-    if (record.sequence !== sequence + 1) {
-      throw journalDamaged(path, position, `record ${record.sequence} follows record ${sequence}`);
-    }
-    chain = nextChain(chain, record.sequence, payload);
-    if (!chain.equals(record.chain)) {
-      throw journalDamaged(path, position, 'the chain of hashes is broken');
-    }
-    sequence = record.sequence;
-    if (sequence === mark?.sequence && chain.toString('hex') !== mark.chain) {
-      throw journalDamaged(path, position, 'the record is not the one that its snapshot knows');
-    }
-    const wrong = takePayload(payload, options);
-    if (wrong !== undefined) throw journalDamaged(path, position, wrong);
-    position += payloadEnd;
-    last = bytes.subarray(0, payloadEnd);
-  }
-  if (sequence === 0) throw journalDamaged(path, position, 'it has no record');
-  if (mark !== undefined && mark.sequence > sequence) {
-    const message = `it ends after record ${sequence}, its snapshot knows ${mark.sequence}`;
-    throw journalDamaged(path, position, message);
-  }
-  return { end: position, sequence, chain, sizeBytes, last };
-}
-
-function takePayload(payload: Buffer, options: JournalOptions): string | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
-  } catch {
-    return 'the record is no JSON text';
-  }
-  return options.onRecord(value);
-}
-
-/**
- * The rest of a file from a record that is not whole: fine when it can be what a power cut left of
- * the one append that was under way.
- */
-function refuseUnlessTorn(
-  path: string,
-  position: number,
-  bytes: Buffer,
-  sizeBytes: number,
-  recordEnd: number | undefined,
-): void {
-  const restBytes = sizeBytes - position;
-  if (restBytes > RECORD_HEAD_BYTES + RECORD_PAYLOAD_MAX) {
-    throw journalDamaged(path, position, `no record stands here, and ${restBytes} bytes follow`);
-  }
-  if (recordEnd !== undefined && sizeBytes > recordEnd) {
-    throw journalDamaged(path, position, 'the checksum of a record is wrong, and more follows it');
-  }
-  const next = findRecordHead(bytes, 1);
-  if (next !== undefined) {
-    throw journalDamaged(path, position, `no record stands here, but one at ${position + next}`);
-  }
-}
-
-/** Bytes of the file from a position on, enough for the longest record. */
-class Window {
-  readonly #file: BlockFile;
-  readonly #sizeBytes: number;
-  #start = 0;
-  #bytes = Buffer.alloc(0);
-
-  constructor(file: BlockFile, sizeBytes: number) {
-    this.#file = file;
-    this.#sizeBytes = sizeBytes;
-  }
-
-  async at(position: number): Promise<Buffer> {
-    const needed = Math.min(RECORD_HEAD_BYTES + RECORD_PAYLOAD_MAX, this.#sizeBytes - position);
-    const end = this.#start + this.#bytes.length;
-    if (position < this.#start || position + needed > end) {
-      const lengthBytes = Math.min(4 * RECORD_PAYLOAD_MAX, this.#sizeBytes - position);
-      this.#bytes = Buffer.alloc(lengthBytes);
-      this.#start = position;
-      await readWhole(this.#file, position, this.#bytes);
-    }
-    return this.#bytes.subarray(position - this.#start);
-  }
-}
-
-async function readWhole(file: BlockFile, position: number, target: Buffer): Promise<void> {
-  const count = await file.read(position, target);
-  if (count === target.length) return;
-  throw journalDamaged(file.path, position + count, 'it became shorter while it was read');
 }

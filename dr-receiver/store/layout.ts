@@ -95,3 +95,13 @@ export interface DiskFiles {
   readonly data: string;
   readonly manifest: string;
 }
+
+/** The manifest that a base will have when what is being folded into it is there. */
+export function announcedPath({ manifest }: DiskFiles): string {
+  return `${manifest}.applying`;
+}
+
+/** Holds room on the volume for what a fold writes. */
+export function reservePath({ data }: DiskFiles): string {
+  return `${data}.reserve`;
+}

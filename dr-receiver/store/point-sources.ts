@@ -17,10 +17,10 @@ import type { ReadableDisk } from '../../shared/disk/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { BlockFile, FileSystem } from '../../shared/files/index.js';
 import { openVhdx } from '../../shared/vhdx/index.js';
-import type { DiskFiles, DiskKey } from './layout.js';
+import { announcedPath, type DiskFiles, type DiskKey, type VmLayout } from './layout.js';
 import type { Point } from './protection.js';
 import type { DiskRecord } from './records.js';
-import type { Folding } from './segments.js';
+import type { Folding, Segment, StoredLayer } from './segments.js';
 import type { VmStore } from './vm-store.js';
 
 export interface ReadSeams {
@@ -38,9 +38,8 @@ export interface Layer {
   readonly folding: Folding | undefined;
 }
 
-/** The layers of a disk as of a point, the base first. @throws DrError E_NO_POINT, E_POINT_CORRUPT */
-export function layersOf(vm: VmStore, point: Point, { diskId, generation }: DiskKey): Layer[] {
-  const { protection, layout } = vm;
+/** The segment in which a disk of a point stands. @throws DrError E_NO_POINT, E_POINT_CORRUPT */
+export function segmentOf(vm: VmStore, point: Point, { diskId, generation }: DiskKey): Segment {
   const { pointId } = point;
   const isThere = point.disks.some(
     (disk) => disk.diskId === diskId && disk.generation === generation,
@@ -48,25 +47,36 @@ export function layersOf(vm: VmStore, point: Point, { diskId, generation }: Disk
   if (!isThere) {
     throw new DrError('E_NO_POINT', `point ${pointId} has no disk ${diskId}.${generation}`);
   }
-  const segment = protection.segments.holding(pointId, diskId, generation);
-  if (segment === undefined) {
-    throw new DrError('E_POINT_CORRUPT', `disk ${diskId} of point ${pointId} has no base`);
-  }
-  const count = segment.layers.findIndex((layer) => layer.pointId === pointId) + 1;
-  return segment.layers.slice(0, count).map((stored) => {
-    const { transfer, cycleId } = stored;
-    return {
-      pointId: stored.pointId,
-      disk: { ...segment, ...stored },
-      files: layout.files(segment, cycleId, transfer),
-      folding: transfer === 'base' ? segment.folding : undefined,
-    };
-  });
+  const segment = vm.protection.segments.holding(pointId, diskId, generation);
+  if (segment !== undefined) return segment;
+  throw new DrError('E_POINT_CORRUPT', `disk ${diskId} of point ${pointId} has no base`);
+}
+
+/**
+ * The layers of a disk as of a point, the base first. Their files stay there as long as the segment is
+ * held for reading (leases.ts). @throws DrError E_NO_POINT, E_POINT_CORRUPT
+ */
+export function layersOf(vm: VmStore, point: Point, disk: DiskKey): Layer[] {
+  const segment = segmentOf(vm, point, disk);
+  const count = segment.layers.findIndex((layer) => layer.pointId === point.pointId) + 1;
+  return segment.layers.slice(0, count).map((stored) => layerIn(vm.layout, segment, stored));
+}
+
+export function layerIn(layout: VmLayout, segment: Segment, stored: StoredLayer): Layer {
+  const { transfer, cycleId, pointId } = stored;
+  return {
+    pointId,
+    disk: { ...segment, ...stored },
+    files: layout.files(segment, cycleId, transfer),
+    folding: transfer === 'base' ? segment.folding : undefined,
+  };
 }
 
 /** An open layer: a source of cells, whatever its form. */
 export interface OpenLayer extends Layer {
   readonly manifest: ManifestFile;
+  /** Of a base that is being changed: each of its cells may have the hash of this one instead. */
+  readonly announced: ManifestFile | undefined;
   readonly source: DeltaSource;
   /** Of a base. */
   readonly base: ReadableDisk | undefined;
@@ -101,6 +111,8 @@ export async function openLayer({ fs, random }: ReadSeams, layer: Layer): Promis
   const { disk, files, pointId } = layer;
   const manifestFile = await fs.open(files.manifest, { mode: 'read' });
   let data: BlockFile | undefined;
+  let announcedFile: BlockFile | undefined;
+  let announced: ManifestFile | undefined;
   let base: ReadableDisk | undefined;
   try {
     const manifest = await ManifestFile.open(manifestFile);
@@ -123,6 +135,10 @@ export async function openLayer({ fs, random }: ReadSeams, layer: Layer): Promis
         });
       }
       source = new BaseSource(manifest, base);
+      if (layer.folding !== undefined && header.point !== layer.folding.pointId) {
+        announcedFile = await fs.open(announcedPath(files), { mode: 'read' });
+        announced = await ManifestFile.open(announcedFile);
+      }
     } else {
       data = await fs.open(files.data, { mode: 'read' });
       source = await CellDelta.open(manifest, data);
@@ -130,15 +146,36 @@ export async function openLayer({ fs, random }: ReadSeams, layer: Layer): Promis
     const close = async (): Promise<void> => {
       await base?.close();
       await data?.close();
+      await announcedFile?.close();
       await manifestFile.close();
     };
-    return { ...layer, manifest, source, base, close };
+    return { ...layer, manifest, announced, source, base, close };
   } catch (error) {
     await base?.close();
     await data?.close();
+    await announcedFile?.close();
     await manifestFile.close();
     throw error;
   }
+}
+
+/** All of `layers`, or none when one cannot be opened. */
+export async function openLayers(
+  seams: ReadSeams,
+  layers: readonly Layer[],
+): Promise<readonly OpenLayer[]> {
+  const open: OpenLayer[] = [];
+  try {
+    for (const layer of layers) open.push(await openLayer(seams, layer));
+    return open;
+  } catch (error) {
+    await closeLayers(open);
+    throw error;
+  }
+}
+
+export async function closeLayers(open: readonly OpenLayer[]): Promise<void> {
+  for (const layer of open) await layer.close();
 }
 
 /** Runs `use` with all layers open. */
@@ -147,12 +184,11 @@ export async function withLayers<T>(
   layers: readonly Layer[],
   use: (open: readonly OpenLayer[]) => Promise<T>,
 ): Promise<T> {
-  const open: OpenLayer[] = [];
+  const open = await openLayers(seams, layers);
   try {
-    for (const layer of layers) open.push(await openLayer(seams, layer));
     return await use(open);
   } finally {
-    for (const layer of open) await layer.close();
+    await closeLayers(open);
   }
 }
 
@@ -172,15 +208,16 @@ export async function* pointRecords(
   pointId: Guid,
   disk: DiskKey,
 ): AsyncGenerator<ManifestRecord> {
-  const open: OpenLayer[] = [];
+  const lease = await vm.leases.read([segmentOf(vm, listedPoint(vm, pointId), disk)]);
+  let open: readonly OpenLayer[] = [];
   try {
-    for (const layer of layersOf(vm, listedPoint(vm, pointId), disk)) {
-      open.push(await openLayer(seams, layer));
-    }
+    // the point may have been forgotten meanwhile, and its layers be others
+    open = await openLayers(seams, layersOf(vm, listedPoint(vm, pointId), disk));
     for await (const { entry } of unionOf(open.map(({ source }) => source))) {
       if (entry.kind === 'data') yield { kind: 'data', cell: entry.cell, hash: entry.hash };
     }
   } finally {
-    for (const layer of open) await layer.close();
+    await closeLayers(open);
+    lease.release();
   }
 }

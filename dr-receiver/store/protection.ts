@@ -2,35 +2,13 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
-import type { CommitRecord, DiskRecord, JournalRecord } from './records.js';
+import { CommitHistory } from './commit-history.js';
+import type { CommitAnswer, Point } from './point.js';
+import type { CommitRecord, JournalRecord } from './records.js';
 import { Segments } from './segments.js';
+import { type State, StateParts, type StateRecord } from './state-record.js';
 
-/** A listed point. What a forgotten one brought stays in the layers (segments.ts) until reclaimed. */
-export interface Point {
-  readonly pointId: Guid;
-  readonly parentPointId: Guid | undefined;
-  readonly cycleId: Guid;
-  readonly cycleKind: string;
-  readonly committedAtMs: number;
-  readonly consistentAtMs: number;
-  readonly isApplicationConsistent: boolean;
-  readonly disks: readonly DiskRecord[];
-  /** VM definition as protobuf, base64. */
-  readonly definition: string;
-  /** Why it is pinned; undefined: it is not. */
-  pinReason: string | undefined;
-  /** 0: never. */
-  verifiedAtMs: number;
-  /** First finding of the last verification; undefined: nothing was found. */
-  damage: string | undefined;
-}
-
-export interface CommitAnswer {
-  readonly pointId: Guid;
-  readonly committedAtMs: number;
-  readonly pointCount: number;
-  readonly warnings: readonly string[];
-}
+export type { CommitAnswer, Point } from './point.js';
 
 /** How many answers are kept for sources that lost theirs. */
 const ANSWERS_KEPT = 64;
@@ -45,11 +23,16 @@ export class Protection {
   haltReason: string | undefined;
   maxRestorePoints = 0;
   rpoSeconds = 0;
+  /** What the source asks for besides: a legal grid, or empty. */
+  retentionGrid = '';
   readonly segments = new Segments();
+  readonly history = new CommitHistory();
   /** By id, in the order of their commits. */
   readonly #points = new Map<Guid, Point>();
   #head: Point | undefined;
   readonly #answers = new Map<Guid, CommitAnswer>();
+  /** While a journal that begins with a state is read. */
+  #parts: StateParts | undefined;
 
   constructor(vmId: Guid) {
     this.vmId = vmId;
@@ -81,7 +64,9 @@ export class Protection {
   }
 
   /** Takes the next record. Returns why it contradicts the ones before, or undefined. */
-  apply(record: JournalRecord): string | undefined {
+  apply(record: JournalRecord | StateRecord): string | undefined {
+    if (record.kind === 'state') return this.#takePart(record);
+    if (this.#parts !== undefined) return this.unfinished();
     if ((this.owner === '') !== (record.kind === 'protect')) {
       return record.kind === 'protect'
         ? 'the protection begins twice'
@@ -127,6 +112,63 @@ export class Protection {
     }
   }
 
+  /** Why the records so far are not a whole. */
+  unfinished(): string | undefined {
+    return this.#parts === undefined ? undefined : 'the state with which it begins is cut off';
+  }
+
+  /** All that the journal says, for a journal that is written anew. */
+  get state(): State {
+    const { vmName, owner, epoch, isPaused, maxRestorePoints, rpoSeconds, retentionGrid } = this;
+    return {
+      head: {
+        ...{ vmName, owner, isPaused, maxRestorePoints, rpoSeconds, retentionGrid },
+        epoch: epoch.toString(),
+        haltReason: this.haltReason ?? null,
+        history: this.history.state,
+      },
+      points: this.listed,
+      segments: this.segments.all,
+      answers: [...this.#answers].map(([cycleId, answer]) => ({ cycleId, ...answer })),
+    };
+  }
+
+  #takePart(record: StateRecord): string | undefined {
+    if (this.owner !== '') return 'a state stands behind other records';
+    this.#parts ??= new StateParts();
+    const wrong = this.#parts.add(record);
+    if (wrong !== undefined || !this.#parts.isComplete) return wrong;
+    const state = this.#parts.state();
+    if ('wrong' in state) return state.wrong;
+    this.#parts = undefined;
+    return this.#restore(state);
+  }
+
+  #restore({ head, points, segments, answers }: State): string | undefined {
+    if (head.owner === '') return 'the protection has no owner';
+    const wrong = this.segments.restore(segments);
+    if (wrong !== undefined) return wrong;
+    for (const point of points) {
+      const { pointId } = point;
+      if (this.#points.has(pointId)) return `point ${pointId} is there twice`;
+      this.#points.set(pointId, { ...point });
+    }
+    const lost = this.segments.missing(points);
+    if (lost !== undefined) return lost;
+    this.#head = [...this.#points.values()].at(-1);
+    this.vmName = head.vmName;
+    this.owner = head.owner;
+    this.epoch = BigInt(head.epoch);
+    this.isPaused = head.isPaused;
+    this.haltReason = head.haltReason ?? undefined;
+    this.maxRestorePoints = head.maxRestorePoints;
+    this.rpoSeconds = head.rpoSeconds;
+    this.retentionGrid = head.retentionGrid;
+    if (head.history !== undefined) this.history.restore(head.history);
+    for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
+    return undefined;
+  }
+
   #commit(record: CommitRecord): string | undefined {
     const { pointId, cycleId } = record;
     const parentPointId = record.parentPointId ?? undefined;
@@ -148,7 +190,7 @@ export class Protection {
       consistentAtMs: record.consistentAtMs,
       isApplicationConsistent: record.isApplicationConsistent,
       disks: record.disks,
-      definition: record.definition,
+      definition: this.#definitionOf(record),
       pinReason: undefined,
       verifiedAtMs: 0,
       damage: undefined,
@@ -159,6 +201,8 @@ export class Protection {
     this.epoch = BigInt(record.epoch);
     this.maxRestorePoints = record.maxRestorePoints;
     this.rpoSeconds = record.rpoSeconds;
+    this.retentionGrid = record.retentionGrid ?? '';
+    this.history.commit(record.atMs, record.rpoSeconds);
     this.#answers.set(cycleId, {
       pointId,
       committedAtMs: record.atMs,
@@ -170,6 +214,12 @@ export class Protection {
       this.#answers.delete(oldest);
     }
     return this.#delist(record.delisted);
+  }
+
+  /** Most points have the definition of the one before: it is kept once. */
+  #definitionOf({ definition }: CommitRecord): string {
+    const before = this.#head?.definition;
+    return definition === null || definition === before ? (before ?? '') : definition;
   }
 
   #delist(pointIds: readonly Guid[]): string | undefined {

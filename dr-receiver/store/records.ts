@@ -2,6 +2,7 @@
 // parseRecord() checks every field, because a journal may come from another machine.
 
 import { type Guid, parseGuid } from '../../shared/bytes/index.js';
+import { parseRetentionGrid } from '../../shared/params/index.js';
 
 export interface DiskGeometry {
   readonly diskId: Guid;
@@ -66,9 +67,11 @@ export interface CommitRecord {
   readonly isApplicationConsistent: boolean;
   readonly maxRestorePoints: number;
   readonly rpoSeconds: number;
+  /** A legal grid; absent: none was asked for. */
+  readonly retentionGrid?: string | undefined;
   readonly disks: readonly DiskRecord[];
-  /** VM definition as protobuf, base64; data for the failover. */
-  readonly definition: string;
+  /** VM definition as protobuf, base64; data for the failover. null: that of the point before. */
+  readonly definition: string | null;
   readonly pinned: readonly PinnedBy[];
   readonly delisted: readonly Guid[];
   /** What the source was answered. */
@@ -161,12 +164,13 @@ export type JournalRecord =
   | FoldEndRecord
   | DropRecord;
 
-class Unusable extends Error {
+/** Why a record cannot be used. */
+export class Unusable extends Error {
   override readonly name = 'Unusable';
 }
 
 /** Fields of one object, each asked for once. */
-class Fields {
+export class Fields {
   readonly #value: Readonly<Record<string, unknown>>;
 
   constructor(value: unknown, what: string) {
@@ -188,6 +192,18 @@ class Fields {
 
   guidOrNull(name: string): Guid | null {
     return this.#value[name] === null ? null : this.guid(name);
+  }
+
+  textOrNull(name: string): string | null {
+    return this.#value[name] === null ? null : this.text(name);
+  }
+
+  object(name: string): Fields {
+    return new Fields(this.#value[name], `"${name}"`);
+  }
+
+  has(name: string): boolean {
+    return this.#value[name] !== undefined && this.#value[name] !== null;
   }
 
   number(name: string): number {
@@ -223,7 +239,12 @@ function asGuid(value: unknown, name: string): Guid {
   return parsed;
 }
 
-function asText(value: unknown): string {
+export function asNumber(value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new Unusable('an item is no whole number');
+}
+
+export function asText(value: unknown): string {
   if (typeof value !== 'string') throw new Unusable('an item is no text');
   return value;
 }
@@ -316,8 +337,9 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
     isApplicationConsistent: fields.flag('isApplicationConsistent'),
     maxRestorePoints: fields.number('maxRestorePoints'),
     rpoSeconds: fields.number('rpoSeconds'),
+    retentionGrid: fields.has('retentionGrid') ? parseGrid(fields) : undefined,
     disks: fields.list('disks', parseDisk),
-    definition: fields.text('definition'),
+    definition: fields.textOrNull('definition'),
     pinned: fields.list('pinned', (item) => {
       const pin = new Fields(item, 'a pin');
       return { pointId: pin.guid('pointId'), reason: pin.text('reason') };
@@ -328,24 +350,37 @@ function parseCommit(fields: Fields, atMs: number): CommitRecord {
   };
 }
 
-function parseDisk(value: unknown): DiskRecord {
+export function parseGrid(fields: Fields): string {
+  const text = fields.text('retentionGrid');
+  const rules = text === '' ? [] : parseRetentionGrid(text);
+  if ('wrong' in rules) throw new Unusable(`the retention grid ${rules.wrong}`);
+  return text;
+}
+
+export function parseDisk(value: unknown): DiskRecord {
   const fields = new Fields(value, 'a disk');
+  return { ...parseGeometry(fields), transfer: parseTransfer(fields), ...parseContent(fields) };
+}
+
+export function parseTransfer(fields: Fields): Transfer {
   const transfer = fields.text('transfer');
   if (transfer !== 'base' && transfer !== 'delta') {
     throw new Unusable(`a disk has the transfer "${transfer}"`);
   }
+  return transfer;
+}
+
+export function parseGeometry(fields: Fields): DiskGeometry {
   return {
     diskId: fields.guid('diskId'),
     generation: fields.number('generation'),
     sizeBytes: fields.number('sizeBytes'),
     logicalSectorBytes: fields.number('logicalSectorBytes'),
     physicalSectorBytes: fields.number('physicalSectorBytes'),
-    transfer,
-    ...parseContent(fields),
   };
 }
 
-function parseContent(fields: Fields): Content {
+export function parseContent(fields: Fields): Content {
   const root = fields.text('root');
   if (!/^[0-9a-f]{64}$/.test(root)) throw new Unusable('a root is no SHA-256');
   return {
@@ -356,7 +391,7 @@ function parseContent(fields: Fields): Content {
   };
 }
 
-function parseSegmentKey(fields: Fields): SegmentKey {
+export function parseSegmentKey(fields: Fields): SegmentKey {
   return {
     diskId: fields.guid('diskId'),
     generation: fields.number('generation'),

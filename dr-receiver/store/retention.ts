@@ -6,16 +6,25 @@
 //   pins              until an operator unpins
 //   guard points      the first of each day of the receiver's clock, for seven days
 //   last verified     the newest point that was read back and found whole
+//   grid              SPAN/STEP: of each step of time that reaches into the span, the first point
 //
-// When the clock has jumped, no guard point is let go for its age.
+// A grid is that of the source and that of the receiver together. Steps are counted from 1970, and a
+// step leaves the span as a whole, so which point stands for it never changes: the first one is kept
+// from its commit until its step is over, and no later one takes its place. While the first point of a
+// step is damaged, the first sound one is kept beside it.
+//
+// When the clock has jumped, no point is let go for its age: neither a guard nor one of a grid.
 
 import type { Guid } from '../../shared/bytes/index.js';
+import type { GridRule } from '../../shared/params/index.js';
 
 export interface RetentionPolicy {
   /** The receiver's own minimum. */
   readonly minRestorePoints: number;
   /** What a source may ask for at most. */
   readonly maxRestorePoints: number;
+  /** Kept whatever a source asks for. */
+  readonly grid?: readonly GridRule[] | undefined;
 }
 
 export const DEFAULT_RETENTION: RetentionPolicy = { minRestorePoints: 1, maxRestorePoints: 1000 };
@@ -40,6 +49,8 @@ export interface RetentionInput {
   readonly points: readonly RetentionPoint[];
   /** What the source asks for; 0: nothing. */
   readonly requestedPoints: number;
+  /** What the source asks for besides. */
+  readonly requestedGrid?: readonly GridRule[] | undefined;
   readonly policy: RetentionPolicy;
   readonly nowMs: number;
   /** False after a jump of the clock. */
@@ -68,6 +79,8 @@ export function decideRetention(input: RetentionInput): Verdict[] {
     days.add(day);
     if (!isClockTrusted || nowMs - committedAtMs < GUARD_DAYS * DAY_MS) guards.add(pointId);
   }
+  const grid = [...(policy.grid ?? []), ...(input.requestedGrid ?? [])];
+  const inGrid = pointsOfGrid(grid, input);
   const verdicts: Verdict[] = [];
   let counted = 0;
   for (const point of points.toReversed()) {
@@ -80,9 +93,29 @@ export function decideRetention(input: RetentionInput): Verdict[] {
         ? 'first point of its day'
         : point === lastVerified
           ? 'last verified point'
-          : '';
+          : (inGrid.get(pointId) ?? '');
     const isKept = because !== '' || counted <= keptCount;
     verdicts.push(isKept ? { pointId, isKept, because } : { pointId, isKept });
   }
   return verdicts.reverse();
+}
+
+/** The points that a grid keeps, each with the rule that does. */
+function pointsOfGrid(
+  grid: readonly GridRule[],
+  { points, nowMs, isClockTrusted }: RetentionInput,
+): Map<Guid, string> {
+  const kept = new Map<Guid, string>();
+  for (const { spanMs, stepMs, text } of grid) {
+    const steps = new Map<number, { hasSound: boolean }>();
+    for (const { pointId, committedAtMs, isDamaged } of points) {
+      const step = Math.floor(committedAtMs / stepMs);
+      if (isClockTrusted && (step + 1) * stepMs <= nowMs - spanMs) continue;
+      const known = steps.get(step);
+      if (known?.hasSound === true || (known !== undefined && isDamaged)) continue;
+      steps.set(step, { hasSound: !isDamaged });
+      if (!kept.has(pointId)) kept.set(pointId, `first point of its step, ${text}`);
+    }
+  }
+  return kept;
 }

@@ -7,6 +7,7 @@
 // Law: of every listed point and each of its disks there is exactly one layer that leads to it.
 
 import type { Guid } from '../../shared/bytes/index.js';
+import { type DiskKey, diskName } from './layout.js';
 import type {
   CommitRecord,
   CompactRecord,
@@ -69,7 +70,7 @@ export class Segments {
       (segment) =>
         segment.diskId === diskId &&
         segment.generation === generation &&
-        segment.layers.some((layer) => layer.pointId === pointId),
+        segment.layers.findLastIndex((layer) => layer.pointId === pointId) >= 0,
     );
   }
 
@@ -102,8 +103,38 @@ export class Segments {
   restore(segments: readonly Segment[]): string | undefined {
     for (const segment of segments) {
       if (this.find(segment) !== undefined) return `the segment ${nameOf(segment)} is there twice`;
-      if (segment.layers[0]?.transfer !== 'base') return `${nameOf(segment)} has no base`;
+      const [base, ...deltas] = segment.layers;
+      if (base?.transfer !== 'base') return `${nameOf(segment)} has no base`;
+      if (deltas.some(({ transfer }) => transfer === 'base')) {
+        return `${nameOf(segment)} has two bases`;
+      }
+      const { folding } = segment;
+      if (folding !== undefined && !deltas.some(({ pointId }) => pointId === folding.pointId)) {
+        return `${nameOf(segment)} has no delta that leads to point ${folding.pointId}`;
+      }
       this.#put(segment);
+    }
+    return undefined;
+  }
+
+  /** Which disk of the points breaks the law above; undefined: none does. */
+  missing(
+    points: readonly { readonly pointId: Guid; readonly disks: readonly DiskKey[] }[],
+  ): string | undefined {
+    const layers = new Set<string>();
+    const name = (pointId: Guid, disk: DiskKey): string =>
+      `disk ${diskName(disk)} of point ${pointId}`;
+    for (const segment of this.#segments.values()) {
+      for (const { pointId } of segment.layers) {
+        const layer = name(pointId, segment);
+        if (layers.has(layer)) return `${layer} is there twice`;
+        layers.add(layer);
+      }
+    }
+    for (const { pointId, disks } of points) {
+      for (const disk of disks) {
+        if (!layers.has(name(pointId, disk))) return `${name(pointId, disk)} has no layer`;
+      }
     }
     return undefined;
   }
@@ -136,7 +167,9 @@ export class Segments {
       if (parent === undefined || parent.layers.at(-1)?.pointId !== parentPointId) {
         return `disk ${disk.diskId}.${disk.generation} of point ${pointId} has no base`;
       }
-      this.#put({ ...parent, layers: [...parent.layers, layer] });
+      // the sum goes up by this layer: all of them are not counted again for each cycle
+      this.#segments.set(nameOf(parent), { ...parent, layers: [...parent.layers, layer] });
+      this.#storedBytes += layer.dataBytes;
     }
     return undefined;
   }
@@ -213,7 +246,8 @@ export class Segments {
   }
 }
 
-function nameOf({ diskId, generation, baseCycleId }: SegmentKey): string {
+/** Tells segments of one VM apart. */
+export function nameOf({ diskId, generation, baseCycleId }: SegmentKey): string {
   return `${diskId}.${generation}/${baseCycleId}`;
 }
 

@@ -1,5 +1,8 @@
 // A store folder: described by store.json, locked while somebody works on it, one folder for each VM.
 // A receiver holds it exclusively; commands that only read share it, and never while a receiver runs.
+//
+// Opening a store reads no journal. A VM is opened when it is asked for; whoever needs all of them has
+// the rest opened, a few at a time.
 
 import { DrError } from '../../shared/errors.js';
 import { type Guid, parseGuid, randomGuid } from '../../shared/bytes/index.js';
@@ -11,9 +14,14 @@ import {
   removeLeftovers,
   writeJsonDurably,
 } from '../../shared/files/index.js';
+import { forEachBounded } from './bounded.js';
 import { StoreLayout } from './layout.js';
+import { OpenJournals } from './open-journals.js';
 import type { ProtectRecord } from './records.js';
-import { vmIdOf, VmStore } from './vm-store.js';
+import { vmIdOf, type VmSeams, VmStore } from './vm-store.js';
+
+/** Enough to keep a device busy, few enough to leave room for the cycles that come in. */
+const OPENED_AT_ONCE = 8;
 
 const DESCRIPTION = { name: 'store description', version: 1, limitBytes: 64 * 1024 };
 
@@ -32,7 +40,15 @@ export class Store {
   readonly seams: StoreSeams;
   readonly #use: StoreUse;
   readonly #lock: BlockFile;
+  /** All that have a folder. */
+  readonly #vmIds: Set<Guid>;
   readonly #vms = new Map<Guid, VmStore>();
+  readonly #opening = new Map<Guid, Promise<VmStore | undefined>>();
+  readonly #openJournals = new OpenJournals();
+  #openingRest: Promise<void> | undefined;
+  /** Called for each VM that is opened, also when that is done anew. */
+  onOpened: (vm: VmStore) => void = () => undefined;
+  #isClosed = false;
 
   private constructor(
     layout: StoreLayout,
@@ -40,12 +56,14 @@ export class Store {
     seams: StoreSeams,
     use: StoreUse,
     lock: BlockFile,
+    vmIds: Set<Guid>,
   ) {
     this.layout = layout;
     this.storeId = storeId;
     this.seams = seams;
     this.#use = use;
     this.#lock = lock;
+    this.#vmIds = vmIds;
   }
 
   /**
@@ -63,50 +81,84 @@ export class Store {
         await prepare(layout, seams);
       }
       const storeId = await readDescription(fs, layout);
-      const store = new Store(layout, storeId, seams, use, lock);
-      await store.#openVms();
-      return store;
+      const vmIds = new Set<Guid>();
+      for (const name of await fs.list(layout.vms)) {
+        const vmId = vmIdOf(name);
+        if (vmId !== undefined) vmIds.add(vmId);
+      }
+      return new Store(layout, storeId, seams, use, lock, vmIds);
     } catch (error) {
       await lock.close();
       throw error;
     }
   }
 
-  async #openVms(): Promise<void> {
-    const { fs } = this.seams;
-    for (const name of await fs.list(this.layout.vms)) {
-      const vmId = vmIdOf(name);
-      if (vmId === undefined) continue;
-      const vm = await VmStore.open(vmId, this.layout.vm(vmId), this.#vmSeams, true);
-      if (vm !== undefined) this.#vms.set(vmId, vm);
-    }
-  }
-
-  get #vmSeams(): { fs: FileSystem; random: Random; storeId: Guid; isReadOnly: boolean } {
+  get #vmSeams(): VmSeams {
     const { fs, random } = this.seams;
-    return { fs, random, storeId: this.storeId, isReadOnly: this.#use === 'read' };
+    return {
+      ...{ fs, random, storeId: this.storeId, isReadOnly: this.#use === 'read' },
+      openJournals: this.#openJournals,
+    };
   }
 
   get isReadOnly(): boolean {
     return this.#use === 'read';
   }
 
+  /** Those that have been opened so far. */
   get vms(): readonly VmStore[] {
     return [...this.#vms.values()];
   }
 
-  vm(vmId: Guid): VmStore | undefined {
-    return this.#vms.get(vmId);
+  /**
+   * A VM, opened if it is not. One whose files could not be read is tried again; why it still cannot
+   * be used stands in its `halt`. Undefined: the store has none of this id.
+   */
+  vm(vmId: Guid): Promise<VmStore | undefined> {
+    const known = this.#vms.get(vmId);
+    if (known?.isWorthAnotherTry === false) return Promise.resolve(known);
+    const opening = this.#opening.get(vmId) ?? this.#openVm(vmId);
+    this.#opening.set(vmId, opening);
+    return opening;
+  }
+
+  async #openVm(vmId: Guid): Promise<VmStore | undefined> {
+    try {
+      if (this.#isClosed || !this.#vmIds.has(vmId)) return undefined;
+      const vm = await VmStore.open(vmId, this.layout.vm(vmId), this.#vmSeams, true);
+      // a folder in which no protection has begun
+      if (vm === undefined) this.#vmIds.delete(vmId);
+      else this.#add(vm);
+      return vm;
+    } finally {
+      this.#opening.delete(vmId);
+    }
+  }
+
+  #add(vm: VmStore): void {
+    this.#vmIds.add(vm.vmId);
+    this.#vms.set(vm.vmId, vm);
+    this.onOpened(vm);
+  }
+
+  /** Opens all VMs that are not open. Those that cannot be read now are not tried again by this. */
+  openRest(): Promise<void> {
+    this.#openingRest ??= forEachBounded([...this.#vmIds], OPENED_AT_ONCE, async (vmId) => {
+      if (!this.#isClosed && !this.#vms.has(vmId)) await this.vm(vmId);
+    });
+    return this.#openingRest;
   }
 
   /** Begins the protection of a VM that the store does not know; durable on return. */
   async protect(first: ProtectRecord): Promise<VmStore> {
     const vm = await VmStore.create(this.layout.vm(first.vmId), first, this.#vmSeams);
-    this.#vms.set(first.vmId, vm);
+    this.#add(vm);
     return vm;
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.allSettled([...this.#opening.values(), this.#openingRest]);
     for (const vm of this.#vms.values()) await vm.close();
     await this.#lock.close();
   }

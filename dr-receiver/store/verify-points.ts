@@ -7,7 +7,6 @@ import {
   cellOffset,
   type DataEntry,
   type DeltaSource,
-  type ManifestFile,
   readVerified,
   verifyBase,
 } from '../../shared/delta/index.js';
@@ -19,6 +18,7 @@ import {
   openLayer,
   type OpenLayer,
   type ReadSeams,
+  segmentOf,
 } from './point-sources.js';
 import type { Point } from './protection.js';
 import type { VmStore } from './vm-store.js';
@@ -47,8 +47,29 @@ interface LayerFinding {
   readonly message: string;
 }
 
-/** Checks `points`, the oldest first. Changes nothing. */
+/**
+ * Checks `points`, the oldest first; one that is forgotten before its files are named is left out.
+ * Changes nothing.
+ */
 export async function* verifyPoints(
+  seams: ReadSeams,
+  vm: VmStore,
+  points: readonly Point[],
+): AsyncGenerator<VerifyStep> {
+  const isListed = ({ pointId }: Point): boolean => vm.protection.point(pointId) !== undefined;
+  const lease = await vm.leases.read(
+    points
+      .filter(isListed)
+      .flatMap((point) => point.disks.map((disk) => segmentOf(vm, point, disk))),
+  );
+  try {
+    yield* verifyListed(seams, vm, points.filter(isListed));
+  } finally {
+    lease.release();
+  }
+}
+
+async function* verifyListed(
   seams: ReadSeams,
   vm: VmStore,
   points: readonly Point[],
@@ -149,7 +170,7 @@ async function* checkLayer(seams: ReadSeams, layer: Layer): AsyncGenerator<numbe
     open = await openLayer(seams, layer);
     yield* open.base === undefined
       ? checkDelta(open.source, layer.files.data)
-      : checkBase(open.base, open.manifest, layer);
+      : checkBase(open.base, open, layer);
   } catch (error) {
     // somebody else holds the file, which says nothing about its bytes
     if (!(error instanceof DrError) || error.code === 'E_LOCKED') throw error;
@@ -161,10 +182,11 @@ async function* checkLayer(seams: ReadSeams, layer: Layer): AsyncGenerator<numbe
 
 async function* checkBase(
   base: NonNullable<OpenLayer['base']>,
-  manifest: ManifestFile,
+  { manifest, announced }: OpenLayer,
   { disk, files }: Layer,
 ): AsyncGenerator<number | LayerFinding> {
-  for await (const { cell, offset } of verifyBase(base, [manifest])) {
+  const manifests = announced === undefined ? [manifest] : [manifest, announced];
+  for await (const { cell, offset } of verifyBase(base, manifests)) {
     const message = `the bytes at guest offset ${offset} in ${files.data} are not those of its manifest`;
     yield { cell, code: 'E_DELTA_HASH', message };
   }

@@ -1,46 +1,74 @@
 // One VM in the store: its journal, what the journal says, and the snapshot for people. All changes
 // of a VM go through change(), one after the other.
 
+import { basename } from 'node:path';
 import { DrError } from '../../shared/errors.js';
 import { type Guid, parseGuid } from '../../shared/bytes/index.js';
 import type { Random } from '../../shared/clock.js';
 import {
   type FileSystem,
+  isLeftoverOf,
   type JsonFields,
   readJson,
   removeLeftovers,
   writeJsonDurably,
 } from '../../shared/files/index.js';
-import { Journal, type JournalMark } from './journal.js';
+import { Journal } from './journal.js';
+import type { JournalMark } from './journal-read.js';
 import type { VmLayout } from './layout.js';
+import { Leases } from './leases.js';
 import { Protection } from './protection.js';
+import type { OpenJournals } from './open-journals.js';
 import { type JournalRecord, parseRecord, type ProtectRecord } from './records.js';
+import { encodeState, parseStateRecord } from './state-record.js';
 
 const SNAPSHOT = { name: 'protection snapshot', version: 1, limitBytes: 64 * 1024 * 1024 };
+
+/** A journal that is longer, and more than twice as long as the state in it, is written anew. */
+const REWRITE_ABOVE_BYTES = 1024 * 1024;
+
+/** What a device or its system may say for a while, and which tells nothing about the files. */
+const PASSING: ReadonlySet<string> = new Set(['E_IO', 'E_LOCKED', 'E_CAPACITY', 'E_NOT_FOUND']);
 
 export interface VmSeams {
   readonly fs: FileSystem;
   readonly random: Random;
   readonly storeId: Guid;
   readonly isReadOnly: boolean;
+  readonly openJournals?: OpenJournals | undefined;
+  /** Default: 1 MiB. */
+  readonly rewriteAboveBytes?: number | undefined;
 }
 
 export class VmStore {
   readonly vmId: Guid;
   readonly layout: VmLayout;
+  /** Who reads or changes which segment. */
+  readonly leases = new Leases();
+  /** Cycle folders that are being made, or whose record may be in the journal or not: nobody's leftovers. */
+  readonly claimedCycleIds = new Set<Guid>();
   readonly #seams: VmSeams;
   #protection: Protection;
   #journal: Journal | undefined;
   #halt: DrError | undefined;
+  #isWorthAnotherTry = false;
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Promise<void> | undefined;
   #isSnapshotDue = false;
+  /** The last record that the snapshot is known to know. */
+  #snapshotSequence = 0;
+  /** When the last record was made. */
+  #lastAtMs = 0;
+  /** Length of the journal at which its state is looked at again. */
+  #rewriteAtBytes: number;
+  #isRewriteDue = false;
 
   private constructor(vmId: Guid, layout: VmLayout, seams: VmSeams) {
     this.vmId = vmId;
     this.layout = layout;
     this.#seams = seams;
     this.#protection = new Protection(vmId);
+    this.#rewriteAtBytes = seams.rewriteAboveBytes ?? REWRITE_ABOVE_BYTES;
   }
 
   /** Begins a protection; durable on return. @throws DrError E_IO, E_CAPACITY */
@@ -72,13 +100,11 @@ export class VmStore {
     const vm = new VmStore(vmId, layout, seams);
     let mark: Snapshot | undefined;
     try {
-      if (!seams.isReadOnly) {
-        await removeLeftovers(fs, layout.journal);
-        await removeLeftovers(fs, layout.snapshot);
-      }
-      mark = await readSnapshot(fs, layout.snapshot);
-      const hasJournal = (await fs.status(layout.journal)) !== undefined;
-      if (isOptional && !hasJournal && mark === undefined) return undefined;
+      const names = await fs.list(layout.folder);
+      if (!seams.isReadOnly) await removeUnfinished(fs, layout, names);
+      const has = (path: string): boolean => names.includes(basename(path));
+      mark = has(layout.snapshot) ? await readSnapshot(fs, layout.snapshot) : undefined;
+      if (isOptional && !has(layout.journal) && mark === undefined) return undefined;
       vm.#journal = await Journal.open({
         fs,
         path: layout.journal,
@@ -86,10 +112,14 @@ export class VmStore {
         mark,
         isReadOnly: seams.isReadOnly,
         onRecord: (value) => vm.#take(value),
+        onEnd: () => vm.#protection.unfinished(),
+        openJournals: seams.openJournals,
       });
+      vm.#snapshotSequence = mark?.sequence ?? 0;
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
       vm.#halt = error.code === 'E_HALTED' ? error : asHalt(error, layout.journal);
+      vm.#isWorthAnotherTry = PASSING.has(error.code);
       if (vm.#protection.owner === '') {
         vm.#protection.owner = mark?.owner ?? '';
         vm.#protection.vmName = mark?.vmName ?? '';
@@ -98,12 +128,23 @@ export class VmStore {
     if (vm.#journal !== undefined && vm.#protection.haltReason !== undefined) {
       vm.#halt = haltOf(vm.#protection.vmName, vm.#protection.haltReason);
     }
+    vm.#rewriteWhenLong();
     return vm;
   }
 
   #take(value: unknown): string | undefined {
-    const record = parseRecord(value);
-    return 'wrong' in record ? record.wrong : this.#protection.apply(record);
+    const record = parseStateRecord(value) ?? parseRecord(value);
+    if ('wrong' in record) return record.wrong;
+    this.#lastAtMs = record.atMs;
+    return this.#protection.apply(record);
+  }
+
+  /**
+   * Its files could not be read, which may pass: opened anew, it may be well. Nothing of this object
+   * is of use then.
+   */
+  get isWorthAnotherTry(): boolean {
+    return this.#isWorthAnotherTry;
   }
 
   get protection(): Protection {
@@ -149,6 +190,12 @@ export class VmStore {
     const wrong = this.#protection.apply(record);
     if (wrong !== undefined) throw new Error(`a record of ours contradicts the journal: ${wrong}`);
     if (record.kind === 'halt') this.#halt = haltOf(this.#protection.vmName, record.reason);
+    this.#lastAtMs = record.atMs;
+    this.#snapshotLater();
+    this.#rewriteWhenLong();
+  }
+
+  #snapshotLater(): void {
     this.#isSnapshotDue = true;
     this.#snapshot ??= Promise.resolve().then(() => this.#writeSnapshots());
   }
@@ -157,19 +204,73 @@ export class VmStore {
   async #writeSnapshots(): Promise<void> {
     while (this.#isSnapshotDue) {
       this.#isSnapshotDue = false;
-      const { fs, random } = this.#seams;
-      const fields = snapshotOf(this.#protection, this.#journal?.mark);
-      await writeJsonDurably(fs, this.layout.snapshot, SNAPSHOT, fields, random).catch(
-        () => undefined,
-      );
+      await this.#writeSnapshot().catch(() => undefined);
     }
     this.#snapshot = undefined;
+  }
+
+  async #writeSnapshot(): Promise<void> {
+    const { fs, random } = this.#seams;
+    const mark = this.#journal?.mark;
+    const fields = snapshotOf(this.#protection, mark);
+    await writeJsonDurably(fs, this.layout.snapshot, SNAPSHOT, fields, random);
+    this.#snapshotSequence = mark?.sequence ?? 0;
+  }
+
+  /** As a change of its own, so that no cycle waits for it unless it comes meanwhile. */
+  #rewriteWhenLong(): void {
+    const journal = this.#journal;
+    if (journal === undefined || journal.lengthBytes < this.#rewriteAtBytes) return;
+    if (this.#isRewriteDue || this.#seams.isReadOnly || this.halt !== undefined) return;
+    this.#isRewriteDue = true;
+    void this.change(() => this.#rewrite(journal))
+      // the journal goes on as it is; after some more records it is tried again
+      .catch(() => {
+        this.#rewriteAtBytes = Math.ceil(1.25 * journal.lengthBytes);
+      })
+      .finally(() => {
+        this.#isRewriteDue = false;
+      });
+  }
+
+  /**
+   * Replaces the journal by the state it leads to, when that is less than half of it. The next look is
+   * taken when the journal is twice as long as its state was: the work is a constant share of what is
+   * appended.
+   */
+  async #rewrite(journal: Journal): Promise<void> {
+    if (this.halt !== undefined) return;
+    const { state } = this.#protection;
+    const records = (before: JournalMark): object[] => encodeState(state, this.#lastAtMs, before);
+    let stateBytes = 0;
+    for (const record of records(journal.mark)) stateBytes += JSON.stringify(record).length;
+    this.#rewriteAtBytes = Math.max(
+      this.#seams.rewriteAboveBytes ?? REWRITE_ABOVE_BYTES,
+      2 * stateBytes,
+    );
+    if (journal.lengthBytes < this.#rewriteAtBytes) return;
+    await this.#snapshot;
+    // whatever file a power cut leaves, it must be known how far the journal had come
+    if (this.#snapshotSequence !== journal.mark.sequence) await this.#writeSnapshot();
+    await journal.rewrite(this.#seams.random, records);
+    this.#snapshotLater();
   }
 
   async close(): Promise<void> {
     await this.#turn;
     await this.#snapshot;
     await this.#journal?.close();
+  }
+}
+
+/** What writes that a crash cut off have left beside journal and snapshot. */
+async function removeUnfinished(
+  fs: FileSystem,
+  { journal, snapshot }: VmLayout,
+  names: readonly string[],
+): Promise<void> {
+  for (const path of [journal, snapshot]) {
+    if (names.some((name) => isLeftoverOf(basename(path), name))) await removeLeftovers(fs, path);
   }
 }
 

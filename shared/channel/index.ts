@@ -2,6 +2,10 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  CompactedVm,
+  CompactProgress,
+  CompactRequest,
+  CompactResponse,
   DiskBytes,
   ListPointsRequest,
   ListPointsResponse,

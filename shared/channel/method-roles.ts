@@ -22,4 +22,5 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/Verify', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ReadDisk', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Pause', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/Compact', OPERATORS],
 ]);

@@ -27,6 +27,7 @@ import {
   checkKind,
   type ManifestHeader,
   type ManifestRecord,
+  type ManifestTrailer,
   recordCells,
 } from './manifest-format.js';
 import { PIECE_BYTES } from './pcbt.js';
@@ -46,6 +47,13 @@ export function checkSameDisk(one: ManifestHeader, other: ManifestHeader): void 
       { context: { field } },
     );
   }
+}
+
+/** What a delta says of its cells; a ManifestFile, or the union of several. */
+export interface DeltaRecords {
+  readonly header: ManifestHeader;
+  /** In ascending order. */
+  records(): AsyncIterable<ManifestRecord>;
 }
 
 /** What begin() found: 'resumed' after an apply of the same delta that was interrupted. */
@@ -111,8 +119,12 @@ export class BaseManifest {
    * @throws DeltaError E_DELTA_COVERAGE when a file is the manifest of a delta; E_DELTA_MANIFEST
    */
   async state(): Promise<{ current: ManifestHeader; applying: ManifestHeader | undefined }> {
-    const current = await this.#withFile(this.path, (manifest) => Promise.resolve(manifest.header));
-    return { current, applying: await this.#applying() };
+    return { current: await this.current(), applying: await this.#applying() };
+  }
+
+  /** The point of the disk. @throws DeltaError E_DELTA_COVERAGE, E_DELTA_MANIFEST */
+  async current(): Promise<ManifestHeader> {
+    return this.#withFile(this.path, (manifest) => Promise.resolve(manifest.header));
   }
 
   async #applying(): Promise<ManifestHeader | undefined> {
@@ -165,7 +177,7 @@ export class BaseManifest {
   async begin(delta: ManifestFile): Promise<Announcement> {
     const isResumed = await this.#checkUnfinished(delta.header);
     try {
-      await this.#announce(delta);
+      await this.announce(delta);
     } catch (error) {
       // What was there before says the same as before.
       if (isResumed) throw error;
@@ -180,11 +192,16 @@ export class BaseManifest {
     return isResumed ? 'resumed' : 'new';
   }
 
-  async #announce(delta: ManifestFile): Promise<void> {
+  /**
+   * Announces durably that the disk is about to become the point of `delta`, for a caller who knows
+   * by himself whether an earlier announcement counts: it is replaced.
+   * @throws DeltaError E_DISK_MISMATCH, E_DELTA_PARENT, E_DELTA_MANIFEST, E_DELTA_COVERAGE
+   */
+  async announce(delta: DeltaRecords): Promise<ManifestTrailer> {
     const { header } = delta;
-    await this.#withFile(this.path, async (base) => {
+    return this.#withFile(this.path, async (base) => {
       checkFollows(base.header, header);
-      await publishFile(this.#seams, this.#applyingPath, REPLACING, async (sink) => {
+      return publishFile(this.#seams, this.#applyingPath, REPLACING, async (sink) => {
         const next = {
           ...header,
           kind: 'base',
@@ -196,7 +213,7 @@ export class BaseManifest {
         for await (const record of appliedRecords(base.records(), delta.records())) {
           await writer.add(record);
         }
-        await writer.finish();
+        return writer.finish();
       });
     });
   }

@@ -22,6 +22,7 @@ export {
   type BaseFinding,
   BaseManifest,
   checkSameDisk,
+  type DeltaRecords,
   verifyBase,
 } from './base-manifest.js';
 export {
@@ -98,6 +99,7 @@ export {
   readManifestPart,
 } from './manifest-appender.js';
 export { materialise } from './materialise.js';
+export { OverlappedWrites } from './overlapped-writes.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';
 export {
   encodePcbt,
@@ -122,9 +124,10 @@ export {
 } from './publish.js';
 export {
   checkAdjacent,
-  forEachBatch,
   mergedHeader,
   mergeDeltas,
+  readUnion,
+  type UnionBatch,
   unionOf,
   type UnionEntry,
   writeUnion,

@@ -25,10 +25,14 @@ function entryEnd(entry: DeltaEntry): number {
   return entry.cell + (entry.kind === 'data' ? 1 : entry.count);
 }
 
-/** The union of `sources`, the oldest first, in ascending order of cells. */
-export async function* unionOf(sources: readonly DeltaSource[]): AsyncGenerator<UnionEntry> {
+/** The union of `sources`, the oldest first, in ascending order of cells from `firstCell` on. */
+export async function* unionOf(
+  sources: readonly DeltaSource[],
+  firstCell = 0,
+): AsyncGenerator<UnionEntry> {
   const cursors = sources.map((source) => new Peekable(source.entries()));
   try {
+    for (const cursor of cursors) await skipTo(cursor, firstCell);
     for (;;) {
       // The newest of the entries that begin first wins; it ends where a newer one begins.
       let start = Infinity;
@@ -100,11 +104,12 @@ const BATCH_CELLS = 16;
 /** Data entries of the union in batches that one read serves, and runs of zeros. */
 async function* batches(
   sources: readonly DeltaSource[],
+  firstCell: number,
 ): AsyncGenerator<
   { source: DeltaSource; data: DataEntry[] } | { zero: DeltaEntry & { kind: 'zero' } }
 > {
   let open: { source: DeltaSource; data: DataEntry[] } | undefined;
-  for await (const { entry, source: index } of unionOf(sources)) {
+  for await (const { entry, source: index } of unionOf(sources, firstCell)) {
     const source = defined(sources[index], 'the union names one of its sources');
     const last = open?.data.at(-1);
     if (
@@ -125,19 +130,23 @@ async function* batches(
   if (open !== undefined) yield open;
 }
 
+/** A part of the union: cells that lie in a row, with their bytes, or a run of zeros. */
+export type UnionBatch =
+  | { readonly kind: 'data'; readonly entries: readonly DataEntry[]; readonly bytes: Buffer }
+  | { readonly kind: 'zero'; readonly cell: number; readonly count: number };
+
 /**
- * Reads the union once and hands on each batch: data as whole cells whose hashes were checked, valid
- * until the call settles, or zeros. @throws DeltaError E_DELTA_HASH, E_DELTA_MANIFEST, …
+ * Reads the union once, from `firstCell` on. The cells of a batch are whole and their hashes were checked; its bytes are
+ * valid until the next one is asked for. @throws DeltaError E_DELTA_HASH, E_DELTA_MANIFEST, …
  */
-export async function forEachBatch(
+export async function* readUnion(
   sources: readonly DeltaSource[],
-  onData: (entries: readonly DataEntry[], bytes: Buffer) => Promise<void>,
-  onZero: (cell: number, count: number) => Promise<void>,
-): Promise<void> {
+  firstCell = 0,
+): AsyncGenerator<UnionBatch> {
   const buffer = Buffer.alloc(BATCH_CELLS * CELL_BYTES);
-  for await (const batch of batches(sources)) {
+  for await (const batch of batches(sources, firstCell)) {
     if ('zero' in batch) {
-      await onZero(batch.zero.cell, batch.zero.count);
+      yield batch.zero;
       continue;
     }
     const { source, data } = batch;
@@ -145,7 +154,22 @@ export async function forEachBatch(
     for (const entry of data) lengthBytes += cellLength(entry.cell, source.header.diskSizeBytes);
     const bytes = buffer.subarray(0, lengthBytes);
     await readVerified(source, data, bytes);
-    await onData(data, bytes);
+    yield { kind: 'data', entries: data, bytes };
+  }
+}
+
+/**
+ * Reads the union once and hands on each batch: data as whole cells whose hashes were checked, valid
+ * until the call settles, or zeros. @throws DeltaError E_DELTA_HASH, E_DELTA_MANIFEST, …
+ */
+async function forEachBatch(
+  sources: readonly DeltaSource[],
+  onData: (entries: readonly DataEntry[], bytes: Buffer) => Promise<void>,
+  onZero: (cell: number, count: number) => Promise<void>,
+): Promise<void> {
+  for await (const batch of readUnion(sources)) {
+    if (batch.kind === 'zero') await onZero(batch.cell, batch.count);
+    else await onData(batch.entries, batch.bytes);
   }
 }
 

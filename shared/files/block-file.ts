@@ -34,6 +34,12 @@ export interface BlockFile {
   truncate(sizeBytes: number): Promise<void>;
 
   /**
+   * Makes an empty file so long that all of its bytes have room on the volume, which read as zeros. False
+   * where the system cannot set room aside; the file is as it was then. @throws DrError E_IO, E_CAPACITY
+   */
+  reserve(sizeBytes: number): Promise<boolean>;
+
+  /**
    * Durable on return: all writes and truncations that had returned before the call (fdatasync).
    * Never tried again after a failure: the second answer means nothing.
    * @throws DrError E_IO

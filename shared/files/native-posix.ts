@@ -1,4 +1,4 @@
-// The system calls that Node does not offer: flock(2), lseek(2) with SEEK_DATA/SEEK_HOLE, and those that
+// The system calls that Node does not offer: flock(2), lseek(2) with SEEK_DATA/SEEK_HOLE, fallocate(2), and those that
 // switch core dumps off. koffi is imported at the first use, so that a command that opens no file does not pay for it
 // (about 20 ms). All calls are short and made synchronously: errno belongs to the thread.
 
@@ -12,6 +12,8 @@ export interface NativePosix {
   flock(descriptor: number, operation: number): NativeResult;
   /** Moves the descriptor's own position, which reads and writes with a position do not use. */
   lseek(descriptor: number, offset: number, whence: number): NativeResult;
+  /** Sets room aside for the bytes [0, length) of a file; undefined where there is no such call. */
+  readonly fallocate: ((descriptor: number, lengthBytes: number) => NativeResult) | undefined;
   /** Soft and hard limit of core files: none, for this process and its children. */
   limitCoreFiles(): NativeResult;
   /**
@@ -53,6 +55,9 @@ async function load(): Promise<NativePosix | undefined> {
   const library = koffi.load(null);
   const flock = library.func('int flock(int descriptor, int operation)');
   const lseek = library.func('int64_t lseek(int descriptor, int64_t offset, int whence)');
+  const fallocate = isLinux
+    ? library.func('int fallocate(int descriptor, int mode, int64_t offset, int64_t length)')
+    : undefined;
   const setrlimit = library.func('int setrlimit(int resource, const uint64_t *limits)');
   const prctl = isLinux
     ? library.func('int prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)')
@@ -72,6 +77,8 @@ async function load(): Promise<NativePosix | undefined> {
   return {
     flock: (descriptor, operation) => result(flock(descriptor, operation)),
     lseek: (descriptor, offset, whence) => result(lseek(descriptor, offset, whence)),
+    fallocate:
+      fallocate && ((descriptor, lengthBytes) => result(fallocate(descriptor, 0, 0, lengthBytes))),
     limitCoreFiles: () => result(setrlimit(RLIMIT_CORE, [0, 0])),
     makeUndumpable: prctl && (() => result(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))),
     seekData: isLinux ? 3 : 4,

@@ -21,6 +21,7 @@ import type {
 } from './block-file.js';
 import { DirectWriter } from './direct-writer.js';
 import { lockDescriptor } from './file-lock.js';
+import { nativePosix } from './native-posix.js';
 import { nextDataRange } from './sparse.js';
 import { fromSystemError, systemCode } from './system-error.js';
 
@@ -117,6 +118,18 @@ class NodeFile implements BlockFile {
       },
       { sizeBytes },
     );
+  }
+
+  async reserve(sizeBytes: number): Promise<boolean> {
+    assert(!this.#isClosed, 'no file is used after close()');
+    const native = await nativePosix();
+    if (native?.fallocate === undefined) return false;
+    let { failure } = native.fallocate(this.#descriptor, sizeBytes);
+    while (failure === 'EINTR') ({ failure } = native.fallocate(this.#descriptor, sizeBytes));
+    if (failure === undefined) return true;
+    if (failure === 'EOPNOTSUPP' || failure === 'ENOSYS' || failure === 'ENOTSUP') return false;
+    const error = Object.assign(new Error(`fallocate: ${failure}`), { code: failure });
+    throw fromSystemError(error, 'set room aside in', this.path, { facts: { sizeBytes } });
   }
 
   async flush(): Promise<void> {

@@ -15,11 +15,15 @@ export { parametersPage } from './page.js';
 export { matchesPattern } from './pattern.js';
 export {
   checkTls,
+  doubtsOf,
   type ParameterSet,
   resolveParameters,
   type TlsParameters,
   wantedConsistency,
+  wantedSchedule,
 } from './resolve.js';
+export { type GridRule, parseRetentionGrid } from './retention-grid.js';
+export { type BandwidthSchedule, rateAt } from './schedule.js';
 export {
   flagOf,
   PARAMETER_NAMES,

@@ -1,6 +1,7 @@
 // Puts together what was given: flag or Plugin string before config file before default. Checks
 // every value, also those that are overridden, and what does not go together.
 
+import { assert } from '../assert.js';
 import { DrError } from '../errors.js';
 import type { GivenParameter, Origin } from './given.js';
 import { badSyntax, badValue, unknownKey } from './refusal.js';
@@ -11,7 +12,9 @@ import {
   type ParameterValues,
   rowOf,
 } from './table.js';
-import { BadValue, type ParameterValue, parseValue } from './values.js';
+import { BadValue } from './rate.js';
+import { type BandwidthSchedule, parseSchedule } from './schedule.js';
+import { type ParameterValue, parseValue } from './values.js';
 
 export interface ParameterSet {
   readonly values: ParameterValues;
@@ -56,7 +59,7 @@ export function resolveParameters(
     origins: origins as Record<ParameterName, Origin>,
   };
   checkTogether(set);
-  return { ...set, warnings: doubts(set) };
+  return { ...set, warnings: doubtsOf(set.values) };
 }
 
 function readLevel(given: readonly GivenParameter[]): Map<ParameterName, Chosen> {
@@ -167,14 +170,29 @@ export function checkTls(values: TlsParameters): void {
   }
 }
 
-function doubts({ values }: Omit<ParameterSet, 'warnings'>): string[] {
-  if (values.push_cycles === 1 || values.rpo_seconds >= values.push_interval) return [];
+/** What is legal and probably not meant. */
+export function doubtsOf({
+  push_cycles: cycles,
+  push_interval: interval,
+  rpo_seconds: rpo,
+}: Pick<ParameterValues, 'push_cycles' | 'push_interval' | 'rpo_seconds'>): string[] {
+  if (cycles === 1 || rpo >= interval) return [];
   return [
-    `rpo_seconds=${values.rpo_seconds} cannot hold with push_interval=${values.push_interval}: raise the one or lower the other`,
+    `rpo_seconds=${rpo} cannot hold with push_interval=${interval}: raise the one or lower the other`,
   ];
 }
 
 /** What a guest's consistency is wanted to be: `consistency`, or what `quiesce` says. */
 export function wantedConsistency(values: ParameterValues): 'require' | 'prefer' | 'crash' {
   return values.consistency ?? (values.quiesce ? 'prefer' : 'crash');
+}
+
+/** What `bandwidth_schedule` says, by the hour; undefined: it is not given. */
+export function wantedSchedule({
+  bandwidth_schedule: text,
+}: ParameterValues): BandwidthSchedule | undefined {
+  if (text === undefined) return undefined;
+  const schedule = parseSchedule(text);
+  assert(!(schedule instanceof BadValue), 'the value was checked when it was read');
+  return schedule;
 }

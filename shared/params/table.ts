@@ -14,7 +14,7 @@ interface RowBase {
 export interface TextRow extends RowBase {
   readonly kind: 'text';
   /** What the text must look like, by name; see values.ts. Default: any text. */
-  readonly form?: 'network-map' | 'reip-rules';
+  readonly form?: 'network-map' | 'reip-rules' | 'retention-grid' | 'bandwidth-schedule';
 }
 
 /** Comma-separated patterns. */
@@ -200,12 +200,26 @@ export const PARAMETERS = {
       'Cap in bytes per second for all VMs together, with K, M, G (powers of 1024); 0 = none, ' +
       'otherwise at least 16K.',
   },
+  bandwidth_schedule: {
+    kind: 'text',
+    form: 'bandwidth-schedule',
+    meaning:
+      'Caps by day and hour of the local clock, `mon-fri 08-18=5M,*=0`; where no entry fits, ' +
+      '`bandwidth` holds.',
+  },
   max_restore_points: {
     kind: 'whole',
     min: 1,
     max: 10_000,
     default: '5',
     meaning: "Restore points kept at the DR site; the receiver's floor and policy rule.",
+  },
+  retention_grid: {
+    kind: 'text',
+    form: 'retention-grid',
+    meaning:
+      'Points kept besides: for so long back (SPAN), the oldest point of each STEP; for example ' +
+      "`24h/1h,7d/1d,4w/1w`. The receiver's own grid is kept in any case.",
   },
   network_map: {
     kind: 'text',

@@ -1,27 +1,23 @@
 // Text to value, by the kind of the row, and in words what is allowed. Pure.
 
-import type { ParameterRow } from './table.js';
+import { BadValue, parseRate } from './rate.js';
+import { parseRetentionGrid } from './retention-grid.js';
+import { parseSchedule } from './schedule.js';
+import type { ParameterRow, TextRow } from './table.js';
 
 export type ParameterValue = string | number | boolean | readonly string[];
 
 const TEXT_MAX = 4096;
-const RATE_MIN = 16 * 1024;
-const RATE_MAX = 2 ** 40;
-const FACTORS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
 
 const FORMS = {
   'network-map': 'pairs source=target separated by commas, each source once',
   'reip-rules': 'rules vm:address/mask/gateway separated by commas',
-} as const;
-
-/** What is wrong with a value; `why` continues the sentence "the value …". */
-export class BadValue {
-  readonly why: string;
-
-  constructor(why: string) {
-    this.why = why;
-  }
-}
+  'retention-grid':
+    'parts SPAN/STEP separated by commas, each a number with h, d or w, at most 1000 steps together',
+  'bandwidth-schedule':
+    'entries DAYS [HOURS]=RATE separated by commas, the first that fits holds: days *, mon or ' +
+    'mon-fri, hours like 08-18 or 22-06, rates as of bandwidth',
+} as const satisfies Record<NonNullable<TextRow['form']>, string>;
 
 /** What a row allows, for messages and the documentation. */
 export function allowedOf(row: ParameterRow): string {
@@ -93,18 +89,15 @@ function parseWhole(text: string, min: number, max: number): number | BadValue {
   return value < min || value > max ? new BadValue('is out of range') : value;
 }
 
-function parseRate(text: string): number | BadValue {
-  if (/bit|bps|[kmg]b\b/i.test(text)) {
-    return new BadValue('is ambiguous between bits and bytes: write bytes');
+function parseForm(form: keyof typeof FORMS, text: string): string | BadValue {
+  if (form === 'bandwidth-schedule') {
+    const schedule = parseSchedule(text);
+    return schedule instanceof BadValue ? schedule : text;
   }
-  const match = /^(\d{1,13})([KMG]?)$/i.exec(text);
-  if (match === null) return new BadValue('is not a rate');
-  const value = Number(match[1]) * (FACTORS[(match[2] ?? '').toUpperCase()] ?? Number.NaN);
-  if (value !== 0 && value < RATE_MIN) return new BadValue('is too slow to be useful');
-  return value > RATE_MAX ? new BadValue('is out of range') : value;
-}
-
-function parseForm(form: 'network-map' | 'reip-rules', text: string): string | BadValue {
+  if (form === 'retention-grid') {
+    const rules = parseRetentionGrid(text);
+    return 'wrong' in rules ? new BadValue(rules.wrong) : text;
+  }
   const parts = text.split(',').map((part) => part.trim());
   if (form === 'reip-rules') {
     const bad = parts.find(

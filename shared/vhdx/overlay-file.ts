@@ -78,6 +78,10 @@ export class OverlayFile implements BlockFile {
     return Promise.reject(this.#readOnly());
   }
 
+  reserve(): Promise<boolean> {
+    return Promise.reject(this.#readOnly());
+  }
+
   flush(): Promise<void> {
     return Promise.reject(this.#readOnly());
   }

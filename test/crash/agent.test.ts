@@ -119,7 +119,7 @@ class World {
       clock: this.clock,
       random: this.#random,
       log: silentLog,
-      bandwidth: new Bandwidth(this.clock, 0),
+      bandwidth: new Bandwidth(this.clock, { bytesPerSecond: 0 }),
       stateFolder: STATE,
       signal: new AbortController().signal,
     });

@@ -211,7 +211,7 @@ describe('receiver and a failing device', function () {
       storeFolder: '/store',
       use: 'read',
     });
-    expect(receiver.desks[0]?.vm.protection.listed.length).to.equal(1);
+    expect((await receiver.allDesks())[0]?.vm.protection.listed.length).to.equal(1);
     await receiver.close();
     const error = await attempt(faulty, given);
     expect(error?.code).to.equal('E_IO');

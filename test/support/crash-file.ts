@@ -396,6 +396,11 @@ class CrashFile implements BlockFile {
     change.hasReturned = true;
   }
 
+  async reserve(sizeBytes: number): Promise<boolean> {
+    await this.truncate(sizeBytes);
+    return true;
+  }
+
   async flush(): Promise<void> {
     const isLast = this.#owner.countFor(`flush ${this.path}`);
     // Operations return in the order in which they were begun, so what has returned is a prefix.

@@ -10,6 +10,7 @@ export type CallKind =
   | 'write'
   | 'size'
   | 'truncate'
+  | 'reserve'
   | 'flush'
   | 'nextData'
   | 'close'
@@ -118,6 +119,12 @@ class HookedFile implements BlockFile {
   truncate(sizeBytes: number): Promise<void> {
     return this.#hook({ ...this.#call('truncate'), position: sizeBytes }, () =>
       this.#inner.truncate(sizeBytes),
+    );
+  }
+
+  reserve(sizeBytes: number): Promise<boolean> {
+    return this.#hook({ ...this.#call('reserve'), position: sizeBytes }, () =>
+      this.#inner.reserve(sizeBytes),
     );
   }
 

@@ -256,6 +256,11 @@ class MemoryFile implements BlockFile {
     await Promise.resolve();
   }
 
+  async reserve(sizeBytes: number): Promise<boolean> {
+    await this.truncate(sizeBytes);
+    return true;
+  }
+
   async flush(): Promise<void> {
     this.#requireOpen();
     await Promise.resolve();

@@ -5,6 +5,7 @@
 //   ```sh              commands; all must succeed
 //   ```sh exit=0,3     the last of them ends with one of these codes
 //   ```sh service      runs on in the background from when it prints "listening"
+//   ```sh stop-service ends the newest service; its text is for people
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,13 +16,13 @@ import { expect } from 'chai';
 import { builtFolder, checkoutFolder } from './checkout.js';
 
 const MAIN = join(builtFolder, 'cli', 'main.js');
-const FENCE = /^```(\w*)(?: (\S+))?\n([\s\S]*?)^```$/gm;
+const FENCE = /^( *)```(\w*)(?: (\S+))?\n([\s\S]*?)^ *```$/gm;
 /** The port that pages name; it may be taken on this machine. */
 const PAGE_PORT = '9847';
 
 export interface PageStep {
   readonly script: string;
-  readonly isService: boolean;
+  readonly kind: 'commands' | 'service' | 'stop-service';
   readonly exitCodes: readonly number[];
   /** Lines that the output must have, in this order; undefined: nothing is promised. */
   readonly shown: readonly string[] | undefined;
@@ -31,14 +32,14 @@ export interface PageStep {
 export function readPage(page: string): PageStep[] {
   const text = readFileSync(join(checkoutFolder, 'docs', page), 'utf8');
   const steps: PageStep[] = [];
-  for (const [, language, option, body = ''] of text.matchAll(FENCE)) {
+  for (const [, indent = '', language, option, indented = ''] of text.matchAll(FENCE)) {
+    const body = indented.replace(new RegExp(`^${indent}`, 'gm'), '');
     const last = steps.at(-1);
     if (language === 'sh') {
       const exitCodes = /^exit=([\d,]+)$/.exec(option ?? '')?.[1] ?? '0';
-      const isService = option === 'service';
       steps.push({
         script: body,
-        isService,
+        kind: option === 'service' || option === 'stop-service' ? option : 'commands',
         exitCodes: exitCodes.split(',').map(Number),
         shown: undefined,
       });
@@ -62,22 +63,29 @@ export async function runPage(page: string, folder: string): Promise<void> {
   try {
     for (const step of readPage(page)) {
       const script = step.script.replaceAll(PAGE_PORT, String(port));
-      const run = start(folder, bin, `${before}${step.isService ? `exec ${script}` : script}`);
-      const output = step.isService ? await untilListening(run) : await untilEnd(run);
-      if (step.isService) services.push(run.child);
+      if (step.kind === 'stop-service') {
+        await stop(services.pop());
+        continue;
+      }
+      const isService = step.kind === 'service';
+      const run = start(folder, bin, `${before}${isService ? `exec ${script}` : script}`);
+      const output = isService ? await untilListening(run) : await untilEnd(run);
+      if (isService) services.push(run.child);
       else expect(run.child.exitCode, `${script}\n${run.text()}`).to.be.oneOf(step.exitCodes);
       if (step.shown !== undefined) {
         expectShown(step.shown, output.replaceAll(String(port), PAGE_PORT), script);
       }
-      for (const line of script.split('\n')) if (/^[A-Z]+=/.test(line)) before += `${line}\n`;
+      for (const line of script.split('\n')) if (/^[A-Z]+="/.test(line)) before += `${line}\n`;
     }
   } finally {
-    for (const service of services) {
-      if (service.exitCode !== null || service.signalCode !== null) continue;
-      service.kill('SIGTERM');
-      await once(service, 'close');
-    }
+    for (const service of services) await stop(service);
   }
+}
+
+async function stop(service: ChildProcess | undefined): Promise<void> {
+  if (service?.exitCode !== null || service.signalCode !== null) return;
+  service.kill('SIGTERM');
+  await once(service, 'close');
 }
 
 interface Run {

@@ -45,6 +45,7 @@ const handlers: Handlers<ControlService> = {
   pinPoint: unused,
   verify: unused,
   pause: unused,
+  compact: unused,
 };
 
 describe('connectDirectly', () => {

@@ -10,6 +10,7 @@ const GOOD = {
   isPaused: false,
   haltReason: undefined,
   damagedCount: 0,
+  forecast: undefined,
 };
 
 describe('health', () => {
@@ -27,6 +28,16 @@ describe('health', () => {
     ['no point', { newestPointAtMs: undefined }, 'warn'],
     ['paused', { isPaused: true }, 'warn'],
     ['halted', { haltReason: 'the journal is damaged' }, 'critical'],
+    [
+      'an RPO that will be missed',
+      { forecast: { newestAgeSeconds: 700, willMissRpo: true, because: 'points came late' } },
+      'warn',
+    ],
+    [
+      'an RPO that will be kept',
+      { forecast: { newestAgeSeconds: 590, willMissRpo: false, because: 'points came early' } },
+      'ok',
+    ],
     ['a damaged point', { damagedCount: 1 }, 'critical'],
   ];
   for (const [what, change, want] of rows) {

@@ -2,7 +2,8 @@
 // tail, or refused with file and place; never silently something else.
 
 import { expect } from 'chai';
-import { Journal, type JournalMark } from '../../../dr-receiver/store/journal.js';
+import { Journal } from '../../../dr-receiver/store/journal.js';
+import type { JournalMark } from '../../../dr-receiver/store/journal-read.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { CrashFileSystem } from '../../support/crash-file.js';
 import { FaultFileSystem } from '../../support/fault-file.js';

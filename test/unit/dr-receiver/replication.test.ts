@@ -13,6 +13,8 @@ import {
   MANIFEST_RECORD_BYTES,
 } from '../../../shared/delta/index.js';
 import { isAllZero } from '../../../shared/disk/index.js';
+import { DEFAULT_POLICY } from '../../../dr-receiver/index.js';
+import { gridRules } from '../../../dr-receiver/store/forget.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
@@ -169,6 +171,45 @@ describe('receiver', () => {
       expect((await vm.replicate(site, less)).warnings.join()).to.contain(again.pointId);
       const plans = [seed, again, less];
       expect(await pointIds(site, vm.name)).to.deep.equal(plans.map((plan) => plan.pointId));
+    });
+
+    it('keeps what the grids of source and receiver ask for, and lets it go in time', async () => {
+      const hour = 3_600_000;
+      site.clock.setWall(Date.UTC(2026, 0, 10));
+      await site.receiver.close();
+      const policy = {
+        ...DEFAULT_POLICY,
+        retention: { ...DEFAULT_POLICY.retention, grid: gridRules('2d/6h') },
+      };
+      site = await openSite(files, { clock: site.clock, policy });
+      const grid = { maxRestorePoints: 1, retentionGrid: '3h/1h' };
+      const bad = await refusal(() => vm.open(site, { ...seed, retentionGrid: '1h/1d' }));
+      expect(bad.code).to.equal('E_PROTOCOL');
+      await vm.replicate(site, { ...seed, ...grid });
+      const plans = [seed];
+      for (let n = 1; n <= 20; n++) {
+        await site.clock.advance(hour / 2);
+        const plan = vm.plan(n + 1, plans.at(-1)?.pointId, [[], []], grid);
+        plans.push(plan);
+        await vm.replicate(site, plan);
+      }
+      // half hours 0 to 20: of each quarter of the day the first; of the last four hours theirs
+      const kept = [0, 12, 14, 16, 18, 20].map((n) => plans[n]?.pointId);
+      expect(await pointIds(site, vm.name)).to.deep.equal(kept);
+      const { points } = await site.control().listPoints({ vm: vm.name });
+      expect(points[2]?.keptBecause).to.equal('first point of its step, 3h/1h');
+      // time goes by without a commit, over a restart
+      await site.receiver.close();
+      await site.clock.advance(10 * hour);
+      site = await openSite(files, { clock: site.clock, policy });
+      const desk = site.receiver.desks[0];
+      await desk?.vm.change(() => desk.applyRetention());
+      const later = [0, 12, 20].map((n) => plans[n]?.pointId);
+      expect(await pointIds(site, vm.name)).to.deep.equal(later);
+      await desk?.vm.change(() => desk.applyRetention());
+      await site.receiver.close();
+      site = await openSite(files, { clock: site.clock, policy });
+      expect(await pointIds(site, vm.name)).to.deep.equal(later);
     });
 
     it('forgets the oldest point, whose cells stay under the later ones', async () => {
@@ -581,7 +622,6 @@ describe('receiver', () => {
     it('holds each principal to its quota, and makes no room by forgetting points', async () => {
       await vm.replicate(site, seed);
       await site.receiver.close();
-      const { DEFAULT_POLICY } = await import('../../../dr-receiver/index.js');
       const policy = { ...DEFAULT_POLICY, maxProtections: 1, maxStoredBytes: 9 * CELL_BYTES };
       site = await openSite(files, { policy });
       for (const cell of [20, 21, 22]) vm.write(0, cell, cell);

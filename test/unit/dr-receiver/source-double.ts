@@ -39,7 +39,7 @@ import { isAllZero } from '../../../shared/disk/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { silentLog } from '../../../shared/log.js';
 import { controlHandlers, Receiver, replicationHandlers } from '../../../dr-receiver/index.js';
-import type { ReceiverPolicy } from '../../../dr-receiver/index.js';
+import type { ReceiverOptions, ReceiverPolicy } from '../../../dr-receiver/index.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 
@@ -75,10 +75,16 @@ let siteCount = 0;
 
 export async function openSite(
   fs: FileSystem,
-  options: { clock?: FakeClock; seed?: number; policy?: ReceiverPolicy } = {},
+  options: {
+    clock?: FakeClock;
+    seed?: number;
+    policy?: ReceiverPolicy;
+    reclaim?: ReceiverOptions['reclaim'];
+    isLazy?: boolean;
+  } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
-  const { clock = new FakeClock(), seed = ++siteCount, policy } = options;
+  const { clock = new FakeClock(), seed = ++siteCount, policy, reclaim, isLazy = false } = options;
   const receiver = await Receiver.open({
     fs,
     clock,
@@ -86,7 +92,10 @@ export async function openSite(
     log: silentLog,
     storeFolder: STORE,
     policy,
+    reclaim,
   });
+  // all of them, so that a test meets the same order of calls each time
+  if (!isLazy) await receiver.allDesks();
   return {
     receiver,
     clock,
@@ -115,6 +124,7 @@ export interface CyclePlan {
   readonly checkpointId?: string;
   readonly epoch?: bigint;
   readonly maxRestorePoints?: number;
+  readonly retentionGrid?: string;
 }
 
 export class SourceVm {
@@ -191,7 +201,9 @@ export class SourceVm {
       isApplicationConsistent: true,
       maxRestorePoints: plan.maxRestorePoints ?? 5,
       rpoSeconds: 600,
+      retentionGrid: plan.retentionGrid ?? '',
       checkpointId: plan.checkpointId ?? `checkpoint of ${plan.cycleId}`,
+      expectedBytes: 0n,
     };
   }
 

@@ -71,7 +71,7 @@ describe('store', () => {
     await site.receiver.close();
     const before = new Map(files.paths.map((path) => [path, files.content(path)]));
     const reader = await openForReading(files);
-    expect(reader.desks[0]?.vm.protection.listed.length).to.equal(1);
+    expect((await reader.allDesks())[0]?.vm.protection.listed.length).to.equal(1);
     await reader.close();
     expect(files.paths).to.deep.equal([...before.keys()]);
     for (const [path, bytes] of before) {

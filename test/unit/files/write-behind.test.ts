@@ -36,6 +36,7 @@ class HeldFile {
       },
       size: () => file.size(),
       truncate: (sizeBytes) => file.truncate(sizeBytes),
+      reserve: () => Promise.resolve(false),
       flush: () => file.flush(),
       nextData: (position) => file.nextData(position),
       close: () => file.close(),

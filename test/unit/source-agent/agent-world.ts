@@ -38,6 +38,7 @@ export const SETTINGS: CycleSettings = {
   overlap: 'skip',
   rpoSeconds: 900,
   maxRestorePoints: 5,
+  retentionGrid: '',
 };
 
 export class AgentWorld {
@@ -59,7 +60,7 @@ export class AgentWorld {
       clock: this.clock,
       random: this.random,
       log: silentLog,
-      bandwidth: new Bandwidth(this.clock, 0),
+      bandwidth: new Bandwidth(this.clock, { bytesPerSecond: 0 }),
       stateFolder: STATE,
       signal: new AbortController().signal,
       ...replaced,

@@ -3,7 +3,7 @@
 import { expect } from 'chai';
 import { DrError, type ErrorCode } from '../../../shared/errors.js';
 import { silentLog } from '../../../shared/log.js';
-import { type Job, runAgent } from '../../../source-agent/agent.js';
+import { Agent, type Job } from '../../../source-agent/agent.js';
 import { Bandwidth } from '../../../source-agent/bandwidth.js';
 import type { CycleResult } from '../../../source-agent/cycle.js';
 import {
@@ -31,7 +31,7 @@ function jobOf(world: AgentWorld, part: Partial<Job> = {}): Job {
     name: 'push',
     hypervisor: world.hypervisor,
     link: linkTo(world.receiver),
-    bandwidth: new Bandwidth(world.clock, 0),
+    bandwidth: new Bandwidth(world.clock, { bytesPerSecond: 0 }),
     stateFolder: STATE,
     vmPattern: '*',
     exclude: [],
@@ -52,7 +52,7 @@ async function run(
 ): Promise<Ran> {
   await world.files.makeFolder(STATE);
   const outcomes: Ran['outcomes'] = [];
-  const running = runAgent(jobs, {
+  const running = new Agent(jobs, {
     fs: world.files,
     clock: world.clock,
     random: world.random,
@@ -62,7 +62,7 @@ async function run(
       outcomes.push({ name, outcome, atMs: world.clock.monotonic() });
       onOutcome(name, outcome);
     },
-  });
+  }).run();
   const report = await world.running(running, 100_000);
   return { report, outcomes };
 }
@@ -223,6 +223,220 @@ describe('agent', () => {
     const red = await run(world, [job]);
     expect(verdict(red.report, 'warn').error?.code).to.equal('E_LOCKED');
     await lock.close();
+  });
+});
+
+/** Runs jobs that go on for ever for a while; returns how many cycles of each VM ended how. */
+async function runFor(
+  world: AgentWorld,
+  jobs: readonly Job[],
+  durationMs: number,
+  meanwhile: (agent: Agent) => Promise<void> = () => Promise.resolve(),
+): Promise<{ report: RunReport; done: Map<string, number>; failed: Map<string, number> }> {
+  await world.files.makeFolder(STATE);
+  const stop = new AbortController();
+  const done = new Map<string, number>();
+  const failed = new Map<string, number>();
+  const agent = new Agent(jobs, {
+    fs: world.files,
+    clock: world.clock,
+    random: world.random,
+    log: silentLog,
+    signal: stop.signal,
+    onOutcome: ({ name }, job, { kind }) => {
+      const counts = kind === 'done' ? done : failed;
+      if (kind === 'stopped') return;
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+      counts.set(`${job.name}:`, (counts.get(`${job.name}:`) ?? 0) + 1);
+    },
+  });
+  const running = agent.run();
+  running.catch(() => undefined);
+  for (let passed = 0; passed < durationMs; passed += 1000) {
+    await world.clock.advance(1000);
+    if (passed === Math.floor(durationMs / 2000) * 1000) await meanwhile(agent);
+  }
+  stop.abort();
+  const report = await world.running(running, 100_000);
+  return { report, done, failed };
+}
+
+const HOUR_MS = 3_600_000;
+
+describe('agent: nobody starves', () => {
+  /** 20 VMs that work and 8 that fail in the given way. */
+  function mixed(fail: (world: AgentWorld) => Promise<void>): AgentWorld {
+    const world = new AgentWorld();
+    for (let i = 1; i <= 8; i++) world.hypervisor.addVm(i, `bad${i}`, [65536]);
+    for (let i = 11; i <= 30; i++) world.hypervisor.addVm(i, `good${i}`, [65536]);
+    const create = world.hypervisor.createCheckpoint.bind(world.hypervisor);
+    world.hypervisor.createCheckpoint = async (vmId, request) => {
+      const name = world.hypervisor.vms.get(vmId)?.name ?? '';
+      if (name.startsWith('bad')) await fail(world);
+      await world.clock.sleep(2000);
+      return create(vmId, request);
+    };
+    return world;
+  }
+
+  it('behind VMs that fail slowly', async () => {
+    const world = mixed(async ({ clock }) => {
+      await clock.sleep(200_000);
+      throw new DrError('E_CHECKPOINT', 'injected');
+    });
+    const job = jobOf(world, { cycleCount: 0, intervalMs: 60_000 });
+    const { done, failed } = await runFor(world, [job], HOUR_MS);
+    for (let i = 11; i <= 30; i++) expect(done.get(`good${i}`), `good${i}`).to.be.at.least(50);
+    for (let i = 1; i <= 8; i++) expect(failed.get(`bad${i}`), `bad${i}`).to.be.at.least(3);
+  });
+
+  it('behind VMs that hang until they are given up', async () => {
+    const world = mixed(async ({ clock }) => {
+      await clock.sleep(HOUR_MS / 2);
+      throw new DrError('E_STALLED', 'injected');
+    });
+    const job = jobOf(world, { cycleCount: 0, intervalMs: 60_000 });
+    const { done, failed } = await runFor(world, [job], 2 * HOUR_MS);
+    for (let i = 11; i <= 30; i++) expect(done.get(`good${i}`), `good${i}`).to.be.at.least(100);
+    expect(failed.get('push:')).to.be.within(8, 30);
+  });
+
+  it('behind more cycles than places: whoever waits comes to its turn', async () => {
+    const world = new AgentWorld();
+    for (let i = 1; i <= 40; i++) world.hypervisor.addVm(i, `vm${i}`, [65536]);
+    world.hypervisor.onCall = async (verb) => {
+      if (verb === 'createCheckpoint application') await world.clock.sleep(20_000);
+    };
+    const tight = { ...SETTINGS, rpoSeconds: 30 };
+    const jobs = [
+      jobOf(world, {
+        name: 'a',
+        vmPattern: 'vm1*',
+        cycleCount: 0,
+        intervalMs: 10_000,
+        cycle: tight,
+      }),
+      jobOf(world, { name: 'b', exclude: ['vm1*'], cycleCount: 0, intervalMs: 10_000 }),
+    ];
+    // forty times twenty seconds, four at a time: 200 s for a round
+    const { done } = await runFor(world, jobs, HOUR_MS);
+    const counts = Array.from({ length: 40 }, (_, index) => done.get(`vm${index + 1}`) ?? 0);
+    expect(Math.min(...counts)).to.be.at.least(3);
+    expect(done.get('vm1')).to.be.greaterThan(done.get('vm2') ?? 0);
+  });
+
+  it('behind a host that does not tell its VMs, or hangs', async () => {
+    const world = hosts();
+    const other = new AgentWorld();
+    let count = 0;
+    other.hypervisor.listVms = async () => {
+      count++;
+      if (count < 4) throw new DrError('E_HYPERVISOR', 'injected');
+      await world.clock.sleep(10 * HOUR_MS);
+      return [];
+    };
+    const jobs = [
+      jobOf(world, { name: 'broken', hypervisor: other.hypervisor, cycleCount: 0 }),
+      jobOf(world, { name: 'whole', cycleCount: 0, intervalMs: 100_000 }),
+    ];
+    const { done, report } = await runFor(world, jobs, HOUR_MS);
+    expect(done.get('whole:')).to.be.within(5 * 33, 5 * 38);
+    // asked again a minute later each time, and then it hangs
+    expect(count).to.equal(4);
+    expect(report.isStopped).to.equal(true);
+  });
+
+  it('behind a job that ends at its first failure', async () => {
+    const world = mixed(() => Promise.reject(new DrError('E_CHECKPOINT', 'injected')));
+    const jobs = [
+      jobOf(world, { name: 'strict', vmPattern: 'bad1', cycleCount: 0, isAbortingOnError: true }),
+      jobOf(world, { name: 'lax', vmPattern: 'good*', cycleCount: 0, intervalMs: 60_000 }),
+    ];
+    const { done, failed, report } = await runFor(world, jobs, HOUR_MS);
+    expect(failed.get('strict:')).to.equal(1);
+    expect(done.get('lax:')).to.be.at.least(20 * 55);
+    expect(report.abortedBy?.code).to.equal('E_CHECKPOINT');
+    expect(verdict(report, 'warn').error?.code).to.equal('E_CHECKPOINT');
+  });
+});
+
+describe('agent: other jobs while it runs', () => {
+  it('takes over intervals, VMs and new jobs, and restarts no cycle', async () => {
+    const world = new AgentWorld();
+    for (const [index, name] of ['web', 'sql', 'new'].entries()) {
+      world.hypervisor.addVm(index + 1, name, [65536]);
+    }
+    let checkpoints = 0;
+    world.hypervisor.onCall = async (verb) => {
+      if (verb !== 'createCheckpoint application') return;
+      checkpoints++;
+      await world.clock.sleep(90_000);
+    };
+    const slow = { cycleCount: 0, intervalMs: 600_000 };
+    let replaced: Promise<void> | undefined;
+    let isReplaced = false;
+    const { done } = await runFor(
+      world,
+      [jobOf(world, { ...slow, name: 'all', exclude: ['new'] })],
+      // both are in the midst of their third cycle then
+      2 * 1_240_000,
+      (agent) => {
+        const fast = { cycleCount: 0, intervalMs: 100_000 };
+        replaced = agent.replaceJobs([
+          jobOf(world, { ...fast, name: 'all', vmPattern: 'web' }),
+          jobOf(world, { ...fast, name: 'more', vmPattern: 'new' }),
+        ]);
+        void replaced.then(() => {
+          isReplaced = true;
+        });
+        expect(isReplaced).to.equal(false);
+        return Promise.resolve();
+      },
+    );
+    await replaced;
+    expect(isReplaced).to.equal(true);
+    expect(done.get('sql'), 'no more of it').to.be.within(2, 3);
+    expect(done.get('web')).to.be.within(13, 16);
+    expect(done.get('new')).to.be.within(11, 13);
+    // none was begun twice: those of the end were stopped
+    const ended = (done.get('sql') ?? 0) + (done.get('web') ?? 0) + (done.get('new') ?? 0);
+    expect(checkpoints - ended).to.be.within(0, 2);
+    expect(world.hypervisor.checkpoints.size).to.equal(0);
+  });
+
+  it('lets a job begin again that a failure had ended', async () => {
+    const world = hosts();
+    let isBroken = true;
+    world.hypervisor.onCall = (verb) => {
+      if (isBroken && verb === 'createCheckpoint application') {
+        throw new DrError('E_CHECKPOINT', 'injected');
+      }
+    };
+    const crash = { ...SETTINGS, consistency: 'crash' } as const;
+    const jobs = [
+      jobOf(world, { name: 'a', vmPattern: 'web', cycleCount: 0, isAbortingOnError: true }),
+      jobOf(world, { name: 'b', vmPattern: 'test', cycleCount: 0, cycle: crash }),
+    ];
+    const { done, failed } = await runFor(world, jobs, HOUR_MS, async (agent) => {
+      isBroken = false;
+      await agent.replaceJobs(jobs);
+    });
+    expect(failed.get('web')).to.equal(1);
+    expect(done.get('web')).to.be.within(5, 7);
+  });
+
+  it('warns when the cycles that were measured cannot keep the RPO', async () => {
+    const world = hosts();
+    world.hypervisor.onCall = async (verb) => {
+      if (verb === 'createCheckpoint application') await world.clock.sleep(20_000);
+    };
+    const cycle = { ...SETTINGS, rpoSeconds: 30 };
+    const job = jobOf(world, { vmPattern: 'web', cycleCount: 0, intervalMs: 25_000, cycle });
+    const { report } = await runFor(world, [job], HOUR_MS / 4);
+    expect(report.warnings).to.have.length(1);
+    expect(report.warnings[0]).to.match(/^rpo_seconds=30 of web is less than two .* [23]\d\.\d s$/);
+    const loose = jobOf(world, { vmPattern: 'web', cycleCount: 0, intervalMs: 25_000 });
+    expect((await runFor(world, [loose], HOUR_MS / 4)).report.warnings).to.deep.equal([]);
   });
 });
 

@@ -540,7 +540,7 @@ describe('bandwidth', () => {
   it('lets exactly the budget leave over time, whoever sends', async () => {
     const world = new AgentWorld();
     const rate = MIB;
-    const bandwidth = new Bandwidth(world.clock, rate);
+    const bandwidth = new Bandwidth(world.clock, { bytesPerSecond: rate });
     const { signal } = new AbortController();
     const send = async (): Promise<void> => {
       for (let i = 0; i < 20; i++) await bandwidth.take(MIB / 4, signal);
@@ -553,7 +553,7 @@ describe('bandwidth', () => {
 
   it('does not save up time that nobody used', async () => {
     const world = new AgentWorld();
-    const bandwidth = new Bandwidth(world.clock, MIB);
+    const bandwidth = new Bandwidth(world.clock, { bytesPerSecond: MIB });
     const { signal } = new AbortController();
     await world.clock.advance(60_000);
     const startedAt = world.clock.monotonic();

@@ -51,6 +51,22 @@ export interface ProtectionStatus {
   storedBytes: bigint;
   /** A → B: source to receiver. */
   direction: string;
+  /**
+   * How old the newest point will be when the next one takes its place, at the present rate; 0: not
+   * known.
+   */
+  forecastNewestAgeSeconds: number;
+  willMissRpo: boolean;
+  /** What the forecast stands on; empty when there is none. */
+  forecastBecause: string;
+  /** The last days on which the newest point was older than the RPO, the oldest first. */
+  rpoDays: RpoDay[];
+  /** What forgotten points left and could be given back; an upper bound. */
+  reclaimableBytes: bigint;
+  /** What of it cannot be given back now, and why. */
+  reclaimWaiting: string[];
+  /** What is being reclaimed; empty when nothing is. */
+  reclaiming: string;
 }
 
 export interface RestorePoint {
@@ -154,6 +170,37 @@ export interface PauseRequest {
 }
 
 export interface PauseResponse {
+}
+
+export interface RpoDay {
+  /** Days since 1970-01-01, UTC. */
+  day: number;
+  violatedSeconds: number;
+}
+
+export interface CompactRequest {
+  /** Name, id or wildcard pattern; empty means all. */
+  vm: string;
+}
+
+export interface CompactResponse {
+  step: { $case: "progress"; value: CompactProgress } | { $case: "done"; value: CompactedVm } | undefined;
+}
+
+export interface CompactProgress {
+  vmName: string;
+  /** Of all layers, by now. */
+  storedBytes: bigint;
+}
+
+export interface CompactedVm {
+  vmId: Buffer;
+  vmName: string;
+  /** Of all layers. */
+  bytesBefore: bigint;
+  bytesAfter: bigint;
+  /** What could not be reclaimed, and why. */
+  waiting: string[];
 }
 
 function createBaseStatusRequest(): StatusRequest {
@@ -374,6 +421,13 @@ function createBaseProtectionStatus(): ProtectionStatus {
     running: "",
     storedBytes: 0n,
     direction: "",
+    forecastNewestAgeSeconds: 0,
+    willMissRpo: false,
+    forecastBecause: "",
+    rpoDays: [],
+    reclaimableBytes: 0n,
+    reclaimWaiting: [],
+    reclaiming: "",
   };
 }
 
@@ -426,6 +480,30 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     }
     if (message.direction !== "") {
       writer.uint32(114).string(message.direction);
+    }
+    if (message.forecastNewestAgeSeconds !== 0) {
+      writer.uint32(200).uint32(message.forecastNewestAgeSeconds);
+    }
+    if (message.willMissRpo !== false) {
+      writer.uint32(208).bool(message.willMissRpo);
+    }
+    if (message.forecastBecause !== "") {
+      writer.uint32(218).string(message.forecastBecause);
+    }
+    for (const v of message.rpoDays) {
+      RpoDay.encode(v!, writer.uint32(226).fork()).join();
+    }
+    if (message.reclaimableBytes !== 0n) {
+      if (BigInt.asUintN(64, message.reclaimableBytes) !== message.reclaimableBytes) {
+        throw new globalThis.Error("value provided for field message.reclaimableBytes of type uint64 too large");
+      }
+      writer.uint32(240).uint64(message.reclaimableBytes);
+    }
+    for (const v of message.reclaimWaiting) {
+      writer.uint32(250).string(v!);
+    }
+    if (message.reclaiming !== "") {
+      writer.uint32(258).string(message.reclaiming);
     }
     return writer;
   },
@@ -555,6 +633,62 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
             message.direction = reader.string();
             continue;
           }
+          case 25: {
+            if (tag !== 200) {
+              break;
+            }
+
+            message.forecastNewestAgeSeconds = reader.uint32();
+            continue;
+          }
+          case 26: {
+            if (tag !== 208) {
+              break;
+            }
+
+            message.willMissRpo = reader.bool();
+            continue;
+          }
+          case 27: {
+            if (tag !== 218) {
+              break;
+            }
+
+            message.forecastBecause = reader.string();
+            continue;
+          }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.rpoDays.push(RpoDay.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 30: {
+            if (tag !== 240) {
+              break;
+            }
+
+            message.reclaimableBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.reclaimWaiting.push(reader.string());
+            continue;
+          }
+          case 32: {
+            if (tag !== 258) {
+              break;
+            }
+
+            message.reclaiming = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -609,6 +743,37 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
         ? BigInt(object.stored_bytes)
         : 0n,
       direction: isSet(object.direction) ? globalThis.String(object.direction) : "",
+      forecastNewestAgeSeconds: isSet(object.forecastNewestAgeSeconds)
+        ? globalThis.Number(object.forecastNewestAgeSeconds)
+        : isSet(object.forecast_newest_age_seconds)
+        ? globalThis.Number(object.forecast_newest_age_seconds)
+        : 0,
+      willMissRpo: isSet(object.willMissRpo)
+        ? globalThis.Boolean(object.willMissRpo)
+        : isSet(object.will_miss_rpo)
+        ? globalThis.Boolean(object.will_miss_rpo)
+        : false,
+      forecastBecause: isSet(object.forecastBecause)
+        ? globalThis.String(object.forecastBecause)
+        : isSet(object.forecast_because)
+        ? globalThis.String(object.forecast_because)
+        : "",
+      rpoDays: globalThis.Array.isArray(object?.rpoDays)
+        ? object.rpoDays.map((e: any) => RpoDay.fromJSON(e))
+        : globalThis.Array.isArray(object?.rpo_days)
+        ? object.rpo_days.map((e: any) => RpoDay.fromJSON(e))
+        : [],
+      reclaimableBytes: isSet(object.reclaimableBytes)
+        ? BigInt(object.reclaimableBytes)
+        : isSet(object.reclaimable_bytes)
+        ? BigInt(object.reclaimable_bytes)
+        : 0n,
+      reclaimWaiting: globalThis.Array.isArray(object?.reclaimWaiting)
+        ? object.reclaimWaiting.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.reclaim_waiting)
+        ? object.reclaim_waiting.map((e: any) => globalThis.String(e))
+        : [],
+      reclaiming: isSet(object.reclaiming) ? globalThis.String(object.reclaiming) : "",
     };
   },
 
@@ -656,6 +821,27 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     if (message.direction !== "") {
       obj.direction = message.direction;
     }
+    if (message.forecastNewestAgeSeconds !== 0) {
+      obj.forecastNewestAgeSeconds = Math.round(message.forecastNewestAgeSeconds);
+    }
+    if (message.willMissRpo !== false) {
+      obj.willMissRpo = message.willMissRpo;
+    }
+    if (message.forecastBecause !== "") {
+      obj.forecastBecause = message.forecastBecause;
+    }
+    if (message.rpoDays?.length) {
+      obj.rpoDays = message.rpoDays.map((e) => RpoDay.toJSON(e));
+    }
+    if (message.reclaimableBytes !== 0n) {
+      obj.reclaimableBytes = message.reclaimableBytes.toString();
+    }
+    if (message.reclaimWaiting?.length) {
+      obj.reclaimWaiting = message.reclaimWaiting;
+    }
+    if (message.reclaiming !== "") {
+      obj.reclaiming = message.reclaiming;
+    }
     return obj;
   },
 
@@ -682,6 +868,15 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
       ? BigInt(object.storedBytes)
       : 0n;
     message.direction = object.direction ?? "";
+    message.forecastNewestAgeSeconds = object.forecastNewestAgeSeconds ?? 0;
+    message.willMissRpo = object.willMissRpo ?? false;
+    message.forecastBecause = object.forecastBecause ?? "";
+    message.rpoDays = object.rpoDays?.map((e) => RpoDay.fromPartial(e)) || [];
+    message.reclaimableBytes = (object.reclaimableBytes !== undefined && object.reclaimableBytes !== null)
+      ? BigInt(object.reclaimableBytes)
+      : 0n;
+    message.reclaimWaiting = object.reclaimWaiting?.map((e) => e) || [];
+    message.reclaiming = object.reclaiming ?? "";
     return message;
   },
 };
@@ -2496,6 +2691,522 @@ export const PauseResponse: MessageFns<PauseResponse> = {
   },
 };
 
+function createBaseRpoDay(): RpoDay {
+  return { day: 0, violatedSeconds: 0 };
+}
+
+export const RpoDay: MessageFns<RpoDay> = {
+  encode(message: RpoDay, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.day !== 0) {
+      writer.uint32(8).uint32(message.day);
+    }
+    if (message.violatedSeconds !== 0) {
+      writer.uint32(16).uint32(message.violatedSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RpoDay {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRpoDay();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.day = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.violatedSeconds = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RpoDay {
+    return {
+      day: isSet(object.day) ? globalThis.Number(object.day) : 0,
+      violatedSeconds: isSet(object.violatedSeconds)
+        ? globalThis.Number(object.violatedSeconds)
+        : isSet(object.violated_seconds)
+        ? globalThis.Number(object.violated_seconds)
+        : 0,
+    };
+  },
+
+  toJSON(message: RpoDay): unknown {
+    const obj: any = {};
+    if (message.day !== 0) {
+      obj.day = Math.round(message.day);
+    }
+    if (message.violatedSeconds !== 0) {
+      obj.violatedSeconds = Math.round(message.violatedSeconds);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RpoDay>, I>>(base?: I): RpoDay {
+    return RpoDay.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RpoDay>, I>>(object: I): RpoDay {
+    const message = createBaseRpoDay();
+    message.day = object.day ?? 0;
+    message.violatedSeconds = object.violatedSeconds ?? 0;
+    return message;
+  },
+};
+
+function createBaseCompactRequest(): CompactRequest {
+  return { vm: "" };
+}
+
+export const CompactRequest: MessageFns<CompactRequest> = {
+  encode(message: CompactRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CompactRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCompactRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CompactRequest {
+    return { vm: isSet(object.vm) ? globalThis.String(object.vm) : "" };
+  },
+
+  toJSON(message: CompactRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CompactRequest>, I>>(base?: I): CompactRequest {
+    return CompactRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CompactRequest>, I>>(object: I): CompactRequest {
+    const message = createBaseCompactRequest();
+    message.vm = object.vm ?? "";
+    return message;
+  },
+};
+
+function createBaseCompactResponse(): CompactResponse {
+  return { step: undefined };
+}
+
+export const CompactResponse: MessageFns<CompactResponse> = {
+  encode(message: CompactResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.step?.$case) {
+      case "progress":
+        CompactProgress.encode(message.step.value, writer.uint32(10).fork()).join();
+        break;
+      case "done":
+        CompactedVm.encode(message.step.value, writer.uint32(18).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CompactResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCompactResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.step = { $case: "progress", value: CompactProgress.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.step = { $case: "done", value: CompactedVm.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CompactResponse {
+    return {
+      step: isSet(object.progress)
+        ? { $case: "progress", value: CompactProgress.fromJSON(object.progress) }
+        : isSet(object.done)
+        ? { $case: "done", value: CompactedVm.fromJSON(object.done) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: CompactResponse): unknown {
+    const obj: any = {};
+    if (message.step?.$case === "progress") {
+      obj.progress = CompactProgress.toJSON(message.step.value);
+    } else if (message.step?.$case === "done") {
+      obj.done = CompactedVm.toJSON(message.step.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CompactResponse>, I>>(base?: I): CompactResponse {
+    return CompactResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CompactResponse>, I>>(object: I): CompactResponse {
+    const message = createBaseCompactResponse();
+    switch (object.step?.$case) {
+      case "progress": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "progress", value: CompactProgress.fromPartial(object.step.value) };
+        }
+        break;
+      }
+      case "done": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "done", value: CompactedVm.fromPartial(object.step.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseCompactProgress(): CompactProgress {
+  return { vmName: "", storedBytes: 0n };
+}
+
+export const CompactProgress: MessageFns<CompactProgress> = {
+  encode(message: CompactProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmName !== "") {
+      writer.uint32(10).string(message.vmName);
+    }
+    if (message.storedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.storedBytes) !== message.storedBytes) {
+        throw new globalThis.Error("value provided for field message.storedBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.storedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CompactProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCompactProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmName = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.storedBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CompactProgress {
+    return {
+      vmName: isSet(object.vmName)
+        ? globalThis.String(object.vmName)
+        : isSet(object.vm_name)
+        ? globalThis.String(object.vm_name)
+        : "",
+      storedBytes: isSet(object.storedBytes)
+        ? BigInt(object.storedBytes)
+        : isSet(object.stored_bytes)
+        ? BigInt(object.stored_bytes)
+        : 0n,
+    };
+  },
+
+  toJSON(message: CompactProgress): unknown {
+    const obj: any = {};
+    if (message.vmName !== "") {
+      obj.vmName = message.vmName;
+    }
+    if (message.storedBytes !== 0n) {
+      obj.storedBytes = message.storedBytes.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CompactProgress>, I>>(base?: I): CompactProgress {
+    return CompactProgress.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CompactProgress>, I>>(object: I): CompactProgress {
+    const message = createBaseCompactProgress();
+    message.vmName = object.vmName ?? "";
+    message.storedBytes = (object.storedBytes !== undefined && object.storedBytes !== null)
+      ? BigInt(object.storedBytes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseCompactedVm(): CompactedVm {
+  return { vmId: Buffer.alloc(0), vmName: "", bytesBefore: 0n, bytesAfter: 0n, waiting: [] };
+}
+
+export const CompactedVm: MessageFns<CompactedVm> = {
+  encode(message: CompactedVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId.length !== 0) {
+      writer.uint32(10).bytes(message.vmId);
+    }
+    if (message.vmName !== "") {
+      writer.uint32(18).string(message.vmName);
+    }
+    if (message.bytesBefore !== 0n) {
+      if (BigInt.asUintN(64, message.bytesBefore) !== message.bytesBefore) {
+        throw new globalThis.Error("value provided for field message.bytesBefore of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.bytesBefore);
+    }
+    if (message.bytesAfter !== 0n) {
+      if (BigInt.asUintN(64, message.bytesAfter) !== message.bytesAfter) {
+        throw new globalThis.Error("value provided for field message.bytesAfter of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.bytesAfter);
+    }
+    for (const v of message.waiting) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CompactedVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCompactedVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.vmName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bytesBefore = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytesAfter = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.waiting.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CompactedVm {
+    return {
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+      vmName: isSet(object.vmName)
+        ? globalThis.String(object.vmName)
+        : isSet(object.vm_name)
+        ? globalThis.String(object.vm_name)
+        : "",
+      bytesBefore: isSet(object.bytesBefore)
+        ? BigInt(object.bytesBefore)
+        : isSet(object.bytes_before)
+        ? BigInt(object.bytes_before)
+        : 0n,
+      bytesAfter: isSet(object.bytesAfter)
+        ? BigInt(object.bytesAfter)
+        : isSet(object.bytes_after)
+        ? BigInt(object.bytes_after)
+        : 0n,
+      waiting: globalThis.Array.isArray(object?.waiting)
+        ? object.waiting.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: CompactedVm): unknown {
+    const obj: any = {};
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    if (message.vmName !== "") {
+      obj.vmName = message.vmName;
+    }
+    if (message.bytesBefore !== 0n) {
+      obj.bytesBefore = message.bytesBefore.toString();
+    }
+    if (message.bytesAfter !== 0n) {
+      obj.bytesAfter = message.bytesAfter.toString();
+    }
+    if (message.waiting?.length) {
+      obj.waiting = message.waiting;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CompactedVm>, I>>(base?: I): CompactedVm {
+    return CompactedVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CompactedVm>, I>>(object: I): CompactedVm {
+    const message = createBaseCompactedVm();
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    message.vmName = object.vmName ?? "";
+    message.bytesBefore = (object.bytesBefore !== undefined && object.bytesBefore !== null)
+      ? BigInt(object.bytesBefore)
+      : 0n;
+    message.bytesAfter = (object.bytesAfter !== undefined && object.bytesAfter !== null)
+      ? BigInt(object.bytesAfter)
+      : 0n;
+    message.waiting = object.waiting?.map((e) => e) || [];
+    return message;
+  },
+};
+
 export type ControlServiceService = typeof ControlServiceService;
 export const ControlServiceService = {
   /** Roles: viewer, drill, operator. */
@@ -2557,6 +3268,16 @@ export const ControlServiceService = {
     responseSerialize: (value: PauseResponse): Buffer => Buffer.from(PauseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PauseResponse => PauseResponse.decode(value),
   },
+  /** Reclaims what forgotten points left, as far as nobody uses it. Roles: operator. Idempotent. */
+  compact: {
+    path: "/podheitor.dr.v1.ControlService/Compact" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: CompactRequest): Buffer => Buffer.from(CompactRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CompactRequest => CompactRequest.decode(value),
+    responseSerialize: (value: CompactResponse): Buffer => Buffer.from(CompactResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CompactResponse => CompactResponse.decode(value),
+  },
 } as const;
 
 export interface ControlServiceServer extends UntypedServiceImplementation {
@@ -2571,6 +3292,8 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   readDisk: handleServerStreamingCall<ReadDiskRequest, ReadDiskResponse>;
   /** Pauses or resumes a protection. Roles: operator. */
   pause: handleUnaryCall<PauseRequest, PauseResponse>;
+  /** Reclaims what forgotten points left, as far as nobody uses it. Roles: operator. Idempotent. */
+  compact: handleServerStreamingCall<CompactRequest, CompactResponse>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {

@@ -269,6 +269,10 @@ export interface OpenRequest {
   rpoSeconds: number;
   /** Names the checkpoint that is read: a cycle goes on only with the very same one. */
   checkpointId: string;
+  /** Points that the source would like to be kept besides, as SPAN/STEP,…: `24h/1h,7d/1d`. Empty: none. */
+  retentionGrid: string;
+  /** Bytes of the cells that will be named, as far as the source knows before it reads; 0: it does not. */
+  expectedBytes: bigint;
 }
 
 export interface OpenResponse {
@@ -1512,6 +1516,8 @@ function createBaseOpenRequest(): OpenRequest {
     maxRestorePoints: 0,
     rpoSeconds: 0,
     checkpointId: "",
+    retentionGrid: "",
+    expectedBytes: 0n,
   };
 }
 
@@ -1564,6 +1570,15 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     }
     if (message.checkpointId !== "") {
       writer.uint32(114).string(message.checkpointId);
+    }
+    if (message.retentionGrid !== "") {
+      writer.uint32(122).string(message.retentionGrid);
+    }
+    if (message.expectedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.expectedBytes) !== message.expectedBytes) {
+        throw new globalThis.Error("value provided for field message.expectedBytes of type uint64 too large");
+      }
+      writer.uint32(128).uint64(message.expectedBytes);
     }
     return writer;
   },
@@ -1693,6 +1708,22 @@ export const OpenRequest: MessageFns<OpenRequest> = {
             message.checkpointId = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.retentionGrid = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.expectedBytes = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1763,6 +1794,16 @@ export const OpenRequest: MessageFns<OpenRequest> = {
         : isSet(object.checkpoint_id)
         ? globalThis.String(object.checkpoint_id)
         : "",
+      retentionGrid: isSet(object.retentionGrid)
+        ? globalThis.String(object.retentionGrid)
+        : isSet(object.retention_grid)
+        ? globalThis.String(object.retention_grid)
+        : "",
+      expectedBytes: isSet(object.expectedBytes)
+        ? BigInt(object.expectedBytes)
+        : isSet(object.expected_bytes)
+        ? BigInt(object.expected_bytes)
+        : 0n,
     };
   },
 
@@ -1810,6 +1851,12 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     if (message.checkpointId !== "") {
       obj.checkpointId = message.checkpointId;
     }
+    if (message.retentionGrid !== "") {
+      obj.retentionGrid = message.retentionGrid;
+    }
+    if (message.expectedBytes !== 0n) {
+      obj.expectedBytes = message.expectedBytes.toString();
+    }
     return obj;
   },
 
@@ -1836,6 +1883,10 @@ export const OpenRequest: MessageFns<OpenRequest> = {
     message.maxRestorePoints = object.maxRestorePoints ?? 0;
     message.rpoSeconds = object.rpoSeconds ?? 0;
     message.checkpointId = object.checkpointId ?? "";
+    message.retentionGrid = object.retentionGrid ?? "";
+    message.expectedBytes = (object.expectedBytes !== undefined && object.expectedBytes !== null)
+      ? BigInt(object.expectedBytes)
+      : 0n;
     return message;
   },
 };

@@ -1,0 +1,183 @@
+// The work of a receiver that nobody asks for: points are forgotten by age, leftovers removed, space
+// reclaimed. One bounded slice for one VM at a time, whenever its source does not stream; while others
+// do, with pauses between the slices. Nothing that goes wrong here ends anything else: it is logged,
+// told in the status, and tried again later.
+//
+// maintain() does one slice and needs no timer; start() calls it again and again.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import { DrError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { VmDesk } from '../ingest/vm-desk.js';
+import { RECLAIM_LIMITS, type ReclaimLimits } from '../reclaim/plan.js';
+import type { ReclaimSeams } from '../reclaim/reclaim.js';
+import type { RetentionPolicy } from '../store/retention.js';
+import type { Segment } from '../store/segments.js';
+import type { VmStore } from '../store/vm-store.js';
+import { Caretaker, type ReclaimStatus } from './caretaker.js';
+import { forgetByAge } from './forget-by-age.js';
+
+export interface MaintenanceOptions {
+  readonly desks: () => readonly VmDesk[];
+  readonly seams: ReclaimSeams;
+  readonly log: Log;
+  readonly retention: RetentionPolicy;
+  /** False after a jump of the clock: then no point is forgotten for its age. */
+  readonly isClockTrusted: () => boolean;
+  readonly limits?: ReclaimLimits | undefined;
+  /** Whether disks that live outside of the store's points hang on the base of a segment. */
+  readonly isBaseHeld?: ((vm: VmStore, segment: Segment) => boolean) | undefined;
+}
+
+export interface CompactResult {
+  readonly vmId: Guid;
+  readonly vmName: string;
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** What could not be reclaimed, and why. */
+  readonly waiting: readonly string[];
+}
+
+const SLICE_BYTES = 64 * 1024 * 1024;
+/** Between two looks at a store in which there is nothing to do. */
+const LOOK_MS = 2000;
+const AGE_MS = 60_000;
+/** While a source streams, this is the share of the time that maintenance takes. */
+const BUSY_SHARE = 0.2;
+/** A VM that has not changed for so long is reclaimed whatever it gives back. */
+const IDLE_MS = 60 * 60 * 1000;
+const WAIT_MS = 5000;
+/** How long a fold waits for readers before it comes again later; new readers wait with it. */
+const PATIENCE_MS = 5000;
+
+export class Maintenance {
+  readonly #options: MaintenanceOptions;
+  readonly #caretakers = new Map<VmStore, Caretaker>();
+  readonly #waitsUntil = new Map<VmStore, number>();
+  readonly #agedAt = new Map<VmStore, number>();
+  readonly #stop = new AbortController();
+  #last: VmStore | undefined;
+  #loop: Promise<void> | undefined;
+  /** Slices are done one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: MaintenanceOptions) {
+    this.#options = options;
+  }
+
+  #of(vm: VmStore): Caretaker {
+    let caretaker = this.#caretakers.get(vm);
+    if (caretaker === undefined) {
+      const { seams, log, limits = RECLAIM_LIMITS, isBaseHeld = () => false } = this.#options;
+      const patience = (): Promise<void> => seams.clock.sleep(PATIENCE_MS, this.#stop.signal);
+      caretaker = new Caretaker(vm, { seams, log, limits, isBaseHeld, patience });
+      this.#caretakers.set(vm, caretaker);
+    }
+    return caretaker;
+  }
+
+  /** What can be reclaimed of a VM, and what stands in the way. */
+  statusOf(vm: VmStore): ReclaimStatus {
+    return this.#of(vm).status;
+  }
+
+  /** Does one slice of what is due; false when there is nothing to do now. */
+  maintain(): Promise<boolean> {
+    return this.#inTurn(() => this.#maintain());
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async #maintain(): Promise<boolean> {
+    const { clock } = this.#options.seams;
+    const desks = this.#options.desks();
+    const start = desks.findIndex(({ vm }) => vm === this.#last) + 1;
+    for (let index = 0; index < desks.length; index++) {
+      const desk = desks[(start + index) % desks.length];
+      if (desk === undefined || this.#stop.signal.aborted) return false;
+      const { vm } = desk;
+      if (desk.isStreaming || vm.halt !== undefined) continue;
+      const now = clock.monotonic();
+      if (now < (this.#waitsUntil.get(vm) ?? -Infinity)) continue;
+      await this.#age(vm, now);
+      const caretaker = this.#of(vm);
+      const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
+      if (!caretaker.isDue(effort)) continue;
+      const result = await caretaker.slice(effort, SLICE_BYTES);
+      if (result === 'waits') this.#waitsUntil.set(vm, now + WAIT_MS);
+      if (result !== 'worked') continue;
+      this.#last = vm;
+      return true;
+    }
+    return false;
+  }
+
+  async #age(vm: VmStore, now: number): Promise<void> {
+    if (now - (this.#agedAt.get(vm) ?? -Infinity) < AGE_MS) return;
+    this.#agedAt.set(vm, now);
+    const { seams, log, retention, isClockTrusted } = this.#options;
+    if (!isClockTrusted()) return;
+    try {
+      const pointIds = await forgetByAge(vm, retention, seams.clock);
+      if (pointIds.length === 0) return;
+      log.info('point.forgotten', { vmId: vm.vmId, vmName: vm.protection.vmName, pointIds });
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      log.warn('store.reclaim-failed', { vmId: vm.vmId, code: error.code, reason: error.message });
+    }
+  }
+
+  /**
+   * Reclaims now whatever can be of a VM; yields its stored bytes after each slice. Failures are told
+   * as what stands in the way. @throws DrError E_HALTED
+   */
+  async *compactNow(vm: VmStore): AsyncGenerator<number, CompactResult> {
+    vm.requireSound();
+    const { vmId, protection } = vm;
+    const bytesBefore = protection.storedBytes;
+    const caretaker = this.#of(vm);
+    await this.#inTurn(() => Promise.resolve(caretaker.hurry()));
+    for (;;) {
+      const result = await this.#inTurn(() => caretaker.slice('all', SLICE_BYTES));
+      if (result !== 'worked' || this.#stop.signal.aborted) break;
+      yield protection.storedBytes;
+    }
+    const { waiting, failure } = caretaker.status;
+    return {
+      ...{ vmId, vmName: protection.vmName, bytesBefore, bytesAfter: protection.storedBytes },
+      waiting: failure === undefined ? waiting : [...waiting, failure],
+    };
+  }
+
+  /** Goes on in the background until close(). */
+  start(): void {
+    this.#loop ??= this.#run(this.#stop.signal).catch((error: unknown) => {
+      const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#options.log.error('store.reclaim-stopped', { reason });
+    });
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options.seams;
+    while (!signal.aborted) {
+      const beganAt = clock.monotonic();
+      const hasWorked = await this.maintain();
+      const tookMs = clock.monotonic() - beganAt;
+      const isBusy = this.#options.desks().some(({ isStreaming }) => isStreaming);
+      const restMs = isBusy ? (tookMs * (1 - BUSY_SHARE)) / BUSY_SHARE : 0;
+      await clock.sleep(hasWorked ? restMs : LOOK_MS, signal).catch(() => undefined);
+    }
+  }
+
+  /** Ends at a safe point. */
+  async close(): Promise<void> {
+    this.#stop.abort(new Error('the receiver ends'));
+    await this.#loop;
+    await this.#turn;
+    for (const caretaker of this.#caretakers.values()) await caretaker.close();
+  }
+}

@@ -1,0 +1,60 @@
+// What a work of reclaiming does about files that do not say what they should: nothing is merged or
+// folded, the points that show the damage are marked in the journal, and an operator decides.
+
+import { CELL_BYTES, DeltaError, ManifestFile } from '../../shared/delta/index.js';
+import { DrError } from '../../shared/errors.js';
+import { VhdxError } from '../../shared/vhdx/index.js';
+import type { Segment, StoredLayer } from '../store/segments.js';
+import type { VmStore } from '../store/vm-store.js';
+import type { ReclaimSeams } from './reclaim.js';
+
+/** Errors of these kinds that say nothing about the bytes of a file. */
+const NO_DAMAGE = ['E_VHDX_POISONED', 'E_VHDX_HAS_CHILDREN', 'E_VHDX_LIMIT', 'E_EXISTS'];
+
+/** Whether an error tells of a damaged or missing file, and not of a device that does not answer. */
+export function isFileDamage(error: unknown): error is DrError {
+  if (!(error instanceof DrError) || NO_DAMAGE.includes(error.code)) return false;
+  if (error instanceof DeltaError || error instanceof VhdxError) return true;
+  return ['E_POINT_CORRUPT', 'E_NOT_FOUND'].includes(error.code);
+}
+
+/**
+ * Marks the listed points that show what was found while the layers up to `last` were read. Returns
+ * how many. @throws DrError E_IO, E_CAPACITY
+ */
+export async function markDamage(
+  { fs, clock }: ReclaimSeams,
+  vm: VmStore,
+  segment: Segment,
+  last: StoredLayer,
+  error: DrError,
+): Promise<number> {
+  const { offset } = error.context;
+  const isOneCell = error.code === 'E_DELTA_HASH' && typeof offset === 'number';
+  const shown: StoredLayer[] = [];
+  for (const layer of segment.layers.slice(segment.layers.indexOf(last))) {
+    if (isOneCell && layer !== last && (await hides(layer, offset / CELL_BYTES))) break;
+    shown.push(layer);
+  }
+  return vm.change(async () => {
+    let count = 0;
+    for (const { pointId } of shown) {
+      const point = vm.protection.point(pointId);
+      if (point === undefined || point.damage !== undefined) continue;
+      const finding = `disk ${segment.diskId}: ${error.message}`;
+      await vm.append({ kind: 'verify', atMs: clock.now(), pointId, isDamaged: true, finding });
+      count++;
+    }
+    return count;
+  });
+
+  async function hides({ cycleId }: StoredLayer, cell: number): Promise<boolean> {
+    const { manifest } = vm.layout.files(segment, cycleId, 'delta');
+    const file = await fs.open(manifest, { mode: 'read' });
+    try {
+      return (await (await ManifestFile.open(file)).find(cell)) !== undefined;
+    } finally {
+      await file.close();
+    }
+  }
+}

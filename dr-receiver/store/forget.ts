@@ -1,0 +1,66 @@
+// Retention for a protection as it is: with the point that a commit brings, or without one, when only
+// time has passed or a pin was taken away. Pure; whoever calls it enters the result in the journal.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import { type GridRule, parseRetentionGrid } from '../../shared/params/index.js';
+import type { Point } from './point.js';
+import type { Protection } from './protection.js';
+import {
+  decideRetention,
+  type RetentionPoint,
+  type RetentionPolicy,
+  type Verdict,
+} from './retention.js';
+
+export interface RetentionTime {
+  readonly policy: RetentionPolicy;
+  readonly nowMs: number;
+  /** False after a jump of the clock. */
+  readonly isClockTrusted: boolean;
+}
+
+const HOUR_MS = 60 * 60 * 1000;
+
+/** Nor is a clock that is far behind the newest point. */
+export function isTimeTrusted(
+  protection: Protection,
+  { nowMs, isClockTrusted }: Omit<RetentionTime, 'policy'>,
+): boolean {
+  return isClockTrusted && nowMs >= (protection.head?.committedAtMs ?? 0) - HOUR_MS;
+}
+
+export function retentionPoint(point: Point): RetentionPoint {
+  return {
+    pointId: point.pointId,
+    committedAtMs: point.committedAtMs,
+    isPinned: point.pinReason !== undefined,
+    verifiedAtMs: point.verifiedAtMs,
+    isDamaged: point.damage !== undefined,
+  };
+}
+
+/** The rules of a grid that was checked when it came; empty: none. */
+export function gridRules(grid: string): readonly GridRule[] {
+  const rules = grid === '' ? [] : parseRetentionGrid(grid);
+  return 'wrong' in rules ? [] : rules;
+}
+
+/** One verdict for each listed point, the oldest first. */
+export function verdictsOf(protection: Protection, time: RetentionTime): Verdict[] {
+  return decideRetention({
+    points: protection.listed.map(retentionPoint),
+    requestedPoints: protection.maxRestorePoints,
+    requestedGrid: gridRules(protection.retentionGrid),
+    policy: time.policy,
+    nowMs: time.nowMs,
+    isClockTrusted: isTimeTrusted(protection, time),
+  });
+}
+
+/** The points to delist now, without a commit. None while the clock is not trusted. */
+export function pointsToForget(protection: Protection, time: RetentionTime): Guid[] {
+  if (!isTimeTrusted(protection, time)) return [];
+  return verdictsOf(protection, time)
+    .filter(({ isKept }) => !isKept)
+    .map(({ pointId }) => pointId);
+}
