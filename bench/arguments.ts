@@ -9,6 +9,8 @@ export interface BenchArguments {
   readonly rounds: number | undefined;
   /** Size of the data in place of each bench's own. */
   readonly sizeBytes: number | undefined;
+  /** Shortens benches that go on for a fixed time. */
+  readonly isQuick: boolean;
   /** Leaves our own contenders out, and the goals with them. */
   readonly isPeersOnly: boolean;
   /** Folder under which the work folder is made. */
@@ -31,6 +33,7 @@ Runs the benches (all without a name), each in turns with its peers, and prints 
   --list            names, what they ask, and the disk space they need
   --rounds N        measurements of each contender (default: the bench's own, mostly 5)
   --size SIZE       try with this much data in place of the bench's own; the figures are no result
+  --quick           benches that go on for a fixed time end early; the figures are no result
   --peers           the other programs only: no product, no goals
   --dir DIR         where the work folder is made; it is removed afterwards
                     (default: the system's temporary folder, or dist/ when that is another volume)
@@ -65,7 +68,7 @@ export function parseBenchArguments(
   const names: string[] = [];
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index] ?? '';
-    if (['--json', '--list', '--peers', '--help'].includes(word)) {
+    if (['--json', '--list', '--peers', '--quick', '--help'].includes(word)) {
       switches.add(word);
     } else if (VALUE_OPTIONS.includes(word)) {
       index += 1;
@@ -86,6 +89,7 @@ export function parseBenchArguments(
     names,
     rounds: parseRounds(values.get('--rounds')),
     sizeBytes: parseDataSize(values.get('--size')),
+    isQuick: switches.has('--quick'),
     isPeersOnly: switches.has('--peers'),
     folder: values.get('--dir'),
     product: values.get('--product'),

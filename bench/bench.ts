@@ -30,7 +30,7 @@ export type MedianOf = (contender: string) => Measurement;
 
 export interface Goal {
   readonly text: string;
-  readonly unit: 'x' | 'MiB' | 'MB/s' | 's';
+  readonly unit: 'x' | 'MiB' | 'MB/s' | 's' | 'cores' | 'cycles';
   readonly bound: 'at least' | 'at most';
   readonly value: number;
   figure(medianOf: MedianOf): number;
@@ -43,6 +43,8 @@ export interface BenchContext {
   readonly clock: Clock;
   /** Size of the data: the bench's own, or another for a try. 0 when the bench names none. */
   readonly sizeBytes: number;
+  /** A bench that goes on for a fixed time makes that short; its figures are no result. */
+  readonly isQuick: boolean;
 }
 
 export interface PreparedBench {

@@ -71,6 +71,7 @@ async function runBench(
     rounds: number | undefined;
     sizeBytes: number | undefined;
     isPeersOnly: boolean;
+    isQuick: boolean;
   },
 ): Promise<BenchRecord> {
   const { workFolder, product } = options;
@@ -83,7 +84,13 @@ async function runBench(
   const folder = join(workFolder, bench.name);
   mkdirSync(folder);
   try {
-    const whole = await bench.prepare({ folder, product, clock: systemClock, sizeBytes });
+    const whole = await bench.prepare({
+      folder,
+      product,
+      clock: systemClock,
+      sizeBytes,
+      isQuick: options.isQuick,
+    });
     const prepared = options.isPeersOnly ? withoutOurs(whole) : whole;
     const onStep = (text: string): void => note(`${bench.name}: ${text}`);
     const results = await runRounds(prepared, { folder, rounds, clock: systemClock, onStep });
@@ -99,6 +106,7 @@ async function runBench(
         rounds,
         ...prepared.settings,
         ...(options.sizeBytes !== undefined && { 'only a try': 'the data have another size' }),
+        ...(options.isQuick && { 'only a try': 'what goes on for a fixed time was cut short' }),
       },
       ...results,
     };
@@ -178,6 +186,7 @@ async function measureAll(wanted: BenchArguments): Promise<number> {
         rounds: wanted.rounds,
         sizeBytes: wanted.sizeBytes,
         isPeersOnly: wanted.isPeersOnly,
+        isQuick: wanted.isQuick,
       });
       areMet &&= record.goals.every(({ isMet }) => isMet);
       print(wanted.json ? jsonLine(record) : `\n${textReport(record)}`);

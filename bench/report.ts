@@ -66,9 +66,9 @@ function contenderRow({ name, role, payloadBytes, rounds, median }: ContenderRes
 /** `met 1.25x (at least 1.00x): speed against qemu-img convert` */
 export function goalLine({ text, unit, bound, value, figure, isMet }: GoalResult): string {
   const amount = (number: number): string =>
-    unit === 'MiB' || unit === 'MB/s'
+    unit === 'MiB' || unit === 'MB/s' || unit === 'cycles'
       ? `${number.toFixed(0)} ${unit}`
-      : `${number.toFixed(2)}${unit === 's' ? ' s' : unit}`;
+      : `${number.toFixed(2)}${unit === 'x' ? '' : ' '}${unit}`;
   return `${isMet ? 'met' : 'MISSED'}: ${text} ${amount(figure)} (wanted ${bound} ${amount(value)})`;
 }
 

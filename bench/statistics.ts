@@ -13,6 +13,13 @@ export function median(values: readonly number[]): number {
   return (lower + upper) / 2;
 }
 
+/** The smallest value that `share` of the values do not exceed. */
+export function percentile(values: readonly number[], share: number): number {
+  assert(values.length > 0 && share > 0 && share <= 1, 'a percentile needs values and a share');
+  const sorted = values.toSorted((left, right) => left - right);
+  return sorted[Math.ceil(share * sorted.length) - 1] ?? Number.NaN;
+}
+
 /** Largest deviation from the median, as a share of the median: 0.1 means within 10 %. */
 export function spread(values: readonly number[]): number {
   const middle = median(values);

@@ -31,6 +31,10 @@ const COMMANDS = {
       throw new SetUpError('there is no bench in this checkout', 'update it');
     return runNode(runtime, script, args);
   },
+  async simulate(args) {
+    const runtime = await setUp();
+    return runNode(runtime, join(builtFolder, 'test', 'simulation', 'main.js'), args);
+  },
   async build() {
     await setUp();
     return 0;

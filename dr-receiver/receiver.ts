@@ -7,6 +7,7 @@ import type { Caller } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
+import type { IngestSeams } from './ingest/incoming-cycle.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
 import { Maintenance } from './maintenance/maintenance.js';
@@ -29,7 +30,7 @@ export const DEFAULT_POLICY: ReceiverPolicy = {
   maxStoredBytes: 2 ** 50,
 };
 
-export interface ReceiverOptions extends StoreSeams {
+export interface ReceiverOptions extends IngestSeams, StoreSeams {
   readonly storeFolder: string;
   /** Default: write. With read, all that changes something is refused. */
   readonly use?: StoreUse | undefined;
@@ -45,7 +46,7 @@ const CLOCK_JUMP_MS = 60 * 60 * 1000;
 
 export class Receiver {
   readonly store: Store;
-  readonly seams: StoreSeams;
+  readonly seams: IngestSeams;
   readonly policy: ReceiverPolicy;
   readonly log: Log;
   /** Does nothing by itself before start(). */
@@ -59,9 +60,9 @@ export class Receiver {
   #protecting: Promise<unknown> = Promise.resolve();
 
   private constructor(store: Store, options: ReceiverOptions) {
-    const { fs, clock, random, log, policy = DEFAULT_POLICY } = options;
+    const { fs, clock, random, settleBytes, log, policy = DEFAULT_POLICY } = options;
     this.store = store;
-    this.seams = { fs, clock, random };
+    this.seams = { fs, clock, random, ...(settleBytes === undefined ? {} : { settleBytes }) };
     this.policy = policy;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
@@ -83,8 +84,8 @@ export class Receiver {
    * @throws DrError E_LOCKED, E_FILE_VERSION, E_FILE_DAMAGED, E_NOT_FOUND, E_IO
    */
   static async open(options: ReceiverOptions): Promise<Receiver> {
-    const { storeFolder, use = 'write', fs, clock, random } = options;
-    const store = await Store.open(storeFolder, use, { fs, clock, random });
+    const { storeFolder, use = 'write', fs, clock, random, rewriteAboveBytes } = options;
+    const store = await Store.open(storeFolder, use, { fs, clock, random, rewriteAboveBytes });
     return new Receiver(store, options);
   }
 

@@ -3,9 +3,11 @@ import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
 import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
+import { manyVms } from './many-vms.js';
 import { memoryFlat } from './memory-flat.js';
 import { pushMemory } from './push-memory.js';
 import { roundTrip } from './round-trip.js';
+import { scaleHistory } from './scale-history.js';
 import { smallCycle } from './small-cycle.js';
 import { start } from './start.js';
 import { transportOnly } from './transport.js';
@@ -21,6 +23,8 @@ export const ALL_BENCHES: readonly Bench[] = [
   incremental,
   userAlternative,
   smallCycle,
+  manyVms,
+  scaleHistory,
   roundTrip,
   transportOnly,
   pushMemory,

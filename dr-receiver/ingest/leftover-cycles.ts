@@ -24,6 +24,18 @@ export async function unfinishedCycleIds(
   return ids;
 }
 
+/** Removes what an unfinished cycle needs and a committed one does not, of all committed ones. */
+export async function removeOldProgress(
+  fs: FileSystem,
+  layout: VmLayout,
+  protection: Protection,
+): Promise<void> {
+  for (const cycleId of protection.segments.cycleIds) {
+    const path = layout.progress(cycleId);
+    if ((await fs.status(path)) !== undefined) await fs.remove(path);
+  }
+}
+
 async function removeFolderWithFiles(fs: FileSystem, folder: string): Promise<void> {
   if ((await fs.status(folder)) === undefined) return;
   for (const name of await fs.list(folder)) await fs.remove(join(folder, name));

@@ -19,7 +19,7 @@ import {
   readUnfinished,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
-import { removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
+import { removeOldProgress, removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
 import type { CycleRequest } from './open-request.js';
 
 /** A stream without a message for so long is taken for dead when another one wants its place. */
@@ -81,6 +81,8 @@ export class VmDesk {
   readonly #failed = new Set<Guid>();
   #stagedBytes = 0;
   #lyingBytes = 0;
+  /** Nothing is left of commits whose clean-up did not come to its end. */
+  #isTidy = false;
 
   constructor(vm: VmStore, options: DeskOptions) {
     this.vm = vm;
@@ -442,10 +444,13 @@ export class VmDesk {
     const kept = new Set<Guid>(this.vm.claimedCycleIds);
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
-      await fs.remove(layout.progress(cycleId));
+      if (this.#isTidy) await fs.remove(layout.progress(cycleId));
+      else await removeOldProgress(fs, layout, protection);
+      this.#isTidy = true;
       await removeUnfinished(fs, layout, protection, kept);
     } catch {
       // what is left is found and removed after the next commit
+      this.#isTidy = false;
     }
     this.#unfinished = undefined;
     this.#lyingBytes = 0;

@@ -35,7 +35,7 @@ export async function* compact(
   const cycleId = randomGuid(seams.random);
   const files = vm.layout.files(segment, cycleId, 'delta');
   vm.claimedCycleIds.add(cycleId);
-  let mayBeNamed = false;
+  let mayBeNamed = false as boolean;
   try {
     await fs.makeFolder(files.folder);
     const data = await fs.open(files.data, { mode: 'create', isDirect: true });

@@ -8,8 +8,11 @@ import type { Segment, StoredLayer } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import type { ReclaimSeams } from './reclaim.js';
 
-/** Errors of these kinds that say nothing about the bytes of a file. */
-const NO_DAMAGE = ['E_VHDX_POISONED', 'E_VHDX_HAS_CHILDREN', 'E_VHDX_LIMIT', 'E_EXISTS'];
+/** They say nothing about the bytes of a file, whatever class of error they come in. */
+const NO_DAMAGE: readonly string[] = [
+  ...['E_IO', 'E_CAPACITY', 'E_LOCKED', 'E_EXISTS'],
+  ...['E_VHDX_POISONED', 'E_VHDX_HAS_CHILDREN', 'E_VHDX_LIMIT'],
+];
 
 /** Whether an error tells of a damaged or missing file, and not of a device that does not answer. */
 export function isFileDamage(error: unknown): error is DrError {

@@ -97,7 +97,7 @@ async function announce(
 ): Promise<Folding> {
   const { folding } = segment;
   const current = await manifest.current();
-  if (folding !== undefined && current.point === folding.pointId) return folding;
+  if (current.point === folding?.pointId) return folding;
   const trailer = await manifest.announce(recordsOf(sources));
   if (folding !== undefined) {
     if (trailer.root.toString('hex') === folding.root) return folding;
@@ -110,17 +110,13 @@ async function announce(
   const content = await contentOf(fs, announcedPath(files), trailer);
   const begun = { pointId, ...content };
   await vm.change(async () => {
-    const now = vm.protection.segments.find(segment);
-    const isSame =
-      now?.layers[0] === segment.layers[0] &&
-      now?.folding === undefined &&
-      !now?.layers
-        .slice(
-          0,
-          now.layers.findIndex((layer) => layer.pointId === pointId),
-        )
-        .some((layer) => vm.protection.point(layer.pointId) !== undefined);
-    if (!isSame) throw new LayersChanged(`the base of disk ${segment.diskId} changed`);
+    const { layers = [], folding: other } = vm.protection.segments.find(segment) ?? {};
+    const index = layers.findIndex((layer) => layer.pointId === pointId);
+    const hidden = layers.slice(0, Math.max(0, index));
+    const isListed = hidden.some((layer) => vm.protection.point(layer.pointId) !== undefined);
+    const [base] = hidden;
+    const isSame = other === undefined && base !== undefined && base === segment.layers[0];
+    if (!isSame || isListed) throw new LayersChanged(`the base of disk ${segment.diskId} changed`);
     const { diskId, generation, baseCycleId } = segment;
     await vm.append({
       kind: 'fold-begin',

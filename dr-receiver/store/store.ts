@@ -29,6 +29,8 @@ export interface StoreSeams {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
+  /** Of a journal, before it is written anew; less than the default for tests. */
+  readonly rewriteAboveBytes?: number | undefined;
 }
 
 /** write: one process. read: any number of them, and no writer. */
@@ -94,8 +96,9 @@ export class Store {
   }
 
   get #vmSeams(): VmSeams {
-    const { fs, random } = this.seams;
+    const { fs, random, rewriteAboveBytes } = this.seams;
     return {
+      ...(rewriteAboveBytes === undefined ? {} : { rewriteAboveBytes }),
       ...{ fs, random, storeId: this.storeId, isReadOnly: this.#use === 'read' },
       openJournals: this.#openJournals,
     };
@@ -201,6 +204,10 @@ async function prepare(layout: StoreLayout, { fs, clock, random }: StoreSeams): 
       { storeId: randomGuid(random), createdAt: new Date(clock.now()).toISOString() },
       random,
     );
+  } else {
+    // An earlier process may have died before it flushed the folder: the name has to be there for
+    // as long as anything below it is.
+    await fs.flushFolder(layout.folder);
   }
 }
 

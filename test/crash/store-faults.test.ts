@@ -8,6 +8,7 @@ import { CrashFileSystem } from '../support/crash-file.js';
 import { type Fault, FaultFileSystem } from '../support/fault-file.js';
 import type { CallKind } from '../support/hooked-file.js';
 import { MemoryFileSystem } from '../support/memory-file.js';
+import { refusal } from '../support/refusal.js';
 import {
   type CyclePlan,
   expectPoint,
@@ -141,6 +142,36 @@ describe('receiver and a failing device', function () {
       if (listed.includes(given.delta.pointId)) await expectPoint(site, given.vm, given.delta);
       await site.receiver.close();
     }
+  });
+
+  it('keeps a store whose first start ended before its name was durable', async () => {
+    const { vm, seed } = await base();
+    const crash = new CrashFileSystem();
+    const faulty = new FaultFileSystem(crash);
+    faulty.inject({ kind: 'flushFolder', path: /store$/ });
+    expect((await refusal(() => openSite(faulty))).code).to.equal('E_IO');
+    faulty.mend();
+    // the next process finds a store, and takes a point
+    await vm.replicate(await openSite(faulty), seed);
+    crash.crashNow();
+    const site = await openSite(crash.survivors(1, 'none'));
+    expect(await pointIds(site, vm.name)).to.deep.equal([seed.pointId]);
+    await expectPoint(site, vm, seed);
+  });
+
+  it('removes the progress of a commit that was cut off behind its record', async () => {
+    const { volume, vm, delta } = await base();
+    const faulty = new FaultFileSystem(volume);
+    faulty.inject({ kind: 'remove', path: /progress$/ });
+    const site = await openSite(faulty);
+    await vm.replicate(site, delta);
+    await site.receiver.close();
+    const isProgress = (path: string): boolean => path.endsWith('/progress');
+    expect(volume.paths.filter(isProgress)).not.to.deep.equal([]);
+    const again = await openSite(volume);
+    await vm.replicate(again, vm.plan(4, delta.pointId, [[1], []]));
+    await again.receiver.close();
+    expect(volume.paths.filter(isProgress)).to.deep.equal([]);
   });
 
   it('says that the volume is full, keeps what it has, and goes on when there is room', async () => {

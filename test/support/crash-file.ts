@@ -160,6 +160,37 @@ export class CrashFileSystem implements FileSystem {
   }
 
   /**
+   * The device loses what was written to a file and not flushed, and the system does not notice: programs
+   * go on to see those bytes until the power goes.
+   */
+  losePending(path: string): void {
+    const node = this.#live.nodeAt(path);
+    if (node !== undefined) this.#recordOf(node).pending = [];
+  }
+
+  /** One bit of a file changes on the device, for programs that run and for those after a crash. */
+  turnBit(path: string, position: number, bit: number): void {
+    const node = this.#live.nodeAt(path);
+    if (node === undefined) return;
+    for (const bytes of [node.bytes, this.#recordOf(node).durable]) {
+      const byte = Buffer.alloc(1);
+      if (bytes.read(position, byte) === 0) continue;
+      byte.writeUInt8(byte.readUInt8(0) ^ (1 << bit), 0);
+      bytes.write(position, byte);
+    }
+  }
+
+  /** Names of all files that programs see, sorted. */
+  get paths(): readonly string[] {
+    return this.#live.paths;
+  }
+
+  /** Length of a file as programs see it; 0 when there is none. */
+  sizeOf(path: string): number {
+    return this.#live.nodeAt(path)?.bytes.sizeBytes ?? 0;
+  }
+
+  /**
    * A volume as it may be found after a power cut at this moment. The same seed and style give the
    * same volume. May be called often, and without a crash too.
    */

@@ -52,6 +52,12 @@ export class SparseBytes {
     while (done < source.length) {
       const page = Math.floor((position + done) / PAGE_BYTES);
       const within = position + done - page * PAGE_BYTES;
+      if (within === 0 && source.length - done >= PAGE_BYTES) {
+        const wholeBytes = source.length - done - ((source.length - done) % PAGE_BYTES);
+        this.#takePages(page, Buffer.from(source.subarray(done, done + wholeBytes)));
+        done += wholeBytes;
+        continue;
+      }
       const count = Math.min(source.length - done, PAGE_BYTES - within);
       this.#ownPage(page).set(source.subarray(done, done + count), within);
       done += count;
@@ -102,6 +108,16 @@ export class SparseBytes {
     const out = Buffer.alloc(this.#sizeBytes);
     this.read(0, out);
     return out;
+  }
+
+  /** Whole pages, which become parts of `bytes`. */
+  #takePages(first: number, bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; at += PAGE_BYTES) {
+      const page = first + at / PAGE_BYTES;
+      if (!this.#pages.has(page)) this.#order = undefined;
+      this.#pages.set(page, bytes.subarray(at, at + PAGE_BYTES));
+      this.#owned.add(page);
+    }
   }
 
   #ownPage(page: number): Buffer {

@@ -32,6 +32,8 @@ describe('bench arguments', () => {
     expect(wanted.sizeBytes).to.equal(64 * 1024 ** 2);
     expect(wanted.isPeersOnly).to.equal(true);
     expect(parseBenchArguments([], known).sizeBytes).to.equal(undefined);
+    expect(parseBenchArguments(['--quick'], known).isQuick).to.equal(true);
+    expect(wanted.isQuick).to.equal(false);
   });
 
   for (const words of [

@@ -5,6 +5,7 @@ import { type Bench, GIB, MIB, spaceFor } from '../../../bench/bench.js';
 import type { Measurement } from '../../../bench/measure.js';
 import {
   type BenchRecord,
+  goalLine,
   jsonLine,
   markdownReport,
   parseRecord,
@@ -63,6 +64,18 @@ describe('bench report', () => {
 
   it('words a rate as a rate', () => {
     expect(textReport(recordOf(ALONE))).to.contain('met: rate 500 MB/s (wanted at least 200 MB/s)');
+  });
+
+  it('words cores and cycles', () => {
+    const [goal] = recordOf(ALONE).goals;
+    if (goal === undefined) throw new Error('the record has a goal');
+    const worded = { ...goal, bound: 'at most', isMet: false } as const;
+    expect(goalLine({ ...worded, unit: 'cores', value: 1, figure: 1.234 })).to.equal(
+      'MISSED: rate 1.23 cores (wanted at most 1.00 cores)',
+    );
+    expect(goalLine({ ...worded, unit: 'cycles', value: 0, figure: 3 })).to.equal(
+      'MISSED: rate 3 cycles (wanted at most 0 cycles)',
+    );
   });
 
   it('comes back from its line', () => {

@@ -6,6 +6,7 @@ import {
   median,
   megabytesPerSecond,
   orderOfRound,
+  percentile,
   spread,
 } from '../../../bench/statistics.js';
 import { markdownTable, textTable, type Column } from '../../../bench/table.js';
@@ -26,6 +27,14 @@ describe('bench statistics', () => {
     expect(median([3])).to.equal(3);
     expect(median([9, 1, 5])).to.equal(5);
     expect(median([4, 1, 3, 2])).to.equal(2.5);
+  });
+
+  it('takes as a percentile a value that was seen', () => {
+    const hundred = Array.from({ length: 100 }, (_, index) => 100 - index);
+    expect(percentile(hundred, 0.99)).to.equal(99);
+    expect(percentile(hundred, 1)).to.equal(100);
+    expect(percentile([5, 1], 0.5)).to.equal(1);
+    expect(percentile([7], 0.99)).to.equal(7);
   });
 
   it('leaves the given rounds in their order', () => {

@@ -75,6 +75,10 @@ describe('hvdr on a store', () => {
     const document = await json('status', '--vm', 'SQL*');
     const [only] = document['protections'] as Record<string, unknown>[];
     expect(only).to.deep.include({ vm: 'SQL01', state: 'PROTECTED', points: 2, owner: 'site-a' });
+    expect(only?.['forecast']).to.equal(null);
+    const today = new Date(clock.now()).toISOString().slice(0, 10);
+    expect(only?.['rpoViolations']).to.deep.equal([{ day: today, seconds: 400 }]);
+    expect(plain.stdout).to.contain('the RPO was not held for 400 s today, 400 s in seven days');
     expect((await run('status', '--vm', 'WEB*')).code).to.equal(12);
     const unknown = await runInProcess(['status', '--check', '--store', '/nowhere'], { files });
     expect(unknown.code).to.equal(3);

@@ -1,0 +1,227 @@
+// The code broken on purpose, one place at a time: each of these the simulation must notice. A patch
+// replaces text of the compiled code, which has to stand there exactly once, so that a patch that does
+// not apply any more fails loudly. `npm run simulate -- --mutant NAME` runs one, `--mutants` all of them
+// and writes down which seed noticed each (noticed.json, and the table of docs/testing.md).
+
+export interface Mutant {
+  readonly name: string;
+  /** What is broken, for people. */
+  readonly what: string;
+  readonly patches: readonly Patch[];
+}
+
+export interface Patch {
+  /** Compiled file below dist. */
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'ledger-unflushed',
+    what: 'the reference point advances before the ledger is durable',
+    patches: [
+      {
+        file: 'source-agent/ledger-store.js',
+        find: 'await writeJsonDurably(fs, this.#jsonPath, LEDGER_FORMAT, fields, random);',
+        replace: `const lazy = new Proxy(fs, { get: (target, name) =>
+                name === 'flushFolder' ? async () => undefined : target[name].bind(target) });
+            await writeJsonDurably(lazy, this.#jsonPath, LEDGER_FORMAT, fields, random);`,
+      },
+    ],
+  },
+  {
+    name: 'in-flight-dropped',
+    what: 'a cycle whose answer was lost is not owed again',
+    patches: [
+      {
+        file: 'source-agent/ledger.js',
+        find: 'const pending = union(debt.pending, debt.inFlight);',
+        replace: 'const pending = debt.pending;',
+      },
+    ],
+  },
+  {
+    name: 'data-unflushed',
+    what: 'the commit record comes before the data is durable',
+    patches: [
+      {
+        file: 'dr-receiver/ingest/disk-intake.js',
+        find: 'allDone([this.#data.flush(), this.#manifestFile.flush()])',
+        replace: 'allDone([this.#manifestFile.flush()])',
+      },
+    ],
+  },
+  {
+    name: 'journal-unflushed',
+    what: 'a commit is acknowledged before its journal record is durable',
+    patches: [
+      {
+        file: 'dr-receiver/store/journal.js',
+        find: 'await this.#file.flush();',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'position-unflushed',
+    what: 'positions are acknowledged before they are durable',
+    patches: [
+      {
+        file: 'dr-receiver/ingest/incoming-cycle.js',
+        find: 'await allDone([...flush(), this.#progress.flush()]);',
+        replace: 'void allDone([...flush(), this.#progress.flush()]).catch(() => undefined);',
+      },
+    ],
+  },
+  {
+    name: 'layer-removed',
+    what: 'forgetting a point removes a layer on which listed points stand',
+    patches: [
+      {
+        file: 'dr-receiver/ingest/leftover-cycles.js',
+        find: 'new Set(protection.points.map((point) => point.cycleId))',
+        replace: 'new Set(protection.listed.map((point) => point.cycleId))',
+      },
+    ],
+  },
+  {
+    name: 'ahead-trusted',
+    what: 'a resumed cycle believes a progress that is ahead of its data',
+    patches: [
+      {
+        file: 'dr-receiver/ingest/ahead-check.js',
+        find: 'if (await isThere(fs, disk, { from: before, to: last, manifestCrc })) {',
+        replace: 'if (manifestCrc !== undefined) {',
+      },
+    ],
+  },
+  {
+    name: 'parent-unchecked',
+    what: 'a cycle is opened and committed whose parent is not the head',
+    patches: [
+      {
+        file: 'dr-receiver/ingest/vm-desk.js',
+        find: "return { kind: 'parentRefused' };",
+        replace: 'void 0;',
+      },
+      {
+        file: 'dr-receiver/ingest/vm-desk.js',
+        find: "throw new DrError('E_STATE', `cycle ${cycleId} does not follow",
+        replace: 'void (`cycle ${cycleId} does not follow',
+      },
+    ],
+  },
+  {
+    name: 'commit-answered-anew',
+    what: 'a commit that is asked for again gets another answer',
+    patches: [
+      {
+        file: 'dr-receiver/ingest/vm-desk.js',
+        find: 'return known;\n        this.vm.requireSound();',
+        replace:
+          'return { ...known, committedAtMs: known.committedAtMs + 1 };\n        this.vm.requireSound();',
+      },
+    ],
+  },
+  {
+    name: 'invalid-tracking-ignored',
+    what: 'change tracking that is not valid counts as "nothing changed"',
+    patches: [
+      {
+        file: 'source-agent/cycle.js',
+        find: "return { changed: 'all', because: `change tracking",
+        replace: 'return { changed: await cellsOf([], disk.sizeBytes), because: `change tracking',
+      },
+    ],
+  },
+  {
+    name: 'generation-reused',
+    what: 'a disk that was resized keeps its generation',
+    patches: [
+      {
+        file: 'source-agent/plan.js',
+        find: 'return Math.max(above, isFree ? known.generation : known.generation + 1);',
+        replace: 'return known.generation;',
+      },
+    ],
+  },
+  {
+    name: 'lease-shared',
+    what: 'two cycles of one VM run at once',
+    patches: [
+      {
+        file: 'source-agent/vm-lease.js',
+        find: "return await fs.open(file, { mode, lock: 'exclusive' });",
+        replace: "return await fs.open(file, { mode, lock: 'none' });",
+      },
+    ],
+  },
+  {
+    name: 'other-head-accepted',
+    what: 'a delta is sent to a head that the ledger does not know',
+    patches: [
+      {
+        file: 'source-agent/plan.js',
+        find: 'if (chain.confirmed.pointId !== headPointId)',
+        replace: 'if (chain.confirmed.pointId === undefined)',
+      },
+    ],
+  },
+  {
+    name: 'zeros-unsent',
+    what: 'cells that the guest freed are not sent',
+    patches: [
+      {
+        file: 'source-agent/disk-stream.js',
+        find: 'if (this.#isBase)',
+        replace: 'if (this.#isBase || remote.compare === undefined)',
+      },
+    ],
+  },
+  {
+    name: 'hash-unchecked',
+    what: 'bytes that rotted are given out',
+    patches: [
+      {
+        file: 'shared/delta/delta-source.js',
+        find: 'if (isAllZero(bytes) || !hashCell(bytes).equals(entry.hash)) {',
+        replace: 'if (bytes.length === 0) {',
+      },
+    ],
+  },
+  {
+    name: 'pin-ignored',
+    what: 'a pinned point is forgotten',
+    patches: [
+      {
+        file: 'dr-receiver/store/retention.js',
+        find: "? 'pinned'",
+        replace: "? ''",
+      },
+    ],
+  },
+  {
+    name: 'store-name-unflushed',
+    what: "a store's name is not durable when it takes its first point",
+    patches: [
+      {
+        file: 'dr-receiver/store/store.js',
+        find: 'await fs.flushFolder(layout.folder);',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'foreign-removed',
+    what: 'the clean-up removes what bears no tag of ours',
+    patches: [
+      {
+        file: 'source-agent/checkpoint-lease.js',
+        find: 'if (checkpoint.tag?.protectionId !== protectionId)',
+        replace: 'if (checkpoint.tag === undefined)',
+      },
+    ],
+  },
+];
