@@ -12,8 +12,8 @@ const DISK_BYTES = 200 * 1024 * 1024;
 const CYCLES = 40;
 const PINNED_CYCLE = 20;
 const KEPT = 5;
-/** 2 % of the disk. */
-const CELLS_PER_CYCLE = 64;
+/** 1 % of the disk. */
+const CELLS_PER_CYCLE = 32;
 const STORE_BYTES_MAX = 290 * 1024 * 1024;
 
 /** Forty cycles over a disk of 200 MiB, of which the store keeps a few points. */
@@ -27,8 +27,8 @@ export async function manyCycles(sites: DemoSites): Promise<void> {
       ...['lab', 'write', LAB, VM, '--disk', '0'],
       ...['--random', String(cells), '--block', '64K', '--seed', String(seed)],
     );
-  // scattered over the disk, so that most of it is in use
-  await write(DISK_BYTES / 65_536, 1);
+  // four times as many cells as it has: nearly all of it is in use
+  await write((4 * DISK_BYTES) / 65_536, 1);
   report.say('run', `${CYCLES} times: guest writes, hvdr push --max-restore-points ${KEPT} …`);
   const points: Remembered[] = [];
   for (let cycle = 1; cycle <= CYCLES; cycle++) {
