@@ -96,8 +96,7 @@ async function bring(receiver: Receiver, cycle: Cycle): Promise<void> {
         transfer: isBase ? DiskTransfer.DISK_TRANSFER_BASE : DiskTransfer.DISK_TRANSFER_DELTA,
       },
     ],
-    ...{ consistentAtMs: 1n, isApplicationConsistent: true, seededFrom: '',
-      rpoSeconds: 0 },
+    ...{ consistentAtMs: 1n, isApplicationConsistent: true, seededFrom: '', rpoSeconds: 0 },
     ...{ maxRestorePoints: 1, retentionGrid: '', checkpointId: `checkpoint ${n}` },
     expectedBytes: 0n,
   });

@@ -9,7 +9,7 @@ import type { CliContext } from './context.js';
 import { IMAGE_BYTES, makeImage } from './demo-image.js';
 import { DemoReport } from './demo-proof.js';
 import { DemoSites, LAB, type PushedVm, type Remembered, STORE, unexpected } from './demo-sites.js';
-import { sizeBelow } from './demo-store-files.js';
+import { sizeBelow } from './demo-files.js';
 import { manyCycles, rotAndRepair } from './demo-years.js';
 import { findProgram } from './find-program.js';
 import { formatSize } from './sizes.js';

@@ -4,7 +4,7 @@
 import path from 'node:path';
 import { type DemoSites, LAB, type Remembered, STORE } from './demo-sites.js';
 import { runHvdr } from './demo-run.js';
-import { allocatedBelow, flipByte, largestDelta } from './demo-store-files.js';
+import { allocatedBelow, flipByte, largestDelta } from './demo-files.js';
 import { formatSize } from './sizes.js';
 
 const VM = 'FILES01';

@@ -276,8 +276,11 @@ async function openHttp2(
     });
     // the socket may have gone before HTTP/2 took it over
     const gone = (): void => {
-      const isWordless = alert === undefined || isReset(alert);
-      reject(isWordless ? new ClosedEarly(closedAfterTls(options), { cause: alert }) : alert);
+      if (alert === undefined || isReset(alert)) {
+        reject(new ClosedEarly(closedAfterTls(options), { cause: alert }));
+      } else {
+        reject(alert);
+      }
     };
     for (const end of [http2, socket]) end.once('close', gone);
     socket.once('error', gone);

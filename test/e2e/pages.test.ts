@@ -9,6 +9,7 @@ import { readPage, runPage } from '../support/page.js';
 const PAGES = [
   { page: 'tutorial.md', commands: 20 },
   { page: 'operations.md', commands: 30 },
+  { page: 'sizing.md', commands: 10 },
 ];
 
 describe('pages with commands', function () {
