@@ -128,10 +128,10 @@ export class TinySource {
       isApplicationConsistent: true,
       maxRestorePoints,
       rpoSeconds: 900,
-      seededFrom: '',
       retentionGrid: '',
       expectedBytes: 0n,
       checkpointId: `checkpoint of ${cycleId}`,
+      seededFrom: '',
     });
     if (outcome?.$case === 'accepted') return cycleId;
     throw new DrError('E_TOOL_FAILED', `a cycle of ${vm.name} was not taken`);

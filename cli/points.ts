@@ -54,6 +54,7 @@ export function pointDocument(point: RestorePoint): JsonObject {
     alarm: point.hasRaisedAlarm,
     verifiedAt: time(point.verifiedAtMs),
     damaged: point.isDamaged,
+    damage: point.damage === '' ? null : point.damage,
     parent: point.parentPointId.length === 0 ? null : (guidFromWire(point.parentPointId) ?? null),
     disks: point.disks.map(({ geometry, isBase, storedBytes }) => ({
       id: guidFromWire(geometry?.diskId ?? Buffer.alloc(0)) ?? '',
@@ -113,7 +114,7 @@ function pointLine(point: RestorePoint): string {
   const bytes = point.disks.reduce((sum, disk) => sum + Number(disk.storedBytes), 0);
   const notes = [
     point.isApplicationConsistent ? 'app-consistent' : 'crash-consistent',
-    ...(point.isDamaged ? ['DAMAGED'] : []),
+    ...(point.isDamaged ? [`DAMAGED (${point.damage})`] : []),
     ...(point.hasRaisedAlarm ? ['ALARM'] : point.isDoubtful ? ['doubtful'] : []),
     ...(point.isPinned && !point.keptBecause.startsWith('pinned') ? ['pinned'] : []),
     ...(point.keptBecause === '' ? [] : [point.keptBecause]),

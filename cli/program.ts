@@ -13,6 +13,7 @@ import { registerDoctor } from './doctor.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerExport } from './export.js';
+import { registerGc } from './gc.js';
 import { registerImport } from './import.js';
 import { registerLab } from './lab.js';
 import { type LogLevel, OutputClosed } from './output.js';
@@ -89,6 +90,7 @@ export function buildProgram(context: CliContext): Command {
   registerStatus(program, context);
   registerPoints(program, context);
   registerVerify(program, context);
+  registerGc(program, context);
   registerExport(program, context);
   registerImport(program, context);
   registerCompact(program, context);

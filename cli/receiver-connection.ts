@@ -4,7 +4,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { Receiver } from '../dr-receiver/index.js';
-import { controlHandlers } from '../dr-receiver/index.js';
+import { controlHandlers, replicationHandlers } from '../dr-receiver/index.js';
 import {
   type Caller,
   connect,
@@ -14,6 +14,8 @@ import {
   type KeyRing,
   loadKey,
   loadKeyRing,
+  type ReplicationService,
+  replicationService,
   type ServiceClient,
 } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
@@ -32,6 +34,8 @@ export interface AccessFlags extends TlsFlags {
 
 export interface ReceiverAccess {
   readonly control: ServiceClient<ControlService>;
+  /** What a source may ask, as an operator: for any VM. */
+  readonly replication: ServiceClient<ReplicationService>;
   /** For error messages: the store's folder or the receiver's address. */
   readonly place: string;
   close(): Promise<void>;
@@ -101,6 +105,7 @@ export async function openAccess(
   });
   return {
     control: connection.client(controlService),
+    replication: connection.client(replicationService),
     place: `${drHost}:${port}`,
     close: () => connection.close(),
   };
@@ -125,6 +130,7 @@ async function openLocally(
   const receiver = await Receiver.open({ ...seams, storeFolder, use, seedAccess });
   return {
     control: connectDirectly(controlService, controlHandlers(receiver), LOCAL),
+    replication: connectDirectly(replicationService, replicationHandlers(receiver), LOCAL),
     place: store,
     close: () => receiver.close(),
   };

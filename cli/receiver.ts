@@ -2,7 +2,13 @@
 
 import path from 'node:path';
 import type { Command } from 'commander';
-import { DEFAULT_POLICY, Receiver, serveReceiver } from '../dr-receiver/index.js';
+import {
+  DEFAULT_POLICY,
+  DEFAULT_SCRUB,
+  Receiver,
+  type ScrubOptions,
+  serveReceiver,
+} from '../dr-receiver/index.js';
 import {
   loadKeyRing,
   loadTls,
@@ -29,8 +35,12 @@ interface Flags {
   readonly retentionGrid?: string;
   readonly quota?: string;
   readonly quotaVms?: string;
+  readonly scrubRate?: string;
+  readonly scrubPeriod?: string;
   readonly seedDir?: string;
 }
+
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 const many = (value: string, all: readonly string[] | undefined): string[] => [
   ...(all ?? []),
@@ -68,6 +78,8 @@ export function registerReceiver(program: Command, context: CliContext): void {
     .option('--retention-grid <grid>', 'points kept whatever a source asks for, as 24h/1h,7d/1d')
     .option('--quota <size>', 'bytes that one principal may store')
     .option('--quota-vms <n>', 'VMs that one principal may protect')
+    .option('--scrub-rate <size>', 'read the store back at most so fast; 0: not at all', '32M/s')
+    .option('--scrub-period <days>', 'read each byte once in so many days', '30')
     .option('--seed-dir <dir>', 'folder that seeds may be read from; without it none are')
     .addHelpText(
       'after',
@@ -98,6 +110,18 @@ function parseCount(text: string, what: string, max: number): number {
   const value = Number(text);
   if (/^\d{1,7}$/.test(text) && value >= 1 && value <= max) return value;
   throw new DrError('E_USAGE', `${what} "${text}" is not a number from 1 to ${max}`);
+}
+
+/** undefined: off. @throws DrError E_USAGE */
+function parseScrub({ scrubRate, scrubPeriod }: Flags): ScrubOptions | undefined {
+  const { rateBytes, periodMs } = DEFAULT_SCRUB;
+  const rate =
+    scrubRate === undefined
+      ? rateBytes
+      : parseSize(scrubRate.replace(/\/s$/, ''), '--scrub-rate', { min: 0, max: 2 ** 40 });
+  const days =
+    scrubPeriod === undefined ? periodMs / DAY_MS : parseCount(scrubPeriod, '--scrub-period', 3650);
+  return rate === 0 ? undefined : { rateBytes: rate, periodMs: days * DAY_MS };
 }
 
 function parseGrid(text: string | undefined): readonly GridRule[] {
@@ -161,6 +185,7 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
         ? maxStoredBytes
         : parseSize(flags.quota, '--quota', { min: 1, max: Number.MAX_SAFE_INTEGER }),
   };
+  const scrub = parseScrub(flags);
   const signal = context.stopSignal();
   const log = await context.log();
   const paths = flags.pskFile.map((file) =>
@@ -178,7 +203,8 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   let served: Awaited<ReturnType<typeof serveReceiver>>;
   try {
     const operatorNetworks = flags.operatorFrom;
-    served = await serveReceiver(receiver, { host, port, keys, tls, operatorNetworks, admin });
+    const options = { host, port, keys, tls, operatorNetworks, admin, scrub };
+    served = await serveReceiver(receiver, options);
   } catch (error) {
     await receiver.close();
     throw error;

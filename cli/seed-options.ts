@@ -20,7 +20,9 @@ export const SEED_PARAMETERS: readonly ParameterName[] = [
   'rpo_seconds',
   'timeout',
   'bandwidth',
+  'bandwidth_schedule',
   'max_restore_points',
+  'retention_grid',
   'state_dir',
   'config_file',
 ];

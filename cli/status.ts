@@ -124,6 +124,10 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
         })),
         running: each.running,
         storedBytes: Number(each.storedBytes),
+        scrubbedAt:
+          each.scrubbedAtMs === 0n ? null : new Date(Number(each.scrubbedAtMs)).toISOString(),
+        damagedCells: Number(each.damagedCellCount),
+        unknownCycles: each.unknown,
         reclaimableBytes: Number(each.reclaimableBytes),
         reclaiming: each.reclaiming,
         reclaimWaiting: each.reclaimWaiting,

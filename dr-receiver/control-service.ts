@@ -1,7 +1,7 @@
 // ControlService as handlers: what operators and monitoring ask of a receiver, and what commands ask
 // of a store in the same process.
 
-import { guidToWire, type Guid } from '../shared/bytes/index.js';
+import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import {
   type Caller,
   type CompactedVm,
@@ -16,16 +16,14 @@ import {
   RestorePoint,
   type StatusPagesResponse,
   type StatusResponse,
-  type VerifyRequest,
-  type VerifyResponse,
 } from '../shared/channel/index.js';
-import { CELL_BYTES, DeltaError, readUnion } from '../shared/delta/index.js';
+import { CELL_BYTES, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
-import { VhdxError } from '../shared/vhdx/index.js';
 import { actorOf } from './actor.js';
 import { findPoint, findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
+import { collectGarbage } from './garbage.js';
 import { healthOf } from './health.js';
 import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
@@ -33,6 +31,8 @@ import { rebind, unhalt } from './operator-acts.js';
 import type { Receiver } from './receiver.js';
 import { pagesOf } from './pages.js';
 import { stageSeed } from './seed/stage-seed.js';
+import { isDamage } from './store/damage.js';
+import { verdictsOf } from './store/forget.js';
 import type { DiskKey } from './store/layout.js';
 import {
   layersOf,
@@ -42,9 +42,8 @@ import {
   withLayers,
 } from './store/point-sources.js';
 import type { Point } from './store/protection.js';
-import { verdictsOf } from './store/forget.js';
-import { type PointFinding, verifyPoints } from './store/verify-points.js';
 import type { VmStore } from './store/vm-store.js';
+import { goodPoints, verifyCall } from './verify-call.js';
 import { isDoubtful } from './warning/last-clean.js';
 import { warningWords } from './warning/words.js';
 import { alarmToWire, geometryToWire, pointToWire, stateOf, warningToWire } from './wire.js';
@@ -98,7 +97,7 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     verify: (request, { caller }) => {
       receiver.requireRole(caller, ACT);
-      return verify(receiver, request);
+      return verifyCall(receiver, request);
     },
 
     readDisk: (request, { caller }) => {
@@ -125,6 +124,11 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
+    },
+
+    collectGarbage: (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return collectGarbage(receiver, request);
     },
 
     rebind: (request, { caller }) => {
@@ -284,7 +288,8 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     rpoSeconds,
     isPaused: protection.isPaused,
     haltReason: vm.halt?.message,
-    damagedCount: listed.filter((point) => point.damage !== undefined).length,
+    damaged: listed.flatMap(({ damage }) => (damage === undefined ? [] : [damage])),
+    unknownCount: vm.unknownCycleIds.length,
     forecast: ahead,
     reclaimFailure: reclaim.failure,
     ...warningWords(protection),
@@ -311,6 +316,9 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
       activeRequest === undefined ? '' : `cycle ${activeRequest.cycleId} (${activeRequest.kind})`,
     storedBytes: BigInt(protection.storedBytes),
     direction: 'A → B',
+    scrubbedAtMs: BigInt(vm.scrub.scrubbedAtMs),
+    damagedCellCount: BigInt(vm.scrub.damagedCellCount),
+    unknown: [...vm.unknownCycleIds],
     forecastNewestAgeSeconds: Math.min(ahead?.newestAgeSeconds ?? 0, UINT32_MAX),
     willMissRpo: ahead?.willMissRpo ?? false,
     forecastBecause: ahead?.because ?? '',
@@ -323,82 +331,6 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     reclaiming: reclaim.running,
     ...warningToWire(protection),
   };
-}
-
-async function* verify(
-  receiver: Receiver,
-  { vm: name, point: pointName }: VerifyRequest,
-): AsyncGenerator<VerifyResponse> {
-  const { seams } = receiver;
-  const desk = await findVm(receiver, name);
-  const { vm } = desk;
-  vm.requireReadable();
-  // when no commit is under way: its files are not anybody's to open yet
-  const points = await vm.change(() =>
-    Promise.resolve(pointName === 'all' ? vm.protection.listed : [findPoint(desk, pointName)]),
-  );
-  if (points.length === 0) throw new DrError('E_NO_POINT', `${name} has no restore point yet`);
-  const first = new Map<Guid, PointFinding>();
-  let checkedBytes = 0;
-  for await (const step of verifyPoints(seams, vm, points)) {
-    if (step.kind === 'progress') {
-      checkedBytes = step.checkedBytes;
-      const value = {
-        checkedBytes: BigInt(checkedBytes),
-        totalBytes: BigInt(step.totalBytes),
-      };
-      yield { step: { $case: 'progress', value } };
-      continue;
-    }
-    const { pointId, diskId, offset, code, message } = step.finding;
-    if (!first.has(pointId)) first.set(pointId, step.finding);
-    const value = {
-      pointId: guidToWire(pointId),
-      diskId: guidToWire(diskId),
-      offset: BigInt(offset),
-      code,
-      message,
-    };
-    yield { step: { $case: 'finding', value } };
-  }
-  await vm.change(() => mark(receiver, desk, points, first));
-  const isGood = ({ pointId }: Point): boolean => !first.has(pointId);
-  const damaged = points.filter((point) => !isGood(point));
-  const value = {
-    pointCount: points.length,
-    goodPointIds: goodPoints(desk)
-      .filter(isGood)
-      .map(({ pointId }) => guidToWire(pointId)),
-    damagedPointIds: damaged.map(({ pointId }) => guidToWire(pointId)),
-    checkedBytes: BigInt(checkedBytes),
-  };
-  yield { step: { $case: 'done', value } };
-}
-
-/** Enters in the journal what a verification found; nothing is entered for a VM that is halted. */
-async function mark(
-  receiver: Receiver,
-  { vm }: VmDesk,
-  points: readonly Point[],
-  findings: ReadonlyMap<Guid, PointFinding>,
-): Promise<void> {
-  if (vm.halt !== undefined) return;
-  for (const { pointId } of points) {
-    const found = findings.get(pointId);
-    await vm.append({
-      kind: 'verify',
-      atMs: receiver.seams.clock.now(),
-      pointId,
-      isDamaged: found !== undefined,
-      finding:
-        found === undefined ? '' : `disk ${found.diskId}, offset ${found.offset}: ${found.message}`,
-    });
-  }
-}
-
-/** Points that no verification found damaged. */
-function goodPoints({ vm }: VmDesk): Point[] {
-  return vm.protection.listed.filter((point) => point.damage === undefined);
 }
 
 function corrupt(desk: VmDesk, point: Point, what: string, cause?: unknown): DrError {
@@ -494,12 +426,6 @@ async function readInTurns(
       lease.release();
     }
   }
-}
-
-/** Whether an error tells of a damaged or missing file, and not of a device that does not answer. */
-function isDamage(error: unknown): error is DrError {
-  if (error instanceof DeltaError || error instanceof VhdxError) return true;
-  return error instanceof DrError && ['E_POINT_CORRUPT', 'E_NOT_FOUND'].includes(error.code);
 }
 
 class Stopped extends Error {

@@ -12,7 +12,10 @@ export interface HealthInput {
   readonly rpoSeconds: number;
   readonly isPaused: boolean;
   readonly haltReason: string | undefined;
-  readonly damagedCount: number;
+  /** The first finding of each damaged point. */
+  readonly damaged: readonly string[];
+  /** Cycles in the store that the journal does not know. */
+  readonly unknownCount: number;
   readonly forecast: Forecast | undefined;
   /** Why space could not be reclaimed; undefined: nothing is wrong. */
   readonly reclaimFailure?: string | undefined;
@@ -24,11 +27,14 @@ export interface HealthInput {
   readonly automaticPins?: string | undefined;
 }
 
+/** Findings that are told one by one. */
+const FINDINGS_TOLD = 3;
+
 const WARN_SHARE = 0.8;
 
 export function healthOf(input: HealthInput): { health: Health; reasons: string[] } {
-  const { nowMs, newestPointAtMs, rpoSeconds, isPaused, haltReason, damagedCount, forecast } =
-    input;
+  const { nowMs, newestPointAtMs, rpoSeconds, isPaused, haltReason, forecast } = input;
+  const { damaged, unknownCount } = input;
   const { alarm, suspicion, automaticPins } = input;
   const critical: string[] = [];
   const warn: string[] = [];
@@ -36,8 +42,15 @@ export function healthOf(input: HealthInput): { health: Health; reasons: string[
   if (alarm !== undefined) critical.push(alarm);
   if (suspicion !== undefined) warn.push(suspicion);
   if (automaticPins !== undefined) warn.push(automaticPins);
-  if (damagedCount > 0)
-    critical.push(`${damagedCount} point(s) do not read back to their manifests`);
+  if (damaged.length > 0) {
+    critical.push(`${damaged.length} point(s) do not read back to their manifests`);
+    critical.push(...[...new Set(damaged)].slice(0, FINDINGS_TOLD));
+  }
+  if (unknownCount > 0) {
+    warn.push(
+      `${unknownCount} complete cycle(s) are not in the journal; \`hvdr gc --plan\` names them`,
+    );
+  }
   if (newestPointAtMs === undefined) {
     warn.push('there is no restore point yet');
   } else if (rpoSeconds > 0) {

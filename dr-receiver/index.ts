@@ -10,6 +10,7 @@
 
 export { controlHandlers } from './control-service.js';
 export { healthOf } from './health.js';
+export { DEFAULT_SCRUB, Scrub, type ScrubOptions } from './maintenance/scrub.js';
 export {
   DEFAULT_POLICY,
   Receiver,

@@ -22,7 +22,8 @@ import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
 import { stagedParts, unionRecords } from './ingest/staged-union.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
-import { pointRecords } from './store/point-sources.js';
+import { repair, wanted } from './repair-calls.js';
+import { toldHashes } from './store/point-hashes.js';
 import { answerToWire, describeToWire } from './wire.js';
 
 const HASHES_PER_MESSAGE = 1600;
@@ -84,6 +85,10 @@ export function replicationHandlers(receiver: Receiver): Handlers<ReplicationSer
       await desk.vm.change(() => desk.abandon(cycleId));
       return {};
     },
+
+    wanted: (request, { caller }) => wanted(receiver, request, caller),
+
+    repair: (messages, { caller }) => repair(receiver, messages, caller),
   };
 }
 
@@ -175,7 +180,7 @@ async function* hashes(
   if (of.$case === 'pointId') {
     vm.requireSound();
     const pointId = requireGuid(of.value, 'the point id');
-    records = pointRecords(receiver.seams, vm, pointId, disk);
+    records = toldHashes(receiver.seams, vm, pointId, disk);
     if (pointId !== vm.protection.head?.pointId) records = asFarAsSound(desk, pointId, records);
   } else {
     const cycleId = requireGuid(of.value, 'the cycle id');

@@ -13,6 +13,7 @@ import {
   type TlsMaterial,
 } from '../shared/channel/index.js';
 import { controlHandlers } from './control-service.js';
+import { type ScrubOptions, startScrub } from './maintenance/scrub.js';
 import type { Receiver } from './receiver.js';
 import { replicationHandlers } from './replication-service.js';
 
@@ -24,6 +25,8 @@ export interface ServeOptions {
   readonly tls?: TlsMaterial | undefined;
   /** Networks (CIDR) from which operator keys are accepted besides loopback. */
   readonly operatorNetworks?: readonly string[] | undefined;
+  /** Reads the store back in the background. Default: not at all. */
+  readonly scrub?: ScrubOptions | undefined;
   /** Health and reflection for monitoring, on loopback. Default: none. */
   readonly admin?: { readonly host: string; readonly port: number } | undefined;
 }
@@ -46,7 +49,7 @@ export async function serveReceiver(
   options: ServeOptions,
 ): Promise<ServedReceiver> {
   const { seams, log, store } = receiver;
-  const { admin: adminAddress, ...address } = options;
+  const { admin: adminAddress, scrub: scrubOptions, ...address } = options;
   const admin = adminAddress && (await listenAdmin({ ...adminAddress, log }));
   const listener = await listenOrClose(admin, {
     ...address,
@@ -59,6 +62,7 @@ export async function serveReceiver(
     ],
   });
   const { host, port } = listener;
+  const scrub = scrubOptions && startScrub(receiver, scrubOptions);
   log.info('receiver.listening', { host, port, store: store.layout.folder });
   // while it serves already; whoever needs them all finds out what went wrong
   void receiver.allDesks().catch(() => undefined);
@@ -69,6 +73,7 @@ export async function serveReceiver(
     close: async () => {
       admin?.setServing(false);
       await listener.close(GRACE_MS);
+      await scrub?.stop();
       await receiver.close();
       await admin?.close();
       log.info('receiver.stopped');

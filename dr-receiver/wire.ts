@@ -15,6 +15,7 @@ import type { UnfinishedCycle } from './ingest/incoming-cycle.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { CommitAnswer, Point, Protection } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
+import { lostDisks, wantedCount } from './store/repair.js';
 import { lastCleanPoint } from './warning/last-clean.js';
 import type { Alarm } from './warning/warning-state.js';
 
@@ -79,6 +80,8 @@ export function describeToWire(
       disks: [],
       unfinished: undefined,
       pointIds: [],
+      wantedCellCount: 0n,
+      lostDiskIds: [],
       earlierDisks: [],
     };
   }
@@ -99,6 +102,8 @@ export function describeToWire(
             disks: disksOf(unfinished).map(geometryToWire),
           },
     pointIds: protection.listed.slice(-POINTS_TOLD).map((point) => guidToWire(point.pointId)),
+    wantedCellCount: BigInt(wantedCount(desk.vm, 'untold')),
+    lostDiskIds: lostDisks(desk.vm).map(guidToWire),
     earlierDisks: desk.earlier.disks().map(({ point, disk }) => ({
       geometry: geometryToWire(disk),
       pointId: guidToWire(point.pointId),
@@ -149,6 +154,7 @@ export function pointToWire(
     keptBecause: point.pinReason ?? because,
     verifiedAtMs: BigInt(point.verifiedAtMs),
     isDamaged: point.damage !== undefined,
+    damage: point.damage ?? '',
     disks: point.disks.map((disk) => ({
       geometry: geometryToWire(disk),
       cellCount: BigInt(disk.cellCount),

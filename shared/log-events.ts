@@ -31,6 +31,11 @@ export const LOG_EVENTS = {
   'seed.began': 'An operator has the cells of a VM staged, for its first cycle to be smaller.',
   'seed.staged': 'They are staged; the first cycle compares them.',
   'point.committed': 'A restore point was listed.',
+  'scrub.finding':
+    'Bytes in the store are not those of their manifest; disk and offset are fields.',
+  'scrub.failed': 'A VM could not be scrubbed; it is tried again later.',
+  'scrub.round-ended': 'Every byte of a VM was read back once more.',
+  'repair.taken': 'A source sent cells that had rotted here; how many were mended is a field.',
   'alarm.raised':
     'Data of a VM look as if they were being encrypted; the last clean point is a field.',
   'alarm.cleared': 'An operator said that an alarm is over.',

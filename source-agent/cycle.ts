@@ -14,6 +14,7 @@ import { type Guid, guidToWire, randomGuid, ZERO_GUID } from '../shared/bytes/in
 import { type CommitResponse, DiskTransfer, type OpenRequest } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
 import { CELL_BYTES, cellCount, type ManifestHeader } from '../shared/delta/index.js';
+import type { ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type { FileSystem } from '../shared/files/index.js';
 import type {
@@ -47,6 +48,7 @@ import {
   isSameGeometry,
   type Ledger,
   newChain,
+  oweCells,
   type Reference,
   settle,
   type TrackedDisk,
@@ -57,6 +59,7 @@ import { checkReceiver, type CycleKind, type CyclePlan, type DiskPlan, planCycle
 import { ProgressWatch } from './progress-watch.js';
 import { commitCycle, type PushDisk, pushDisks, type PushSeams, wireOrEmpty } from './push.js';
 import type { ReceiverLink } from './receiver-link.js';
+import { repairReceiver } from './repair.js';
 import { checkCommit, type ReceiverView, receiverView } from './receiver-view.js';
 import { takeVmLease } from './vm-lease.js';
 import { wireDefinition } from './wire-definition.js';
@@ -104,7 +107,13 @@ const RPO_NEAR = 0.8;
 
 /** Names of warnings that make a run end with exit code 3. */
 export type WarningCode =
-  'W_CRASH_CONSISTENT' | 'W_RPO' | 'W_LEDGER' | 'W_CHECKPOINT' | 'W_RESYNC' | 'W_ENCRYPTION';
+  | 'W_CRASH_CONSISTENT'
+  | 'W_RPO'
+  | 'W_LEDGER'
+  | 'W_CHECKPOINT'
+  | 'W_RESYNC'
+  | 'W_REPAIR'
+  | 'W_ENCRYPTION';
 
 export interface CycleWarning {
   readonly code: WarningCode;
@@ -287,7 +296,8 @@ class Cycle {
     const changes = await this.#changes(checkpoint.id, disks, ready.ledger.reference);
 
     let ledger = absorb(withChain(ready.ledger, ready.chain), changes);
-    const absorbed = ledger.chains.get(ready.chain.key) ?? ready.chain;
+    const known = ledger.chains.get(ready.chain.key) ?? ready.chain;
+    const absorbed = await this.#repaired(lease, known, ready);
     const plan = planCycle({ disks, chain: absorbed, receiver });
     this.#logPlan(plan);
     const pointId = randomGuid(this.#seams.random);
@@ -343,6 +353,43 @@ class Cycle {
     const last = confirmed(ledger);
     if (last !== ledger) await store.save(last);
     return this.#result(plan, pointId, lease, ready, answer, work.disks);
+  }
+
+  /**
+   * Gives the receiver back what rotted there, and owes it what could not be given back. A repair that
+   * fails costs no cycle: the receiver marks the point that comes.
+   */
+  async #repaired(lease: LeasedCheckpoint, chain: Chain, { receiver }: Ready): Promise<Chain> {
+    if (receiver.wantedCellCount === 0) return chain;
+    const { bandwidth, signal } = this.#seams;
+    const watch = this.#watch('the repair');
+    const opened = new Map<Guid, Promise<ReadableDisk>>();
+    const openDisk = (diskId: Guid): Promise<ReadableDisk> => {
+      const disk = opened.get(diskId) ?? lease.openDisk(diskId);
+      opened.set(diskId, disk);
+      return disk;
+    };
+    const onCell = async (lengthBytes: number): Promise<void> => {
+      await bandwidth.take(lengthBytes, signal);
+      watch.touch();
+    };
+    const vmId = guidToWire(this.#vm.id);
+    const source = { vmId, disks: lease.checkpoint.disks, openDisk, onCell };
+    try {
+      const { wantedCount, repairedCount, stillBad } = await this.#call(watch, (client, inner) =>
+        repairReceiver(client, source, inner),
+      );
+      let anewCount = 0;
+      for (const cells of stillBad.values()) anewCount += cells.count;
+      const text = `the receiver had ${wantedCount} damaged cells: ${repairedCount} were mended, ${anewCount} are sent anew`;
+      // what only older points have, and nobody can mend, is no news of this cycle
+      if (repairedCount + anewCount > 0) this.#warn('W_REPAIR', text);
+      return oweCells(chain, stillBad);
+    } catch (error) {
+      if (!(error instanceof DrError) || signal.aborted) throw error;
+      this.#warn('W_REPAIR', `damaged cells of the receiver were not mended: ${error.message}`);
+      return chain;
+    }
   }
 
   /** In short pieces, so that a stop need not wait for a merge. */

@@ -7,16 +7,24 @@
 //     ledger.ts             what each receiver still lacks (pure) · ledger-store.ts · cells-file.ts
 //     vm-lease.ts           one cycle of a VM at a time · checkpoint-lease.ts  always given back
 //     pinned-store.ts       the store that a key is for
+//     repair.ts             what rotted at the receiver, given back from the frozen disks
 //     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ batcher.ts
+//
+//   inspect.ts    a frozen look without a point ─▶ against-source.ts, repair.ts
+//   garbage.ts    what killed runs left on the host and in the state folder
 //
 // Invariants: no change is lost (ledger.ts states the law); a checkpoint outlives its cycle only
 // when the process dies, and then the next one finds it; bytes of two moments never meet in a point.
 
+export { compareWithReceiver, type ComparedDisk } from './against-source.js';
 export { Agent, type Job } from './agent.js';
 export { Bandwidth, type BandwidthPlan } from './bandwidth.js';
 export type { CycleResult, CycleSettings, CycleWarning } from './cycle.js';
+export { collectSourceGarbage, type SourceGarbage, type SourceGarbageOptions } from './garbage.js';
+export { type Inspection, type InspectSeams, withInspection } from './inspect.js';
 export { pinToStore, type StorePin } from './pinned-store.js';
 export { type ConnectReceiver, type ReceiverConnection, ReceiverLink } from './receiver-link.js';
+export { repairReceiver, type RepairOutcome } from './repair.js';
 export {
   type CycleOutcome,
   type RunReport,

@@ -113,6 +113,24 @@ export function newestConfirmedIn(fields: JsonFields, path: string): number | un
   return newest;
 }
 
+/** What a ledger names outside itself. */
+export interface LedgerNames {
+  readonly vmName: string;
+  readonly referenceId: string | undefined;
+  readonly cellsName: string | undefined;
+}
+
+/** @throws DrError E_FILE_DAMAGED */
+export function namesIn(fields: JsonFields, path: string): LedgerNames {
+  const read = new FieldReader(path);
+  const reference = fields['referencePoint'];
+  return {
+    vmName: read.text(fields['vmName'], 'vmName', 1024),
+    referenceId: reference === null ? undefined : read.reference(reference).id,
+    cellsName: cellsReferenceIn(fields, path)?.name,
+  };
+}
+
 /** @throws DrError E_FILE_DAMAGED */
 export function parseLedger(fields: JsonFields, sets: readonly CellSet[], path: string): Ledger {
   const read = new FieldReader(path, sets);

@@ -29,6 +29,8 @@ import {
   checkedFields,
   encodeLedger,
   LEDGER_FORMAT,
+  type LedgerNames,
+  namesIn,
   newestConfirmedIn,
   parseLedger,
   withChecksum,
@@ -190,6 +192,22 @@ export async function newestConfirmedMs(
     return fields === undefined ? undefined : newestConfirmedIn(fields, file);
   } catch (error) {
     if (isUnusable(error)) return undefined;
+    throw error;
+  }
+}
+
+/** What the ledger of a VM names, read without a lease; nothing is changed. */
+export async function ledgerNames(
+  fs: FileSystem,
+  folder: string,
+  vmId: Guid,
+): Promise<LedgerNames | 'none' | 'unusable'> {
+  const file = path.join(folder, `${vmId}.json`);
+  try {
+    const found = await readJson(fs, file, LEDGER_FORMAT);
+    return found === undefined ? 'none' : namesIn(checkedFields(found, file), file);
+  } catch (error) {
+    if (isUnusable(error)) return 'unusable';
     throw error;
   }
 }

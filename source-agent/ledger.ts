@@ -229,6 +229,17 @@ export function settle(chain: Chain, headPointId: Guid | undefined): Chain {
   return found === undefined ? settled : { ...settled, confirmed: found };
 }
 
+/** These cells are owed besides: the receiver cannot read them any more. */
+export function oweCells(chain: Chain, cells: ReadonlyMap<Guid, DirtyCells>): Chain {
+  const disks = new Map(chain.disks);
+  for (const [diskId, owed] of cells) {
+    const debt = disks.get(diskId);
+    // a disk without a set is compared, and the receiver's hashes tell
+    if (debt !== undefined) disks.set(diskId, { ...debt, pending: union(debt.pending, owed) });
+  }
+  return { ...chain, disks };
+}
+
 /** Nothing is known any more of what the receiver lacks. */
 export function oweAll(chain: Chain, because: string): Chain {
   const disks = new Map<Guid, DiskDebt>();

@@ -8,6 +8,7 @@
 // and per disk, whatever the kind:
 //
 //   the head lacks it, or has it in another size     whole, as a base of its own
+//   the receiver cannot read its files any more      whole, as a base of its own
 //   the ledger has no set for it, or "all cells"     compare
 //   the receiver asks for a comparison               compare
 //
@@ -136,6 +137,11 @@ function planDisk(disk: CheckpointDisk, chain: Chain, receiver: ReceiverView): D
   if (!isSameGeometry(atHead.geometry, geometry)) {
     const generation = baseGeneration(disk, geometry, chain, atHead);
     const because = `the disk has another shape than at the receiver (${atHead.geometry.sizeBytes} bytes there)`;
+    return finish({ ...shape, generation, send: { how: 'whole' }, because }, receiver);
+  }
+  if (receiver.lostDiskIds.includes(diskId)) {
+    const generation = baseGeneration(disk, geometry, chain, atHead);
+    const because = 'the receiver cannot read its copy of the disk any more';
     return finish({ ...shape, generation, send: { how: 'whole' }, because }, receiver);
   }
   const { generation } = atHead;

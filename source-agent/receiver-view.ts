@@ -34,6 +34,10 @@ export interface ReceiverView {
   readonly epoch: bigint;
   readonly headPointId: Guid | undefined;
   readonly disks: readonly ReceiverDisk[];
+  /** How many cells rotted there, which the source may still have. */
+  readonly wantedCellCount: number;
+  /** Disks of the head on which no delta can stand. */
+  readonly lostDiskIds: readonly Guid[];
   /** Disks that an older point has and the head lacks, or has in another size. */
   readonly earlierDisks: readonly (ReceiverDisk & { readonly pointId: Guid })[];
   readonly unfinished:
@@ -69,6 +73,8 @@ export function receiverView(response: DescribeResponse): ReceiverView {
     headPointId:
       response.headPointId.length === 0 ? undefined : wireGuid(response.headPointId, 'head point'),
     disks: receiverDisks(response.disks),
+    wantedCellCount: Number(response.wantedCellCount),
+    lostDiskIds: lostDisks(response.lostDiskIds),
     earlierDisks: earlierDisks(response.earlierDisks),
     unfinished:
       unfinished === undefined
@@ -92,6 +98,11 @@ function wireGuid(bytes: Uint8Array, what: string): Guid {
   const parsed = guidFromWire(bytes);
   if (parsed === undefined) throw protocolError(`the ${what} has ${bytes.length} bytes`);
   return parsed;
+}
+
+function lostDisks(ids: readonly Uint8Array[]): Guid[] {
+  if (ids.length > MAX_DISKS) throw protocolError(`${ids.length} lost disks`);
+  return ids.map((bytes) => wireGuid(bytes, 'lost disk id'));
 }
 
 function earlierDisks(

@@ -59,6 +59,23 @@ export async function takeVmLease(
   }
 }
 
+/** Whether anybody holds the lease of a VM now; nothing is changed. 'none': there is no lease file. */
+export async function leaseState(
+  folder: string,
+  vmId: Guid,
+  fs: FileSystem,
+): Promise<'none' | 'free' | 'held'> {
+  try {
+    const file = path.join(folder, `${vmId}.lock`);
+    await (await fs.open(file, { mode: 'read', lock: 'exclusive' })).close();
+    return 'free';
+  } catch (error) {
+    if (error instanceof DrError && error.code === 'E_NOT_FOUND') return 'none';
+    if (error instanceof DrError && error.code === 'E_LOCKED') return 'held';
+    throw error;
+  }
+}
+
 async function tryOpen(fs: FileSystem, file: string): Promise<BlockFile | undefined> {
   for (const mode of ['write', 'create', 'write'] as const) {
     try {

@@ -19,6 +19,7 @@ import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import type { VmLayout } from '../store/layout.js';
 import type { DiskRecord } from '../store/records.js';
+import { markRemoving } from '../store/removing-mark.js';
 import type { CellStatistics } from '../warning/cell-statistics.js';
 import { type SoundProgress, soundProgress } from './ahead-check.js';
 import { allDone } from './all-done.js';
@@ -196,12 +197,18 @@ export class IncomingCycle {
       await fs.makeFolder(layout.cycle(request.cycleId));
       if (found === undefined) {
         if ((await fs.status(path)) !== undefined) {
+          await markRemoving(fs, layout, request.cycleId);
           // durably, so that it never comes back and tells of the files that are begun now
           await fs.remove(path);
           await fs.flushFolder(layout.cycle(request.cycleId));
         }
         const file = await fs.open(path, { mode: 'create' });
         progress = await ProgressFile.create(file, request.encoded);
+        // before there is any other file: a folder with content and without a progress is not ours
+        await progress.flush();
+        await fs.flushFolder(layout.cycle(request.cycleId));
+        // goes for good with the names that the first settle flushes, before anything is acknowledged
+        await fs.remove(layout.removing(request.cycleId));
       } else {
         const file = await fs.open(path, { mode: 'write' });
         progress = (await ProgressFile.open(file, true))?.file;

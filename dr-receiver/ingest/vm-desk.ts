@@ -5,9 +5,13 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import type { FileSystem } from '../../shared/files/index.js';
+import { markInherited } from '../store/inherit.js';
 import { isTimeTrusted, pointsToForget } from '../store/forget.js';
 import type { ActiveCycle as CycleInWork } from '../forecast.js';
-import type { CommitAnswer } from '../store/protection.js';
+import type { CommitAnswer, Point } from '../store/protection.js';
+import type { Donor } from '../store/repair.js';
+import type { VmLayout } from '../store/layout.js';
 import type { RetentionPolicy } from '../store/retention.js';
 import type { Actor, DiskRecord } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
@@ -20,10 +24,29 @@ import {
   IncomingCycle,
   type IngestSeams,
   readUnfinished,
+  stagedDisk,
   type UnfinishedCycle,
 } from './incoming-cycle.js';
 import { removeOldProgress, removeUnfinished, unfinishedCycleIds } from './leftover-cycles.js';
 import type { CycleRequest } from './open-request.js';
+import { StagedCells } from './staged-cells.js';
+
+/** What an unfinished cycle has of a disk, for a repair. */
+function stagedDonor(fs: FileSystem, layout: VmLayout, cycle: UnfinishedCycle): Donor {
+  return async function* (disk, wanted) {
+    const staged = stagedDisk(layout, cycle, disk);
+    if (staged === undefined) return;
+    const cells = await StagedCells.open(fs, staged);
+    try {
+      for (const { cell, hash } of wanted) {
+        const bytes = await cells.find(cell, hash);
+        if (bytes !== undefined) yield { cell, bytes };
+      }
+    } finally {
+      await cells.close();
+    }
+  };
+}
 
 /** A stream without a message for so long is taken for dead when another one wants its place. */
 const SILENCE_MS = 30_000;
@@ -124,8 +147,7 @@ export class VmDesk {
   /** Whether a cycle was begun here and not committed; waits for nothing that is under way. */
   async hasUnfinished(): Promise<boolean> {
     if (this.#unfinished !== undefined) return this.#unfinished.size > 0;
-    const { layout, protection } = this.vm;
-    return (await unfinishedCycleIds(this.#options.seams.fs, layout, protection)).length > 0;
+    return (await unfinishedCycleIds(this.#options.seams.fs, this.vm)).length > 0;
   }
 
   get isStreaming(): boolean {
@@ -140,9 +162,9 @@ export class VmDesk {
   async #known(): Promise<Map<Guid, UnfinishedCycle>> {
     if (this.#unfinished !== undefined) return this.#unfinished;
     const { fs } = this.#options.seams;
-    const { layout, protection } = this.vm;
+    const { layout } = this.vm;
     const known = new Map<Guid, UnfinishedCycle>();
-    for (const id of await unfinishedCycleIds(fs, layout, protection)) {
+    for (const id of await unfinishedCycleIds(fs, this.vm)) {
       const found = await readUnfinished(fs, layout, id);
       if (found !== undefined) known.set(id, found);
     }
@@ -159,6 +181,12 @@ export class VmDesk {
   /** All unfinished cycles, the one with most staged data first. */
   async unfinished(): Promise<UnfinishedCycle[]> {
     return [...(await this.#known()).values()].sort((a, b) => dataBytesOf(b) - dataBytesOf(a));
+  }
+
+  /** What lies in the folders has changed: it is looked at anew. Inside a change of the VM. */
+  forgetUnfinished(): void {
+    this.#unfinished = undefined;
+    this.#lyingBytes = 0;
   }
 
   /** Opens a cycle. To be called inside a change of the VM. */
@@ -281,7 +309,7 @@ export class VmDesk {
     if (others.length > UNFINISHED_MAX) {
       const kept = new Set([request.cycleId, ...this.vm.claimedCycleIds]);
       for (const other of others.splice(0, UNFINISHED_MAX)) kept.add(other.request.cycleId);
-      await removeUnfinished(seams.fs, layout, protection, kept);
+      await removeUnfinished(seams.fs, this.vm, kept);
       for (const id of known.keys()) if (!kept.has(id)) known.delete(id);
     }
     const reusable = (await this.unfinished()).filter((other) => other !== found);
@@ -467,6 +495,23 @@ export class VmDesk {
     return answer;
   }
 
+  /** Marks the new head when it shows damage of those before it. Outside of changes of the VM. */
+  markInherited(parent: Point | undefined): Promise<void> {
+    const { seams } = this.#options;
+    return markInherited(seams, this.vm, parent, seams.clock.now());
+  }
+
+  /** Unfinished cycles as donors for a repair. Inside a change of the VM. */
+  async donors(): Promise<Donor[]> {
+    const { fs } = this.#options.seams;
+    const cycles = await this.unfinished();
+    const { layout } = this.vm;
+    const active = this.#active?.cycle.request.cycleId;
+    return cycles
+      .filter(({ request }) => request.cycleId !== active)
+      .map((cycle) => stagedDonor(fs, layout, cycle));
+  }
+
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
   async #activeFor(cycleId: Guid, by: string): Promise<ActiveCycle> {
     const active = this.#active;
@@ -491,20 +536,19 @@ export class VmDesk {
   /** After a commit: older unfinished cycles are of no use any more. Failures wait for the next. */
   async #cleanUp(cycleId: Guid): Promise<void> {
     const { fs } = this.#options.seams;
-    const { layout, protection } = this.vm;
+    const { layout } = this.vm;
     const kept = new Set<Guid>(this.vm.claimedCycleIds);
     if (this.#active !== undefined) kept.add(this.#active.cycle.request.cycleId);
     try {
       if (this.#isTidy) await fs.remove(layout.progress(cycleId));
-      else await removeOldProgress(fs, layout, protection);
+      else await removeOldProgress(fs, this.vm);
       this.#isTidy = true;
-      await removeUnfinished(fs, layout, protection, kept);
+      await removeUnfinished(fs, this.vm, kept);
     } catch {
       // what is left is found and removed after the next commit
       this.#isTidy = false;
     }
-    this.#unfinished = undefined;
-    this.#lyingBytes = 0;
+    this.forgetUnfinished();
   }
 
   /**
@@ -532,10 +576,9 @@ export class VmDesk {
   async discard(cycleId: Guid): Promise<void> {
     await this.abandon(cycleId);
     const { fs } = this.#options.seams;
-    const { layout, protection } = this.vm;
-    const kept = new Set(await unfinishedCycleIds(fs, layout, protection));
+    const kept = new Set(await unfinishedCycleIds(fs, this.vm));
     kept.delete(cycleId);
-    await removeUnfinished(fs, layout, protection, kept);
+    await removeUnfinished(fs, this.vm, kept);
     this.#unfinished = undefined;
     await this.#known();
   }

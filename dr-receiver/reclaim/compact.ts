@@ -1,6 +1,6 @@
 // Deltas in a row become one. The new one is a cycle folder of its own:
 //
-//   cycles/<new id>/ written, flushed, its name too ─▶ one `compact` record ─▶ the parts' files removed
+//   cycles/<new id>/ marked (removing-mark.ts), written, flushed, its name too ─▶ one `compact` record ─▶ the parts' files removed
 //
 // Until the record is durable the parts count and the new folder is nobody's; from then on it is the
 // other way round. What a crash leaves of either is found by leftovers.ts.
@@ -16,6 +16,7 @@ import {
 import type { BlockFile } from '../../shared/files/index.js';
 import { closeLayers, layerIn, openLayers } from '../store/point-sources.js';
 import type { Content } from '../store/records.js';
+import { markNeedless, markRemoving } from '../store/removing-mark.js';
 import type { Segment, StoredLayer } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import { removeDeltaFiles } from './leftovers.js';
@@ -38,6 +39,7 @@ export async function* compact(
   let mayBeNamed = false as boolean;
   try {
     await fs.makeFolder(files.folder);
+    await markRemoving(fs, vm.layout, cycleId);
     const data = await fs.open(files.data, { mode: 'create', isDirect: true });
     let manifest: BlockFile | undefined;
     let content: Content;
@@ -62,12 +64,15 @@ export async function* compact(
       if (!isSame || hidden.some((id) => vm.protection.point(id) !== undefined)) return false;
       const { diskId, generation, baseCycleId } = segment;
       const atMs = seams.clock.now();
+      await markNeedless(fs, vm, segment, parts);
       // from here on the record may be there even when append() fails: the folder stays claimed
       mayBeNamed = true;
       await vm.append({
         kind: 'compact',
         ...{ atMs, diskId, generation, baseCycleId, cycleId, pointIds, ...content },
       });
+      // when this is lost, sweep() finds it
+      await fs.remove(vm.layout.removing(cycleId)).catch(() => undefined);
       vm.claimedCycleIds.delete(cycleId);
       return true;
     });

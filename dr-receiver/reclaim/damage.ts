@@ -40,15 +40,13 @@ export async function markDamage(
     shown.push(layer);
   }
   return vm.change(async () => {
-    let count = 0;
-    for (const { pointId } of shown) {
-      const point = vm.protection.point(pointId);
-      if (point === undefined || point.damage !== undefined) continue;
-      const finding = `disk ${segment.diskId}: ${error.message}`;
-      await vm.append({ kind: 'verify', atMs: clock.now(), pointId, isDamaged: true, finding });
-      count++;
-    }
-    return count;
+    const finding = `disk ${segment.diskId}: ${error.message}`;
+    const points = shown
+      .flatMap(({ pointId }) => vm.protection.point(pointId) ?? [])
+      .filter(({ damage }) => damage === undefined)
+      .map(({ pointId }) => ({ pointId, isDamaged: true, finding }));
+    if (points.length > 0) await vm.append({ kind: 'verify', atMs: clock.now(), points });
+    return points.length;
   });
 
   async function hides({ cycleId }: StoredLayer, cell: number): Promise<boolean> {

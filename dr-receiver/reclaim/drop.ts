@@ -1,5 +1,6 @@
 // Gives a segment up on which no listed point stands: one `drop` record, then its files are removed.
 
+import { markNeedless } from '../store/removing-mark.js';
 import type { Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import { removeBaseFiles, removeDeltaFiles } from './leftovers.js';
@@ -14,6 +15,7 @@ export async function* drop(
   const { diskId, generation, baseCycleId } = segment;
   await vm.change(async () => {
     const atMs = clock.now();
+    await markNeedless(fs, vm, segment, segment.layers);
     await vm.append({ kind: 'drop', atMs, diskId, generation, baseCycleId });
   });
   yield* whenLetGo(vm, segment);

@@ -32,6 +32,7 @@ import type { FileSystem } from '../../shared/files/index.js';
 import { openVhdx } from '../../shared/vhdx/index.js';
 import { announcedPath, type DiskFiles } from '../store/layout.js';
 import { closeLayers, layerIn, openLayers } from '../store/point-sources.js';
+import { markNeedless } from '../store/removing-mark.js';
 import type { Folding, Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import { removeDeltaFiles } from './leftovers.js';
@@ -278,9 +279,13 @@ async function finish(
   if (isRenameDue) await manifest.finish();
   else await fs.flushFolder(vm.layout.base(segment, baseCycleId));
   await vm.change(async () => {
-    const pointId = vm.protection.segments.find(segment)?.folding?.pointId;
-    if (pointId === undefined) throw new LayersChanged(`no fold of disk ${diskId} is begun`);
+    const now = vm.protection.segments.find(segment);
+    const pointId = now?.folding?.pointId;
+    if (now === undefined || pointId === undefined)
+      throw new LayersChanged(`no fold of disk ${diskId} is begun`);
     const atMs = clock.now();
+    const end = now.layers.findIndex((layer) => layer.pointId === pointId) + 1;
+    await markNeedless(fs, vm, segment, now.layers.slice(1, end));
     await vm.append({ kind: 'fold-end', atMs, diskId, generation, baseCycleId, pointId });
   });
 }

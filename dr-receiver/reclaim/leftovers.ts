@@ -1,6 +1,7 @@
 // Takes away files that the journal does not name any more: what was merged, folded or dropped, and
 // what a crash left of work that was not finished. A file that the journal names is never touched, nor
-// one whose name is none of ours, nor an unfinished cycle (ingest/leftover-cycles.ts).
+// one whose name is none of ours, nor an unfinished cycle, nor one that nobody knows
+// (ingest/leftover-cycles.ts).
 //
 // Each file goes at once, and nobody looks for a file that no record names, so a removal that a crash
 // cuts off leaves nothing that could be taken for something else; it is found here again.
@@ -8,6 +9,7 @@
 import { join } from 'node:path';
 import { type Guid, parseGuid } from '../../shared/bytes/index.js';
 import type { FileSystem } from '../../shared/files/index.js';
+import { leftoverCycles } from '../ingest/leftover-cycles.js';
 import {
   announcedPath,
   type DiskKey,
@@ -15,6 +17,7 @@ import {
   reservePath,
   type VmLayout,
 } from '../store/layout.js';
+import { removeCycleFolder } from '../store/removing-mark.js';
 import type { VmStore } from '../store/vm-store.js';
 import type { Step } from './reclaim.js';
 
@@ -33,7 +36,7 @@ export async function removeDeltaFiles(
     await fs.remove(data);
     await fs.remove(manifest);
     await fs.flushFolder(folder);
-    await removeIfEmpty(fs, folder);
+    await removeCycleFolder(fs, layout, cycleId);
   }
   await fs.flushFolder(layout.cycles);
 }
@@ -53,6 +56,7 @@ export async function removeBaseFiles(
   }
   await fs.flushFolder(folder);
   await removeIfEmpty(fs, folder);
+  await removeCycleFolder(fs, layout, baseCycleId);
 }
 
 async function removeIfEmpty(fs: FileSystem, folder: string): Promise<void> {
@@ -62,6 +66,8 @@ async function removeIfEmpty(fs: FileSystem, folder: string): Promise<void> {
 interface Leftover {
   readonly folder: string;
   readonly names: readonly string[];
+  /** Of the cycle that has left it. */
+  readonly cycleId: Guid;
 }
 
 /**
@@ -74,10 +80,11 @@ export async function* sweep(fs: FileSystem, vm: VmStore): AsyncGenerator<Step> 
   if (found.length === 0) return;
   const haveLetGo = vm.leases.watchReaders();
   while (!haveLetGo()) yield { kind: 'waits', readerCount: 1 };
-  for (const { folder, names } of found) {
+  for (const { folder, names, cycleId } of found) {
     for (const name of names) await fs.remove(join(folder, name));
     await fs.flushFolder(folder);
-    await removeIfEmpty(fs, folder);
+    if (folder === vm.layout.cycle(cycleId)) await removeCycleFolder(fs, vm.layout, cycleId);
+    else await removeIfEmpty(fs, folder);
     yield { kind: 'worked', bytes: 0 };
   }
 }
@@ -94,36 +101,42 @@ async function findLeftovers(fs: FileSystem, vm: VmStore): Promise<Leftover[]> {
     }
   }
   const found: Leftover[] = [];
-  const note = async (folder: string, isLeftover: (name: string) => boolean): Promise<void> => {
-    const names = (await fs.list(folder)).filter(isLeftover);
-    if (names.length > 0) found.push({ folder, names });
-  };
   const known = segments.cycleIds;
-  // a folder that no record names is an unfinished cycle's, unless a record named it once
+  // a folder that no record names is one's that is over only when it says so itself
   const isCycleOver = async (id: Guid): Promise<boolean> =>
-    known.has(id) ||
-    (!claimedCycleIds.has(id) && (await fs.status(layout.progress(id))) === undefined);
-  for (const name of await listed(fs, layout.cycles)) {
-    const id = parseGuid(name);
-    if (id !== name || claimedCycleIds.has(id) || !(await isCycleOver(id))) continue;
-    const folder = layout.cycle(id);
-    const disks = named.get(folder);
-    await note(folder, (file) => {
-      const disk = DELTA_FILE.exec(file)?.[1];
-      return disk !== undefined && disks?.has(disk) !== true;
-    });
-  }
-  for (const disk of await listed(fs, join(layout.folder, 'disks'))) {
-    for (const name of await listed(fs, join(layout.folder, 'disks', disk))) {
+    !claimedCycleIds.has(id) &&
+    (known.has(id) ||
+      ((await fs.status(layout.progress(id))) === undefined &&
+        (await fs.status(layout.removing(id))) !== undefined));
+  // bases first: their mark is in the folder of their cycle
+  for (const disk of await listed(fs, layout.disks)) {
+    for (const name of await listed(fs, join(layout.disks, disk))) {
       const id = parseGuid(name);
       if (id !== name || !(await isCycleOver(id))) continue;
-      const folder = join(layout.folder, 'disks', disk, name);
+      const folder = join(layout.disks, disk, name);
       const segment = segments.all.find(
         (each) => diskName(each) === disk && each.baseCycleId === id,
       );
-      await note(folder, (file) => isBaseLeftover(file, segment));
+      const names = (await fs.list(folder)).filter((file) => isBaseLeftover(file, segment));
+      if (names.length > 0) found.push({ folder, names, cycleId: id });
     }
   }
+  for (const name of await listed(fs, layout.cycles)) {
+    const id = parseGuid(name);
+    if (id !== name || !(await isCycleOver(id))) continue;
+    const folder = layout.cycle(id);
+    const disks = named.get(folder);
+    const isKnown = known.has(id);
+    const names = (await fs.list(folder)).filter((file) => {
+      const disk = DELTA_FILE.exec(file)?.[1];
+      if (disk !== undefined) return disks?.has(disk) !== true;
+      // the mark of a work that never came to its record
+      return isKnown && join(folder, file) === layout.removing(id);
+    });
+    if (names.length > 0 || !isKnown) found.push({ folder, names, cycleId: id });
+  }
+  // so that the status can name what nobody knows
+  await leftoverCycles(fs, vm);
   return found;
 }
 

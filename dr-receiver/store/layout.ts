@@ -1,7 +1,7 @@
 // Every path of a store (docs/on-disk.md "Store"). All parts of a name are GUIDs and numbers that
 // were parsed as such, so no path leaves the store.
 
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Guid } from '../../shared/bytes/index.js';
 
 /** One disk of a VM, in one of its sizes. */
@@ -54,6 +54,16 @@ export class VmLayout {
     return join(this.folder, 'protection.json');
   }
 
+  /** How far the scrub came, and which cells are known to be damaged. */
+  get scrub(): string {
+    return join(this.folder, 'scrub.json');
+  }
+
+  /** The name of a file of a cycle inside the folder, the same wherever the store lies. */
+  keyOf({ data }: Pick<DiskFiles, 'data'>): string {
+    return relative(this.folder, data).replaceAll('\\', '/');
+  }
+
   get cycles(): string {
     return join(this.folder, 'cycles');
   }
@@ -66,9 +76,18 @@ export class VmLayout {
     return join(this.cycle(cycleId), 'progress');
   }
 
+  /** Says that the folder of a cycle is being removed, so that what is left of it may be. */
+  removing(cycleId: Guid): string {
+    return join(this.cycle(cycleId), 'removing');
+  }
+
+  get disks(): string {
+    return join(this.folder, 'disks');
+  }
+
   /** Folder of the base that a cycle brought. */
   base(disk: DiskKey, cycleId: Guid): string {
-    return join(this.folder, 'disks', diskName(disk), cycleId);
+    return join(this.disks, diskName(disk), cycleId);
   }
 
   /** The two files in which a cycle keeps a disk. */

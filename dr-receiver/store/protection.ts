@@ -5,7 +5,7 @@ import type { Guid } from '../../shared/bytes/index.js';
 import { CommitHistory } from './commit-history.js';
 import { WarningState } from '../warning/warning-state.js';
 import type { CommitAnswer, Point } from './point.js';
-import type { CommitRecord, JournalRecord } from './records.js';
+import type { CommitRecord, JournalRecord, VerifyRecord } from './records.js';
 import { Segments } from './segments.js';
 import { type State, StateParts, type StateRecord } from './state-record.js';
 
@@ -95,14 +95,9 @@ export class Protection {
         point.isPinAutomatic = false;
         return undefined;
       }
-      case 'verify': {
-        // it may have been forgotten while it was read
-        const point = this.#points.get(record.pointId);
-        if (point === undefined) return undefined;
-        if (!record.isDamaged) point.verifiedAtMs = record.atMs;
-        point.damage = record.isDamaged ? record.finding : undefined;
+      case 'verify':
+        this.#verify(record);
         return undefined;
-      }
       case 'delist':
         return this.#delist(record.pointIds);
       case 'compact':
@@ -136,6 +131,16 @@ export class Protection {
         this.#settleDoubts();
         return wrong;
       }
+    }
+  }
+
+  #verify({ points, atMs }: VerifyRecord): void {
+    for (const { pointId, isDamaged, finding } of points) {
+      // it may have been forgotten while it was read
+      const point = this.#points.get(pointId);
+      if (point === undefined) continue;
+      if (!isDamaged) point.verifiedAtMs = atMs;
+      point.damage = isDamaged ? finding : undefined;
     }
   }
 

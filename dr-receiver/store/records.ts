@@ -124,14 +124,22 @@ export interface PinRecord extends Actor {
   readonly isPinned: boolean;
 }
 
-export interface VerifyRecord {
-  readonly kind: 'verify';
-  readonly atMs: number;
+export interface VerifiedPoint {
   readonly pointId: Guid;
   readonly isDamaged: boolean;
   /** Of the first finding; empty when there is none. */
   readonly finding: string;
 }
+
+/** What a verification or the scrub found of some points. */
+export interface VerifyRecord {
+  readonly kind: 'verify';
+  readonly atMs: number;
+  readonly points: readonly VerifiedPoint[];
+}
+
+/** Points of one record at most, so that it keeps far below the bound of a record. */
+export const VERIFIED_POINTS_MAX = 500;
 
 export interface PauseRecord extends Actor {
   readonly kind: 'pause';
@@ -353,12 +361,13 @@ function parse(fields: Fields): JournalRecord {
         ...parseActor(fields),
       };
     case 'verify':
+      // before there were lists, a record was about one point
       return {
         kind,
         atMs,
-        pointId: fields.guid('pointId'),
-        isDamaged: fields.flag('isDamaged'),
-        finding: fields.text('finding'),
+        points: fields.has('points')
+          ? fields.list('points', (item) => parseVerified(new Fields(item, 'a point')))
+          : [parseVerified(fields)],
       };
     case 'pause':
       return { kind, atMs, isPaused: fields.flag('isPaused'), ...parseActor(fields) };
@@ -401,6 +410,14 @@ function parse(fields: Fields): JournalRecord {
     default:
       throw new Unusable(`the kind "${kind}" is not known; a newer release may have written it`);
   }
+}
+
+function parseVerified(fields: Fields): VerifiedPoint {
+  return {
+    pointId: fields.guid('pointId'),
+    isDamaged: fields.flag('isDamaged'),
+    finding: fields.text('finding'),
+  };
 }
 
 function parseCommit(fields: Fields, atMs: number): CommitRecord {

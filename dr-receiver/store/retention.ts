@@ -2,7 +2,8 @@
 // ask for more points than the receiver keeps by itself, never for fewer than its floor.
 //
 //   newest            always
-//   count             the newest `max_restore_points`; pinned and guard points are not counted off
+//   count             the newest `max_restore_points`; pinned and guard points are not counted off, and
+//                     damaged ones are counted by themselves, so that they push out no good point
 //   pins              until an operator unpins
 //   last clean        the last point before an alarm or suspicion of encryption, as long as it lasts
 //   guard points      the first of each day of the receiver's clock, for seven days
@@ -85,11 +86,14 @@ export function decideRetention(input: RetentionInput): Verdict[] {
   const grid = [...(policy.grid ?? []), ...(input.requestedGrid ?? [])];
   const inGrid = pointsOfGrid(grid, input);
   const verdicts: Verdict[] = [];
-  let counted = 0;
+  let goodCount = 0;
+  let damagedCount = 0;
   for (const point of points.toReversed()) {
     const { pointId } = point;
     const isBesides = point.isPinned || point.isLastClean === true || guards.has(pointId);
-    if (!isBesides || point === points.at(-1)) counted++;
+    const isCounted = !isBesides || point === points.at(-1);
+    if (isCounted && point.isDamaged) damagedCount++;
+    else if (isCounted) goodCount++;
     const because = point.isPinned
       ? 'pinned'
       : point.isLastClean === true
@@ -99,7 +103,11 @@ export function decideRetention(input: RetentionInput): Verdict[] {
           : point === lastVerified
             ? 'last verified point'
             : (inGrid.get(pointId) ?? '');
-    const isKept = because !== '' || counted <= keptCount;
+    // a damaged one stays as long as there are not enough good ones after it
+    const isWanted = point.isDamaged
+      ? goodCount < keptCount && damagedCount <= keptCount
+      : goodCount <= keptCount;
+    const isKept = because !== '' || isWanted;
     verdicts.push(isKept ? { pointId, isKept, because } : { pointId, isKept });
   }
   return verdicts.reverse();

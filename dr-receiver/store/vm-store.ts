@@ -20,6 +20,7 @@ import { Leases } from './leases.js';
 import { Protection } from './protection.js';
 import type { OpenJournals } from './open-journals.js';
 import { type JournalRecord, parseRecord, type ProtectRecord } from './records.js';
+import { ScrubState } from './scrub-state.js';
 import { encodeState, parseStateRecord } from './state-record.js';
 
 const SNAPSHOT = { name: 'protection snapshot', version: 1, limitBytes: 64 * 1024 * 1024 };
@@ -47,6 +48,8 @@ export class VmStore {
   readonly leases = new Leases();
   /** Cycle folders that are being made, or whose record may be in the journal or not: nobody's leftovers. */
   readonly claimedCycleIds = new Set<Guid>();
+  /** Cycles with content that no record names, as they were when somebody last looked. */
+  unknownCycleIds: readonly Guid[] = [];
   readonly #seams: VmSeams;
   #protection: Protection;
   #journal: Journal | undefined;
@@ -55,6 +58,8 @@ export class VmStore {
   #turn: Promise<unknown> = Promise.resolve();
   #snapshot: Promise<void> | undefined;
   #isSnapshotDue = false;
+  /** What is known about rot in the files. */
+  readonly scrub: ScrubState;
   /** The last record that the snapshot is known to know. */
   #snapshotSequence = 0;
   /** When the last record was made. */
@@ -67,6 +72,7 @@ export class VmStore {
     this.vmId = vmId;
     this.layout = layout;
     this.#seams = seams;
+    this.scrub = new ScrubState(seams.fs, seams.random, layout.scrub);
     this.#protection = new Protection(vmId);
     this.#rewriteAtBytes = seams.rewriteAboveBytes ?? REWRITE_ABOVE_BYTES;
   }
@@ -105,6 +111,7 @@ export class VmStore {
       const has = (path: string): boolean => names.includes(basename(path));
       mark = has(layout.snapshot) ? await readSnapshot(fs, layout.snapshot) : undefined;
       if (isOptional && !has(layout.journal) && mark === undefined) return undefined;
+      if (has(layout.scrub)) await vm.scrub.load();
       vm.#journal = await Journal.open({
         fs,
         path: layout.journal,
@@ -168,6 +175,11 @@ export class VmStore {
    */
   requireReadable(): void {
     if (this.#journal === undefined) this.requireSound();
+  }
+
+  /** Nothing may be changed, the state of the scrub included. */
+  get isReadOnly(): boolean {
+    return this.#seams.isReadOnly;
   }
 
   /** Runs `work` when all earlier changes of this VM have ended. */
@@ -269,10 +281,10 @@ export class VmStore {
 /** What writes that a crash cut off have left beside journal and snapshot. */
 async function removeUnfinished(
   fs: FileSystem,
-  { journal, snapshot }: VmLayout,
+  { journal, snapshot, scrub }: VmLayout,
   names: readonly string[],
 ): Promise<void> {
-  for (const path of [journal, snapshot]) {
+  for (const path of [journal, snapshot, scrub]) {
     if (names.some((name) => isLeftoverOf(basename(path), name))) await removeLeftovers(fs, path);
   }
 }

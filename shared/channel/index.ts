@@ -2,6 +2,8 @@
 
 export { connectDirectly } from './direct.js';
 export {
+  CollectGarbageRequest,
+  CollectGarbageResponse,
   Alarm,
   ClearAlarmRequest,
   ClearAlarmResponse,
@@ -10,6 +12,7 @@ export {
   CompactRequest,
   CompactResponse,
   DiskBytes,
+  GarbageItem,
   ImportDeltaRequest,
   ImportDeltaResponse,
   ImportDone,
@@ -64,9 +67,14 @@ export {
   ProtectionState,
   PushRequest,
   PushResponse,
+  RepairRequest,
+  RepairResponse,
   UnfinishedCycle,
   VmAdapter,
   VmDefinition,
+  WantedCell,
+  WantedRequest,
+  WantedResponse,
 } from './gen/podheitor/dr/v1/replication.js';
 export {
   type CallContext,

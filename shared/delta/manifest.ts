@@ -260,6 +260,28 @@ export class ManifestFile {
     }
   }
 
+  /**
+   * At most `count` records from number `index` on, checked one by one; what only the whole shows (the
+   * order, the root) is verify()'s affair. @throws DeltaError E_DELTA_MANIFEST
+   */
+  async recordsAt(index: number, count: number): Promise<ManifestRecord[]> {
+    const wanted = Math.min(count, this.trailer.recordCount - index);
+    const start = MANIFEST_HEADER_BYTES + index * MANIFEST_RECORD_BYTES;
+    const bytes = Buffer.alloc(Math.max(0, wanted) * MANIFEST_RECORD_BYTES);
+    if ((await this.#file.read(start, bytes)) < bytes.length) {
+      throw manifestError('E_DELTA_MANIFEST', 'the file ends among its records', start);
+    }
+    const records: ManifestRecord[] = [];
+    for (let at = 0; at < bytes.length; at += MANIFEST_RECORD_BYTES) {
+      const record = parseManifestRecord(bytes, at, start + at);
+      if (record === 'trailer') {
+        throw manifestError('E_DELTA_MANIFEST', 'a trailer stands among the records', start + at);
+      }
+      records.push(record);
+    }
+    return records;
+  }
+
   /** The record that covers `cell`, by binary search; undefined when the manifest has none. */
   async find(cell: number): Promise<ManifestRecord | undefined> {
     const bytes = Buffer.alloc(MANIFEST_RECORD_BYTES);

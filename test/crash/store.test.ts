@@ -294,7 +294,11 @@ describe('store and power loss', function () {
           const control = site.control(OPERATOR);
           await control.pinPoint({ vm: vm.name, point: third.pointId, isPinned: true });
           done.push('pin');
-          for await (const { step } of control.verify({ vm: vm.name, point: 'latest' })) {
+          for await (const { step } of control.verify({
+            vm: vm.name,
+            point: 'latest',
+            isRepair: false,
+          })) {
             if (step?.$case === 'done') expect(step.value.damagedPointIds.length).to.equal(0);
           }
           done.push('verify');

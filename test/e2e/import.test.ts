@@ -19,7 +19,7 @@ interface Identity {
 }
 
 describe('hvdr import', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let site: Site;
   let vm: Identity;
   let head = '';

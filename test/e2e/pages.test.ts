@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { readPage, runPage } from '../support/page.js';
 
-const PAGES = [{ page: 'tutorial.md', commands: 20 }];
+const PAGES = [
+  { page: 'tutorial.md', commands: 20 },
+  { page: 'operations.md', commands: 30 },
+];
 
 describe('pages with commands', function () {
   this.timeout(600_000);

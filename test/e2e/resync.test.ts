@@ -11,7 +11,7 @@ import { Site } from '../support/site.js';
 const VM = 'SQL01';
 
 describe('resync', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let site: Site;
 
   beforeEach(async () => {

@@ -31,7 +31,7 @@ interface Identity {
 }
 
 describe('hvdr seed', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let site: Site;
 
   beforeEach(async () => {

@@ -163,7 +163,7 @@ async function end(world: World, checker: Checker, random: SeededRandom): Promis
 async function verifyAll(world: World, site: Site): Promise<void> {
   for (const vm of world.host.vms) {
     await operate(world, async () => {
-      const steps = world.control(site)?.verify({ vm: vm.id, point: 'all' }) ?? [];
+      const steps = world.control(site)?.verify({ vm: vm.id, point: 'all', isRepair: false }) ?? [];
       for await (const { step } of steps) {
         if (step?.$case !== 'done' || site.rotten.has(vm.id)) continue;
         const count = step.value.damagedPointIds.length;

@@ -449,7 +449,7 @@ export const STEPS: readonly StepKind[] = [
       const vm = world.pickVm(random);
       const site = world.pickSite(random);
       ask(context, site, 'verify', async (control) => {
-        for await (const { step } of control.verify({ vm: vm.id, point: 'all' })) {
+        for await (const { step } of control.verify({ vm: vm.id, point: 'all', isRepair: false })) {
           if (step?.$case !== 'done') continue;
           world.counts.add('verified');
           if (step.value.damagedPointIds.length === 0 || site.rotten.has(vm.id)) continue;

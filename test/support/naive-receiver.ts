@@ -15,7 +15,11 @@ import {
   type OpenResponse,
   ProtectionState,
   type PushResponse,
+  type RepairRequest,
+  type RepairResponse,
   type ReplicationService,
+  type WantedCell,
+  type WantedResponse,
 } from '../../shared/channel/index.js';
 import {
   CELL_BYTES,
@@ -75,6 +79,9 @@ export class NaiveReceiver {
   failCommits = 0;
   /** Called at the beginning of each method. */
   onCall: (method: string) => void | Promise<void> = () => undefined;
+  /** Cells that rotted; a repair with the right bytes takes one away. */
+  readonly wantedCells: WantedCell[] = [];
+  lostDiskIds: Buffer[] = [];
   messageCount = 0;
   payloadBytes = 0;
   reusedCells = 0;
@@ -121,7 +128,32 @@ export class NaiveReceiver {
         await this.onCall('abandon');
         return {};
       },
+      wanted: () => this.#wanted(),
+      repair: (messages) => this.#repair(messages),
     };
+  }
+
+  async *#wanted(): AsyncGenerator<WantedResponse> {
+    await this.onCall('wanted');
+    yield { cells: [...this.wantedCells] };
+  }
+
+  async #repair(messages: AsyncIterable<RepairRequest>): Promise<RepairResponse> {
+    await this.onCall('repair');
+    let repairedCount = 0;
+    let refusedCount = 0;
+    for await (const { diskId, cell, data } of messages) {
+      const isIt = (one: WantedCell): boolean =>
+        one.diskId.equals(diskId) && one.cell === cell && one.hash.equals(hashCell(data));
+      const found = this.wantedCells.findIndex(isIt);
+      if (found < 0) {
+        refusedCount++;
+        continue;
+      }
+      this.wantedCells.splice(found, 1);
+      repairedCount++;
+    }
+    return { repairedCount, refusedCount };
   }
 
   #protection(vmId: Buffer): Protection {
@@ -154,6 +186,8 @@ export class NaiveReceiver {
               disks: reusable.disks.map(({ geometry }) => geometry),
             },
       pointIds: points.slice(-64).map(({ id }) => guidToWire(id)),
+      wantedCellCount: BigInt(this.wantedCells.length),
+      lostDiskIds: this.lostDiskIds,
     };
   }
 

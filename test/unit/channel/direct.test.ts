@@ -45,6 +45,7 @@ const handlers: Handlers<ControlService> = {
   pinPoint: unused,
   verify: unused,
   pause: unused,
+  collectGarbage: unused,
   seed: unused,
   importDelta: unused,
   compact: unused,

@@ -9,7 +9,8 @@ const GOOD = {
   rpoSeconds: 600,
   isPaused: false,
   haltReason: undefined,
-  damagedCount: 0,
+  damaged: [],
+  unknownCount: 0,
   forecast: undefined,
 };
 
@@ -28,6 +29,8 @@ describe('health', () => {
     ['no point', { newestPointAtMs: undefined }, 'warn'],
     ['paused', { isPaused: true }, 'warn'],
     ['halted', { haltReason: 'the journal is damaged' }, 'critical'],
+    ['a damaged point', { damaged: ['disk 1, offset 0: bad'] }, 'critical'],
+    ['a cycle that the journal does not know', { unknownCount: 1 }, 'warn'],
     [
       'an RPO that will be missed',
       { forecast: { newestAgeSeconds: 700, willMissRpo: true, because: 'points came late' } },
@@ -38,7 +41,6 @@ describe('health', () => {
       { forecast: { newestAgeSeconds: 590, willMissRpo: false, because: 'points came early' } },
       'ok',
     ],
-    ['a damaged point', { damagedCount: 1 }, 'critical'],
     ['an alarm', { alarm: 'the data look encrypted' }, 'critical'],
     ['a suspicion', { suspicion: 'somewhat like encryption' }, 'warn'],
     ['pins that wait for a look', { automaticPins: '8 points' }, 'warn'],

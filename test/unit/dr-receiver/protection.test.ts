@@ -218,8 +218,16 @@ describe('state of a protection', () => {
       ...commits(9, { 6: [1, 2, 3] }),
       compactRecord(1, 3, 4),
       { kind: 'pin', atMs: 1, pointId: pointId(5), isPinned: true, by: 'me' },
-      { kind: 'verify', atMs: 77, pointId: pointId(8), isDamaged: false, finding: '' },
-      { kind: 'verify', atMs: 78, pointId: pointId(7), isDamaged: true, finding: 'cell 3' },
+      {
+        kind: 'verify',
+        atMs: 77,
+        points: [{ pointId: pointId(8), isDamaged: false, finding: '' }],
+      },
+      {
+        kind: 'verify',
+        atMs: 78,
+        points: [{ pointId: pointId(7), isDamaged: true, finding: 'cell 3' }],
+      },
       foldBeginRecord(2),
       commitRecord(10, {
         disks: [diskRecord(10), diskRecord(1, { diskId: diskId(2), root: rootOf(99) })],

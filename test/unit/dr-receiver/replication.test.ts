@@ -714,7 +714,9 @@ describe('receiver', () => {
       const before = files.content(journalPath(vm)) ?? Buffer.alloc(0);
       await expectPoint(site, vm, seed);
       let good: Buffer[] = [];
-      for await (const { step } of site.control().verify({ vm: vm.name, point: 'all' })) {
+      for await (const { step } of site
+        .control()
+        .verify({ vm: vm.name, point: 'all', isRepair: false })) {
         if (step?.$case === 'done') good = step.value.goodPointIds;
       }
       expect(good.map((each) => each.equals(guidToWire(seed.pointId)))).to.deep.equal([true]);
@@ -871,7 +873,9 @@ describe('receiver', () => {
     files.put(base ?? '', bytes);
     const findings: string[] = [];
     let damaged: Buffer[] = [];
-    for await (const { step } of site.control().verify({ vm: vm.name, point: 'all' })) {
+    for await (const { step } of site
+      .control()
+      .verify({ vm: vm.name, point: 'all', isRepair: false })) {
       if (step?.$case === 'finding') findings.push(`${step.value.code} ${step.value.offset}`);
       if (step?.$case === 'done') damaged = step.value.damagedPointIds;
     }
@@ -902,7 +906,9 @@ describe('receiver', () => {
     }
     files.put(base, bytes);
     const damaged: string[] = [];
-    for await (const { step } of site.control().verify({ vm: wide.name, point: 'all' })) {
+    for await (const { step } of site
+      .control()
+      .verify({ vm: wide.name, point: 'all', isRepair: false })) {
       if (step?.$case !== 'done') continue;
       damaged.push(...step.value.damagedPointIds.map((bad) => bad.toString('hex')));
     }
@@ -937,7 +943,9 @@ describe('receiver', () => {
     });
     site = await openSite(counting);
     let findingCount = 0;
-    for await (const { step } of site.control().verify({ vm: vm.name, point: 'all' })) {
+    for await (const { step } of site
+      .control()
+      .verify({ vm: vm.name, point: 'all', isRepair: false })) {
       if (step?.$case === 'finding') findingCount++;
     }
     expect(findingCount).to.equal(4 * plans.length);

@@ -68,6 +68,9 @@ describe('retention', () => {
       ['pins stay and are not counted off', '0:1 0:2p 0:3 0:4 0:5', 2, '0:5', 'gp.kk'],
       ['the last verified point stays', '0:1 0:2v 0:3v 0:4 0:5', 1, '0:5', 'g.v.k'],
       ['a damaged one is no verified point', '0:1 0:2v 0:3vd 0:4 0:5', 1, '0:5', 'gv..k'],
+      ['damaged points push out no good one', '0:1 0:2 0:3 0:4d 0:5d', 2, '0:5', 'gkkkk'],
+      ['and go when there are enough good ones', '0:1 0:2d 0:3 0:4', 2, '0:4', 'g.kk'],
+      ['but no more of them stay than good ones', '0:1 0:2d 0:3d 0:4d', 2, '0:4', 'g.kk'],
       ['nothing asked for means five', '0:0 0:1 0:2 0:3 0:4 0:5 0:6', 0, '0:6', 'g.kkkkk'],
     ];
   for (const [what, points, asked, now, want] of table) {

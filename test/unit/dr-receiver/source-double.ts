@@ -337,6 +337,16 @@ export class SourceVm {
         yield message;
       }
     })();
+    await this.pushFrom(site, stream, onAck, as);
+  }
+
+  /** Pushes what comes, as it comes. */
+  async pushFrom(
+    site: Services,
+    stream: AsyncIterable<Buffer>,
+    onAck: (ack: PushResponse) => void = () => undefined,
+    as = SOURCE,
+  ): Promise<void> {
     for await (const ack of site.replication(as).push(stream)) onAck(ack);
   }
 

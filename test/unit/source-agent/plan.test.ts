@@ -42,6 +42,8 @@ function view(part: Partial<ReceiverView>): ReceiverView {
     epoch: 1n,
     headPointId: HEAD,
     disks: [atReceiver(DISK_A)],
+    wantedCellCount: 0,
+    lostDiskIds: [],
     earlierDisks: [],
     unfinished: undefined,
     ...part,
@@ -167,6 +169,20 @@ const ROWS: readonly Row[] = [
     receiver: { disks: [atReceiver(DISK_A), atReceiver(DISK_B)] },
     kind: 'delta',
     plans: [['dirty', 0, /no cell changed/]],
+  },
+  {
+    title: 'the receiver cannot read a disk any more: a base for it, a delta for the other',
+    disks: [frozen(DISK_A), frozen(DISK_B)],
+    chain: chain([
+      [DISK_A, set(1)],
+      [DISK_B, set(2)],
+    ]),
+    receiver: { disks: [atReceiver(DISK_A), atReceiver(DISK_B)], lostDiskIds: [DISK_A] },
+    kind: 'delta',
+    plans: [
+      ['whole', 1, /cannot read its copy/],
+      ['dirty', 0, /1 cells changed/],
+    ],
   },
   {
     title: 'a disk was resized: a new generation with a base of its own',

@@ -80,6 +80,12 @@ export interface ProtectionStatus {
   reclaimWaiting: string[];
   /** What is being reclaimed; empty when nothing is. */
   reclaiming: string;
+  /** When the last round of the scrub that read every byte of the VM ended; 0: none has yet. */
+  scrubbedAtMs: bigint;
+  /** Cells that are known not to read back. */
+  damagedCellCount: bigint;
+  /** Places in the store that the journal does not know and that are never removed by themselves. */
+  unknown: string[];
 }
 
 export interface RestorePoint {
@@ -101,6 +107,8 @@ export interface RestorePoint {
   isDoubtful: boolean;
   /** This point raised the open alarm. */
   hasRaisedAlarm: boolean;
+  /** The first finding of a damaged point. */
+  damage: string;
 }
 
 export interface PointDisk {
@@ -136,6 +144,11 @@ export interface VerifyRequest {
   vm: string;
   /** Id or prefix, `latest`, `last-clean`, `all`. */
   point: string;
+  /**
+   * Bad cells are mended from other copies in the store; those without one become wanted from the
+   * source.
+   */
+  isRepair: boolean;
 }
 
 export interface VerifyResponse {
@@ -163,6 +176,12 @@ export interface VerifyDone {
   goodPointIds: Buffer[];
   damagedPointIds: Buffer[];
   checkedBytes: bigint;
+  /** Cells that were mended from other copies in the store. */
+  repairedCellCount: bigint;
+  /** Cells that only the source can still have. */
+  wantedCellCount: bigint;
+  /** Files that no repair can help, as a damaged manifest. */
+  lostFiles: string[];
 }
 
 export interface ReadDiskRequest {
@@ -187,6 +206,32 @@ export interface PauseRequest {
 }
 
 export interface PauseResponse {
+}
+
+export interface CollectGarbageRequest {
+  /** Only says what would go. */
+  isPlan: boolean;
+  /**
+   * Unfinished cycles younger than this stay. Their age is that of their last progress as far as the
+   * receiver knows it.
+   */
+  olderThanMs: bigint;
+}
+
+export interface CollectGarbageResponse {
+  items: GarbageItem[];
+}
+
+export interface GarbageItem {
+  vmId: Buffer;
+  /** unfinished-cycle, removal, temporary-file: are removed. unknown-cycle, foreign-file: never. */
+  kind: string;
+  /** Below the store's folder. */
+  path: string;
+  sizeBytes: bigint;
+  isRemovable: boolean;
+  isRemoved: boolean;
+  because: string;
 }
 
 export interface ClearAlarmRequest {
@@ -610,6 +655,9 @@ function createBaseProtectionStatus(): ProtectionStatus {
     reclaimableBytes: 0n,
     reclaimWaiting: [],
     reclaiming: "",
+    scrubbedAtMs: 0n,
+    damagedCellCount: 0n,
+    unknown: [],
   };
 }
 
@@ -695,6 +743,21 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     }
     if (message.reclaiming !== "") {
       writer.uint32(258).string(message.reclaiming);
+    }
+    if (message.scrubbedAtMs !== 0n) {
+      if (BigInt.asUintN(64, message.scrubbedAtMs) !== message.scrubbedAtMs) {
+        throw new globalThis.Error("value provided for field message.scrubbedAtMs of type uint64 too large");
+      }
+      writer.uint32(280).uint64(message.scrubbedAtMs);
+    }
+    if (message.damagedCellCount !== 0n) {
+      if (BigInt.asUintN(64, message.damagedCellCount) !== message.damagedCellCount) {
+        throw new globalThis.Error("value provided for field message.damagedCellCount of type uint64 too large");
+      }
+      writer.uint32(288).uint64(message.damagedCellCount);
+    }
+    for (const v of message.unknown) {
+      writer.uint32(298).string(v!);
     }
     return writer;
   },
@@ -904,6 +967,30 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
             message.reclaiming = reader.string();
             continue;
           }
+          case 35: {
+            if (tag !== 280) {
+              break;
+            }
+
+            message.scrubbedAtMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 36: {
+            if (tag !== 288) {
+              break;
+            }
+
+            message.damagedCellCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 37: {
+            if (tag !== 298) {
+              break;
+            }
+
+            message.unknown.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1000,6 +1087,19 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
         ? object.reclaim_waiting.map((e: any) => globalThis.String(e))
         : [],
       reclaiming: isSet(object.reclaiming) ? globalThis.String(object.reclaiming) : "",
+      scrubbedAtMs: isSet(object.scrubbedAtMs)
+        ? BigInt(object.scrubbedAtMs)
+        : isSet(object.scrubbed_at_ms)
+        ? BigInt(object.scrubbed_at_ms)
+        : 0n,
+      damagedCellCount: isSet(object.damagedCellCount)
+        ? BigInt(object.damagedCellCount)
+        : isSet(object.damaged_cell_count)
+        ? BigInt(object.damaged_cell_count)
+        : 0n,
+      unknown: globalThis.Array.isArray(object?.unknown)
+        ? object.unknown.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -1077,6 +1177,15 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     if (message.reclaiming !== "") {
       obj.reclaiming = message.reclaiming;
     }
+    if (message.scrubbedAtMs !== 0n) {
+      obj.scrubbedAtMs = message.scrubbedAtMs.toString();
+    }
+    if (message.damagedCellCount !== 0n) {
+      obj.damagedCellCount = message.damagedCellCount.toString();
+    }
+    if (message.unknown?.length) {
+      obj.unknown = message.unknown;
+    }
     return obj;
   },
 
@@ -1115,6 +1224,13 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
       : 0n;
     message.reclaimWaiting = object.reclaimWaiting?.map((e) => e) || [];
     message.reclaiming = object.reclaiming ?? "";
+    message.scrubbedAtMs = (object.scrubbedAtMs !== undefined && object.scrubbedAtMs !== null)
+      ? BigInt(object.scrubbedAtMs)
+      : 0n;
+    message.damagedCellCount = (object.damagedCellCount !== undefined && object.damagedCellCount !== null)
+      ? BigInt(object.damagedCellCount)
+      : 0n;
+    message.unknown = object.unknown?.map((e) => e) || [];
     return message;
   },
 };
@@ -1134,6 +1250,7 @@ function createBaseRestorePoint(): RestorePoint {
     disks: [],
     isDoubtful: false,
     hasRaisedAlarm: false,
+    damage: "",
   };
 }
 
@@ -1186,6 +1303,9 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     }
     if (message.hasRaisedAlarm !== false) {
       writer.uint32(168).bool(message.hasRaisedAlarm);
+    }
+    if (message.damage !== "") {
+      writer.uint32(282).string(message.damage);
     }
     return writer;
   },
@@ -1307,6 +1427,14 @@ export const RestorePoint: MessageFns<RestorePoint> = {
             message.hasRaisedAlarm = reader.bool();
             continue;
           }
+          case 35: {
+            if (tag !== 282) {
+              break;
+            }
+
+            message.damage = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1380,6 +1508,7 @@ export const RestorePoint: MessageFns<RestorePoint> = {
         : isSet(object.has_raised_alarm)
         ? globalThis.Boolean(object.has_raised_alarm)
         : false,
+      damage: isSet(object.damage) ? globalThis.String(object.damage) : "",
     };
   },
 
@@ -1424,6 +1553,9 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     if (message.hasRaisedAlarm !== false) {
       obj.hasRaisedAlarm = message.hasRaisedAlarm;
     }
+    if (message.damage !== "") {
+      obj.damage = message.damage;
+    }
     return obj;
   },
 
@@ -1451,6 +1583,7 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     message.disks = object.disks?.map((e) => PointDisk.fromPartial(e)) || [];
     message.isDoubtful = object.isDoubtful ?? false;
     message.hasRaisedAlarm = object.hasRaisedAlarm ?? false;
+    message.damage = object.damage ?? "";
     return message;
   },
 };
@@ -1945,7 +2078,7 @@ export const PinPointResponse: MessageFns<PinPointResponse> = {
 };
 
 function createBaseVerifyRequest(): VerifyRequest {
-  return { vm: "", point: "" };
+  return { vm: "", point: "", isRepair: false };
 }
 
 export const VerifyRequest: MessageFns<VerifyRequest> = {
@@ -1955,6 +2088,9 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     }
     if (message.point !== "") {
       writer.uint32(18).string(message.point);
+    }
+    if (message.isRepair !== false) {
+      writer.uint32(24).bool(message.isRepair);
     }
     return writer;
   },
@@ -1988,6 +2124,14 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
             message.point = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isRepair = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2004,6 +2148,11 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     return {
       vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
       point: isSet(object.point) ? globalThis.String(object.point) : "",
+      isRepair: isSet(object.isRepair)
+        ? globalThis.Boolean(object.isRepair)
+        : isSet(object.is_repair)
+        ? globalThis.Boolean(object.is_repair)
+        : false,
     };
   },
 
@@ -2015,6 +2164,9 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     if (message.point !== "") {
       obj.point = message.point;
     }
+    if (message.isRepair !== false) {
+      obj.isRepair = message.isRepair;
+    }
     return obj;
   },
 
@@ -2025,6 +2177,7 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     const message = createBaseVerifyRequest();
     message.vm = object.vm ?? "";
     message.point = object.point ?? "";
+    message.isRepair = object.isRepair ?? false;
     return message;
   },
 };
@@ -2399,7 +2552,15 @@ export const VerifyFinding: MessageFns<VerifyFinding> = {
 };
 
 function createBaseVerifyDone(): VerifyDone {
-  return { pointCount: 0, goodPointIds: [], damagedPointIds: [], checkedBytes: 0n };
+  return {
+    pointCount: 0,
+    goodPointIds: [],
+    damagedPointIds: [],
+    checkedBytes: 0n,
+    repairedCellCount: 0n,
+    wantedCellCount: 0n,
+    lostFiles: [],
+  };
 }
 
 export const VerifyDone: MessageFns<VerifyDone> = {
@@ -2418,6 +2579,21 @@ export const VerifyDone: MessageFns<VerifyDone> = {
         throw new globalThis.Error("value provided for field message.checkedBytes of type uint64 too large");
       }
       writer.uint32(32).uint64(message.checkedBytes);
+    }
+    if (message.repairedCellCount !== 0n) {
+      if (BigInt.asUintN(64, message.repairedCellCount) !== message.repairedCellCount) {
+        throw new globalThis.Error("value provided for field message.repairedCellCount of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.repairedCellCount);
+    }
+    if (message.wantedCellCount !== 0n) {
+      if (BigInt.asUintN(64, message.wantedCellCount) !== message.wantedCellCount) {
+        throw new globalThis.Error("value provided for field message.wantedCellCount of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.wantedCellCount);
+    }
+    for (const v of message.lostFiles) {
+      writer.uint32(58).string(v!);
     }
     return writer;
   },
@@ -2467,6 +2643,30 @@ export const VerifyDone: MessageFns<VerifyDone> = {
             message.checkedBytes = reader.uint64() as bigint;
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.repairedCellCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.wantedCellCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.lostFiles.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2501,6 +2701,21 @@ export const VerifyDone: MessageFns<VerifyDone> = {
         : isSet(object.checked_bytes)
         ? BigInt(object.checked_bytes)
         : 0n,
+      repairedCellCount: isSet(object.repairedCellCount)
+        ? BigInt(object.repairedCellCount)
+        : isSet(object.repaired_cell_count)
+        ? BigInt(object.repaired_cell_count)
+        : 0n,
+      wantedCellCount: isSet(object.wantedCellCount)
+        ? BigInt(object.wantedCellCount)
+        : isSet(object.wanted_cell_count)
+        ? BigInt(object.wanted_cell_count)
+        : 0n,
+      lostFiles: globalThis.Array.isArray(object?.lostFiles)
+        ? object.lostFiles.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.lost_files)
+        ? object.lost_files.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -2518,6 +2733,15 @@ export const VerifyDone: MessageFns<VerifyDone> = {
     if (message.checkedBytes !== 0n) {
       obj.checkedBytes = message.checkedBytes.toString();
     }
+    if (message.repairedCellCount !== 0n) {
+      obj.repairedCellCount = message.repairedCellCount.toString();
+    }
+    if (message.wantedCellCount !== 0n) {
+      obj.wantedCellCount = message.wantedCellCount.toString();
+    }
+    if (message.lostFiles?.length) {
+      obj.lostFiles = message.lostFiles;
+    }
     return obj;
   },
 
@@ -2532,6 +2756,13 @@ export const VerifyDone: MessageFns<VerifyDone> = {
     message.checkedBytes = (object.checkedBytes !== undefined && object.checkedBytes !== null)
       ? BigInt(object.checkedBytes)
       : 0n;
+    message.repairedCellCount = (object.repairedCellCount !== undefined && object.repairedCellCount !== null)
+      ? BigInt(object.repairedCellCount)
+      : 0n;
+    message.wantedCellCount = (object.wantedCellCount !== undefined && object.wantedCellCount !== null)
+      ? BigInt(object.wantedCellCount)
+      : 0n;
+    message.lostFiles = object.lostFiles?.map((e) => e) || [];
     return message;
   },
 };
@@ -2967,6 +3198,365 @@ export const PauseResponse: MessageFns<PauseResponse> = {
   },
   fromPartial<I extends Exact<DeepPartial<PauseResponse>, I>>(_: I): PauseResponse {
     const message = createBasePauseResponse();
+    return message;
+  },
+};
+
+function createBaseCollectGarbageRequest(): CollectGarbageRequest {
+  return { isPlan: false, olderThanMs: 0n };
+}
+
+export const CollectGarbageRequest: MessageFns<CollectGarbageRequest> = {
+  encode(message: CollectGarbageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.isPlan !== false) {
+      writer.uint32(8).bool(message.isPlan);
+    }
+    if (message.olderThanMs !== 0n) {
+      if (BigInt.asUintN(64, message.olderThanMs) !== message.olderThanMs) {
+        throw new globalThis.Error("value provided for field message.olderThanMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.olderThanMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CollectGarbageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCollectGarbageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.isPlan = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.olderThanMs = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CollectGarbageRequest {
+    return {
+      isPlan: isSet(object.isPlan)
+        ? globalThis.Boolean(object.isPlan)
+        : isSet(object.is_plan)
+        ? globalThis.Boolean(object.is_plan)
+        : false,
+      olderThanMs: isSet(object.olderThanMs)
+        ? BigInt(object.olderThanMs)
+        : isSet(object.older_than_ms)
+        ? BigInt(object.older_than_ms)
+        : 0n,
+    };
+  },
+
+  toJSON(message: CollectGarbageRequest): unknown {
+    const obj: any = {};
+    if (message.isPlan !== false) {
+      obj.isPlan = message.isPlan;
+    }
+    if (message.olderThanMs !== 0n) {
+      obj.olderThanMs = message.olderThanMs.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CollectGarbageRequest>, I>>(base?: I): CollectGarbageRequest {
+    return CollectGarbageRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CollectGarbageRequest>, I>>(object: I): CollectGarbageRequest {
+    const message = createBaseCollectGarbageRequest();
+    message.isPlan = object.isPlan ?? false;
+    message.olderThanMs = (object.olderThanMs !== undefined && object.olderThanMs !== null)
+      ? BigInt(object.olderThanMs)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseCollectGarbageResponse(): CollectGarbageResponse {
+  return { items: [] };
+}
+
+export const CollectGarbageResponse: MessageFns<CollectGarbageResponse> = {
+  encode(message: CollectGarbageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.items) {
+      GarbageItem.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CollectGarbageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCollectGarbageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.items.push(GarbageItem.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CollectGarbageResponse {
+    return {
+      items: globalThis.Array.isArray(object?.items) ? object.items.map((e: any) => GarbageItem.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: CollectGarbageResponse): unknown {
+    const obj: any = {};
+    if (message.items?.length) {
+      obj.items = message.items.map((e) => GarbageItem.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CollectGarbageResponse>, I>>(base?: I): CollectGarbageResponse {
+    return CollectGarbageResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CollectGarbageResponse>, I>>(object: I): CollectGarbageResponse {
+    const message = createBaseCollectGarbageResponse();
+    message.items = object.items?.map((e) => GarbageItem.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseGarbageItem(): GarbageItem {
+  return {
+    vmId: Buffer.alloc(0),
+    kind: "",
+    path: "",
+    sizeBytes: 0n,
+    isRemovable: false,
+    isRemoved: false,
+    because: "",
+  };
+}
+
+export const GarbageItem: MessageFns<GarbageItem> = {
+  encode(message: GarbageItem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId.length !== 0) {
+      writer.uint32(10).bytes(message.vmId);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.path !== "") {
+      writer.uint32(26).string(message.path);
+    }
+    if (message.sizeBytes !== 0n) {
+      if (BigInt.asUintN(64, message.sizeBytes) !== message.sizeBytes) {
+        throw new globalThis.Error("value provided for field message.sizeBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.sizeBytes);
+    }
+    if (message.isRemovable !== false) {
+      writer.uint32(40).bool(message.isRemovable);
+    }
+    if (message.isRemoved !== false) {
+      writer.uint32(48).bool(message.isRemoved);
+    }
+    if (message.because !== "") {
+      writer.uint32(58).string(message.because);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GarbageItem {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGarbageItem();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.sizeBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.isRemovable = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.isRemoved = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.because = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GarbageItem {
+    return {
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+      kind: isSet(object.kind) ? globalThis.String(object.kind) : "",
+      path: isSet(object.path) ? globalThis.String(object.path) : "",
+      sizeBytes: isSet(object.sizeBytes)
+        ? BigInt(object.sizeBytes)
+        : isSet(object.size_bytes)
+        ? BigInt(object.size_bytes)
+        : 0n,
+      isRemovable: isSet(object.isRemovable)
+        ? globalThis.Boolean(object.isRemovable)
+        : isSet(object.is_removable)
+        ? globalThis.Boolean(object.is_removable)
+        : false,
+      isRemoved: isSet(object.isRemoved)
+        ? globalThis.Boolean(object.isRemoved)
+        : isSet(object.is_removed)
+        ? globalThis.Boolean(object.is_removed)
+        : false,
+      because: isSet(object.because) ? globalThis.String(object.because) : "",
+    };
+  },
+
+  toJSON(message: GarbageItem): unknown {
+    const obj: any = {};
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    if (message.kind !== "") {
+      obj.kind = message.kind;
+    }
+    if (message.path !== "") {
+      obj.path = message.path;
+    }
+    if (message.sizeBytes !== 0n) {
+      obj.sizeBytes = message.sizeBytes.toString();
+    }
+    if (message.isRemovable !== false) {
+      obj.isRemovable = message.isRemovable;
+    }
+    if (message.isRemoved !== false) {
+      obj.isRemoved = message.isRemoved;
+    }
+    if (message.because !== "") {
+      obj.because = message.because;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GarbageItem>, I>>(base?: I): GarbageItem {
+    return GarbageItem.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GarbageItem>, I>>(object: I): GarbageItem {
+    const message = createBaseGarbageItem();
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    message.kind = object.kind ?? "";
+    message.path = object.path ?? "";
+    message.sizeBytes = (object.sizeBytes !== undefined && object.sizeBytes !== null) ? BigInt(object.sizeBytes) : 0n;
+    message.isRemovable = object.isRemovable ?? false;
+    message.isRemoved = object.isRemoved ?? false;
+    message.because = object.because ?? "";
     return message;
   },
 };
@@ -5840,6 +6430,21 @@ export const ControlServiceService = {
     responseSerialize: (value: PauseResponse): Buffer => Buffer.from(PauseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PauseResponse => PauseResponse.decode(value),
   },
+  /**
+   * Lists what cycles and crashes left in the store, and removes what is ours and of no use. Roles:
+   * operator. Idempotent.
+   */
+  collectGarbage: {
+    path: "/podheitor.dr.v1.ControlService/CollectGarbage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CollectGarbageRequest): Buffer =>
+      Buffer.from(CollectGarbageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CollectGarbageRequest => CollectGarbageRequest.decode(value),
+    responseSerialize: (value: CollectGarbageResponse): Buffer =>
+      Buffer.from(CollectGarbageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CollectGarbageResponse => CollectGarbageResponse.decode(value),
+  },
   /** Reclaims what forgotten points left, as far as nobody uses it. Roles: operator. Idempotent. */
   compact: {
     path: "/podheitor.dr.v1.ControlService/Compact" as const,
@@ -5945,6 +6550,11 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   readDisk: handleServerStreamingCall<ReadDiskRequest, ReadDiskResponse>;
   /** Pauses or resumes a protection. Roles: operator. */
   pause: handleUnaryCall<PauseRequest, PauseResponse>;
+  /**
+   * Lists what cycles and crashes left in the store, and removes what is ours and of no use. Roles:
+   * operator. Idempotent.
+   */
+  collectGarbage: handleUnaryCall<CollectGarbageRequest, CollectGarbageResponse>;
   /** Reclaims what forgotten points left, as far as nobody uses it. Roles: operator. Idempotent. */
   compact: handleServerStreamingCall<CompactRequest, CompactResponse>;
   /** Gives a VM to another principal. Roles: operator. Idempotent. */

@@ -8,6 +8,7 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type {
   handleBidiStreamingCall,
+  handleClientStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
   UntypedServiceImplementation,
@@ -25,6 +26,8 @@ export const protobufFileName = "podheitor/dr/v1/replication.proto";
  *   Push       cells of all disks, acknowledged when they survive a power cut
  *   Commit     compares the manifest roots; the point is listed, all disks or none
  *   Hashes     cell hashes of the head point or of an unfinished cycle, for a compare
+ *   Wanted     cells that rotted at the receiver, with the hashes that they had
+ *   Repair     the same bytes once more, for those that the source still has
  *
  * Identity is a GUID; a VM's name is for people. GUIDs are 16 bytes as RFC 9562 writes them
  * (big-endian). Sizes and offsets are bytes of the guest disk. Every decision follows from these
@@ -203,6 +206,17 @@ export interface DescribeResponse {
   /** Points of this epoch, the newest last, at most 64. */
   pointIds: Buffer[];
   /**
+   * Cells that Wanted would tell and that are news: those of older points are counted until they were
+   * told once. A source SHOULD ask, repair what it can from its checkpoint, and send those of the head
+   * anew that stay damaged.
+   */
+  wantedCellCount: bigint;
+  /**
+   * Disks of the head whose files cannot be read any more, as a damaged manifest brings about: no
+   * delta can stand on them. A source SHOULD send them whole, as a new base of the next generation.
+   */
+  lostDiskIds: Buffer[];
+  /**
    * Disks that the head lacks, or has in another size, and that an older point still has: a base of
    * such a disk may name cells of that point, whose hashes Hashes tells. One for each disk and size.
    */
@@ -355,7 +369,8 @@ export interface HashesRequest {
 export interface HashesResponse {
   /**
    * Manifest records (docs/on-disk.md), 40 bytes each, in ascending order. A point lists every cell
-   * that is not zero.
+   * that is not zero. A cell that is known to be damaged is listed with a hash of 32 zero bytes, which
+   * no cell has: it is taken for different, and travels again.
    */
   records: Buffer;
 }
@@ -366,6 +381,40 @@ export interface AbandonRequest {
 }
 
 export interface AbandonResponse {
+}
+
+export interface WantedRequest {
+  vmId: Buffer;
+}
+
+export interface WantedResponse {
+  cells: WantedCell[];
+}
+
+export interface WantedCell {
+  diskId: Buffer;
+  generation: number;
+  cell: bigint;
+  /** SHA-256 that the manifest lists; empty when the cell should be zeros. */
+  hash: Buffer;
+  /** The head point shows this cell. */
+  isInHead: boolean;
+}
+
+export interface RepairRequest {
+  vmId: Buffer;
+  diskId: Buffer;
+  generation: number;
+  cell: bigint;
+  /** The whole cell. */
+  data: Buffer;
+}
+
+export interface RepairResponse {
+  /** Cells that read back to their hashes now. */
+  repairedCount: number;
+  /** Cells that nobody wanted, or whose bytes have another hash. */
+  refusedCount: number;
 }
 
 export interface EarlierDisk {
@@ -627,6 +676,8 @@ function createBaseDescribeResponse(): DescribeResponse {
     disks: [],
     unfinished: undefined,
     pointIds: [],
+    wantedCellCount: 0n,
+    lostDiskIds: [],
     earlierDisks: [],
   };
 }
@@ -656,6 +707,15 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     }
     for (const v of message.pointIds) {
       writer.uint32(58).bytes(v!);
+    }
+    if (message.wantedCellCount !== 0n) {
+      if (BigInt.asUintN(64, message.wantedCellCount) !== message.wantedCellCount) {
+        throw new globalThis.Error("value provided for field message.wantedCellCount of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.wantedCellCount);
+    }
+    for (const v of message.lostDiskIds) {
+      writer.uint32(74).bytes(v!);
     }
     for (const v of message.earlierDisks) {
       EarlierDisk.encode(v!, writer.uint32(82).fork()).join();
@@ -732,6 +792,22 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
             message.pointIds.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.wantedCellCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.lostDiskIds.push(Buffer.from(reader.bytes()));
+            continue;
+          }
           case 10: {
             if (tag !== 82) {
               break;
@@ -773,6 +849,16 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
         : globalThis.Array.isArray(object?.point_ids)
         ? object.point_ids.map((e: any) => Buffer.from(bytesFromBase64(e)))
         : [],
+      wantedCellCount: isSet(object.wantedCellCount)
+        ? BigInt(object.wantedCellCount)
+        : isSet(object.wanted_cell_count)
+        ? BigInt(object.wanted_cell_count)
+        : 0n,
+      lostDiskIds: globalThis.Array.isArray(object?.lostDiskIds)
+        ? object.lostDiskIds.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : globalThis.Array.isArray(object?.lost_disk_ids)
+        ? object.lost_disk_ids.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
       earlierDisks: globalThis.Array.isArray(object?.earlierDisks)
         ? object.earlierDisks.map((e: any) => EarlierDisk.fromJSON(e))
         : globalThis.Array.isArray(object?.earlier_disks)
@@ -804,6 +890,12 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     if (message.pointIds?.length) {
       obj.pointIds = message.pointIds.map((e) => base64FromBytes(e));
     }
+    if (message.wantedCellCount !== 0n) {
+      obj.wantedCellCount = message.wantedCellCount.toString();
+    }
+    if (message.lostDiskIds?.length) {
+      obj.lostDiskIds = message.lostDiskIds.map((e) => base64FromBytes(e));
+    }
     if (message.earlierDisks?.length) {
       obj.earlierDisks = message.earlierDisks.map((e) => EarlierDisk.toJSON(e));
     }
@@ -824,6 +916,10 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
       ? UnfinishedCycle.fromPartial(object.unfinished)
       : undefined;
     message.pointIds = object.pointIds?.map((e) => e) || [];
+    message.wantedCellCount = (object.wantedCellCount !== undefined && object.wantedCellCount !== null)
+      ? BigInt(object.wantedCellCount)
+      : 0n;
+    message.lostDiskIds = object.lostDiskIds?.map((e) => e) || [];
     message.earlierDisks = object.earlierDisks?.map((e) => EarlierDisk.fromPartial(e)) || [];
     return message;
   },
@@ -3049,6 +3145,529 @@ export const AbandonResponse: MessageFns<AbandonResponse> = {
   },
 };
 
+function createBaseWantedRequest(): WantedRequest {
+  return { vmId: Buffer.alloc(0) };
+}
+
+export const WantedRequest: MessageFns<WantedRequest> = {
+  encode(message: WantedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId.length !== 0) {
+      writer.uint32(10).bytes(message.vmId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WantedRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWantedRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WantedRequest {
+    return {
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: WantedRequest): unknown {
+    const obj: any = {};
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<WantedRequest>, I>>(base?: I): WantedRequest {
+    return WantedRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WantedRequest>, I>>(object: I): WantedRequest {
+    const message = createBaseWantedRequest();
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseWantedResponse(): WantedResponse {
+  return { cells: [] };
+}
+
+export const WantedResponse: MessageFns<WantedResponse> = {
+  encode(message: WantedResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.cells) {
+      WantedCell.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WantedResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWantedResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cells.push(WantedCell.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WantedResponse {
+    return {
+      cells: globalThis.Array.isArray(object?.cells) ? object.cells.map((e: any) => WantedCell.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: WantedResponse): unknown {
+    const obj: any = {};
+    if (message.cells?.length) {
+      obj.cells = message.cells.map((e) => WantedCell.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<WantedResponse>, I>>(base?: I): WantedResponse {
+    return WantedResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WantedResponse>, I>>(object: I): WantedResponse {
+    const message = createBaseWantedResponse();
+    message.cells = object.cells?.map((e) => WantedCell.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWantedCell(): WantedCell {
+  return { diskId: Buffer.alloc(0), generation: 0, cell: 0n, hash: Buffer.alloc(0), isInHead: false };
+}
+
+export const WantedCell: MessageFns<WantedCell> = {
+  encode(message: WantedCell, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.diskId.length !== 0) {
+      writer.uint32(10).bytes(message.diskId);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(16).uint32(message.generation);
+    }
+    if (message.cell !== 0n) {
+      if (BigInt.asUintN(64, message.cell) !== message.cell) {
+        throw new globalThis.Error("value provided for field message.cell of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.cell);
+    }
+    if (message.hash.length !== 0) {
+      writer.uint32(34).bytes(message.hash);
+    }
+    if (message.isInHead !== false) {
+      writer.uint32(40).bool(message.isInHead);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WantedCell {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWantedCell();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.diskId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.cell = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.hash = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.isInHead = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WantedCell {
+    return {
+      diskId: isSet(object.diskId)
+        ? Buffer.from(bytesFromBase64(object.diskId))
+        : isSet(object.disk_id)
+        ? Buffer.from(bytesFromBase64(object.disk_id))
+        : Buffer.alloc(0),
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      cell: isSet(object.cell) ? BigInt(object.cell) : 0n,
+      hash: isSet(object.hash) ? Buffer.from(bytesFromBase64(object.hash)) : Buffer.alloc(0),
+      isInHead: isSet(object.isInHead)
+        ? globalThis.Boolean(object.isInHead)
+        : isSet(object.is_in_head)
+        ? globalThis.Boolean(object.is_in_head)
+        : false,
+    };
+  },
+
+  toJSON(message: WantedCell): unknown {
+    const obj: any = {};
+    if (message.diskId.length !== 0) {
+      obj.diskId = base64FromBytes(message.diskId);
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.cell !== 0n) {
+      obj.cell = message.cell.toString();
+    }
+    if (message.hash.length !== 0) {
+      obj.hash = base64FromBytes(message.hash);
+    }
+    if (message.isInHead !== false) {
+      obj.isInHead = message.isInHead;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<WantedCell>, I>>(base?: I): WantedCell {
+    return WantedCell.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WantedCell>, I>>(object: I): WantedCell {
+    const message = createBaseWantedCell();
+    message.diskId = object.diskId ?? Buffer.alloc(0);
+    message.generation = object.generation ?? 0;
+    message.cell = (object.cell !== undefined && object.cell !== null) ? BigInt(object.cell) : 0n;
+    message.hash = object.hash ?? Buffer.alloc(0);
+    message.isInHead = object.isInHead ?? false;
+    return message;
+  },
+};
+
+function createBaseRepairRequest(): RepairRequest {
+  return { vmId: Buffer.alloc(0), diskId: Buffer.alloc(0), generation: 0, cell: 0n, data: Buffer.alloc(0) };
+}
+
+export const RepairRequest: MessageFns<RepairRequest> = {
+  encode(message: RepairRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId.length !== 0) {
+      writer.uint32(10).bytes(message.vmId);
+    }
+    if (message.diskId.length !== 0) {
+      writer.uint32(18).bytes(message.diskId);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(24).uint32(message.generation);
+    }
+    if (message.cell !== 0n) {
+      if (BigInt.asUintN(64, message.cell) !== message.cell) {
+        throw new globalThis.Error("value provided for field message.cell of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.cell);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(42).bytes(message.data);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.diskId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.cell = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RepairRequest {
+    return {
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+      diskId: isSet(object.diskId)
+        ? Buffer.from(bytesFromBase64(object.diskId))
+        : isSet(object.disk_id)
+        ? Buffer.from(bytesFromBase64(object.disk_id))
+        : Buffer.alloc(0),
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      cell: isSet(object.cell) ? BigInt(object.cell) : 0n,
+      data: isSet(object.data) ? Buffer.from(bytesFromBase64(object.data)) : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: RepairRequest): unknown {
+    const obj: any = {};
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    if (message.diskId.length !== 0) {
+      obj.diskId = base64FromBytes(message.diskId);
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.cell !== 0n) {
+      obj.cell = message.cell.toString();
+    }
+    if (message.data.length !== 0) {
+      obj.data = base64FromBytes(message.data);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RepairRequest>, I>>(base?: I): RepairRequest {
+    return RepairRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RepairRequest>, I>>(object: I): RepairRequest {
+    const message = createBaseRepairRequest();
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    message.diskId = object.diskId ?? Buffer.alloc(0);
+    message.generation = object.generation ?? 0;
+    message.cell = (object.cell !== undefined && object.cell !== null) ? BigInt(object.cell) : 0n;
+    message.data = object.data ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseRepairResponse(): RepairResponse {
+  return { repairedCount: 0, refusedCount: 0 };
+}
+
+export const RepairResponse: MessageFns<RepairResponse> = {
+  encode(message: RepairResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.repairedCount !== 0) {
+      writer.uint32(8).uint32(message.repairedCount);
+    }
+    if (message.refusedCount !== 0) {
+      writer.uint32(16).uint32(message.refusedCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.repairedCount = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.refusedCount = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RepairResponse {
+    return {
+      repairedCount: isSet(object.repairedCount)
+        ? globalThis.Number(object.repairedCount)
+        : isSet(object.repaired_count)
+        ? globalThis.Number(object.repaired_count)
+        : 0,
+      refusedCount: isSet(object.refusedCount)
+        ? globalThis.Number(object.refusedCount)
+        : isSet(object.refused_count)
+        ? globalThis.Number(object.refused_count)
+        : 0,
+    };
+  },
+
+  toJSON(message: RepairResponse): unknown {
+    const obj: any = {};
+    if (message.repairedCount !== 0) {
+      obj.repairedCount = Math.round(message.repairedCount);
+    }
+    if (message.refusedCount !== 0) {
+      obj.refusedCount = Math.round(message.refusedCount);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RepairResponse>, I>>(base?: I): RepairResponse {
+    return RepairResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RepairResponse>, I>>(object: I): RepairResponse {
+    const message = createBaseRepairResponse();
+    message.repairedCount = object.repairedCount ?? 0;
+    message.refusedCount = object.refusedCount ?? 0;
+    return message;
+  },
+};
+
 function createBaseEarlierDisk(): EarlierDisk {
   return { geometry: undefined, pointId: Buffer.alloc(0) };
 }
@@ -3204,6 +3823,29 @@ export const ReplicationServiceService = {
     responseSerialize: (value: AbandonResponse): Buffer => Buffer.from(AbandonResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AbandonResponse => AbandonResponse.decode(value),
   },
+  /** Cells that do not read back to their hashes any more. At most as many as DescribeResponse says. */
+  wanted: {
+    path: "/podheitor.dr.v1.ReplicationService/Wanted" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WantedRequest): Buffer => Buffer.from(WantedRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WantedRequest => WantedRequest.decode(value),
+    responseSerialize: (value: WantedResponse): Buffer => Buffer.from(WantedResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WantedResponse => WantedResponse.decode(value),
+  },
+  /**
+   * Takes a cell only when its bytes have the hash that the manifest lists: nothing else is ever
+   * written. Idempotent.
+   */
+  repair: {
+    path: "/podheitor.dr.v1.ReplicationService/Repair" as const,
+    requestStream: true as const,
+    responseStream: false as const,
+    requestSerialize: (value: RepairRequest): Buffer => Buffer.from(RepairRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RepairRequest => RepairRequest.decode(value),
+    responseSerialize: (value: RepairResponse): Buffer => Buffer.from(RepairResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RepairResponse => RepairResponse.decode(value),
+  },
 } as const;
 
 export interface ReplicationServiceServer extends UntypedServiceImplementation {
@@ -3221,6 +3863,13 @@ export interface ReplicationServiceServer extends UntypedServiceImplementation {
    * can be used again. Idempotent.
    */
   abandon: handleUnaryCall<AbandonRequest, AbandonResponse>;
+  /** Cells that do not read back to their hashes any more. At most as many as DescribeResponse says. */
+  wanted: handleServerStreamingCall<WantedRequest, WantedResponse>;
+  /**
+   * Takes a cell only when its bytes have the hash that the manifest lists: nothing else is ever
+   * written. Idempotent.
+   */
+  repair: handleClientStreamingCall<RepairRequest, RepairResponse>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {

@@ -1,0 +1,195 @@
+// The two sites of the demo, and what its chapters do with them: our own commands as a user starts
+// them, the receiver beside them, and the comparison of a restore point with what the guest had.
+
+import { createReadStream } from 'node:fs';
+import path from 'node:path';
+import { DrError } from '../shared/errors.js';
+import type { CliContext } from './context.js';
+import type { DemoReport } from './demo-proof.js';
+import { hashOutput, runHvdr, runHvdrJson, runStep, Service } from './demo-run.js';
+import { formatSize } from './sizes.js';
+
+export const LAB = 'primary';
+export const STORE = 'dr-store';
+export const STATE = 'agent-state';
+const KEYS = 'keys';
+const SOURCE_KEY = `${KEYS}/primary.psk`;
+const OPERATOR_KEY = `${KEYS}/operator.psk`;
+
+export interface PushedVm {
+  readonly kind: string;
+  readonly bytesSent: number;
+  readonly point: string;
+  readonly bytesResent: number;
+}
+
+/** What the guest held at a restore point. */
+export interface Remembered {
+  readonly point: string;
+  /** How the point is called in the proof. */
+  readonly title: string;
+  /** Of each disk. */
+  readonly hashes: readonly string[];
+}
+
+export class DemoSites {
+  readonly context: CliContext;
+  readonly folder: string;
+  readonly report: DemoReport;
+  #receiver: Service | undefined;
+  #port = 0;
+
+  constructor(context: CliContext, folder: string, report: DemoReport) {
+    this.context = context;
+    this.folder = folder;
+    this.report = report;
+  }
+
+  async makeKeys(): Promise<void> {
+    await this.hvdr('psk', 'generate', '--out', SOURCE_KEY, '--principal', 'primary');
+    await this.hvdr(
+      ...['psk', 'generate', '--out', OPERATOR_KEY],
+      ...['--principal', 'operator', '--role', 'operator'],
+    );
+  }
+
+  async startReceiver(): Promise<void> {
+    this.#receiver = await Service.start(
+      [
+        ...['receiver', '--store', STORE, '--host', `lab:${LAB}`],
+        ...['--listen', `127.0.0.1:${this.#port}`, '--psk-file', KEYS],
+      ],
+      this.folder,
+    );
+    this.#port = this.#receiver.port;
+    this.report.say('run', `hvdr receiver --store ${STORE} --listen 127.0.0.1:${this.#port} …`);
+    this.report.mark('dr', 'receiver listens');
+  }
+
+  async stopReceiver(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    await this.#receiver?.stop(signal);
+  }
+
+  /** Runs a command and says so. */
+  async hvdr(...args: string[]): Promise<void> {
+    this.report.say('run', `hvdr ${args.join(' ')}`);
+    await this.quiet(...args);
+  }
+
+  async quiet(...args: string[]): Promise<void> {
+    await runHvdr(args, { folder: this.folder });
+  }
+
+  /** How an operator reaches the receiver. */
+  operator(): string[] {
+    return [
+      ...['--dr-host', '127.0.0.1', '--dr-port', String(this.#port)],
+      ...['--psk-file', OPERATOR_KEY],
+    ];
+  }
+
+  /** The point of one cycle, told. */
+  async push(vm: string, ...more: string[]): Promise<PushedVm> {
+    this.report.say('run', `hvdr ${this.#pushArguments(vm, more).join(' ')}`);
+    const pushed = await this.quietPush(vm, ...more);
+    const { kind, bytesSent, point } = pushed;
+    this.report.say('point', `${point.slice(0, 8)}: ${kind}, ${formatSize(bytesSent)} sent`);
+    this.report.mark('wire', `── ${kind}, ${formatSize(bytesSent)} ──▶`);
+    this.report.mark('dr', `point ${point.slice(0, 8)}`);
+    return pushed;
+  }
+
+  async quietPush(vm: string, ...more: string[]): Promise<PushedVm> {
+    const args = this.#pushArguments(vm, more);
+    const document = await runHvdrJson(args, { folder: this.folder, expectedCodes: [0, 3] });
+    const vms: unknown = document['vms'];
+    const pushed: unknown = Array.isArray(vms) ? vms[0] : undefined;
+    if (typeof pushed !== 'object' || pushed === null) throw unexpected('hvdr push');
+    const fields = pushed as Readonly<Record<string, unknown>>;
+    const { kind, bytesSent, point, disks } = fields;
+    if (typeof kind !== 'string' || typeof bytesSent !== 'number' || typeof point !== 'string') {
+      throw unexpected('hvdr push');
+    }
+    return { kind, bytesSent, point, bytesResent: repeatedBytes(disks) };
+  }
+
+  #pushArguments(vm: string, more: readonly string[]): string[] {
+    const state = more.includes('--state-dir') ? [] : ['--state-dir', STATE];
+    const kept = more.includes('--max-restore-points') ? [] : ['--max-restore-points', '10'];
+    return [
+      ...['push', '--vm', vm, '--host', `lab:${LAB}`, ...state],
+      ...['--dr-host', '127.0.0.1', '--dr-port', String(this.#port), '--psk-file', SOURCE_KEY],
+      ...kept,
+      ...more,
+    ];
+  }
+
+  /** SHA-256 of what the guest sees on each of its disks. */
+  async guestHashes(vm: string, diskCount: number): Promise<string[]> {
+    const hashes: string[] = [];
+    for (let disk = 0; disk < diskCount; disk++) {
+      hashes.push(
+        await hashOutput((onOutput) =>
+          runHvdr(['lab', 'read', LAB, vm, '--disk', String(disk)], {
+            folder: this.folder,
+            onOutput,
+          }),
+        ),
+      );
+    }
+    return hashes;
+  }
+
+  hashFile(name: string): Promise<string> {
+    return hashOutput(async (onOutput) => {
+      const stream = createReadStream(path.join(this.folder, name));
+      for await (const chunk of stream as AsyncIterable<Buffer>) onOutput(chunk);
+    });
+  }
+
+  /** Exports each disk of a point to `FILE-disk<n>.raw` and compares it with what the guest had. */
+  async provePoint(vm: string, { point, title, hashes }: Remembered, file: string): Promise<void> {
+    for (const [disk, expected] of hashes.entries()) {
+      const out = `${file}-disk${disk}.raw`;
+      await this.quiet(
+        ...['export', vm, '--point', point, '--disk', String(disk), '--format', 'raw'],
+        ...['--out', out, ...this.operator()],
+      );
+      const found = await this.hashFile(out);
+      this.report.judge({
+        what: `${title}, disk ${disk} is what the guest had`,
+        command: `hvdr export ${vm} --point ${point} --disk ${disk} --format raw --out again.raw --store ${STORE} && sha256sum again.raw ${out} && rm again.raw`,
+        sha256: [expected, found],
+        isEqual: expected === found,
+      });
+    }
+  }
+
+  /** A judgement of a program that shares no code with us. */
+  async foreign(what: string, program: string, args: readonly string[]): Promise<void> {
+    const isEqual = await runStep(program, args, { folder: this.folder }).then(
+      () => true,
+      () => false,
+    );
+    const command = [path.basename(program), ...args].join(' ');
+    this.report.judge({ what, command, isEqual });
+  }
+}
+
+/** Bytes that a push sent for the second time, over all disks. */
+function repeatedBytes(disks: unknown): number {
+  if (!Array.isArray(disks)) throw unexpected('hvdr push');
+  let sum = 0;
+  for (const disk of disks as readonly Readonly<Record<string, unknown>>[]) {
+    const { repeatedBytes: bytes } = disk;
+    if (typeof bytes !== 'number') throw unexpected('hvdr push');
+    sum += bytes;
+  }
+  return sum;
+}
+
+export function unexpected(what: string): DrError {
+  return new DrError('E_INTERNAL', `${what} did not answer as the demo expects`, {
+    done: 'the demo was stopped',
+  });
+}

@@ -1,0 +1,128 @@
+// `hvdr gc`: leftovers of ours, at the receiver or at the source. What is not ours is named, never touched.
+
+import type { Command } from 'commander';
+import { guidFromWire } from '../shared/bytes/index.js';
+import { DrError } from '../shared/errors.js';
+import { collectSourceGarbage } from '../source-agent/index.js';
+import type { CliContext } from './context.js';
+import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
+import { formatSize } from './sizes.js';
+import { type SourceFlags, withSource, withSourceOptions } from './verify-source.js';
+
+interface Flags extends AccessFlags, SourceFlags {
+  readonly plan?: true;
+  readonly forget?: true;
+  readonly unfinishedDays: string;
+}
+
+/** One line of the answer, of either side. */
+interface Item {
+  readonly side: 'receiver' | 'source';
+  readonly kind: string;
+  readonly vm: string;
+  readonly what: string;
+  readonly sizeBytes: number;
+  readonly isRemovable: boolean;
+  readonly isRemoved: boolean;
+  readonly because: string;
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+export function registerGc(program: Command, context: CliContext): void {
+  const command = withAccessOptions(
+    program
+      .command('gc')
+      .summary('remove what crashed runs of ours left; --plan only says what')
+      .description(
+        'At the receiver (--dr-host or --store): unfinished cycles that nothing has used for long, removals\n' +
+          'that were interrupted, temporary files. At the source (--host): checkpoints and reference points\n' +
+          'with our tag that no living cycle and no ledger names, temporary files, leases of VMs that are\n' +
+          'gone. What is not ours, and a complete cycle that the journal does not know, is named and never\n' +
+          'touched.',
+      )
+      .option('--plan', 'say what would go, and do nothing')
+      .option(
+        '--forget',
+        'at the source: also ledgers of VMs that are gone, and marks without a ledger',
+      )
+      .option('--unfinished-days <n>', 'unfinished cycles younger than this stay', '7'),
+  );
+  withSourceOptions(command)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  hvdr gc --plan --dr-host dr1 --psk-file operator.psk\n  hvdr gc --host hyperv\n',
+    )
+    .action((flags: Flags) => gc(context, flags));
+}
+
+async function gc(context: CliContext, flags: Flags): Promise<void> {
+  const isAtReceiver = flags.drHost !== undefined || flags.store !== undefined;
+  if (!isAtReceiver && flags.host === undefined) {
+    throw new DrError('E_USAGE', 'nothing says which side is meant', {
+      hint: 'Give --dr-host HOST --psk-file FILE or --store DIR for a receiver, --host for a source.',
+    });
+  }
+  if (!/^\d{1,5}$/.test(flags.unfinishedDays)) {
+    throw new DrError(
+      'E_USAGE',
+      `--unfinished-days "${flags.unfinishedDays}" is no number of days`,
+    );
+  }
+  const items: Item[] = [];
+  if (isAtReceiver) items.push(...(await atReceiver(context, flags)));
+  if (flags.host !== undefined) items.push(...(await atSource(context, flags)));
+  const isPlan = flags.plan === true;
+  context.output.result({ isPlan, items: items.map((item) => ({ ...item })) }, () => {
+    if (items.length === 0) return 'nothing is left over';
+    return items.map((item) => lineOf(item, isPlan)).join('\n');
+  });
+}
+
+function lineOf(item: Item, isPlan: boolean): string {
+  const { isRemovable, kind, vm, what, sizeBytes, because } = item;
+  const verb = isRemovable ? (isPlan ? 'would go' : item.isRemoved ? 'removed' : 'left') : 'stays';
+  const of = vm === '' ? '' : ` of ${vm}`;
+  const size = sizeBytes === 0 ? '' : `, ${formatSize(sizeBytes)}`;
+  return `${verb}: ${item.side}: ${kind}${of}: ${what}${size}: ${because}`;
+}
+
+async function atReceiver(context: CliContext, flags: Flags): Promise<Item[]> {
+  const isPlan = flags.plan === true;
+  const olderThanMs = BigInt(Number(flags.unfinishedDays) * DAY_MS);
+  return withAccess(context, flags, isPlan ? 'read' : 'write', async ({ control }) => {
+    const { items } = await control.collectGarbage({ isPlan, olderThanMs });
+    return items.map(({ vmId, path, sizeBytes, ...item }) => ({
+      side: 'receiver',
+      kind: item.kind,
+      vm: vmId.length === 0 ? '' : (guidFromWire(vmId) ?? ''),
+      what: path,
+      sizeBytes: Number(sizeBytes),
+      isRemovable: item.isRemovable,
+      isRemoved: item.isRemoved,
+      because: item.because,
+    }));
+  });
+}
+
+async function atSource(context: CliContext, flags: Flags): Promise<Item[]> {
+  const { files: fs, clock, random } = context;
+  const signal = context.stopSignal();
+  const found = await withSource(context, flags, (hypervisor, state) =>
+    collectSourceGarbage({
+      ...{ hypervisor, fs, clock, random, signal, stateFolder: state },
+      isPlan: flags.plan === true,
+      isForgetting: flags.forget === true,
+    }),
+  );
+  return found.map(({ kind, vmName, what, isRemovable, isRemoved, because }) => ({
+    side: 'source',
+    kind,
+    vm: vmName,
+    what,
+    sizeBytes: 0,
+    isRemovable,
+    isRemoved,
+    because,
+  }));
+}

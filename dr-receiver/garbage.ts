@@ -1,0 +1,189 @@
+// What lies in a store and is of no use, and what lies there and is not ours. Only what says of itself
+// that it is ours and unfinished is removed (ingest/leftover-cycles.ts); everything else is named.
+
+import { basename, join } from 'node:path';
+import { type Guid, guidToWire } from '../shared/bytes/index.js';
+import type {
+  CollectGarbageRequest,
+  CollectGarbageResponse,
+  GarbageItem,
+} from '../shared/channel/index.js';
+import { type FileSystem, isLeftoverOf, removeLeftovers } from '../shared/files/index.js';
+import { leftoverCycles, type LeftoverKind, removeCycles } from './ingest/leftover-cycles.js';
+import type { VmDesk } from './ingest/vm-desk.js';
+import type { Receiver } from './receiver.js';
+import { vmIdOf } from './store/vm-store.js';
+
+/** Names that an answer holds at most; the next run tells the rest. */
+const ITEMS_MAX = 2000;
+
+interface Found {
+  readonly vmId: Guid | undefined;
+  readonly kind: string;
+  /** Absolute. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** undefined: it is never removed. */
+  readonly remove: (() => Promise<void>) | undefined;
+  readonly because: string;
+}
+
+/** @throws DrError E_IO */
+export async function collectGarbage(
+  receiver: Receiver,
+  { isPlan, olderThanMs }: CollectGarbageRequest,
+): Promise<CollectGarbageResponse> {
+  const { folder } = receiver.store.layout;
+  const items: GarbageItem[] = [];
+  const take = async (found: readonly Found[]): Promise<void> => {
+    for (const { vmId, kind, path, sizeBytes, remove, because } of found) {
+      if (items.length >= ITEMS_MAX) return;
+      const isRemoved = !isPlan && remove !== undefined && !receiver.store.isReadOnly;
+      if (isRemoved) await remove();
+      items.push({
+        vmId: vmId === undefined ? Buffer.alloc(0) : guidToWire(vmId),
+        kind,
+        path: path.slice(folder.length + 1).replaceAll('\\', '/'),
+        sizeBytes: BigInt(sizeBytes),
+        isRemovable: remove !== undefined,
+        isRemoved,
+        because,
+      });
+    }
+  };
+  await take(await storeItems(receiver));
+  for (const desk of await receiver.allDesks()) {
+    // what a journal says that nobody can read decides about nothing
+    if (desk.vm.halt !== undefined) continue;
+    await desk.vm.change(async () => {
+      await take(await vmItems(receiver, desk, Number(olderThanMs)));
+    });
+  }
+  return { items };
+}
+
+async function storeItems({ seams, store }: Receiver): Promise<Found[]> {
+  const { fs } = seams;
+  const { layout } = store;
+  const found = await filesIn(fs, undefined, layout.folder, {
+    known: ['store.json', 'lock', 'vms', 'lost+found'],
+    targets: [layout.description],
+  });
+  for (const name of await fs.list(layout.vms)) {
+    const path = join(layout.vms, name);
+    if (vmIdOf(name) === undefined) found.push(await foreign(fs, undefined, path));
+  }
+  return found;
+}
+
+async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): Promise<Found[]> {
+  const { fs, clock } = seams;
+  const { vm } = desk;
+  const { layout, vmId } = vm;
+  const found = await filesIn(fs, vmId, layout.folder, {
+    known: ['journal', 'protection.json', 'scrub.json', 'disks', 'cycles'],
+    targets: [layout.journal, layout.snapshot, layout.scrub],
+  });
+  for (const name of await fs.list(layout.cycles)) {
+    if (vmIdOf(name) === undefined) {
+      found.push(await foreign(fs, vmId, join(layout.cycles, name)));
+    }
+  }
+  const unfinished = new Map(
+    (await desk.unfinished()).map((cycle) => [cycle.request.cycleId, cycle]),
+  );
+  for (const { cycleId, kind } of await leftoverCycles(fs, vm)) {
+    if (desk.activeRequest?.cycleId === cycleId) continue;
+    const begun = unfinished.get(cycleId);
+    const ageMs = begun === undefined ? Infinity : clock.now() - begun.request.consistentAtMs;
+    const isOld = ageMs >= olderThanMs;
+    const sizeBytes = await sizeOf(fs, layout.cycle(cycleId));
+    const remove = async (): Promise<void> => {
+      await removeCycles(fs, layout, [cycleId]);
+      desk.forgetUnfinished();
+    };
+    found.push({
+      vmId,
+      kind: KINDS[kind],
+      path: layout.cycle(cycleId),
+      sizeBytes,
+      remove: kind === 'unknown' || !isOld ? undefined : remove,
+      because: because(kind, isOld, begun !== undefined),
+    });
+  }
+  return found;
+}
+
+const KINDS: Readonly<Record<LeftoverKind, string>> = {
+  unfinished: 'unfinished-cycle',
+  removing: 'removal',
+  empty: 'removal',
+  unknown: 'unknown-cycle',
+};
+
+function because(kind: LeftoverKind, isOld: boolean, isUsable: boolean): string {
+  switch (kind) {
+    case 'unfinished':
+      if (!isOld) return 'its cells may be used again by the next cycle';
+      return isUsable ? 'no cycle has used it for long' : 'nothing of it can be used';
+    case 'removing':
+      return 'its removal was interrupted';
+    case 'empty':
+      return 'a cycle that had just begun';
+    case 'unknown':
+      return 'the journal does not know it and may be an older copy; it is never removed';
+  }
+}
+
+/** Leftovers of writes to `targets`, and what is not ours, in one folder. */
+async function filesIn(
+  fs: FileSystem,
+  vmId: Guid | undefined,
+  folder: string,
+  { known, targets }: { readonly known: readonly string[]; readonly targets: readonly string[] },
+): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const name of await fs.list(folder)) {
+    if (known.includes(name)) continue;
+    const path = join(folder, name);
+    const target = targets.find((each) => isLeftoverOf(basename(each), name));
+    if (target === undefined) {
+      found.push(await foreign(fs, vmId, path));
+      continue;
+    }
+    found.push({
+      vmId,
+      kind: 'temporary-file',
+      path,
+      sizeBytes: (await fs.status(path))?.sizeBytes ?? 0,
+      // whoever still writes it has it locked, and keeps it
+      remove: async () => {
+        await removeLeftovers(fs, target);
+      },
+      because: 'a write that never finished',
+    });
+  }
+  return found;
+}
+
+async function foreign(fs: FileSystem, vmId: Guid | undefined, path: string): Promise<Found> {
+  const status = await fs.status(path);
+  return {
+    vmId,
+    kind: 'foreign-file',
+    path,
+    sizeBytes: status?.sizeBytes ?? 0,
+    remove: undefined,
+    because: 'it is not ours; it is never touched',
+  };
+}
+
+/** Bytes of the files in a folder. */
+async function sizeOf(fs: FileSystem, folder: string): Promise<number> {
+  if ((await fs.status(folder)) === undefined) return 0;
+  let sum = 0;
+  for (const name of await fs.list(folder)) {
+    sum += (await fs.status(join(folder, name)))?.sizeBytes ?? 0;
+  }
+  return sum;
+}

@@ -1,0 +1,344 @@
+// The scrub: reads every byte of the store back against the manifests, once in each period, at most at
+// a given rate, and less while cycles come in. It goes on where an earlier process stopped.
+//
+// One call of slice() does a bounded piece of work and keeps no file open behind it. A bad cell is told
+// in the log with VM, disk and offset, and the points that show it are marked in the journal. At the end
+// of a round the points of which all layers were read are marked as verified, and a mark of damage that
+// does not hold any more, because the cells were mended, is taken away.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import { CELL_BYTES } from '../../shared/delta/index.js';
+import { DrError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { VmDesk } from '../ingest/vm-desk.js';
+import type { Receiver } from '../receiver.js';
+import { checkPart } from '../store/check-layer.js';
+import { isDamage } from '../store/damage.js';
+import {
+  asPointFinding,
+  exposed,
+  holdPoints,
+  knownFindings,
+  type PointFinding,
+} from '../store/exposure.js';
+import { markPoints } from '../store/mark.js';
+import { type Layer, layersOf, openLayer } from '../store/point-sources.js';
+import { listedLayers } from '../store/repair.js';
+import { CELLS_MAX, LAYER_START, type ScrubRound } from '../store/scrub-state.js';
+
+export interface ScrubOptions {
+  /** Bytes in a second. */
+  readonly rateBytes: number;
+  /** From the start of one round to the start of the next. */
+  readonly periodMs: number;
+}
+
+export const DEFAULT_SCRUB: ScrubOptions = {
+  rateBytes: 32 * 1024 * 1024,
+  periodMs: 30 * 24 * 60 * 60 * 1000,
+};
+
+/** What is read in one slice. */
+const SLICE_BYTES = 8 * 1024 * 1024;
+/** While cycles come in, so little is left to the scrub. */
+const BUSY_DIVISOR = 8;
+/** Where it came to is put down this often, and when something was found. */
+const SAVE_MS = 30_000;
+const IDLE_MS = 60_000;
+/** The first round of a VM begins when its first point is so old. */
+const FIRST_MS = 24 * 60 * 60 * 1000;
+/** Between two rounds that are made because of marks. */
+const RECHECK_MS = 10 * 60 * 1000;
+/** A VM whose files a device would not give is left alone for so long. */
+const FAILED_MS = 60 * 60 * 1000;
+/** Findings of a slice that are logged one by one. */
+const LOGGED_MAX = 20;
+
+export class Scrub {
+  readonly #receiver: Receiver;
+  readonly #options: ScrubOptions;
+  readonly #log: Log;
+  /** When the state of a VM was put down, by the monotonic clock. */
+  readonly #savedAt = new Map<Guid, number>();
+  readonly #notBefore = new Map<Guid, number>();
+  /** Bad cells of the layers that this process has read from their beginning. */
+  readonly #passes = new Map<string, Set<number>>();
+
+  constructor(receiver: Receiver, options: ScrubOptions) {
+    this.#receiver = receiver;
+    this.#options = options;
+    this.#log = receiver.log.child({ component: 'scrub' });
+  }
+
+  /**
+   * One piece of work. Returns the bytes that were read; undefined: nothing is due.
+   * @throws DrError never for what is wrong with one VM, which is logged
+   */
+  async slice(): Promise<number | undefined> {
+    const desk = this.#next();
+    if (desk === undefined) return undefined;
+    const { vm } = desk;
+    try {
+      return await this.#sliceOf(desk);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      this.#notBefore.set(vm.vmId, this.#receiver.seams.clock.monotonic() + FAILED_MS);
+      const { vmName } = vm.protection;
+      this.#log.error('scrub.failed', { vmId: vm.vmId, vmName, error });
+      return 0;
+    }
+  }
+
+  /** How long to pause after a slice that read so many bytes. */
+  pauseMs(readBytes: number | undefined): number {
+    if (readBytes === undefined) return IDLE_MS;
+    const isBusy = this.#receiver.desks.some((desk) => desk.isStreaming);
+    const rate = this.#options.rateBytes / (isBusy ? BUSY_DIVISOR : 1);
+    return Math.ceil((readBytes / rate) * 1000);
+  }
+
+  /** The VM whose round is under way, or is due for the longest time. */
+  #next(): VmDesk | undefined {
+    const { clock } = this.#receiver.seams;
+    const due = this.#receiver.desks.filter(({ vm }) => {
+      if (vm.halt !== undefined || vm.protection.listed.length === 0) return false;
+      if (clock.monotonic() < (this.#notBefore.get(vm.vmId) ?? 0)) return false;
+      return vm.scrub.round !== undefined || this.#isDue(vm);
+    });
+    due.sort((a, b) => startOf(a) - startOf(b));
+    return due[0];
+  }
+
+  #isDue({ scrub, protection }: VmDesk['vm']): boolean {
+    const { listed } = protection;
+    const { periodMs } = this.#options;
+    const nowMs = this.#receiver.seams.clock.now();
+    const isFirst = scrub.scrubbedAtMs === 0;
+    // what has just come was checked when it came
+    const since = isFirst ? (listed[0]?.committedAtMs ?? nowMs) : scrub.scrubbedAtMs;
+    // a clock that went back must not stop the scrub
+    const ageMs = Math.abs(nowMs - since);
+    if (ageMs >= (isFirst ? Math.min(periodMs, FIRST_MS) : periodMs)) return true;
+    if (ageMs < RECHECK_MS) return false;
+    // marked points that were mended, or of which nobody knows what is wrong with them
+    if (listed.some(({ pointId }) => scrub.repaired.has(pointId))) return true;
+    return scrub.damage.size === 0 && listed.some(({ damage }) => damage !== undefined);
+  }
+
+  async #sliceOf(desk: VmDesk): Promise<number> {
+    const { vm } = desk;
+    const lease = await holdPoints(vm, vm.protection.listed);
+    try {
+      return await this.#heldSlice(desk);
+    } finally {
+      lease.release();
+    }
+  }
+
+  /** With all points of the VM held, so that no file goes away meanwhile. */
+  async #heldSlice(desk: VmDesk): Promise<number> {
+    const { vm } = desk;
+    const { scrub } = vm;
+    const layers = listedLayers(vm);
+    const round = scrub.round ?? this.#begin(desk, layers);
+    const done = new Set(round.done);
+    const key = nextLayer(round, layers, done);
+    const layer = key === undefined ? undefined : layers.get(key);
+    if (key === undefined || layer === undefined) {
+      await vm.change(() => this.#endRound(desk, round));
+      return 0;
+    }
+    const isBegun = round.layer === key;
+    const position = isBegun ? round.position : LAYER_START;
+    const part = await this.#read(layer, position, !isBegun);
+    await vm.change(async () => {
+      if (vm.halt !== undefined) return;
+      const isEnd = part.position === undefined;
+      scrub.round = {
+        ...round,
+        done: isEnd ? [...round.done, key] : round.done,
+        layer: isEnd ? undefined : key,
+        position: part.position ?? LAYER_START,
+      };
+      const isNews = this.#note(vm, key, part, isBegun);
+      await this.#save(desk, isNews);
+      if (isNews) await this.#markExposed(desk, part, key);
+    });
+    return part.readBytes;
+  }
+
+  #begin({ vm }: VmDesk, layers: ReadonlyMap<string, Layer>): ScrubRound {
+    vm.scrub.keepOnly(new Set(layers.keys()));
+    const startedAtMs = this.#receiver.seams.clock.now();
+    return { startedAtMs, done: [], layer: undefined, position: LAYER_START };
+  }
+
+  /** Reads on in a layer. What cannot be used at all is told as such. @throws DrError E_IO */
+  async #read(layer: Layer, from: typeof LAYER_START, isStart: boolean): Promise<ReadPart> {
+    try {
+      const open = await openLayer(this.#receiver.seams, layer);
+      try {
+        if (isStart) await open.manifest.verify();
+        const part = await checkPart(open, from, SLICE_BYTES);
+        const cells = part.bad.map(({ cell }) => cell);
+        return { position: part.position, readBytes: part.checkedBytes, cells, lost: undefined };
+      } finally {
+        await open.close();
+      }
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return { position: undefined, readBytes: 0, cells: [], lost: error.message };
+    }
+  }
+
+  /** Takes over what a part showed; true when something is known now that was not. */
+  #note({ scrub }: VmDesk['vm'], key: string, part: ReadPart, isBegun: boolean): boolean {
+    const known = scrub.damage.get(key);
+    const because = 'found by the scrub';
+    if (part.lost !== undefined) {
+      scrub.setDamage(key, { cells: 'all', because: part.lost });
+      return known?.cells !== 'all';
+    }
+    // What is bad no more is told by a pass over the whole layer in one process. A pass that went on
+    // after a restart can only add to what is known.
+    const pass = isBegun ? this.#passes.get(key) : new Set<number>();
+    if (pass === undefined) {
+      scrub.addDamage(key, part.cells, because);
+    } else {
+      for (const cell of part.cells) if (pass.size <= CELLS_MAX) pass.add(cell);
+      this.#passes.set(key, pass);
+      if (part.position === undefined) {
+        this.#passes.delete(key);
+        scrub.addDamage(key, part.cells, because);
+        // what was mended since this pass has read it is not known as bad any more
+        const now = scrub.damage.get(key)?.cells ?? [];
+        const left = [...pass].filter(
+          (cell) => known?.cells === 'all' || now === 'all' || now.includes(cell),
+        );
+        scrub.setDamage(key, { cells: left.sort((a, b) => a - b), because });
+      } else {
+        scrub.addDamage(key, part.cells, because);
+      }
+    }
+    const before = new Set(known?.cells === 'all' ? [] : known?.cells);
+    return part.cells.some((cell) => !before.has(cell));
+  }
+
+  async #save({ vm }: VmDesk, isNow: boolean): Promise<void> {
+    const now = this.#receiver.seams.clock.monotonic();
+    const savedAt = this.#savedAt.get(vm.vmId) ?? 0;
+    if (!isNow && now - savedAt < SAVE_MS) return;
+    this.#savedAt.set(vm.vmId, now);
+    await vm.scrub.save();
+  }
+
+  /** Marks the points that show what was found, and tells it. Inside a change of the VM. */
+  async #markExposed({ vm }: VmDesk, part: ReadPart, key: string): Promise<void> {
+    const first = await this.#firstFindings(vm);
+    const { listed, vmName } = vm.protection;
+    const news = listed.filter(({ pointId, damage }) => damage === undefined && first.has(pointId));
+    if (news.length > 0) {
+      await markPoints(vm, this.#receiver.seams.clock.now(), news, first);
+    }
+    const points = news.map(({ pointId }) => pointId).slice(0, LOGGED_MAX);
+    const fields = { vmId: vm.vmId, vmName, file: key, points };
+    const [diskId] = (key.split('/')[1] ?? '').split('.');
+    const { lost, cells } = part;
+    if (lost !== undefined) this.#log.error('scrub.finding', { ...fields, because: lost });
+    for (const cell of cells.slice(0, LOGGED_MAX)) {
+      this.#log.error('scrub.finding', { ...fields, diskId, offset: cell * CELL_BYTES });
+    }
+  }
+
+  async #firstFindings(vm: VmDesk['vm']): Promise<Map<Guid, PointFinding>> {
+    const first = new Map<Guid, PointFinding>();
+    if (vm.scrub.damage.size === 0) return first;
+    const { listed } = vm.protection;
+    for await (const found of exposed(this.#receiver.seams, vm, listed, knownFindings(vm))) {
+      const { pointId } = found.point;
+      if (!first.has(pointId)) first.set(pointId, asPointFinding(found));
+    }
+    return first;
+  }
+
+  /** Inside a change of the VM. */
+  async #endRound({ vm }: VmDesk, round: ScrubRound): Promise<void> {
+    const { clock } = this.#receiver.seams;
+    const { scrub, protection } = vm;
+    const done = new Set(round.done);
+    const whole = protection.listed.filter((point) =>
+      point.disks.every((disk) =>
+        layersOf(vm, point, disk).every(({ files }) => done.has(vm.layout.keyOf(files))),
+      ),
+    );
+    const first = await this.#firstFindings(vm);
+    await markPoints(vm, clock.now(), whole, first);
+    scrub.told.clear();
+    scrub.round = undefined;
+    scrub.scrubbedAtMs = clock.now();
+    await scrub.save();
+    const { vmName } = protection;
+    const damagedCount = whole.filter(({ pointId }) => first.has(pointId)).length;
+    const startedAt = new Date(round.startedAtMs).toISOString();
+    this.#log.info('scrub.round-ended', {
+      vmId: vm.vmId,
+      vmName,
+      startedAt,
+      pointCount: whole.length,
+      damagedCount,
+    });
+  }
+}
+
+interface ReadPart {
+  readonly position: typeof LAYER_START | undefined;
+  readonly readBytes: number;
+  readonly cells: readonly number[];
+  /** Why the layer cannot be used at all. */
+  readonly lost: string | undefined;
+}
+
+function startOf({ vm }: VmDesk): number {
+  return vm.scrub.round?.startedAtMs ?? vm.scrub.scrubbedAtMs;
+}
+
+/** The layer that is being read, or the next one by name. */
+function nextLayer(
+  { layer }: ScrubRound,
+  layers: ReadonlyMap<string, Layer>,
+  done: ReadonlySet<string>,
+): string | undefined {
+  if (layer !== undefined && layers.has(layer) && !done.has(layer)) return layer;
+  // a base that is being changed waits for the next round
+  const open = [...layers].filter(([key, { folding }]) => folding === undefined && !done.has(key));
+  return open.map(([key]) => key).sort()[0];
+}
+
+export interface RunningScrub {
+  /** Ends after the slice that is under way. */
+  stop(): Promise<void>;
+}
+
+/** Runs slices until it is stopped. */
+export function startScrub(receiver: Receiver, options: ScrubOptions): RunningScrub {
+  const { clock } = receiver.seams;
+  const scrub = new Scrub(receiver, options);
+  const ended = new AbortController();
+  const run = async (): Promise<void> => {
+    // a VM that cannot be opened now is there later
+    await receiver.allDesks().catch(() => undefined);
+    while (!ended.signal.aborted) {
+      const readBytes = await scrub.slice();
+      await clock.sleep(scrub.pauseMs(readBytes), ended.signal).catch(() => undefined);
+    }
+  };
+  const running = run().catch((error: unknown) => {
+    receiver.log.error('scrub.failed', { error });
+  });
+  return {
+    stop: async () => {
+      ended.abort();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,227 @@
+// What runs that were killed left at the source: on the host by our tag, in the state folder by name.
+// What bears no tag of ours, or has another name, is named and never touched; so is whatever a live
+// operation may still use. Without a ledger in this folder nobody can tell whether another folder's
+// agent protects the VM: then its reference points and checkpoints go only when that is insisted on.
+
+import path from 'node:path';
+import { type Guid, parseGuid, randomGuid } from '../shared/bytes/index.js';
+import type { Clock, Random } from '../shared/clock.js';
+import { DrError } from '../shared/errors.js';
+import { type FileSystem, removeLeftovers, TEMPORARY_SUFFIX } from '../shared/files/index.js';
+import type { OwnerTag, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
+import { ledgerNames } from './ledger-store.js';
+import { leaseState, takeVmLease } from './vm-lease.js';
+
+export interface SourceGarbageOptions {
+  readonly hypervisor: SourceHypervisor;
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly stateFolder: string;
+  readonly signal: AbortSignal;
+  /** Only say what would go. */
+  readonly isPlan: boolean;
+  /** Ledgers of VMs that are gone go as well, and marks of VMs without a ledger. */
+  readonly isForgetting: boolean;
+}
+
+export type SourceGarbageKind =
+  | 'checkpoint'
+  | 'reference-point'
+  | 'temporary-file'
+  | 'ledger'
+  | 'lease'
+  | 'foreign-checkpoint'
+  | 'foreign-reference-point'
+  | 'foreign-file';
+
+export interface SourceGarbage {
+  readonly kind: SourceGarbageKind;
+  readonly vmName: string;
+  /** Id at the hypervisor, or name in the state folder. */
+  readonly what: string;
+  readonly isRemovable: boolean;
+  readonly isRemoved: boolean;
+  readonly because: string;
+}
+
+type Found = Omit<SourceGarbage, 'isRemoved'> & { readonly remove: () => Promise<void> };
+
+/** @throws DrError E_HYPERVISOR, E_IO */
+export async function collectSourceGarbage(
+  options: SourceGarbageOptions,
+): Promise<SourceGarbage[]> {
+  const { hypervisor, fs, stateFolder, isPlan } = options;
+  const vms = await hypervisor.listVms();
+  const items: SourceGarbage[] = [];
+  const take = async (found: readonly Found[]): Promise<void> => {
+    for (const { remove, ...item } of found) {
+      const isRemoved = item.isRemovable && !isPlan;
+      if (isRemoved) await remove();
+      items.push({ ...item, isRemoved });
+    }
+  };
+  for (const vm of vms) await collectOf(vm, options, take);
+  const known = new Set<string>(vms.map(({ id }) => id));
+  // one after the other: each looks whether somebody holds the lease
+  for (const name of await fs.list(stateFolder)) {
+    const found = await fileOf(name, known, options);
+    if (found !== undefined) await take([found]);
+  }
+  return items;
+}
+
+/** Removes under the lease of the VM, so that no cycle begins meanwhile. */
+async function collectOf(
+  vm: VmSummary,
+  options: SourceGarbageOptions,
+  take: (found: readonly Found[]) => Promise<void>,
+): Promise<void> {
+  const { fs, clock, random, stateFolder, signal, isPlan } = options;
+  const state = await leaseState(stateFolder, vm.id, fs);
+  if (state === 'held') return;
+  const found = await marksOf(vm, options, state === 'free');
+  if (isPlan || !found.some(({ isRemovable }) => isRemovable)) {
+    await take(found);
+    return;
+  }
+  const lease = await takeVmLease(
+    stateFolder,
+    {
+      vmId: vm.id,
+      vmName: vm.name,
+      operationId: randomGuid(random),
+      holder: `process ${process.pid}`,
+      waitMs: 0,
+      signal,
+    },
+    { fs, clock },
+  ).catch((error: unknown) => {
+    // a cycle began just now, and looks for leftovers itself
+    if (error instanceof DrError && error.code === 'E_LOCKED') return undefined;
+    throw error;
+  });
+  if (lease === undefined) return;
+  try {
+    // what was there a moment ago may be in use, or gone
+    await take(await marksOf(vm, options, state === 'free'));
+  } finally {
+    await lease.release();
+  }
+}
+
+/** Checkpoints and reference points of a VM that nobody works on. */
+async function marksOf(
+  vm: VmSummary,
+  { hypervisor, fs, stateFolder, isForgetting }: SourceGarbageOptions,
+  hasLease: boolean,
+): Promise<Found[]> {
+  const names = await ledgerNames(fs, stateFolder, vm.id);
+  const isOurs = (tag: OwnerTag | undefined): boolean => tag?.protectionId === vm.id;
+  const found: Found[] = [];
+  for (const { id, tag } of await hypervisor.listCheckpoints(vm.id)) {
+    const isKnown = hasLease || names !== 'none' || isForgetting;
+    found.push({
+      kind: isOurs(tag) ? 'checkpoint' : 'foreign-checkpoint',
+      vmName: vm.name,
+      what: id,
+      isRemovable: isOurs(tag) && isKnown,
+      because: !isOurs(tag)
+        ? 'it is not ours; it is never touched'
+        : isKnown
+          ? 'the cycle that made it has ended'
+          : NOT_KNOWN,
+      remove: () => hypervisor.removeCheckpoint(vm.id, id),
+    });
+  }
+  for (const { id, tag } of await hypervisor.listReferencePoints(vm.id)) {
+    if (typeof names === 'object' && names.referenceId === id) continue;
+    const isKnown = typeof names === 'object' || isForgetting;
+    found.push({
+      kind: isOurs(tag) ? 'reference-point' : 'foreign-reference-point',
+      vmName: vm.name,
+      what: id,
+      isRemovable: isOurs(tag) && isKnown,
+      because: !isOurs(tag)
+        ? 'it is not ours; it is never touched'
+        : isKnown
+          ? 'no ledger names it'
+          : names === 'unusable'
+            ? 'the ledger cannot be read, so nobody knows whether it names it'
+            : NOT_KNOWN,
+      remove: () => hypervisor.removeReferencePoint(vm.id, id),
+    });
+  }
+  return found;
+}
+
+const NOT_KNOWN =
+  'there is no ledger of the VM in this state folder; another one may have it (--forget insists)';
+
+/** What a file of the state folder is; undefined: it is in use. */
+async function fileOf(
+  name: string,
+  known: ReadonlySet<string>,
+  { fs, stateFolder, isForgetting }: SourceGarbageOptions,
+): Promise<Found | undefined> {
+  const file = path.join(stateFolder, name);
+  const remove = async (): Promise<void> => {
+    await fs.remove(file);
+    await fs.flushFolder(stateFolder);
+  };
+  const make = (kind: SourceGarbageKind, isRemovable: boolean, because: string): Found => ({
+    kind,
+    vmName: '',
+    what: name,
+    isRemovable,
+    because,
+    remove,
+  });
+  const target = /^\.(.+)\.[0-9a-f]{8}$/.exec(name.replace(TEMPORARY_SUFFIX, ''))?.[1];
+  if (name.endsWith(TEMPORARY_SUFFIX) && target !== undefined && isTarget(target)) {
+    return {
+      ...make('temporary-file', true, 'a write that never finished'),
+      // whoever still writes it has it locked, and keeps it
+      remove: async () => {
+        await removeLeftovers(fs, path.join(stateFolder, target));
+      },
+    };
+  }
+  const vmId = parseGuid(name.slice(0, 36));
+  const rest = name.slice(36);
+  if (vmId === undefined || !name.startsWith(vmId) || !isOurName(rest)) {
+    return make('foreign-file', false, 'it is not ours; it is never touched');
+  }
+  const isThere = known.has(vmId);
+  const state = await leaseState(stateFolder, vmId, fs);
+  if (state === 'held') return undefined;
+  if (rest.startsWith('.unusable-')) {
+    return make('ledger', isForgetting, 'a ledger that could not be used; for people');
+  }
+  if (rest === '.lock') {
+    return isThere ? undefined : make('lease', true, 'its VM is not on this host, nobody holds it');
+  }
+  if (isThere) return rest === '.json' ? undefined : strayCells(name, vmId, make);
+  return make('ledger', isForgetting, 'its VM is not on this host (--forget removes it)');
+
+  async function strayCells(
+    cells: string,
+    of: Guid,
+    making: typeof make,
+  ): Promise<Found | undefined> {
+    const names = await ledgerNames(fs, stateFolder, of);
+    if (names === 'unusable') return undefined;
+    if (names !== 'none' && names.cellsName === cells) return undefined;
+    return making('temporary-file', true, 'sets that no ledger names');
+  }
+}
+
+/** What stands behind the VM's id in a name of ours. */
+function isOurName(rest: string): boolean {
+  return /^\.(json|lock|[0-9]{1,16}\.cells|unusable-[0-9TZ-]{1,40}\.json)$/.test(rest);
+}
+
+/** A file that we write under a temporary name. */
+function isTarget(name: string): boolean {
+  return name === 'probe' || (parseGuid(name.slice(0, 36)) !== undefined && name.endsWith('.json'));
+}
