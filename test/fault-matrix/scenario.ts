@@ -323,7 +323,11 @@ class Scenario {
 
   #verify(): Promise<void> {
     return this.#operate('verify', async () => {
-      for await (const { step } of this.#control().verify({ vm: 'VM1', point: 'all', isRepair: false })) {
+      for await (const { step } of this.#control().verify({
+        vm: 'VM1',
+        point: 'all',
+        isRepair: false,
+      })) {
         if (step?.$case !== 'done' || step.value.damagedPointIds.length === 0) continue;
         this.#finding = 'detected: E_POINT_CORRUPT';
       }
