@@ -169,8 +169,9 @@ export class LedgerStore {
       if (name !== this.#cells?.name) strays.push(name);
     }
     this.#nextNumber = last + 1;
-    // The ledger that was read may have taken its name a moment before a kill: its name first.
-    if (strays.length > 0) await fs.flushFolder(this.#folder);
+    // The ledger that was read may have taken its name a moment before a kill, and reference points
+    // that only the former one names are removed next: its name first.
+    await fs.flushFolder(this.#folder);
     for (const name of strays) await fs.remove(path.join(this.#folder, name));
     await removeLeftovers(fs, this.#jsonPath);
   }

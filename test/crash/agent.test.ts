@@ -17,10 +17,12 @@ import { LedgerStore } from '../../source-agent/ledger-store.js';
 import { ReceiverLink } from '../../source-agent/receiver-link.js';
 import { CrashError, CrashFileSystem } from '../support/crash-file.js';
 import { crashEverywhere } from '../support/crash-everywhere.js';
+import { FaultFileSystem } from '../support/fault-file.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { FakeSourceHypervisor, type FakeVm, testGuid } from '../support/fake-source-hypervisor.js';
 import { MemoryFileSystem } from '../support/memory-file.js';
 import { NaiveReceiver } from '../support/naive-receiver.js';
+import { refusal } from '../support/refusal.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { SETTINGS } from '../unit/source-agent/agent-world.js';
 
@@ -320,6 +322,25 @@ describe('ledger store: power cuts', () => {
     const [first] = set === undefined || set === 'all' ? [] : [...set.pageRanges()];
     return `${ledger.reference?.id ?? 'none'} ${first?.start ?? 'none'}`;
   };
+
+  it('never goes back behind a ledger that was read', async () => {
+    const crash = new CrashFileSystem();
+    await crash.makeFolder(STATE);
+    const first = await LedgerStore.open(STATE, vmId, 'SQL01', seams(crash));
+    await first.store.save(ledgerWith(1, 7));
+    const faulty = new FaultFileSystem(crash);
+    const second = await LedgerStore.open(STATE, vmId, 'SQL01', seams(faulty));
+    faulty.inject({ kind: 'flushFolder' });
+    const same = { ...second.ledger, reference: ledgerWith(1, 8).reference };
+    expect((await refusal(() => second.store.save(same))).code).to.equal('E_IO');
+    // it has its name, and whoever reads it removes the reference point of the one before
+    const { ledger } = await LedgerStore.open(STATE, vmId, 'SQL01', seams(crash));
+    expect(ledger.reference?.id).to.equal('reference-8');
+    crash.crashNow();
+    const found = crash.survivors(1, 'none');
+    const again = await LedgerStore.open(STATE, vmId, 'SQL01', seams(found));
+    expect(again.ledger.reference?.id).to.equal('reference-8');
+  });
 
   it('leaves the old ledger or the new one, sets and reference point together', async () => {
     const volume = new MemoryFileSystem();

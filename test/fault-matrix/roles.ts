@@ -21,6 +21,7 @@ const ROLES: readonly (readonly [RegExp, string])[] = [
   [/\/\.protection\.json\.[0-9a-f]{8}\.unfinished$/, 'snapshot, new file'],
   [/\/protection\.json$/, 'snapshot'],
   [/\/progress$/, 'progress of a cycle'],
+  [/\/removing$/, 'mark of a removal'],
   [/\/[^/]+\.delta$/, 'delta, data'],
   [/\/base\.vhdx$/, 'base, data'],
   [/\/base\.manifest$/, 'base, manifest'],

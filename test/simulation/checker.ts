@@ -135,7 +135,7 @@ export class Checker {
         if (vm === undefined || this.#world.outcome(site, vm)?.kind !== 'done') continue;
         const store = receiver?.store.vms.find(({ vmId }) => vmId === vm.id);
         if (store === undefined) continue;
-        if (/\/(journal(\.\d+)?|protection\.json)$/.test(path)) continue;
+        if (/\/(journal(\.\d+)?|protection\.json|scrub\.json)$/.test(path)) continue;
         // the next fold of this base takes it away, whenever that is due
         if (/\/\.base\.manifest\.applying\.[0-9a-f]{8}\.unfinished$/.test(path)) continue;
         const { segments } = store.protection;

@@ -87,17 +87,6 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'ahead-trusted',
-    what: 'a resumed cycle believes a progress that is ahead of its data',
-    patches: [
-      {
-        file: 'dr-receiver/ingest/ahead-check.js',
-        find: 'if (await isThere(fs, disk, { from: before, to: last, manifestCrc })) {',
-        replace: 'if (manifestCrc !== undefined) {',
-      },
-    ],
-  },
-  {
     name: 'parent-unchecked',
     what: 'a cycle is opened and committed whose parent is not the head',
     patches: [
