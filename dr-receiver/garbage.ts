@@ -10,9 +10,11 @@ import type {
 } from '../shared/channel/index.js';
 import { type FileSystem, isLeftoverOf, removeLeftovers } from '../shared/files/index.js';
 import { leftoverCycles, type LeftoverKind, removeCycles } from './ingest/leftover-cycles.js';
+import type { CycleRequest } from './ingest/open-request.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
-import { vmIdOf } from './store/vm-store.js';
+import { isArchive } from './store/journal-archive.js';
+import { vmIdOf, type VmStore } from './store/vm-store.js';
 
 /** Names that an answer holds at most; the next run tells the rest. */
 const ITEMS_MAX = 2000;
@@ -83,6 +85,7 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
   const found = await filesIn(fs, vmId, layout.folder, {
     known: ['journal', 'protection.json', 'scrub.json', 'disks', 'cycles'],
     targets: [layout.journal, layout.snapshot, layout.scrub],
+    isOurs: (name) => isArchive(layout.journal, name),
   });
   for (const name of await fs.list(layout.cycles)) {
     if (vmIdOf(name) === undefined) {
@@ -95,8 +98,7 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
   for (const { cycleId, kind } of await leftoverCycles(fs, vm)) {
     if (desk.activeRequest?.cycleId === cycleId) continue;
     const begun = unfinished.get(cycleId);
-    const ageMs = begun === undefined ? Infinity : clock.now() - begun.request.consistentAtMs;
-    const isOld = ageMs >= olderThanMs;
+    const isOld = begun === undefined || isUseless(begun.request, vm, clock.now() - olderThanMs);
     const sizeBytes = await sizeOf(fs, layout.cycle(cycleId));
     const remove = async (): Promise<void> => {
       await removeCycles(fs, layout, [cycleId]);
@@ -112,6 +114,16 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
     });
   }
   return found;
+}
+
+/** Begun before `untilMs`. An import, which tells no time, is of use as long as it follows the head. */
+function isUseless(
+  { consistentAtMs, parentPointId }: CycleRequest,
+  vm: VmStore,
+  untilMs: number,
+): boolean {
+  if (consistentAtMs === 0) return parentPointId !== vm.protection.head?.pointId;
+  return consistentAtMs <= untilMs;
 }
 
 const KINDS: Readonly<Record<LeftoverKind, string>> = {
@@ -140,11 +152,19 @@ async function filesIn(
   fs: FileSystem,
   vmId: Guid | undefined,
   folder: string,
-  { known, targets }: { readonly known: readonly string[]; readonly targets: readonly string[] },
+  {
+    known,
+    targets,
+    isOurs = () => false,
+  }: {
+    readonly known: readonly string[];
+    readonly targets: readonly string[];
+    readonly isOurs?: (name: string) => boolean;
+  },
 ): Promise<Found[]> {
   const found: Found[] = [];
   for (const name of await fs.list(folder)) {
-    if (known.includes(name)) continue;
+    if (known.includes(name) || isOurs(name)) continue;
     const path = join(folder, name);
     const target = targets.find((each) => isLeftoverOf(basename(each), name));
     if (target === undefined) {

@@ -5,7 +5,7 @@ import { DrError } from '../../shared/errors.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import type { Log } from '../../shared/log.js';
 import { compact } from '../reclaim/compact.js';
-import { isFileDamage, markDamage } from '../reclaim/damage.js';
+import { markDamage } from '../reclaim/damage.js';
 import { drop } from '../reclaim/drop.js';
 import { fold } from '../reclaim/fold.js';
 import { sweep } from '../reclaim/leftovers.js';
@@ -20,6 +20,7 @@ import {
   type ReclaimLimits,
 } from '../reclaim/plan.js';
 import { LayersChanged, type ReclaimSeams, type Step } from '../reclaim/reclaim.js';
+import { isDamage } from '../store/damage.js';
 import type { Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 
@@ -175,7 +176,7 @@ export class Caretaker {
     this.#notBefore = seams.clock.monotonic() + pauseMs;
     const facts = { vmId, vmName: protection.vmName, code: error.code, reason: error.message };
     log.warn('store.reclaim-failed', { ...facts, pauseMs });
-    if (action === undefined || !isFileDamage(error) || this.vm.halt !== undefined) return;
+    if (action === undefined || !isDamage(error) || this.vm.halt !== undefined) return;
     const last = lastLayerOf(action);
     if (last === undefined) return;
     await markDamage(seams, this.vm, action.segment, last, error).catch((cause: unknown) => {

@@ -21,6 +21,10 @@ function sequenceOf(journalPath: string, name: string): number | undefined {
   return match?.[1] === basename(journalPath) ? Number(match[2]) : undefined;
 }
 
+export function isArchive(journalPath: string, name: string): boolean {
+  return sequenceOf(journalPath, name) !== undefined;
+}
+
 /**
  * Copies the first `lengthBytes` of a journal to its archive; durable on return.
  * @throws DrError E_IO, E_CAPACITY

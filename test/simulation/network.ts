@@ -141,7 +141,9 @@ class Connection implements ReceiverConnection {
         (argument: unknown, options: CallOptions = {}) =>
           method.responseStream
             ? this.#stream(name, method, handler, argument, options)
-            : this.#unary(name, method, handler, argument, options),
+            : method.requestStream
+              ? this.#upload(name, method, handler, argument, options)
+              : this.#unary(name, method, handler, argument, options),
       ];
     });
     this.client = Object.fromEntries(calls) as ServiceClient<ReplicationService>;
@@ -300,6 +302,27 @@ class Connection implements ReceiverConnection {
     return new DrError(code, message, { context, done, hint });
   }
 
+  /** A stream of requests with one answer. */
+  async #upload(
+    name: string,
+    method: MethodDefinition,
+    handler: Loose,
+    argument: unknown,
+    options: CallOptions,
+  ): Promise<unknown> {
+    const answers = this.#stream(
+      name,
+      method,
+      (request, context) => single(handler(request, context)),
+      argument,
+      options,
+    );
+    const first = await answers.next();
+    await answers.return(undefined);
+    if (first.done === true) throw broken('there was no answer');
+    return first.value;
+  }
+
   async *#stream(
     name: string,
     method: MethodDefinition,
@@ -415,6 +438,10 @@ class Connection implements ReceiverConnection {
       down.fail(told);
     }
   }
+}
+
+async function* single(answer: unknown): AsyncGenerator {
+  yield await answer;
 }
 
 async function* mapped(bytes: Pipe, map: (value: Buffer) => unknown): AsyncGenerator {
