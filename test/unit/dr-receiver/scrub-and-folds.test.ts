@@ -104,6 +104,74 @@ describe('the scrub among folds, failures and new points', () => {
     expect(await verify()).to.equal(0);
   });
 
+  describe('where the device cannot read', () => {
+    const MIB = 1024 * 1024;
+    /** Slices, and hours between them. */
+    async function hours(count: number, scrub = new Scrub(site.receiver, OPTIONS)): Promise<Scrub> {
+      for (let n = 0; n < count; n++) {
+        await scrubAll(scrub);
+        await clock.advance(HOUR);
+      }
+      return scrub;
+    }
+    const badRegion = (): void => {
+      failing = (path, start, end) =>
+        path.endsWith('base.vhdx') && start < 9 * MIB && end > 6 * MIB;
+    };
+    const known = (): readonly (readonly number[] | 'all')[] =>
+      [...store().scrub.damage.values()].map(({ cells }) => cells);
+
+    it('keeps what was found, and comes past a region of any size', async () => {
+      await seeded(300);
+      badRegion();
+      await clock.advance(DAY);
+      const scrub = await hours(1);
+      expect(known()[0]?.length).to.be.above(15);
+      expect((await damages())[0]).to.contain('offset');
+      await hours(12, scrub);
+      expect(known()[0]?.length).to.be.within(48, 50);
+      expect(store().scrub.round).to.equal(undefined);
+      expect(store().scrub.scrubbedAtMs).to.be.above(0);
+    });
+
+    it('takes the region for bad places when other layers read', async () => {
+      const [vm, seed] = await seeded(300);
+      vm.write(0, 3, 4711);
+      await vm.replicate(site, vm.plan(2, seed.pointId, [[3]]));
+      badRegion();
+      await clock.advance(DAY);
+      await hours(2);
+      expect(known()[0]?.length).to.be.within(48, 50);
+      expect(store().scrub.round).to.equal(undefined);
+    });
+
+    it('takes a layer for lost that twice could not be read at all, when others read', async () => {
+      const [vm, seed] = await seeded(300);
+      vm.write(0, 3, 4711);
+      await vm.replicate(site, vm.plan(2, seed.pointId, [[3]]));
+      failing = (path) => path.endsWith('base.manifest');
+      await clock.advance(DAY);
+      const scrub = await hours(1);
+      expect(await damages()).to.deep.equal(['good', 'good']);
+      await hours(1, scrub);
+      expect(known()).to.deep.equal(['all']);
+      expect((await damages()).join()).to.contain('unrecovered read error');
+    });
+
+    it('ends a round without the layer when no other one reads, and marks nothing', async () => {
+      await seeded(300);
+      failing = (path) => path.endsWith('base.manifest');
+      await clock.advance(DAY);
+      await hours(4);
+      expect(store().scrub.round).to.equal(undefined);
+      expect(store().scrub.scrubbedAtMs).to.be.above(0);
+      const { points } = await site.control().listPoints({ vm: store().protection.vmName });
+      expect(points.map(({ isDamaged, verifiedAtMs }) => [isDamaged, verifiedAtMs])).to.deep.equal([
+        [false, 0n],
+      ]);
+    });
+  });
+
   it('goes on with a round of an earlier release at the beginning of the layer', async () => {
     const path = '/scrub.json';
     const key = 'disks/a.0/b/base.vhdx';
