@@ -11,6 +11,7 @@ import { FakeClock } from '../../support/fake-clock.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { SeededRandom } from '../../support/seeded-random.js';
+import { importDisk } from './import-double.js';
 import { type CyclePlan, openSite, type Site, SourceVm } from './source-double.js';
 
 const HOUR = 60 * 60 * 1000;
@@ -81,6 +82,19 @@ describe('the scrub among folds, failures and new points', () => {
       if (step?.$case === 'done') bad = step.value.damagedPointIds.length;
     }
     return bad;
+  }
+
+  /** Turns a bit of a cell where the file with this ending stores it. */
+  function turn(plan: CyclePlan, cell: number, ending: string): void {
+    const start = cell * CELL_BYTES;
+    const wanted = plan.images[0]?.subarray(start, start + 256) ?? Buffer.alloc(0);
+    const path = files.paths.find(
+      (each) => each.endsWith(ending) && files.content(each)?.includes(wanted) === true,
+    );
+    const bytes = files.content(path ?? '') ?? Buffer.alloc(0);
+    const place = bytes.indexOf(wanted);
+    bytes.writeUInt8(bytes.readUInt8(place + 70) ^ 1, place + 70);
+    files.put(path ?? '', bytes);
   }
 
   const layerCounts = (): number[] =>
@@ -170,6 +184,39 @@ describe('the scrub among folds, failures and new points', () => {
         [false, 0n],
       ]);
     });
+  });
+
+  it('marks a new point whose commit was cut off before that', async () => {
+    const [vm, seed] = await seeded(40);
+    turn(seed, 5, 'base.vhdx');
+    await clock.advance(DAY);
+    await scrubAll();
+    vm.write(0, 9, 778);
+    const second = vm.plan(2, seed.pointId, [[9]]);
+    const { outcome } = await vm.open(site, second);
+    if (outcome?.$case !== 'accepted') throw new Error('not accepted');
+    await vm.push(site, vm.messages(second, outcome.value.positions));
+    const [desk] = site.receiver.desks;
+    await desk?.vm.change(() => desk.commit(second.cycleId, vm.roots(second), { by: 'site-a' }));
+    expect((await damages()).filter((each) => each === 'good').length).to.equal(1);
+    await site.receiver.close();
+    await open();
+    // the source asks once more
+    await vm.commit(site, second);
+    for (const damage of await damages()) expect(damage).to.contain(`offset ${5 * CELL_BYTES}`);
+  });
+
+  it('marks an imported point that shows known damage', async () => {
+    const [vm, seed] = await seeded(40);
+    turn(seed, 5, 'base.vhdx');
+    await clock.advance(DAY);
+    await scrubAll();
+    vm.write(0, 9, 778);
+    const done = await importDisk(site, vm, vm.plan(2, seed.pointId, [[9]]), 0);
+    expect(done.isCommitted).to.equal(true);
+    const told = await damages();
+    expect(told.length).to.equal(2);
+    for (const damage of told) expect(damage).to.contain(`offset ${5 * CELL_BYTES}`);
   });
 
   it('goes on with a round of an earlier release at the beginning of the layer', async () => {
