@@ -96,7 +96,8 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
     (await desk.unfinished()).map((cycle) => [cycle.request.cycleId, cycle]),
   );
   for (const { cycleId, kind } of await leftoverCycles(fs, vm)) {
-    if (desk.activeRequest?.cycleId === cycleId) continue;
+    // what is under way may be using cells of the others
+    if (desk.activeRequest !== undefined) continue;
     const begun = unfinished.get(cycleId);
     const isOld = begun === undefined || isUseless(begun.request, vm, clock.now() - olderThanMs);
     const sizeBytes = await sizeOf(fs, layout.cycle(cycleId));
@@ -116,13 +117,17 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
   return found;
 }
 
-/** Begun before `untilMs`. An import, which tells no time, is of use as long as it follows the head. */
+/**
+ * Nobody can go on with it: it does not follow the newest point any more and began before `untilMs`. A
+ * first copy follows nothing and may take weeks, and a staged seed waits until it is used or discarded.
+ */
 function isUseless(
-  { consistentAtMs, parentPointId }: CycleRequest,
+  { consistentAtMs, parentPointId, seededFrom }: CycleRequest,
   vm: VmStore,
   untilMs: number,
 ): boolean {
-  if (consistentAtMs === 0) return parentPointId !== vm.protection.head?.pointId;
+  const { head } = vm.protection;
+  if (seededFrom !== '' || parentPointId === head?.pointId) return false;
   return consistentAtMs <= untilMs;
 }
 
@@ -136,8 +141,8 @@ const KINDS: Readonly<Record<LeftoverKind, string>> = {
 function because(kind: LeftoverKind, isOld: boolean, isUsable: boolean): string {
   switch (kind) {
     case 'unfinished':
-      if (!isOld) return 'its cells may be used again by the next cycle';
-      return isUsable ? 'no cycle has used it for long' : 'nothing of it can be used';
+      if (!isOld) return 'a cycle may go on with it, or use its cells again';
+      return isUsable ? 'it follows a point that is not the newest' : 'nothing of it can be used';
     case 'removing':
       return 'its removal was interrupted';
     case 'empty':

@@ -2,7 +2,7 @@
 // the push stream. seed-files.ts, seed-medium.ts and seed-backup.ts make one, stage-seed.ts uses it.
 
 import type { Guid } from '../../shared/bytes/index.js';
-import type { KeyRing } from '../../shared/channel/index.js';
+import type { KeyRing, PreSharedKey } from '../../shared/channel/index.js';
 import type { Random } from '../../shared/clock.js';
 import { cellCount, diskMessages } from '../../shared/delta/index.js';
 import type { ReadableDisk } from '../../shared/disk/index.js';
@@ -18,7 +18,7 @@ export interface SeedContent {
   readonly vmId: Guid | undefined;
   readonly vmName: string | undefined;
   /** Of the key that sealed a medium: whose it is, and which VMs it may newly protect. */
-  readonly sealedBy: { readonly principal: string; readonly vmPattern: string } | undefined;
+  readonly sealedBy: Pick<PreSharedKey, 'role' | 'principal' | 'vmPattern'> | undefined;
   /** For reports and for going on with the same seed later. */
   readonly from: string;
   readonly disks: readonly DiskGeometry[];

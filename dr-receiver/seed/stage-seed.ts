@@ -102,7 +102,9 @@ async function deskFor(
   }
   if (vmName === '')
     throw new DrError('E_USAGE', 'the VM has no name', { hint: 'Give --vm NAME.' });
-  const wanted = principal === '' ? sealedBy?.principal : principal;
+  // an operator's key says who wrote the medium, and nothing of who will push
+  const sealer = sealedBy?.role === 'source' ? sealedBy : undefined;
+  const wanted = principal === '' ? sealer?.principal : principal;
   const desk = await receiver.desk(vmId);
   if (desk !== undefined) {
     const { owner } = desk.vm.protection;
@@ -114,7 +116,7 @@ async function deskFor(
     return desk;
   }
   // an operator may name anybody; a key alone admits new VMs by its pattern of names
-  const vmPattern = principal === '' ? (sealedBy?.vmPattern ?? '*') : '*';
+  const vmPattern = principal === '' ? (sealer?.vmPattern ?? '*') : '*';
   const owner = wanted ?? onlyPrincipal(receiver, vmName);
   return receiver.protectFor({ vmId, vmName }, { principal: owner, vmPattern });
 }

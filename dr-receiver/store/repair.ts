@@ -203,7 +203,23 @@ export class Repair {
     }
   }
 
+  /** Whether the layer is still what it was when the cell was wanted: folds and merges go on meanwhile. */
+  #isCurrent({ layer, key, cell }: Wanted): boolean {
+    const { protection, scrub } = this.#vm;
+    const { diskId, generation, root, transfer } = layer.disk;
+    const segment = protection.segments.holding(layer.pointId, diskId, generation);
+    if (segment === undefined || segment.folding !== undefined) return false;
+    const isThere = segment.layers.some(
+      (stored) =>
+        stored.pointId === layer.pointId && stored.root === root && stored.transfer === transfer,
+    );
+    const bad = scrub.damage.get(key)?.cells;
+    return isThere && Array.isArray(bad) && bad.includes(cell);
+  }
+
+  /** Nothing is written unless it is certain that these bytes belong there. */
   async #mend(wanted: Wanted, bytes: Buffer): Promise<boolean> {
+    if (!this.#isCurrent(wanted)) return false;
     // a base that is being changed, and files that went away meanwhile, are not mended
     const isWritten = await writeInPlace(this.#seams, wanted, bytes).catch((error: unknown) => {
       if (isDamage(error) || (error instanceof DrError && error.code === 'E_LOCKED')) return false;

@@ -500,4 +500,38 @@ describe('scrub and repair', () => {
       points: [{ pointId, isDamaged: true, finding: 'rot' }],
     });
   });
+
+  it('writes nothing to a layer that was folded while the repair was under way', async () => {
+    turn(seed, 10, 'base.vhdx');
+    await verify(false);
+    const desk = await site.receiver.desk(vm.vmId);
+    if (desk === undefined) throw new Error('there is a VM');
+    const { pointId } = seed;
+    await desk.vm.change(() =>
+      desk.vm.append({ kind: 'delist', atMs: site.clock.now(), pointIds: [pointId], by: 'a test' }),
+    );
+    let open = (): void => undefined;
+    let goOn = (): void => undefined;
+    const isOpen = new Promise<void>((resolve) => (open = resolve));
+    const isFolded = new Promise<void>((resolve) => (goOn = resolve));
+    const cellOf = (plan: CyclePlan, cell: number) => ({
+      vmId: guidToWire(vm.vmId),
+      diskId: guidToWire(vm.disks[0]?.diskId ?? id(0)),
+      generation: 0,
+      cell: BigInt(cell),
+      data: image(plan).subarray(cell * CELL_BYTES, (cell + 1) * CELL_BYTES),
+    });
+    const messages = async function* () {
+      yield cellOf(seed, 7);
+      open();
+      await isFolded;
+      yield cellOf(seed, 10);
+    };
+    const repairing = site.replication().repair(messages());
+    await isOpen;
+    for await (const step of site.receiver.maintenance.compactNow(desk.vm)) void step;
+    goOn();
+    expect(await repairing).to.include({ repairedCount: 0, refusedCount: 2 });
+    await expectPoint(site, vm, second);
+  });
 });
