@@ -148,19 +148,19 @@ export class Scrub {
       await vm.change(() => this.#endRound(desk, round));
       return 0;
     }
-    const isBegun = round.layer === key;
-    const position = isBegun ? round.position : LAYER_START;
-    const part = await this.#read(layer, position, !isBegun);
+    const part = await this.#read(layer, round.layer === key ? round : undefined);
     await vm.change(async () => {
       if (vm.halt !== undefined) return;
       const isEnd = part.position === undefined;
+      const { done: before } = scrub.round ?? round;
       scrub.round = {
         ...round,
-        done: isEnd ? [...round.done, key] : round.done,
+        done: isEnd ? [...before, key] : before,
         layer: isEnd ? undefined : key,
+        root: isEnd ? undefined : part.root,
         position: part.position ?? LAYER_START,
       };
-      const isNews = this.#note(vm, key, part, isBegun);
+      const isNews = this.#note(vm, key, part);
       await this.#save(desk, isNews);
       if (isNews) await this.#markExposed(desk, part, key);
     });
@@ -170,29 +170,43 @@ export class Scrub {
   #begin({ vm }: VmDesk, layers: ReadonlyMap<string, Layer>): ScrubRound {
     vm.scrub.keepOnly(new Set(layers.keys()));
     const startedAtMs = this.#receiver.seams.clock.now();
-    return { startedAtMs, done: [], layer: undefined, position: LAYER_START };
+    return { startedAtMs, done: [], layer: undefined, root: undefined, position: LAYER_START };
   }
 
-  /** Reads on in a layer. What cannot be used at all is told as such. @throws DrError E_IO */
-  async #read(layer: Layer, from: typeof LAYER_START, isStart: boolean): Promise<ReadPart> {
+  /**
+   * Reads on in a layer, or begins it: always so when its manifest is another one than before. What
+   * cannot be used at all is told as such. @throws DrError E_IO
+   */
+  async #read(layer: Layer, before: ScrubRound | undefined): Promise<ReadPart> {
     try {
       const open = await openLayer(this.#receiver.seams, layer);
       try {
-        if (isStart) await open.manifest.verify();
-        const part = await checkPart(open, from, SLICE_BYTES);
-        const cells = part.bad.map(({ cell }) => cell);
-        return { position: part.position, readBytes: part.checkedBytes, cells, lost: undefined };
+        const root = open.manifest.trailer.root.toString('hex');
+        // a base that is being changed is read whole
+        const goesOn = before?.root === root && open.announced === undefined;
+        const from = goesOn ? before.position : LAYER_START;
+        if (!goesOn) await open.manifest.verify();
+        const { position, checkedBytes, bad } = await checkPart(open, from, SLICE_BYTES);
+        const cells = bad.map(({ cell }) => cell);
+        return {
+          position,
+          readBytes: checkedBytes,
+          cells,
+          root,
+          isStart: !goesOn,
+          lost: undefined,
+        };
       } finally {
         await open.close();
       }
     } catch (error) {
       if (!isDamage(error)) throw error;
-      return { position: undefined, readBytes: 0, cells: [], lost: error.message };
+      return { ...NOTHING_READ, lost: error.message };
     }
   }
 
   /** Takes over what a part showed; true when something is known now that was not. */
-  #note({ scrub }: VmDesk['vm'], key: string, part: ReadPart, isBegun: boolean): boolean {
+  #note({ scrub }: VmDesk['vm'], key: string, part: ReadPart): boolean {
     const known = scrub.damage.get(key);
     const because = 'found by the scrub';
     if (part.lost !== undefined) {
@@ -201,7 +215,7 @@ export class Scrub {
     }
     // What is bad no more is told by a pass over the whole layer in one process. A pass that went on
     // after a restart can only add to what is known.
-    const pass = isBegun ? this.#passes.get(key) : new Set<number>();
+    const pass = part.isStart ? new Set<number>() : this.#passes.get(key);
     if (pass === undefined) {
       scrub.addDamage(key, part.cells, because);
     } else {
@@ -294,9 +308,22 @@ interface ReadPart {
   readonly position: typeof LAYER_START | undefined;
   readonly readBytes: number;
   readonly cells: readonly number[];
+  /** Of the manifest, hex. */
+  readonly root: string | undefined;
+  /** It begins at the start of the layer. */
+  readonly isStart: boolean;
   /** Why the layer cannot be used at all. */
   readonly lost: string | undefined;
 }
+
+const NOTHING_READ: ReadPart = {
+  position: undefined,
+  readBytes: 0,
+  cells: [],
+  root: undefined,
+  isStart: false,
+  lost: undefined,
+};
 
 function startOf({ vm }: VmDesk): number {
   return vm.scrub.round?.startedAtMs ?? vm.scrub.scrubbedAtMs;

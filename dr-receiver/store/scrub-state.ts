@@ -27,6 +27,7 @@ const LAYERS_MAX = 1024;
 /** Layers of a round that are remembered; points of more are not told as verified by the scrub. */
 const DONE_MAX = 20_000;
 const FORMAT = { name: 'scrub state', version: 1, limitBytes: 16 * 1024 * 1024 };
+const ROOT = /^[0-9a-f]{64}$/;
 const KEY = /^(disks|cycles)\/[0-9a-z./-]{1,200}$/;
 
 /** How far a layer was checked. */
@@ -53,6 +54,8 @@ export interface ScrubRound {
   readonly done: readonly string[];
   /** The layer that is being read, and how far. */
   readonly layer: string | undefined;
+  /** Of the manifest to which the position belongs, hex: a fold gives a base another one. */
+  readonly root: string | undefined;
   readonly position: LayerPosition;
 }
 
@@ -141,6 +144,13 @@ export class ScrubState {
     this.setDamage(layer, { ...known, cells: left });
   }
 
+  /** The round under way reads this layer once more. */
+  readAgain(layer: string): void {
+    const { round } = this;
+    if (round?.done.includes(layer) !== true) return;
+    this.round = { ...round, done: round.done.filter((key) => key !== layer) };
+  }
+
   /** Forgets layers that are gone. */
   keepOnly(layers: ReadonlySet<string>): void {
     for (const layer of this.#damage.keys()) if (!layers.has(layer)) this.#damage.delete(layer);
@@ -206,11 +216,14 @@ function asDamage(value: unknown): (LayerDamage & { readonly layer: string }) | 
 
 function asRound(value: unknown): ScrubRound | undefined {
   if (!isObject(value)) return undefined;
-  const { startedAtMs, done, layer, position } = value;
+  const { startedAtMs, done, layer, root, position } = value;
   if (!isCount(startedAtMs) || !Array.isArray(done) || !done.every(isKey)) return undefined;
-  const known = isKey(layer) ? layer : undefined;
   if (!isObject(position)) return undefined;
   const { record, dataCells, nextCell } = position;
   if (!isCount(record) || !isCount(dataCells) || !isCount(nextCell)) return undefined;
-  return { startedAtMs, done, layer: known, position: { record, dataCells, nextCell } };
+  // as an earlier release wrote it: the layer is begun anew
+  if (!isKey(layer) || typeof root !== 'string' || !ROOT.test(root)) {
+    return { startedAtMs, done, layer: undefined, root: undefined, position: LAYER_START };
+  }
+  return { startedAtMs, done, layer, root, position: { record, dataCells, nextCell } };
 }
