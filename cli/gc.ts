@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import { guidFromWire } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
-import { collectSourceGarbage } from '../source-agent/index.js';
+import { collectSourceGarbage, presentStateFolder, stateFolder } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
 import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
 import { formatSize } from './sizes.js';
@@ -12,7 +12,7 @@ import { type SourceFlags, withSource, withSourceOptions } from './verify-source
 interface Flags extends AccessFlags, SourceFlags {
   readonly plan?: true;
   readonly forget?: true;
-  readonly unfinishedDays: string;
+  readonly unfinishedDays?: string;
 }
 
 /** One line of the answer, of either side. */
@@ -27,6 +27,7 @@ interface Item {
   readonly because: string;
 }
 
+const DEFAULT_UNFINISHED_DAYS = '7';
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 export function registerGc(program: Command, context: CliContext): void {
@@ -37,16 +38,18 @@ export function registerGc(program: Command, context: CliContext): void {
       .description(
         'At the receiver (--dr-host or --store): unfinished cycles that nothing has used for long, removals\n' +
           'that were interrupted, temporary files. At the source (--host): checkpoints and reference points\n' +
-          'with our tag that no living cycle and no ledger names, temporary files, leases of VMs that are\n' +
-          'gone. What is not ours, and a complete cycle that the journal does not know, is named and never\n' +
-          'touched.',
+          'with our tag that no living cycle and no ledger names, temporary files. What is not ours, and a\n' +
+          'complete cycle that the journal does not know, is named and never touched.',
       )
       .option('--plan', 'say what would go, and do nothing')
       .option(
         '--forget',
         'at the source: also ledgers of VMs that are gone, and marks without a ledger',
       )
-      .option('--unfinished-days <n>', 'unfinished cycles younger than this stay', '7'),
+      .option(
+        '--unfinished-days <n>',
+        `at the receiver: unfinished cycles younger than this stay (default: ${DEFAULT_UNFINISHED_DAYS})`,
+      ),
   );
   withSourceOptions(command)
     .addHelpText(
@@ -63,11 +66,19 @@ async function gc(context: CliContext, flags: Flags): Promise<void> {
       hint: 'Give --dr-host HOST --psk-file FILE or --store DIR for a receiver, --host for a source.',
     });
   }
-  if (!/^\d{1,5}$/.test(flags.unfinishedDays)) {
-    throw new DrError(
-      'E_USAGE',
-      `--unfinished-days "${flags.unfinishedDays}" is no number of days`,
-    );
+  const { unfinishedDays } = flags;
+  if (unfinishedDays !== undefined && !isAtReceiver) {
+    throw new DrError('E_USAGE', '--unfinished-days is about a receiver, and none is named', {
+      hint: 'Give --dr-host HOST --psk-file FILE or --store DIR, or leave it out.',
+    });
+  }
+  if (flags.forget === true && flags.host === undefined) {
+    throw new DrError('E_USAGE', '--forget is about a source, and none is named', {
+      hint: 'Give --host HOST, or leave it out.',
+    });
+  }
+  if (unfinishedDays !== undefined && !/^\d{1,5}$/.test(unfinishedDays)) {
+    throw new DrError('E_USAGE', `--unfinished-days "${unfinishedDays}" is no number of days`);
   }
   const items: Item[] = [];
   if (isAtReceiver) items.push(...(await atReceiver(context, flags)));
@@ -89,7 +100,7 @@ function lineOf(item: Item, isPlan: boolean): string {
 
 async function atReceiver(context: CliContext, flags: Flags): Promise<Item[]> {
   const isPlan = flags.plan === true;
-  const olderThanMs = BigInt(Number(flags.unfinishedDays) * DAY_MS);
+  const olderThanMs = BigInt(Number(flags.unfinishedDays ?? DEFAULT_UNFINISHED_DAYS) * DAY_MS);
   return withAccess(context, flags, isPlan ? 'read' : 'write', async ({ control }) => {
     const { items } = await control.collectGarbage({ isPlan, olderThanMs });
     return items.map(({ vmId, path, sizeBytes, ...item }) => ({
@@ -108,12 +119,16 @@ async function atReceiver(context: CliContext, flags: Flags): Promise<Item[]> {
 async function atSource(context: CliContext, flags: Flags): Promise<Item[]> {
   const { files: fs, clock, random } = context;
   const signal = context.stopSignal();
-  const found = await withSource(context, flags, (hypervisor, state) =>
-    collectSourceGarbage({
-      ...{ hypervisor, fs, clock, random, signal, stateFolder: state },
-      isPlan: flags.plan === true,
-      isForgetting: flags.forget === true,
-    }),
+  const isPlan = flags.plan === true;
+  const found = await withSource(
+    context,
+    flags,
+    (hypervisor, state) =>
+      collectSourceGarbage({
+        ...{ hypervisor, fs, clock, random, signal, stateFolder: state, isPlan },
+        isForgetting: flags.forget === true,
+      }),
+    isPlan ? presentStateFolder : stateFolder,
   );
   return found.map(({ kind, vmName, what, isRemovable, isRemoved, because }) => ({
     side: 'source',

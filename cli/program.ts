@@ -28,7 +28,7 @@ import { registerPsk } from './psk.js';
 import { registerPush } from './push.js';
 import { registerReceiver } from './receiver.js';
 import { registerSeed } from './seed.js';
-import { registerStatus } from './status.js';
+import { CHECK_UNKNOWN, registerStatus } from './status.js';
 import { registerVerify } from './verify.js';
 import { registerVhdx } from './vhdx.js';
 
@@ -148,9 +148,15 @@ export async function run(args: readonly string[], context: CliContext): Promise
     const failure = asDrError(error);
     output.failure(failure);
     await output.flush().catch(() => undefined);
-    await logEnd('run.failed', { code: failure.code, exitCode: failure.exitCode });
-    return failure.exitCode;
+    const exitCode = isStatusCheck(args) ? CHECK_UNKNOWN : failure.exitCode;
+    await logEnd('run.failed', { code: failure.code, exitCode });
+    return exitCode;
   }
+}
+
+/** A command line that may be wrong is meant for monitoring, which reads 2 as critical. */
+function isStatusCheck(args: readonly string[]): boolean {
+  return args.includes('status') && args.includes('--check');
 }
 
 async function runCommand(args: readonly string[], context: CliContext): Promise<number> {

@@ -20,7 +20,8 @@ interface Flags extends AccessFlags {
 }
 
 const CHECK_CODES: Readonly<Record<string, number>> = { ok: 0, warn: 1, critical: 2 };
-const CHECK_UNKNOWN = 3;
+/** Exit code of `status --check` when nobody can tell. */
+export const CHECK_UNKNOWN = 3;
 /** VMs that the line of --check names; the worst come first. */
 const NAMED_MAX = 8;
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -193,7 +194,7 @@ async function check(context: CliContext, flags: Flags): Promise<void> {
   try {
     answer = await ask(context, flags);
   } catch (error) {
-    if (!(error instanceof DrError) || error.code === 'E_USAGE') throw error;
+    if (!(error instanceof DrError)) throw error;
     output.exitCode = CHECK_UNKNOWN;
     output.result(
       { check: 'unknown', error: error.code, message: error.message },

@@ -32,11 +32,16 @@ export function withSourceOptions(command: Command): Command {
     .option('--state-dir <dir>', 'where the ledgers of the source are');
 }
 
-/** Runs `use` with the hypervisor of --host and the folder of the ledgers. @throws DrError E_USAGE */
+/**
+ * Runs `use` with the hypervisor of --host and the folder of the ledgers, which is made if need be
+ * unless `findState` does otherwise.
+ * @throws DrError E_USAGE, E_IO
+ */
 export async function withSource<T>(
   context: CliContext,
   { host, stateDir }: SourceFlags,
   use: (hypervisor: SourceHypervisor, state: string) => Promise<T>,
+  findState = stateFolder,
 ): Promise<T> {
   if (host === undefined) {
     throw new DrError('E_USAGE', 'nothing says where the source is', {
@@ -50,7 +55,7 @@ export async function withSource<T>(
   try {
     const wanted = stateDir === undefined ? undefined : path.resolve(folder, stateDir);
     const { platform } = process;
-    return await use(hypervisor, await stateFolder(wanted, { fs, random, environment, platform }));
+    return await use(hypervisor, await findState(wanted, { fs, random, environment, platform }));
   } finally {
     await hypervisor.close();
   }
@@ -108,6 +113,11 @@ export async function againstSourceRun(
   flags: AccessFlags & SourceFlags & { readonly point: string },
 ): Promise<void> {
   const { output, clock } = context;
+  if (flags.point === 'all') {
+    throw new DrError('E_USAGE', '--against-source compares one point, not all', {
+      hint: 'Give --point ID or --point latest.',
+    });
+  }
   const { disks, pointId } = await withAccess(context, flags, 'read', async (access) => {
     const { points } = await access.control.listPoints({ vm: vmName });
     const wanted = flags.point === 'latest' ? undefined : pointOf(points, flags.point);
@@ -157,7 +167,7 @@ function pointOf(points: readonly { readonly pointId: Buffer }[], name: string):
   const ids = points.map(({ pointId }) => guidFromWire(pointId)).filter((id) => id !== undefined);
   const found = ids.filter((id) => id.startsWith(name.toLowerCase()));
   const [only] = found;
-  if (only !== undefined && found.length === 1 && name !== 'all') return only;
+  if (only !== undefined && found.length === 1) return only;
   throw new DrError('E_NO_POINT', `${found.length} points begin with ${name}`, {
     hint: '`hvdr points VM` lists them; --against-source takes one.',
   });

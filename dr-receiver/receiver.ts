@@ -89,8 +89,6 @@ export class Receiver {
       desks: () => this.allDesks(),
       seams: this.seams,
       log: log.child({ component: 'maintenance' }),
-      retention: policy.retention,
-      isClockTrusted: () => this.isClockTrusted(),
       limits: options.reclaim,
     });
   }

@@ -136,16 +136,44 @@ export async function removeLeftoversOf(
   keptId: string | undefined,
   log: Log,
 ): Promise<Leftovers> {
-  let checkpointCount = 0;
-  for (const checkpoint of await hypervisor.listCheckpoints(vmId)) {
-    if (checkpoint.tag?.protectionId !== protectionId) continue;
-    await hypervisor.removeCheckpoint(vmId, checkpoint.id);
-    checkpointCount++;
-    const { operationId } = checkpoint.tag;
-    log.warn('checkpoint.leftover-removed', { checkpointId: checkpoint.id, operationId });
-  }
+  const isOurs = (tag: OwnerTag): boolean => tag.protectionId === protectionId;
+  const checkpointCount = await removeCheckpoints(hypervisor, vmId, isOurs, log);
   const referencePointCount = await removeReferencePoints(hypervisor, vmId, protectionId, keptId);
   return { checkpointCount, referencePointCount };
+}
+
+/**
+ * For work that makes no point: removes the checkpoint of the operation that was killed while it held
+ * the lease of this state folder, and nothing else. What bears our tag otherwise may be in use by the
+ * agent of another state folder.
+ * @throws what the hypervisor throws
+ */
+export async function removeKilledCheckpoint(
+  hypervisor: SourceHypervisor,
+  vmId: Guid,
+  killedId: Guid | undefined,
+  log: Log,
+): Promise<void> {
+  if (killedId === undefined) return;
+  const isKilled = (tag: OwnerTag): boolean =>
+    tag.protectionId === vmId && tag.operationId === killedId;
+  await removeCheckpoints(hypervisor, vmId, isKilled, log);
+}
+
+async function removeCheckpoints(
+  hypervisor: SourceHypervisor,
+  vmId: Guid,
+  isLeftover: (tag: OwnerTag) => boolean,
+  log: Log,
+): Promise<number> {
+  let count = 0;
+  for (const { id: checkpointId, tag } of await hypervisor.listCheckpoints(vmId)) {
+    if (tag === undefined || !isLeftover(tag)) continue;
+    await hypervisor.removeCheckpoint(vmId, checkpointId);
+    count++;
+    log.warn('checkpoint.leftover-removed', { checkpointId, operationId: tag.operationId });
+  }
+  return count;
 }
 
 /** Removes reference points of ours but `keptId`; returns how many. */

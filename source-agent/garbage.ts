@@ -17,6 +17,7 @@ export interface SourceGarbageOptions {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly random: Random;
+  /** One that is not there is empty; only a plan may name such a one. */
   readonly stateFolder: string;
   readonly signal: AbortSignal;
   /** Only say what would go. */
@@ -30,7 +31,6 @@ export type SourceGarbageKind =
   | 'reference-point'
   | 'temporary-file'
   | 'ledger'
-  | 'lease'
   | 'foreign-checkpoint'
   | 'foreign-reference-point'
   | 'foreign-file';
@@ -64,7 +64,8 @@ export async function collectSourceGarbage(
   for (const vm of vms) await collectOf(vm, options, take);
   const known = new Set<string>(vms.map(({ id }) => id));
   // one after the other: each looks whether somebody holds the lease
-  for (const name of await fs.list(stateFolder)) {
+  const isFolder = (await fs.status(stateFolder)) !== undefined;
+  for (const name of isFolder ? await fs.list(stateFolder) : []) {
     const found = await fileOf(name, known, options);
     if (found !== undefined) await take([found]);
   }
@@ -103,6 +104,9 @@ async function collectOf(
   });
   if (lease === undefined) return;
   try {
+    // A ledger that was read may have taken its name a moment before a kill, and reference points that
+    // only the former one names are removed next: its name first.
+    await fs.flushFolder(stateFolder);
     // what was there a moment ago may be in use, or gone
     await take(await marksOf(vm, options, state === 'free'));
   } finally {
@@ -158,7 +162,7 @@ async function marksOf(
 const NOT_KNOWN =
   'there is no ledger of the VM in this state folder; another one may have it (--forget insists)';
 
-/** What a file of the state folder is; undefined: it is in use. */
+/** What a file of the state folder is; undefined: it is in use, or a lease, which always stays. */
 async function fileOf(
   name: string,
   known: ReadonlySet<string>,
@@ -192,14 +196,14 @@ async function fileOf(
   if (vmId === undefined || !name.startsWith(vmId) || !isOurName(rest)) {
     return make('foreign-file', false, 'it is not ours; it is never touched');
   }
+  // Whoever opened it before it was removed would lock a file without a name, and the next one a new
+  // file: both would hold the lease of one VM.
+  if (rest === '.lock') return undefined;
   const isThere = known.has(vmId);
   const state = await leaseState(stateFolder, vmId, fs);
   if (state === 'held') return undefined;
   if (rest.startsWith('.unusable-')) {
     return make('ledger', isForgetting, 'a ledger that could not be used; for people');
-  }
-  if (rest === '.lock') {
-    return isThere ? undefined : make('lease', true, 'its VM is not on this host, nobody holds it');
   }
   if (isThere) return rest === '.json' ? undefined : strayCells(name, vmId, make);
   return make('ledger', isForgetting, 'its VM is not on this host (--forget removes it)');

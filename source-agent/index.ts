@@ -33,4 +33,4 @@ export {
   type VmReport,
 } from './run-report.js';
 export { type SeedMediumResult, type SeedMediumSeams, writeVmMedium } from './seed-medium.js';
-export { stateFolder, type StateFolderSeams } from './state-folder.js';
+export { presentStateFolder, stateFolder, type StateFolderSeams } from './state-folder.js';

@@ -6,7 +6,11 @@ import type { Clock, Random } from '../shared/clock.js';
 import type { FileSystem } from '../shared/files/index.js';
 import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import type { Log } from '../shared/log.js';
-import { type LeasedCheckpoint, removeLeftoversOf, withCheckpoint } from './checkpoint-lease.js';
+import {
+  type LeasedCheckpoint,
+  removeKilledCheckpoint,
+  withCheckpoint,
+} from './checkpoint-lease.js';
 import type { Ledger } from './ledger.js';
 import { LedgerStore } from './ledger-store.js';
 import { takeVmLease } from './vm-lease.js';
@@ -52,7 +56,7 @@ export async function withInspection<T>(
   try {
     const ledgerSeams = { fs, random, now: () => clock.now() };
     const { ledger } = await LedgerStore.open(stateFolder, vm.id, vm.name, ledgerSeams);
-    await removeLeftoversOf(hypervisor, vm.id, vm.id, ledger.reference?.id, log);
+    await removeKilledCheckpoint(hypervisor, vm.id, vmLease.killed?.operationId, log);
     const tag = { protectionId: vm.id, operationId };
     return await withCheckpoint(
       hypervisor,

@@ -13,14 +13,13 @@ import type { Log } from '../shared/log.js';
 import { MEDIUM_SUFFIX, writeSeedMedium } from '../shared/seed/index.js';
 import {
   type LeasedCheckpoint,
-  removeLeftoversOf,
+  removeKilledCheckpoint,
   type WantedConsistency,
   withCheckpoint,
 } from './checkpoint-lease.js';
 import { CompressionChoice } from './compression-choice.js';
 import { orderedDisks } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
-import { LedgerStore } from './ledger-store.js';
 import { takeVmLease } from './vm-lease.js';
 
 export interface SeedMediumOptions {
@@ -77,9 +76,7 @@ export async function writeVmMedium(
     { fs, clock },
   );
   try {
-    const ledgerSeams = { fs, random, now: () => clock.now() };
-    const { ledger } = await LedgerStore.open(stateFolder, vm.id, vm.name, ledgerSeams);
-    await removeLeftoversOf(hypervisor, vm.id, vm.id, ledger.reference?.id, log);
+    await removeKilledCheckpoint(hypervisor, vm.id, lease.killed?.operationId, log);
     await hypervisor.waitForMerge(vm.id, options.timeoutMs);
     const tag = { protectionId: vm.id, operationId };
     const { consistency, timeoutMs } = options;

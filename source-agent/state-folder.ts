@@ -42,6 +42,29 @@ export async function stateFolder(
   });
 }
 
+/**
+ * The folder that is there, for work that must not make one. When there is none, the one that would be
+ * made.
+ */
+export async function presentStateFolder(
+  wanted: string | undefined,
+  seams: StateFolderSeams,
+): Promise<string> {
+  if (wanted !== undefined) return wanted;
+  const { fs, random } = seams;
+  const candidates = defaultFolders(seams);
+  for (const folder of candidates) {
+    try {
+      if ((await fs.status(folder)) === undefined) continue;
+      await probe(fs, folder, random);
+      return folder;
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+    }
+  }
+  return candidates[0] ?? '';
+}
+
 /** Most preferred first. */
 export function defaultFolders({ environment, platform }: StateFolderSeams): string[] {
   if (platform === 'win32') {

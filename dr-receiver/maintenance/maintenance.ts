@@ -11,20 +11,15 @@ import type { Log } from '../../shared/log.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { RECLAIM_LIMITS, type ReclaimLimits } from '../reclaim/plan.js';
 import type { ReclaimSeams } from '../reclaim/reclaim.js';
-import type { RetentionPolicy } from '../store/retention.js';
 import type { Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
-import { Caretaker, type ReclaimStatus } from './caretaker.js';
-import { forgetByAge } from './forget-by-age.js';
+import { Caretaker, type ReclaimStatus, type SliceResult } from './caretaker.js';
 
 export interface MaintenanceOptions {
   /** Of all VMs of the store. */
   readonly desks: () => Promise<readonly VmDesk[]>;
   readonly seams: ReclaimSeams;
   readonly log: Log;
-  readonly retention: RetentionPolicy;
-  /** False after a jump of the clock: then no point is forgotten for its age. */
-  readonly isClockTrusted: () => boolean;
   readonly limits?: ReclaimLimits | undefined;
   /** Whether disks that live outside of the store's points hang on the base of a segment. */
   readonly isBaseHeld?: ((vm: VmStore, segment: Segment) => boolean) | undefined;
@@ -52,6 +47,8 @@ const WAIT_MS = 5000;
 const LONGEST_WAIT_MS = 5 * 60 * 1000;
 /** How long a fold waits for readers before it comes again later; new readers wait with it. */
 const PATIENCE_MS = 5000;
+/** Until a VM whose work ended with an error that is none of the catalogue is looked at again. */
+const AFTER_BUG_MS = 60 * 60 * 1000;
 
 export class Maintenance {
   readonly #options: MaintenanceOptions;
@@ -108,12 +105,14 @@ export class Maintenance {
       const now = clock.monotonic();
       const wait = this.#waits.get(vm);
       if (wait !== undefined && now < wait.untilMs) continue;
-      await this.#age(vm, now);
+      await this.#age(desk, now);
       const caretaker = this.#of(vm);
       const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
       if (!caretaker.isDue(effort)) continue;
-      const result = await caretaker.slice(effort, SLICE_BYTES);
-      if (result === 'waits') {
+      const result = await this.#slice(vm, caretaker, effort);
+      if (result === undefined) {
+        this.#waits.set(vm, { untilMs: clock.monotonic() + AFTER_BUG_MS, count: 0 });
+      } else if (result === 'waits') {
         const count = wait === undefined ? 0 : wait.count + 1;
         const waitMs = Math.min(LONGEST_WAIT_MS, WAIT_MS * 2 ** count);
         this.#waits.set(vm, { untilMs: clock.monotonic() + waitMs, count });
@@ -127,13 +126,28 @@ export class Maintenance {
     return false;
   }
 
-  async #age(vm: VmStore, now: number): Promise<void> {
+  /** undefined: a bug of ours, which must not end the work for other VMs. */
+  async #slice(
+    vm: VmStore,
+    caretaker: Caretaker,
+    effort: 'all' | 'due',
+  ): Promise<SliceResult | undefined> {
+    try {
+      return await caretaker.slice(effort, SLICE_BYTES);
+    } catch (error) {
+      const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#options.log.error('store.reclaim-stopped', { vmId: vm.vmId, reason });
+      return undefined;
+    }
+  }
+
+  async #age(desk: VmDesk, now: number): Promise<void> {
+    const { vm } = desk;
     if (now - (this.#agedAt.get(vm) ?? -Infinity) < AGE_MS) return;
     this.#agedAt.set(vm, now);
-    const { seams, log, retention, isClockTrusted } = this.#options;
-    if (!isClockTrusted()) return;
+    const { log } = this.#options;
     try {
-      const pointIds = await forgetByAge(vm, retention, seams.clock);
+      const pointIds = await vm.change(() => desk.applyRetention());
       if (pointIds.length === 0) return;
       log.info('point.forgotten', { vmId: vm.vmId, vmName: vm.protection.vmName, pointIds });
     } catch (error) {

@@ -67,10 +67,16 @@ export async function* compact(
       await markNeedless(fs, vm, segment, parts);
       // from here on the record may be there even when append() fails: the folder stays claimed
       mayBeNamed = true;
-      await vm.append({
-        kind: 'compact',
-        ...{ atMs, diskId, generation, baseCycleId, cycleId, pointIds, ...content },
-      });
+      try {
+        await vm.append({
+          kind: 'compact',
+          ...{ atMs, diskId, generation, baseCycleId, cycleId, pointIds, ...content },
+        });
+      } catch (error) {
+        // a journal that goes on has taken the record back
+        mayBeNamed = vm.halt !== undefined;
+        throw error;
+      }
       // when this is lost, sweep() finds it
       await fs.remove(vm.layout.removing(cycleId)).catch(() => undefined);
       vm.claimedCycleIds.delete(cycleId);

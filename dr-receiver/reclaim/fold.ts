@@ -72,7 +72,7 @@ export async function* fold(
     const current = await manifest.current();
     if (current.point === folding.pointId) {
       // a crash, or a flush that failed, came between the rename and the record
-      await finish(seams, vm, segment, manifest, false);
+      yield* finish(seams, vm, segment, manifest, false);
     } else {
       yield* write(seams, vm, { segment, files, manifest, sources, folding });
     }
@@ -161,13 +161,12 @@ async function* write(
       try {
         const batch = await writeBatch(seams, vm, { segment, files, union, reserve });
         ({ bytes, isAtEnd } = batch);
-        // under the same lease: whoever named the base before it was announced has let go
-        if (isAtEnd) await finish(seams, vm, segment, manifest, true);
       } finally {
         lease.release();
       }
       yield { kind: 'worked', bytes };
     }
+    yield* finish(seams, vm, segment, manifest, true);
   } finally {
     await union.return(undefined);
     await reserve.giveBack();
@@ -267,25 +266,42 @@ async function following<T>(values: AsyncGenerator<T>): Promise<T | undefined> {
   return result.done === true ? undefined : result.value;
 }
 
-/** Steps 4 and 5. */
-async function finish(
-  { fs, clock }: FoldSeams,
+/**
+ * Steps 4 and 5, while nobody reads the segment: whoever named the base before it was announced has let
+ * go. Never waits for a change of the VM with the segment held, because changes wait for readers.
+ */
+async function* finish(
+  { fs, clock, patience }: FoldSeams,
   vm: VmStore,
   segment: Segment,
   manifest: BaseManifest,
   isRenameDue: boolean,
-): Promise<void> {
+): AsyncGenerator<Step> {
   const { diskId, generation, baseCycleId } = segment;
-  if (isRenameDue) await manifest.finish();
-  else await fs.flushFolder(vm.layout.base(segment, baseCycleId));
-  await vm.change(async () => {
-    const now = vm.protection.segments.find(segment);
-    const pointId = now?.folding?.pointId;
-    if (now === undefined || pointId === undefined)
-      throw new LayersChanged(`no fold of disk ${diskId} is begun`);
-    const atMs = clock.now();
-    const end = now.layers.findIndex((layer) => layer.pointId === pointId) + 1;
-    await markNeedless(fs, vm, segment, now.layers.slice(1, end));
-    await vm.append({ kind: 'fold-end', atMs, diskId, generation, baseCycleId, pointId });
-  });
+  const attempt = (): Promise<boolean> =>
+    vm.change(async () => {
+      const lease = await vm.leases.change(segment, () => Promise.resolve());
+      if (lease === undefined) return false;
+      try {
+        const now = vm.protection.segments.find(segment);
+        const pointId = now?.folding?.pointId;
+        if (now === undefined || pointId === undefined)
+          throw new LayersChanged(`no fold of disk ${diskId} is begun`);
+        if (isRenameDue) await manifest.finish();
+        else await fs.flushFolder(vm.layout.base(segment, baseCycleId));
+        const atMs = clock.now();
+        const end = now.layers.findIndex((layer) => layer.pointId === pointId) + 1;
+        await markNeedless(fs, vm, segment, now.layers.slice(1, end));
+        await vm.append({ kind: 'fold-end', atMs, diskId, generation, baseCycleId, pointId });
+        return true;
+      } finally {
+        lease.release();
+      }
+    });
+  for (;;) {
+    const isFree = await vm.leases.change(segment, patience);
+    isFree?.release();
+    if (isFree !== undefined && (await attempt())) return;
+    yield { kind: 'waits', readerCount: vm.leases.readerCount(segment) };
+  }
 }

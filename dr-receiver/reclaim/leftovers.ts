@@ -63,6 +63,9 @@ async function removeIfEmpty(fs: FileSystem, folder: string): Promise<void> {
   if ((await fs.list(folder)).length === 0) await fs.removeFolder(folder);
 }
 
+/** Commits wait meanwhile. */
+const FOLDERS_AT_ONCE = 16;
+
 interface Leftover {
   readonly folder: string;
   readonly names: readonly string[];
@@ -80,13 +83,31 @@ export async function* sweep(fs: FileSystem, vm: VmStore): AsyncGenerator<Step> 
   if (found.length === 0) return;
   const haveLetGo = vm.leases.watchReaders();
   while (!haveLetGo()) yield { kind: 'waits', readerCount: 1 };
-  for (const { folder, names, cycleId } of found) {
-    for (const name of names) await fs.remove(join(folder, name));
-    await fs.flushFolder(folder);
-    if (folder === vm.layout.cycle(cycleId)) await removeCycleFolder(fs, vm.layout, cycleId);
-    else await removeIfEmpty(fs, folder);
+  const old = new Map(found.map(({ folder, names }) => [folder, new Set(names)]));
+  for (let isAtEnd = false; !isAtEnd;) {
+    // a cycle may have been begun in a folder meanwhile: then it is none of these any more
+    isAtEnd = await vm.change(async () => {
+      const still = (await findLeftovers(fs, vm)).filter(({ folder }) => old.has(folder));
+      for (const leftover of still.slice(0, FOLDERS_AT_ONCE)) {
+        await removeLeftover(fs, vm, leftover, old.get(leftover.folder));
+        old.delete(leftover.folder);
+      }
+      return still.length <= FOLDERS_AT_ONCE;
+    });
     yield { kind: 'worked', bytes: 0 };
   }
+}
+
+async function removeLeftover(
+  fs: FileSystem,
+  { layout }: VmStore,
+  { folder, names, cycleId }: Leftover,
+  old: ReadonlySet<string> | undefined,
+): Promise<void> {
+  for (const name of names) if (old?.has(name) === true) await fs.remove(join(folder, name));
+  await fs.flushFolder(folder);
+  if (folder === layout.cycle(cycleId)) await removeCycleFolder(fs, layout, cycleId);
+  else await removeIfEmpty(fs, folder);
 }
 
 async function findLeftovers(fs: FileSystem, vm: VmStore): Promise<Leftover[]> {

@@ -1,6 +1,6 @@
 // What happens on a guest's disk, for the early warning: days of an office server, and ways of
 // encrypting it. Acts on a Volume; the same seed does the same things. Content is real text and real
-// programs: the sources of this checkout and the running Node.
+// programs: sources of the compiler, and the running Node.
 
 import { createCipheriv } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
@@ -15,25 +15,17 @@ const MIB = 1024 * KIB;
 const BLOCK = 4 * KIB;
 const PAGE = 8 * KIB;
 
-let textOfSources: Buffer | undefined;
+let textOfCompiler: Buffer | undefined;
 
+/** Sources and declarations of the pinned compiler: the same bytes in every checkout. */
 function readText(): Buffer {
-  if (textOfSources !== undefined) return textOfSources;
-  const parts: Buffer[] = [];
-  const walk = (folder: string): void => {
-    for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) =>
-      a.name < b.name ? -1 : 1,
-    )) {
-      const path = join(folder, entry.name);
-      if (entry.isDirectory()) walk(path);
-      else if (/\.(ts|md|proto)$/.test(entry.name)) parts.push(readFileSync(path));
-    }
-  };
-  for (const name of ['docs', 'shared', 'dr-receiver', 'source-agent', 'cli', 'test']) {
-    walk(join(checkoutFolder, name));
-  }
-  textOfSources = Buffer.concat(parts);
-  return textOfSources;
+  if (textOfCompiler !== undefined) return textOfCompiler;
+  const folder = join(checkoutFolder, 'node_modules', 'typescript', 'lib');
+  const names = readdirSync(folder).filter((name) => /^lib\..*\.d\.ts$/.test(name));
+  textOfCompiler = Buffer.concat(
+    ['_tsc.js', ...names.sort()].map((name) => readFileSync(join(folder, name))),
+  );
+  return textOfCompiler;
 }
 
 let beginningOfNode: Buffer | undefined;

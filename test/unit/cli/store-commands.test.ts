@@ -115,6 +115,12 @@ describe('hvdr on a store', () => {
     const unknown = await runInProcess(['status', '--check', '--store', '/nowhere'], { files });
     expect(unknown.code).to.equal(3);
     expect(unknown.stdout).to.match(/^UNKNOWN: E_NOT_FOUND/);
+    // 2 would be read as critical
+    expect((await run('status', '--check', '--bogus')).code).to.equal(3);
+    expect((await run('status', '--bogus')).code).to.equal(2);
+    const nowhere = await runInProcess(['status', '--check'], { files });
+    expect(nowhere.code).to.equal(3);
+    expect(nowhere.stdout).to.match(/^UNKNOWN: E_USAGE/);
   });
 
   it('export: both formats, never over a file that is there', async () => {

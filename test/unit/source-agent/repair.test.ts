@@ -4,13 +4,16 @@
 import { expect } from 'chai';
 import { guidToWire } from '../../../shared/bytes/index.js';
 import { CELL_BYTES, hashCell } from '../../../shared/delta/index.js';
+import { silentLog } from '../../../shared/log.js';
 import {
   collectSourceGarbage,
   type SourceGarbage,
   type SourceGarbageOptions,
+  withInspection,
 } from '../../../source-agent/index.js';
 import { takeVmLease } from '../../../source-agent/vm-lease.js';
 import { type FakeVm, testGuid } from '../../support/fake-source-hypervisor.js';
+import { HookedFileSystem } from '../../support/hooked-file.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 import { AgentWorld, difference, STATE } from './agent-world.js';
 
@@ -102,6 +105,32 @@ describe('repair of a receiver', () => {
   });
 });
 
+describe('a look that makes no point', () => {
+  it('removes the checkpoint of the operation that was killed in its folder, and no other', async () => {
+    const { world, vm } = await seeded();
+    const { files: fs, clock } = world;
+    const killed = testGuid(79);
+    await world.files.makeFolder('/elsewhere');
+    const file = await fs.open(`/elsewhere/${vm.id}.lock`, { mode: 'create' });
+    const record = { formatVersion: 1, operationId: killed, holder: 'a push', sinceMs: 1 };
+    await file.write(0, Buffer.from(JSON.stringify(record)));
+    await file.close();
+    world.hypervisor.addForeignCheckpoint(vm, { protectionId: vm.id, operationId: killed });
+    const living = world.hypervisor.addForeignCheckpoint(vm, {
+      protectionId: vm.id,
+      operationId: testGuid(80),
+    });
+    const { hypervisor, random: randomness } = world;
+    const signal = new AbortController().signal;
+    const seams = { hypervisor, fs, clock, random: randomness, log: silentLog, signal };
+    await withInspection(vm, { ...seams, stateFolder: '/elsewhere' }, () => Promise.resolve());
+    expect([...hypervisor.checkpoints.keys()]).to.deep.equal([living]);
+    expect(hypervisor.referencePoints.size).to.equal(1);
+    hypervisor.write(vm, 0, 0, random.bytes(CELL_BYTES));
+    expect((await world.cycle(vm)).kind).to.equal('delta');
+  });
+});
+
 describe('garbage of the source', () => {
   async function collect(
     world: AgentWorld,
@@ -176,6 +205,43 @@ describe('garbage of the source', () => {
     expect((await world.cycle(vm)).kind).to.equal('nothing');
     await collect(world, { ...elsewhere, isForgetting: true });
     expect(world.hypervisor.referencePoints.size).to.equal(0);
+  });
+
+  it('makes the name of the ledger durable before a mark goes that it does not name', async () => {
+    const { world, vm } = await seeded();
+    const ours = world.hypervisor.addForeignCheckpoint(vm, {
+      protectionId: vm.id,
+      operationId: testGuid(79),
+    });
+    const calls: string[] = [];
+    const fs = new HookedFileSystem(world.files, ({ kind, path }, run) => {
+      calls.push(`${kind} ${path}`);
+      return run();
+    });
+    world.hypervisor.onCall = (verb) => {
+      calls.push(verb);
+    };
+    await collect(world, { fs });
+    expect(world.hypervisor.checkpoints.has(ours)).to.equal(false);
+    const before = calls.slice(0, calls.indexOf('removeCheckpoint'));
+    const flushed = before.lastIndexOf(`flushFolder ${STATE}`);
+    expect(flushed).to.be.at.least(0);
+    expect(before.lastIndexOf(`open ${STATE}/${vm.id}.json`)).to.be.greaterThan(flushed);
+  });
+
+  it('is never a lease, also of a VM that is gone', async () => {
+    const { world } = await seeded();
+    const lease = `${STATE}/${testGuid(99)}.lock`;
+    await (await world.files.open(lease, { mode: 'create' })).close();
+    expect(await collect(world, { isForgetting: true })).to.deep.equal([]);
+    expect(await world.files.status(lease)).not.to.equal(undefined);
+  });
+
+  it('is nothing in a folder that is not there', async () => {
+    const { world } = await seeded();
+    const plan = await collect(world, { stateFolder: '/nowhere', isPlan: true });
+    expect(kinds(plan)).to.deep.equal(['reference-point left']);
+    expect(await world.files.status('/nowhere')).to.equal(undefined);
   });
 
   it('is no reference point when the ledger cannot be read', async () => {
