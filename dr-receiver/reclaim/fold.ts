@@ -35,6 +35,7 @@ import { closeLayers, layerIn, openLayers } from '../store/point-sources.js';
 import { markNeedless } from '../store/removing-mark.js';
 import type { Folding, Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
+import { forgetFolded } from './folded-damage.js';
 import { removeDeltaFiles } from './leftovers.js';
 import { contentOf, LayersChanged, type ReclaimSeams, type Step, whenLetGo } from './reclaim.js';
 import { SpaceReserve } from './space-reserve.js';
@@ -271,7 +272,7 @@ async function following<T>(values: AsyncGenerator<T>): Promise<T | undefined> {
  * go. Never waits for a change of the VM with the segment held, because changes wait for readers.
  */
 async function* finish(
-  { fs, clock, patience }: FoldSeams,
+  { fs, random, clock, patience }: FoldSeams,
   vm: VmStore,
   segment: Segment,
   manifest: BaseManifest,
@@ -289,6 +290,7 @@ async function* finish(
           throw new LayersChanged(`no fold of disk ${diskId} is begun`);
         if (isRenameDue) await manifest.finish();
         else await fs.flushFolder(vm.layout.base(segment, baseCycleId));
+        await forgetFolded({ fs, random }, vm, now);
         const atMs = clock.now();
         const end = now.layers.findIndex((layer) => layer.pointId === pointId) + 1;
         await markNeedless(fs, vm, segment, now.layers.slice(1, end));
