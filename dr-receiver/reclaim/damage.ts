@@ -3,6 +3,7 @@
 
 import { CELL_BYTES, ManifestFile } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { markPoints } from '../store/mark.js';
 import type { Segment, StoredLayer } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
 import type { ReclaimSeams } from './reclaim.js';
@@ -18,20 +19,30 @@ export async function markDamage(
   last: StoredLayer,
   error: DrError,
 ): Promise<number> {
-  const { offset } = error.context;
+  const { offset, point } = error.context;
   const isOneCell = error.code === 'E_DELTA_HASH' && typeof offset === 'number';
   const shown: StoredLayer[] = [];
   for (const layer of segment.layers.slice(segment.layers.indexOf(last))) {
     if (isOneCell && layer !== last && (await hides(layer, offset / CELL_BYTES))) break;
     shown.push(layer);
   }
+  const damaged = segment.layers.find(({ pointId }) => pointId === point);
   return vm.change(async () => {
-    const finding = `disk ${segment.diskId}: ${error.message}`;
+    if (isOneCell && damaged !== undefined) {
+      // else a round of the scrub that has read the layer before would take the mark away
+      const files = vm.layout.files(segment, damaged.cycleId, damaged.transfer);
+      const cells = [offset / CELL_BYTES];
+      vm.scrub.addDamage(vm.layout.keyOf(files), cells, 'found while deltas were merged or folded');
+      await vm.scrub.save();
+    }
     const points = shown
       .flatMap(({ pointId }) => vm.protection.point(pointId) ?? [])
-      .filter(({ damage }) => damage === undefined)
-      .map(({ pointId }) => ({ pointId, isDamaged: true, finding }));
-    if (points.length > 0) await vm.append({ kind: 'verify', atMs: clock.now(), points });
+      .filter(({ damage }) => damage === undefined);
+    const { diskId } = segment;
+    const { code, message } = error;
+    const finding = { diskId, offset: isOneCell ? offset : 0, code, message };
+    const findings = new Map(points.map(({ pointId }) => [pointId, { pointId, ...finding }]));
+    await markPoints(vm, clock.now(), points, findings);
     return points.length;
   });
 

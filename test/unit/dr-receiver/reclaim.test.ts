@@ -113,6 +113,8 @@ describe('reclaiming', () => {
     expect(status?.reclaimWaiting.join()).to.match(/damaged/);
     const { points } = await each.site.control().listPoints({ vm: each.vm.name });
     expect(points.map(({ isDamaged }) => isDamaged)).to.deep.equal([false, true, true]);
+    const known = [...vm.scrub.damage].map(([key, { cells }]) => [data.endsWith(key), cells]);
+    expect(known).to.deep.equal([[true, [14]]]);
     await expectPoint(each.site, each.vm, each.plans[0] ?? each.vm.plan(1, undefined, []));
     // later, too
     await each.clock.advance(DAY_MS);
