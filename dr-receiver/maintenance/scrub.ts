@@ -24,7 +24,7 @@ import {
 import { markPoints } from '../store/mark.js';
 import { type Layer, layersOf, openLayer } from '../store/point-sources.js';
 import { listedLayers } from '../store/repair.js';
-import { CELLS_MAX, LAYER_START, type ScrubRound } from '../store/scrub-state.js';
+import { CELLS_MAX, LAYER_START, type LayerDamage, type ScrubRound } from '../store/scrub-state.js';
 
 export interface ScrubOptions {
   /** Bytes in a second. */
@@ -67,8 +67,8 @@ export class Scrub {
   /** When the state of a VM was put down, by the monotonic clock. */
   readonly #savedAt = new Map<Guid, number>();
   readonly #notBefore = new Map<Guid, number>();
-  /** Bad cells of the layers that this process has read from their beginning. */
-  readonly #passes = new Map<string, Set<number>>();
+  /** Of the layers that this process reads from their beginning. */
+  readonly #passes = new Map<string, Pass>();
   /** How often in a row the device failed in a layer, by VM and layer. */
   readonly #failures = new Map<Guid, Map<string, number>>();
 
@@ -262,26 +262,26 @@ export class Scrub {
     }
     // What is bad no more is told by a pass over the whole layer in one process. A pass that went on
     // after a restart can only add to what is known.
-    const pass = part.isStart ? new Set<number>() : this.#passes.get(key);
-    if (pass === undefined) {
-      scrub.addDamage(key, part.cells, because);
-    } else {
-      for (const cell of part.cells) if (pass.size <= CELLS_MAX) pass.add(cell);
+    const pass = part.isStart
+      ? { cells: new Set<number>(), before: cellsOf(known) }
+      : this.#passes.get(key);
+    scrub.addDamage(key, part.cells, because);
+    if (pass !== undefined) {
+      for (const cell of part.cells) if (pass.cells.size <= CELLS_MAX) pass.cells.add(cell);
       this.#passes.set(key, pass);
       if (part.position === undefined) {
         this.#passes.delete(key);
-        scrub.addDamage(key, part.cells, because);
-        // what was mended since this pass has read it is not known as bad any more
         const now = scrub.damage.get(key)?.cells ?? [];
-        const left = [...pass].filter(
-          (cell) => known?.cells === 'all' || now === 'all' || now.includes(cell),
-        );
-        scrub.setDamage(key, { cells: left.sort((a, b) => a - b), because });
-      } else {
-        scrub.addDamage(key, part.cells, because);
+        // what was mended since this pass has read it is not known as bad any more, and what others
+        // found meanwhile still is
+        const left =
+          known?.cells === 'all' || now === 'all'
+            ? [...pass.cells].sort((a, b) => a - b)
+            : now.filter((cell) => pass.cells.has(cell) || !pass.before.has(cell));
+        scrub.setDamage(key, { cells: left, because });
       }
     }
-    const before = new Set(known?.cells === 'all' ? [] : known?.cells);
+    const before = cellsOf(known);
     return part.cells.some((cell) => !before.has(cell));
   }
 
@@ -350,6 +350,18 @@ export class Scrub {
       damagedCount,
     });
   }
+}
+
+/** Of a layer, from its beginning on. */
+interface Pass {
+  /** That were bad. */
+  readonly cells: Set<number>;
+  /** That were known as bad when it began. */
+  readonly before: ReadonlySet<number>;
+}
+
+function cellsOf(damage: LayerDamage | undefined): ReadonlySet<number> {
+  return new Set(damage?.cells === 'all' ? [] : damage?.cells);
 }
 
 interface ReadPart {

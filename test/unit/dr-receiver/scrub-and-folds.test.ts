@@ -228,6 +228,18 @@ describe('the scrub among folds, failures and new points', () => {
     expect(store().scrub.round?.done.some((key) => key.endsWith('base.vhdx'))).to.equal(false);
   });
 
+  it('keeps what others found in a layer behind which it was already', async () => {
+    await seeded(300);
+    await clock.advance(DAY);
+    const scrub = new Scrub(site.receiver, OPTIONS);
+    while (store().scrub.round?.layer === undefined) await scrub.slice();
+    const key = store().scrub.round?.layer ?? '';
+    store().scrub.addDamage(key, [3], 'found while deltas were folded');
+    await scrubAll(scrub);
+    expect(store().scrub.damage.get(key)?.cells).to.deep.equal([3]);
+    expect((await damages())[0]).to.contain(`offset ${3 * CELL_BYTES}`);
+  });
+
   it('marks a new point whose commit was cut off before that', async () => {
     const [vm, seed] = await seeded(40);
     turn(seed, 5, 'base.vhdx');
