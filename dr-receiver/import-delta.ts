@@ -56,6 +56,7 @@ export async function* importDelta(
   if (known !== undefined) {
     yield accepted(0, true);
     await untilEnd(messages);
+    await desk.markInherited(undefined);
     yield done(known, { isCommitted: true, wasKnown: true });
     return;
   }
@@ -68,10 +69,12 @@ export async function* importDelta(
     const root = await rootSoFar(receiver, wanted, request, position.nextCell);
     await desk.push(request.cycleId, checked(messages, wanted, root), () => undefined);
   }
+  const before = desk.vm.protection.head;
   const { missing, answer } = await desk.vm.change(() =>
     commitIfWhole(receiver, wanted, request, caller),
   );
   if (answer !== undefined) {
+    await desk.markInherited(before);
     const { vmName } = desk.vm.protection;
     receiver.log
       .child({ component: 'import', vmId: desk.vm.vmId, cycleId: request.cycleId })

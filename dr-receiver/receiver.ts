@@ -285,9 +285,9 @@ export class Receiver {
   ): Promise<CommitAnswer> {
     const desk = await this.requireDesk(vmId, caller);
     await desk.lookBack(cycleId);
-    const parent = desk.vm.protection.head;
+    const before = desk.vm.protection.head;
     const answer = await desk.vm.change(() => desk.commit(cycleId, roots, actorOf(caller)));
-    await desk.markInherited(parent);
+    await desk.markInherited(before);
     const { vmName } = desk.vm.protection;
     this.log
       .child({ component: 'ingest', vmId, cycleId })

@@ -495,10 +495,13 @@ export class VmDesk {
     return answer;
   }
 
-  /** Marks the new head when it shows damage of those before it. Outside of changes of the VM. */
-  markInherited(parent: Point | undefined): Promise<void> {
+  /**
+   * Marks the new head when it shows damage of those before it; `before`: the head before the commit.
+   * Outside of changes of the VM.
+   */
+  markInherited(before: Point | undefined): Promise<void> {
     const { seams } = this.#options;
-    return markInherited(seams, this.vm, parent, seams.clock.now());
+    return markInherited(seams, this.vm, before, seams.clock.now());
   }
 
   /** Unfinished cycles as donors for a repair. Inside a change of the VM. */

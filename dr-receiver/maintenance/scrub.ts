@@ -12,7 +12,7 @@ import { DrError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Receiver } from '../receiver.js';
-import { checkPart } from '../store/check-layer.js';
+import { checkPart, isDeviceFailure } from '../store/check-layer.js';
 import { isDamage } from '../store/damage.js';
 import {
   asPointFinding,
@@ -51,6 +51,12 @@ const FIRST_MS = 24 * 60 * 60 * 1000;
 const RECHECK_MS = 10 * 60 * 1000;
 /** A VM whose files a device would not give is left alone for so long. */
 const FAILED_MS = 60 * 60 * 1000;
+/** At so many failures in a row a layer waits for the end of the round, so that the others are read. */
+const PUT_OFF_AT = 2;
+/** When nothing of it could be read any time, this round is over for it. */
+const GIVEN_UP_AT = 3;
+/** Other layers that are asked whether the device reads at all. */
+const PROBES_MAX = 4;
 /** Findings of a slice that are logged one by one. */
 const LOGGED_MAX = 20;
 
@@ -63,6 +69,8 @@ export class Scrub {
   readonly #notBefore = new Map<Guid, number>();
   /** Bad cells of the layers that this process has read from their beginning. */
   readonly #passes = new Map<string, Set<number>>();
+  /** How often in a row the device failed in a layer, by VM and layer. */
+  readonly #failures = new Map<Guid, Map<string, number>>();
 
   constructor(receiver: Receiver, options: ScrubOptions) {
     this.#receiver = receiver;
@@ -83,10 +91,14 @@ export class Scrub {
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
       this.#notBefore.set(vm.vmId, this.#receiver.seams.clock.monotonic() + FAILED_MS);
-      const { vmName } = vm.protection;
-      this.#log.error('scrub.failed', { vmId: vm.vmId, vmName, error });
+      this.#tellFailure(desk, error);
       return 0;
     }
+  }
+
+  #tellFailure({ vm }: VmDesk, error: DrError): void {
+    const { vmName } = vm.protection;
+    this.#log.error('scrub.failed', { vmId: vm.vmId, vmName, error });
   }
 
   /** How long to pause after a slice that read so many bytes. */
@@ -141,43 +153,51 @@ export class Scrub {
     const { scrub } = vm;
     const layers = listedLayers(vm);
     const round = scrub.round ?? this.#begin(desk, layers);
-    const done = new Set(round.done);
-    const key = nextLayer(round, layers, done);
+    const failures = this.#failures.get(vm.vmId) ?? new Map<string, number>();
+    this.#failures.set(vm.vmId, failures);
+    const open = openKeys(layers, round, failures);
+    const key = open.find((each) => each === round.layer) ?? open[0];
     const layer = key === undefined ? undefined : layers.get(key);
     if (key === undefined || layer === undefined) {
       await vm.change(() => this.#endRound(desk, round));
       return 0;
     }
-    const part = await this.#read(layer, round.layer === key ? round : undefined);
+    const isDeviceSound = failures.has(key) && (await this.#readsAnother(layers, key, failures));
+    const part = await this.#read(layer, round.layer === key ? round : undefined, isDeviceSound);
+    const { failure } = part;
+    countFailure(failures, key, part, isDeviceSound);
+    const isPutOff =
+      (failures.get(key) ?? 0) >= PUT_OFF_AT &&
+      open.some((other) => (failures.get(other) ?? 0) < PUT_OFF_AT);
     await vm.change(async () => {
       if (vm.halt !== undefined) return;
-      const isEnd = part.position === undefined;
-      const { done: before } = scrub.round ?? round;
-      scrub.round = {
-        ...round,
-        done: isEnd ? [...before, key] : before,
-        layer: isEnd ? undefined : key,
-        root: isEnd ? undefined : part.root,
-        position: part.position ?? LAYER_START,
-      };
-      const isNews = this.#note(vm, key, part);
+      scrub.round = nextRound(scrub.round ?? round, key, part, failure !== undefined && isPutOff);
+      const isNews = (part.isEnd || part.position !== undefined) && this.#note(vm, key, part);
       await this.#save(desk, isNews);
       if (isNews) await this.#markExposed(desk, part, key);
     });
+    if (failure === undefined) return part.readBytes;
+    if (!isPutOff) throw failure;
+    this.#tellFailure(desk, failure);
     return part.readBytes;
   }
 
   #begin({ vm }: VmDesk, layers: ReadonlyMap<string, Layer>): ScrubRound {
     vm.scrub.keepOnly(new Set(layers.keys()));
     const startedAtMs = this.#receiver.seams.clock.now();
-    return { startedAtMs, done: [], layer: undefined, root: undefined, position: LAYER_START };
+    return { startedAtMs, done: [], ...NO_LAYER };
   }
 
   /**
    * Reads on in a layer, or begins it: always so when its manifest is another one than before. What
-   * cannot be used at all is told as such. @throws DrError E_IO
+   * cannot be used at all is told as such, and so is what a sound device cannot read.
+   * @throws DrError E_LOCKED, …
    */
-  async #read(layer: Layer, before: ScrubRound | undefined): Promise<ReadPart> {
+  async #read(
+    layer: Layer,
+    before: ScrubRound | undefined,
+    isDeviceSound: boolean,
+  ): Promise<ReadPart> {
     try {
       const open = await openLayer(this.#receiver.seams, layer);
       try {
@@ -186,23 +206,50 @@ export class Scrub {
         const goesOn = before?.root === root && open.announced === undefined;
         const from = goesOn ? before.position : LAYER_START;
         if (!goesOn) await open.manifest.verify();
-        const { position, checkedBytes, bad } = await checkPart(open, from, SLICE_BYTES);
-        const cells = bad.map(({ cell }) => cell);
+        const part = await checkPart(open, from, SLICE_BYTES, isDeviceSound);
+        const { position, checkedBytes, bad, failure } = part;
+        if (failure !== undefined && isDeviceSound) throw failure;
         return {
-          position,
-          readBytes: checkedBytes,
-          cells,
-          root,
-          isStart: !goesOn,
-          lost: undefined,
+          ...{ position, readBytes: checkedBytes, cells: bad.map(({ cell }) => cell), root },
+          ...{ isStart: !goesOn, isEnd: position === undefined, lost: undefined, failure },
         };
       } finally {
         await open.close();
       }
     } catch (error) {
-      if (!isDamage(error)) throw error;
-      return { ...NOTHING_READ, lost: error.message };
+      if (isDamage(error) || (isDeviceSound && isDeviceFailure(error))) {
+        return { ...NOTHING_READ, isEnd: true, lost: error.message };
+      }
+      if (!isDeviceFailure(error)) throw error;
+      return { ...NOTHING_READ, failure: error };
     }
+  }
+
+  /** Whether the device still reads what is elsewhere: then it is not the device that fails. */
+  async #readsAnother(
+    layers: ReadonlyMap<string, Layer>,
+    key: string,
+    failures: ReadonlyMap<string, number>,
+  ): Promise<boolean> {
+    const others = [...layers].filter(
+      ([other, { disk, folding }]) =>
+        other !== key && !failures.has(other) && folding === undefined && disk.dataBytes > 0,
+    );
+    others.sort(([, a], [, b]) => a.disk.dataBytes - b.disk.dataBytes);
+    for (const [, layer] of others.slice(0, PROBES_MAX)) {
+      try {
+        const open = await openLayer(this.#receiver.seams, layer);
+        try {
+          const { failure, bad } = await checkPart(open, LAYER_START, 1);
+          if (failure === undefined && bad.length === 0) return true;
+        } finally {
+          await open.close();
+        }
+      } catch (error) {
+        if (!(error instanceof DrError)) throw error;
+      }
+    }
+    return false;
   }
 
   /** Takes over what a part showed; true when something is known now that was not. */
@@ -288,6 +335,7 @@ export class Scrub {
     const first = await this.#firstFindings(vm);
     await markPoints(vm, clock.now(), whole, first);
     scrub.told.clear();
+    this.#failures.delete(vm.vmId);
     scrub.round = undefined;
     scrub.scrubbedAtMs = clock.now();
     await scrub.save();
@@ -312,9 +360,15 @@ interface ReadPart {
   readonly root: string | undefined;
   /** It begins at the start of the layer. */
   readonly isStart: boolean;
+  /** There is no more to read in the layer. */
+  readonly isEnd: boolean;
   /** Why the layer cannot be used at all. */
   readonly lost: string | undefined;
+  /** The device failed: at `position`, or before anything was read. */
+  readonly failure: DrError | undefined;
 }
+
+const NO_LAYER = { layer: undefined, root: undefined, position: LAYER_START };
 
 const NOTHING_READ: ReadPart = {
   position: undefined,
@@ -322,23 +376,57 @@ const NOTHING_READ: ReadPart = {
   cells: [],
   root: undefined,
   isStart: false,
+  isEnd: false,
   lost: undefined,
+  failure: undefined,
 };
 
 function startOf({ vm }: VmDesk): number {
   return vm.scrub.round?.startedAtMs ?? vm.scrub.scrubbedAtMs;
 }
 
-/** The layer that is being read, or the next one by name. */
-function nextLayer(
-  { layer }: ScrubRound,
+/** Layers that this round has still to read: those that failed last, else by name. */
+function openKeys(
   layers: ReadonlyMap<string, Layer>,
-  done: ReadonlySet<string>,
-): string | undefined {
-  if (layer !== undefined && layers.has(layer) && !done.has(layer)) return layer;
-  // a base that is being changed waits for the next round
-  const open = [...layers].filter(([key, { folding }]) => folding === undefined && !done.has(key));
-  return open.map(([key]) => key).sort()[0];
+  round: ScrubRound,
+  failures: ReadonlyMap<string, number>,
+): string[] {
+  const done = new Set(round.done);
+  const countOf = (key: string): number => failures.get(key) ?? 0;
+  const open = [...layers].flatMap(([key, { folding }]) => {
+    // a base that is being changed waits for the next round
+    const isOpen = folding === undefined || key === round.layer;
+    return isOpen && !done.has(key) && countOf(key) < GIVEN_UP_AT ? [key] : [];
+  });
+  const isLate = (key: string): number => (countOf(key) >= PUT_OFF_AT ? 1 : 0);
+  return open.sort().sort((a, b) => isLate(a) - isLate(b));
+}
+
+function nextRound(
+  round: ScrubRound,
+  key: string,
+  { isEnd, position, root }: ReadPart,
+  isPutOff: boolean,
+): ScrubRound {
+  if (isEnd) return { ...round, done: [...round.done, key], ...NO_LAYER };
+  if (isPutOff) return { ...round, ...NO_LAYER };
+  return position === undefined ? round : { ...round, layer: key, root, position };
+}
+
+function countFailure(
+  failures: Map<string, number>,
+  key: string,
+  { failure, position, cells }: ReadPart,
+  isDeviceSound: boolean,
+): void {
+  const count = failures.get(key) ?? 0;
+  if (failure !== undefined) {
+    // while it gets on, however slowly, it is not given up
+    failures.set(key, position === undefined ? count + 1 : Math.min(count + 1, PUT_OFF_AT));
+  } else if (!isDeviceSound || cells.length === 0) {
+    // the bad region may go on behind this part
+    failures.delete(key);
+  }
 }
 
 export interface RunningScrub {

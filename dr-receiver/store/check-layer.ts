@@ -26,6 +26,8 @@ export interface CheckedPart {
   readonly position: LayerPosition | undefined;
   readonly checkedBytes: number;
   readonly bad: readonly BadCell[];
+  /** The device failed at `position`; what was found before still counts. */
+  readonly failure: DrError | undefined;
 }
 
 const BATCH_CELLS = 16;
@@ -33,20 +35,27 @@ const RECORDS_AT_ONCE = 1024;
 /** So many cells in a row that cannot be read at all are no bad places but a device that is failing. */
 const UNREADABLE_MAX = 16;
 
+export function isDeviceFailure(error: unknown): error is DrError {
+  return error instanceof DrError && error.code === 'E_IO';
+}
+
 type DataRecord = ManifestRecord & { readonly kind: 'data' };
 
 /**
  * Checks from `from` on until `budgetBytes` were read or the layer ends. The order and the root of the
- * manifest are not checked here but by its verify().
- * @throws DeltaError, VhdxError: the layer cannot be used; DrError E_IO when the device fails
+ * manifest are not checked here but by its verify(). `isDeviceSound`: however many cells in a row cannot
+ * be read, they are bad places.
+ * @throws DeltaError, VhdxError: the layer cannot be used; DrError E_IO when the device fails in a base
+ * that is being changed
  */
 export async function checkPart(
   layer: OpenLayer,
   from: LayerPosition,
   budgetBytes: number,
+  isDeviceSound = false,
 ): Promise<CheckedPart> {
   return layer.announced === undefined
-    ? new PartCheck(layer, from).run(budgetBytes)
+    ? new PartCheck(layer, from, isDeviceSound ? Infinity : UNREADABLE_MAX).run(budgetBytes)
     : checkChanging(layer);
 }
 
@@ -57,12 +66,13 @@ async function checkChanging({ base, manifest, announced, disk }: OpenLayer): Pr
   for await (const { cell } of verifyBase(base, [manifest, announced])) {
     bad.push({ cell, hash: undefined });
   }
-  return { position: undefined, checkedBytes: disk.dataBytes, bad };
+  return { position: undefined, checkedBytes: disk.dataBytes, bad, failure: undefined };
 }
 
 class PartCheck {
   readonly #layer: OpenLayer;
   readonly #sizeBytes: number;
+  readonly #unreadableMax: number;
   readonly #buffer = Buffer.alloc(BATCH_CELLS * CELL_BYTES);
   readonly #bad: BadCell[] = [];
   #record: number;
@@ -71,8 +81,13 @@ class PartCheck {
   #checkedBytes = 0;
   #unreadable = 0;
 
-  constructor(layer: OpenLayer, { record, dataCells, nextCell }: LayerPosition) {
+  constructor(
+    layer: OpenLayer,
+    { record, dataCells, nextCell }: LayerPosition,
+    unreadableMax: number,
+  ) {
     this.#layer = layer;
+    this.#unreadableMax = unreadableMax;
     this.#sizeBytes = layer.manifest.header.diskSizeBytes;
     this.#record = record;
     this.#dataCells = dataCells;
@@ -80,12 +95,21 @@ class PartCheck {
   }
 
   async run(budgetBytes: number): Promise<CheckedPart> {
+    try {
+      return { ...(await this.#run(budgetBytes)), failure: undefined };
+    } catch (error) {
+      if (!isDeviceFailure(error)) throw error;
+      return { ...this.#part(), failure: error };
+    }
+  }
+
+  async #run(budgetBytes: number): Promise<Omit<CheckedPart, 'failure'>> {
     const { manifest } = this.#layer;
     for (;;) {
       const records = await manifest.recordsAt(this.#record, RECORDS_AT_ONCE);
       if (records.length === 0) {
         await this.#unlisted(cellCount(this.#sizeBytes));
-        return { position: undefined, checkedBytes: this.#checkedBytes, bad: this.#bad };
+        return { ...this.#part(), position: undefined };
       }
       for (let at = 0; at < records.length;) {
         if (this.#checkedBytes >= budgetBytes) return this.#part();
@@ -100,7 +124,7 @@ class PartCheck {
     }
   }
 
-  #part(): CheckedPart {
+  #part(): Omit<CheckedPart, 'failure'> {
     const position = {
       record: this.#record,
       dataCells: this.#dataCells,
@@ -164,8 +188,8 @@ class PartCheck {
       this.#unreadable = 0;
       return true;
     } catch (error) {
-      if (!(error instanceof DrError) || error.code !== 'E_IO') throw error;
-      if (isOne && ++this.#unreadable > UNREADABLE_MAX) throw error;
+      if (!isDeviceFailure(error)) throw error;
+      if (isOne && ++this.#unreadable > this.#unreadableMax) throw error;
       return false;
     }
   }

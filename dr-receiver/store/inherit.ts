@@ -16,17 +16,22 @@ import type { Point } from './protection.js';
 import type { VmStore } from './vm-store.js';
 
 /**
- * Marks the head when it shows damage of points before it. `parent` is the head before the commit. When
- * nobody can tell, it counts as damaged. To be called outside of changes of the VM. @throws DrError E_IO
+ * Marks the head when it shows damage of points before it and is not marked yet: an earlier process may
+ * have committed it and come no further. `before` is the head before the commit, which may be forgotten
+ * by now. When nobody can tell, it counts as damaged. To be called outside of changes of the VM.
+ * @throws DrError E_IO
  */
 export async function markInherited(
   seams: ReadSeams,
   vm: VmStore,
-  parent: Point | undefined,
+  before: Point | undefined,
   atMs: number,
 ): Promise<void> {
   const { head } = vm.protection;
-  if (head === undefined || head.pointId === parent?.pointId) return;
+  if (head?.parentPointId === undefined || head.damage !== undefined) return;
+  const { parentPointId } = head;
+  const known = before?.pointId === parentPointId ? before : undefined;
+  const parent = vm.protection.point(parentPointId) ?? known;
   if (vm.scrub.damage.size === 0 && parent?.damage === undefined) return;
   await changeHolding(vm, async () => {
     let found: PointFinding | undefined;

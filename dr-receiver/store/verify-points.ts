@@ -107,6 +107,7 @@ async function* checkLayer(seams: ReadSeams, result: LayerResult): AsyncGenerato
     while (position !== undefined && findings.length <= CELLS_MAX) {
       const part = await checkPart(open, position, PART_BYTES);
       for (const { cell } of part.bad) findings.push(badCell(cell, data));
+      if (part.failure !== undefined) throw part.failure;
       ({ position } = part);
       yield part.checkedBytes;
     }
