@@ -529,7 +529,8 @@ describe('scrub and repair', () => {
     };
     const repairing = site.replication().repair(messages());
     await isOpen;
-    for await (const step of site.receiver.maintenance.compactNow(desk.vm)) void step;
+    for await (const bytes of site.receiver.maintenance.compactNow(desk.vm))
+      expect(bytes).to.be.a('number');
     goOn();
     expect(await repairing).to.include({ repairedCount: 0, refusedCount: 2 });
     await expectPoint(site, vm, second);
