@@ -99,7 +99,8 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
     // what is under way may be using cells of the others
     if (desk.activeRequest !== undefined) continue;
     const begun = unfinished.get(cycleId);
-    const isOld = begun === undefined || isUseless(begun.request, vm, clock.now() - olderThanMs);
+    const untilMs = clock.now() - olderThanMs;
+    const isOld = begun === undefined || (await isUseless(fs, vm, begun.request, untilMs));
     const sizeBytes = await sizeOf(fs, layout.cycle(cycleId));
     const remove = async (): Promise<void> => {
       await removeCycles(fs, layout, [cycleId]);
@@ -118,17 +119,22 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
 }
 
 /**
- * Nobody can go on with it: it does not follow the newest point any more and began before `untilMs`. A
- * first copy follows nothing and may take weeks, and a staged seed waits until it is used or discarded.
+ * Nobody has written to it since `untilMs`. A staged seed waits until it is used or discarded. Where the
+ * volume does not tell, the beginning of the cycle counts, and an import, which has none, as long as it
+ * follows the newest point.
  */
-function isUseless(
-  { consistentAtMs, parentPointId, seededFrom }: CycleRequest,
-  vm: VmStore,
+async function isUseless(
+  fs: FileSystem,
+  { layout, protection }: VmStore,
+  { cycleId, consistentAtMs, parentPointId, seededFrom }: CycleRequest,
   untilMs: number,
-): boolean {
-  const { head } = vm.protection;
-  if (seededFrom !== '' || parentPointId === head?.pointId) return false;
-  return consistentAtMs <= untilMs;
+): Promise<boolean> {
+  if (seededFrom !== '') return false;
+  const { modifiedAtMs } = (await fs.status(layout.progress(cycleId))) ?? {};
+  if (modifiedAtMs === undefined && consistentAtMs === 0) {
+    return parentPointId !== protection.head?.pointId;
+  }
+  return (modifiedAtMs ?? consistentAtMs) <= untilMs;
 }
 
 const KINDS: Readonly<Record<LeftoverKind, string>> = {
@@ -142,7 +148,7 @@ function because(kind: LeftoverKind, isOld: boolean, isUsable: boolean): string 
   switch (kind) {
     case 'unfinished':
       if (!isOld) return 'a cycle may go on with it, or use its cells again';
-      return isUsable ? 'it follows a point that is not the newest' : 'nothing of it can be used';
+      return isUsable ? 'no cycle has used it for long' : 'nothing of it can be used';
     case 'removing':
       return 'its removal was interrupted';
     case 'empty':

@@ -81,7 +81,7 @@ async function collectOf(
   const { fs, clock, random, stateFolder, signal, isPlan } = options;
   const state = await leaseState(stateFolder, vm.id, fs);
   if (state === 'held') return;
-  const found = await marksOf(vm, options, state === 'free');
+  const found = await marksOf(vm, options);
   if (isPlan || !found.some(({ isRemovable }) => isRemovable)) {
     await take(found);
     return;
@@ -108,7 +108,7 @@ async function collectOf(
     // only the former one names are removed next: its name first.
     await fs.flushFolder(stateFolder);
     // what was there a moment ago may be in use, or gone
-    await take(await marksOf(vm, options, state === 'free'));
+    await take(await marksOf(vm, options));
   } finally {
     await lease.release();
   }
@@ -118,13 +118,13 @@ async function collectOf(
 async function marksOf(
   vm: VmSummary,
   { hypervisor, fs, stateFolder, isForgetting }: SourceGarbageOptions,
-  hasLease: boolean,
 ): Promise<Found[]> {
   const names = await ledgerNames(fs, stateFolder, vm.id);
   const isOurs = (tag: OwnerTag | undefined): boolean => tag?.protectionId === vm.id;
   const found: Found[] = [];
   for (const { id, tag } of await hypervisor.listCheckpoints(vm.id)) {
-    const isKnown = hasLease || names !== 'none' || isForgetting;
+    // a lease alone does not tell: looking at a VM from another folder leaves one
+    const isKnown = names !== 'none' || isForgetting;
     found.push({
       kind: isOurs(tag) ? 'checkpoint' : 'foreign-checkpoint',
       vmName: vm.name,

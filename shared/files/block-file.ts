@@ -87,6 +87,8 @@ export interface FileStatus {
   readonly kind: 'file' | 'folder' | 'other';
   /** Equal exactly for two names of one file (device and inode). */
   readonly identity: string;
+  /** Of the last write, milliseconds since 1970; undefined where nobody can tell. */
+  readonly modifiedAtMs?: number | undefined;
   /**
    * Others than its owner may read or change it: permissions of group or world (POSIX). Not known,
    * so undefined, on Windows.

@@ -299,6 +299,7 @@ async function status(path: string): Promise<FileStatus | undefined> {
       sizeBytes: Number(stats.size),
       kind: kindOf(stats),
       identity: `${stats.dev}:${stats.ino}`,
+      modifiedAtMs: Number(stats.mtimeMs),
       isExposed: process.platform === 'win32' ? undefined : (Number(stats.mode) & 0o077) !== 0,
     };
   } catch (error) {
