@@ -14,7 +14,7 @@ import { setUp } from './set-up.mjs';
 import { SetUpError, note, runProgram, step } from './steps.mjs';
 
 const QUICK_FOLDERS = ['unit', 'property', 'conformance'];
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 240_000;
 const JOBS = 2;
 
 /** The built file of a test given as source or built path. */

@@ -55,22 +55,22 @@ export class DemoReport {
     this.say(proof.isEqual ? 'equal' : 'DIFFERENT', proof.what);
   }
 
+  /** There is no going on after a comparison that failed. @throws DrError E_DIFFERENT */
+  requireEqual(shown: string): void {
+    const bad = this.#proofs.filter(({ isEqual }) => !isEqual);
+    if (bad.length === 0) return;
+    throw new DrError('E_DIFFERENT', `the demo failed: ${bad.map(({ what }) => what).join(', ')}`, {
+      done: `the files are kept in ${shown}`,
+      hint: `repeat it there: ${bad.map(({ command }) => command).join(' ; ')}`,
+    });
+  }
+
   /**
    * The result of the run.
    * @throws DrError E_DIFFERENT when one of the comparisons failed
    */
   finish(folder: string, shown: string, next: readonly string[]): void {
-    const bad = this.#proofs.filter(({ isEqual }) => !isEqual);
-    if (bad.length > 0) {
-      throw new DrError(
-        'E_DIFFERENT',
-        `the demo failed: ${bad.map(({ what }) => what).join(', ')}`,
-        {
-          done: `the files are kept in ${shown}`,
-          hint: `repeat it there: ${bad.map(({ command }) => command).join(' ; ')}`,
-        },
-      );
-    }
+    this.requireEqual(shown);
     const document = {
       folder,
       isEqual: true,

@@ -38,6 +38,7 @@ export class DemoStory {
   }
 
   async run(): Promise<void> {
+    const shown = path.relative(this.#context.folder, this.#folder) || '.';
     try {
       await this.#prepare();
       await this.#cycle('the first copy');
@@ -48,13 +49,14 @@ export class DemoStory {
         await this.#sites.provePoint(VM, remembered, `point${index + 1}`);
       }
       await this.#askOthers();
+      this.#report.requireEqual(shown);
       await this.#lostState();
       await rotAndRepair(this.#sites, VM);
+      this.#report.requireEqual(shown);
       await manyCycles(this.#sites);
     } finally {
       await this.#sites.stopReceiver('SIGTERM');
     }
-    const shown = path.relative(this.#context.folder, this.#folder) || '.';
     const inFolder = shown === '.' ? '' : `cd ${shown} && `;
     const newest = this.#points.at(-1)?.point ?? 'latest';
     this.#report.finish(this.#folder, shown, [

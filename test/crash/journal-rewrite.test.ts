@@ -86,7 +86,7 @@ function expectPoints(vm: VmStore, least: number, most: number, place = ''): num
 }
 
 describe('journal rewrite', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
 
   it('keeps what was acknowledged through a power cut at every operation', async () => {
     const { volume, count } = await almostLong();

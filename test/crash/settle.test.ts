@@ -180,7 +180,7 @@ class KilledFileSystem extends HookedFileSystem {
 }
 
 describe('settles and power loss', function () {
-  this.timeout(SLOW ? 1_800_000 : 120_000);
+  this.timeout(SLOW ? 1_800_000 : 480_000);
 
   it('what was acknowledged is there, and what is found is there and survives the next cut', async () => {
     const scene = new Scene();

@@ -101,7 +101,7 @@ async function expectGoesOn(volume: MemoryFileSystem, given: Base): Promise<void
 }
 
 describe('receiver and a failing device', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
 
   for (const kind of KINDS) {
     it(`ends with a typed error when any one ${kind} fails, and goes on afterwards`, async () => {

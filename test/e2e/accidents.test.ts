@@ -70,7 +70,7 @@ describe('accidents', () => {
   });
 
   it('makes no mixed image when the agent dies and the guest writes on', async function () {
-    this.timeout(120_000);
+    this.timeout(300_000);
     await guestWrites(0, 700, 1);
     await guestWrites(1, 100, 2);
     await site.startReceiver();
@@ -91,7 +91,7 @@ describe('accidents', () => {
   });
 
   it('ends a push at a safe point on SIGTERM and goes on afterwards', async function () {
-    this.timeout(120_000);
+    this.timeout(300_000);
     await guestWrites(0, 400, 1);
     await site.startReceiver();
     const push = site.startPush(VM, '--bandwidth', '4M');
@@ -105,7 +105,7 @@ describe('accidents', () => {
   });
 
   it('goes on when the network is cut in mid-cycle, and sends at most 8 MiB again', async function () {
-    this.timeout(120_000);
+    this.timeout(300_000);
     await guestWrites(0, 500, 1);
     await site.startReceiver();
     const proxy = await TcpProxy.start({
@@ -134,7 +134,7 @@ describe('accidents', () => {
     if (process.platform !== 'linux' || process.getuid?.() !== 0) {
       skipBecause(this, 'a small volume is mounted by root on Linux only');
     }
-    this.timeout(120_000);
+    this.timeout(300_000);
     const store = join(site.folder, 'store');
     mkdirSync(store);
     mount(['-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', store]);

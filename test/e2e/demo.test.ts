@@ -34,7 +34,7 @@ describe('hvdr demo', () => {
   });
 
   it('replicates, survives its accidents and proves every point equal', async function () {
-    this.timeout(120_000);
+    this.timeout(600_000);
     const run = await runHvdr(['demo', '--keep', 'files', '--json'], { folder });
     expect(run.code, run.stderr).to.equal(0);
     const result = lastLine(run.stdout);
@@ -57,7 +57,7 @@ describe('hvdr demo', () => {
   });
 
   it('ends with 1 and E_DIFFERENT when a judge disagrees', async function () {
-    this.timeout(120_000);
+    this.timeout(600_000);
     const bin = join(folder, 'bin');
     mkdirSync(bin);
     writeFileSync(join(bin, 'qemu-img'), '#!/bin/sh\nexit 1\n');

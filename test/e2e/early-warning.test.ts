@@ -23,7 +23,7 @@ interface StatusDocument {
 }
 
 describe('early warning', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let site: Site;
 
   before(async () => {

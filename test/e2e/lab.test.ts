@@ -29,7 +29,7 @@ const seams = { fs: nodeFileSystem, clock: systemClock, random: systemRandom };
 const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 describe('e2e: hvdr lab', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let work: WorkFolder;
   beforeEach(() => {
     work = new WorkFolder('lab-e2e');

@@ -14,7 +14,7 @@ const SIZE = 600 * 1024 * 1024;
 const ENDING = '.unfinished';
 
 describe('hvdr vhdx convert: stopped half-way', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let folder = '';
   const unfinished = async (): Promise<string[]> =>
     (await readdir(folder)).filter((name) => name.endsWith(ENDING));

@@ -13,7 +13,7 @@ import { runHvdr } from '../support/cli.js';
 const MIB = 1024 * 1024;
 
 describe('the log of the command line', function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   let folder = '';
   const seams = { fs: nodeFileSystem, random: systemRandom };
 

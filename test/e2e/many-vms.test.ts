@@ -67,7 +67,7 @@ async function until(daemon: HvdrProcess, isEnough: (lines: Line[]) => boolean):
 }
 
 describe('many VMs', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let site: Site;
   let daemon: HvdrProcess | undefined;
 

@@ -13,7 +13,7 @@ const MIB = 1024 * 1024;
 const POINTS = ['1', '2'].map((digit) => `${digit}0000000-0000-4000-8000-000000000000`);
 
 describe('hvdr pcbt merge, overlay, export', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let folder = '';
   const states: Buffer[] = [];
 

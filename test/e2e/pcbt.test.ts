@@ -21,7 +21,7 @@ AFTER.fill(0, 20 * CELL_BYTES, 25 * CELL_BYTES);
 pattern(10, 4).copy(AFTER, SIZE - 10);
 
 describe('hvdr pcbt', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let folder = '';
 
   beforeEach(() => {

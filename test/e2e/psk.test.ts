@@ -97,7 +97,7 @@ describe('hvdr psk', () => {
   });
 
   it('makes the same key of a passphrase from environment, file and standard input', async function () {
-    this.timeout(60_000);
+    this.timeout(240_000);
     writeFileSync(work.file('pass.txt'), `${PASSPHRASE}\r\n`);
     const made: string[] = [];
     for (const [index, where] of ['env:P', 'file:pass.txt', '-'].entries()) {

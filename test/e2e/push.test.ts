@@ -20,7 +20,7 @@ interface VmResult {
 }
 
 describe('hvdr push', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   const work = new WorkFolder('push');
   const lab = work.file('lab');
   const store = work.file('store');

@@ -28,7 +28,7 @@ function isBroken(error: unknown): boolean {
 }
 
 describe('hvdr receiver, killed', function () {
-  this.timeout(SLOW ? 1_800_000 : 120_000);
+  this.timeout(SLOW ? 1_800_000 : 480_000);
   const work = new WorkFolder('receiver-killed');
   const bench = new ReceiverBench(work.file('store'), work.path);
 

@@ -49,7 +49,7 @@ describe('replication', () => {
 
   it('gives back each point of a VM with disks of odd sizes, 4096-byte sectors and checkpoints', async function () {
     needTool(this, 'qemu-img');
-    this.timeout(180_000);
+    this.timeout(300_000);
     const { folder } = site;
     // made by qemu-img, with data in it
     writeFileSync(join(folder, 'data.raw'), new SeededRandom(1).bytes(5 * 1024 * 1024 + 512 * 7));
@@ -157,7 +157,7 @@ describe('replication', () => {
   });
 
   it('takes disks that Windows made', async function () {
-    this.timeout(180_000);
+    this.timeout(300_000);
     for (const name of ['win10-fixed-10M', 'win2012-dynamic-1G']) {
       const packed = readFileSync(sampleFile(this, `vhdx/${name}.vhdx.gz`));
       writeFileSync(join(site.folder, `${name}.vhdx`), gunzipSync(packed));

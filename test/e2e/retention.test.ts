@@ -8,7 +8,7 @@ import { Site } from '../support/site.js';
 import { WorkFolder } from '../support/work-folder.js';
 
 describe('retention grid', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   const work = new WorkFolder('retention');
   const site = new Site(work.path);
   after(async () => {

@@ -31,7 +31,7 @@ interface Verified {
 }
 
 describe('rot in a store', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let site: Site;
   const image = (seed: number): Buffer => new SeededRandom(seed).bytes(CELL_BYTES);
 

@@ -10,7 +10,7 @@ import { runHvdr, runHvdrJson } from '../support/cli.js';
 const MIB = 1024 * 1024;
 
 describe('hvdr vhdx compare and hash', function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   let folder = '';
   const content = Buffer.alloc(5 * MIB + 512);
 

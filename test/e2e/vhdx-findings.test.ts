@@ -14,7 +14,7 @@ import { runHvdr, runHvdrJson, type CliRun } from '../support/cli.js';
 const MIB = 1024 * 1024;
 
 describe('hvdr vhdx: disks that are not in order', function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   let folder = '';
   const hvdr = (...args: string[]): Promise<CliRun> => runHvdr(args, { folder });
   async function done(...args: string[]): Promise<CliRun> {

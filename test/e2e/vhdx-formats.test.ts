@@ -10,7 +10,7 @@ import { needTool } from '../support/need.js';
 import { expectTool } from '../support/run-tool.js';
 
 describe('hvdr vhdx convert: files that are no disk of ours', function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   let folder = '';
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'hvdr-formats-'));

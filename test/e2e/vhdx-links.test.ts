@@ -12,7 +12,7 @@ import { refusal } from '../support/refusal.js';
 import { runHvdr, type CliRun } from '../support/cli.js';
 
 describe('hvdr vhdx: symbolic links to disks', function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   let folder = '';
 
   const hvdr = (...args: string[]): Promise<CliRun> => runHvdr(args, { folder });

@@ -11,7 +11,7 @@ import { WorkFolder } from '../support/work-folder.js';
 const MIB = 1024 * 1024;
 
 describe('hvdr vhdx', function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   let work: WorkFolder;
 
   const hvdr = (...args: string[]): Promise<CliRun> =>

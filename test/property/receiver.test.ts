@@ -202,7 +202,7 @@ class Life {
 }
 
 describe('receiver: random lives', function () {
-  this.timeout(SLOW ? 1_800_000 : 120_000);
+  this.timeout(SLOW ? 1_800_000 : 480_000);
 
   it(`lists what a naive model lists, and gives back its bytes (${RUNS} lives)`, async () => {
     for (let seed = 1; seed <= RUNS; seed++) {

@@ -183,7 +183,7 @@ const KINDS = ['compact', 'fold-begin', 'fold-end', 'drop', 'delist'];
 const LIMITS = { share: 0.05, minBytes: CELL_BYTES, rowLayers: 4 };
 
 describe('reclaiming: random lives', function () {
-  this.timeout(SLOW ? 1_800_000 : 120_000);
+  this.timeout(SLOW ? 1_800_000 : 480_000);
 
   it(`leaves every listed point as it was (${RUNS} lives)`, async () => {
     const done = new Map<string, number>();
