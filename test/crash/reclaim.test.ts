@@ -134,7 +134,7 @@ async function expectEnds(found: MemoryFileSystem, each: Given, count: number): 
 }
 
 describe('reclaiming and power loss', function () {
-  this.timeout(SLOW ? 3_600_000 : 180_000);
+  this.timeout(SLOW ? 3_600_000 : 480_000);
 
   for (const [isPinned, count] of [
     [false, 2],
@@ -210,7 +210,7 @@ async function attempt(fs: FaultFileSystem, each: Given): Promise<void> {
 }
 
 describe('reclaiming and a failing device', function () {
-  this.timeout(SLOW ? 3_600_000 : 180_000);
+  this.timeout(SLOW ? 3_600_000 : 480_000);
 
   for (const kind of KINDS) {
     it(`keeps every point when any one ${kind} fails, and goes on afterwards`, async () => {
