@@ -208,8 +208,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: 'source-agent/checkpoint-lease.js',
-        find: 'if (checkpoint.tag?.protectionId !== protectionId)',
-        replace: 'if (checkpoint.tag === undefined)',
+        find: 'const isOurs = (tag) => tag.protectionId === protectionId;',
+        replace: 'const isOurs = () => true;',
       },
     ],
   },
