@@ -1,31 +1,23 @@
 // What `hvdr seed` can be told.
 
 import type { ParameterName } from '../shared/params/index.js';
+import { PUSH_PARAMETERS } from './agent-options.js';
 import type { AccessFlags } from './receiver-connection.js';
 
-export const SEED_PARAMETERS: readonly ParameterName[] = [
-  'vm',
-  'host',
-  'dr_host',
-  'dr_port',
-  'dr_psk_file',
-  'dr_psk',
-  'dr_psk_id',
-  'dr_tls_ca',
-  'dr_tls_cert',
-  'dr_tls_key',
-  'dr_tls_name',
-  'quiesce',
-  'consistency',
-  'rpo_seconds',
-  'timeout',
-  'bandwidth',
-  'bandwidth_schedule',
-  'max_restore_points',
-  'retention_grid',
-  'state_dir',
-  'config_file',
-];
+/** What is about many VMs or many cycles. */
+const OF_RUNS: ReadonlySet<ParameterName> = new Set([
+  'exclude',
+  'online',
+  'push_cycles',
+  'push_interval',
+  'overlap',
+  'abort_on_error',
+  'on_partial',
+]);
+
+export const SEED_PARAMETERS: readonly ParameterName[] = PUSH_PARAMETERS.filter(
+  (name) => !OF_RUNS.has(name),
+);
 
 export interface SeedFlags extends AccessFlags {
   readonly vm?: string;

@@ -3,6 +3,7 @@
 // killed process left is found by its tag at the start of the next cycle.
 
 import type { Guid } from '../shared/bytes/index.js';
+import type { Clock } from '../shared/clock.js';
 import type { ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type {
@@ -190,4 +191,31 @@ export async function removeReferencePoints(
     count++;
   }
   return count;
+}
+
+/** A merge is waited for in pieces of so long. */
+const MERGE_WAIT_MS = 2000;
+
+/**
+ * Waits until the merges that earlier checkpoints left have ended, in short pieces, so that a stop need
+ * not wait for them. @throws DrError E_STALLED, …; the reason of the signal
+ */
+export async function waitForMerge(
+  hypervisor: SourceHypervisor,
+  vmId: Guid,
+  timeoutMs: number,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<void> {
+  const deadline = clock.monotonic() + timeoutMs;
+  for (;;) {
+    signal.throwIfAborted();
+    const leftMs = deadline - clock.monotonic();
+    try {
+      await hypervisor.waitForMerge(vmId, Math.max(0, Math.min(leftMs, MERGE_WAIT_MS)));
+      return;
+    } catch (error) {
+      const isPiece = error instanceof DrError && error.code === 'E_STALLED';
+      if (!isPiece || leftMs <= MERGE_WAIT_MS) throw error;
+    }
+  }
 }

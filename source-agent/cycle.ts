@@ -10,10 +10,10 @@
 // The receiver's answer to Commit is not awaited before the checkpoint is given back: from step 5 on
 // the ledger carries what is unacknowledged.
 
-import { type Guid, guidToWire, randomGuid, ZERO_GUID } from '../shared/bytes/index.js';
-import { type CommitResponse, DiskTransfer, type OpenRequest } from '../shared/channel/index.js';
+import { type Guid, guidToWire, randomGuid } from '../shared/bytes/index.js';
+import type { CommitResponse } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
-import { CELL_BYTES, cellCount, type ManifestHeader } from '../shared/delta/index.js';
+import { cellCount } from '../shared/delta/index.js';
 import type { ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type { FileSystem } from '../shared/files/index.js';
@@ -23,7 +23,6 @@ import type {
   OwnerTag,
   ReferencePoint,
   SourceHypervisor,
-  VmDefinition,
   VmSummary,
 } from '../shared/hypervisor/index.js';
 import type { Log } from '../shared/log.js';
@@ -33,9 +32,12 @@ import {
   removeLeftoversOf,
   removeReferencePoints,
   type WantedConsistency,
+  waitForMerge,
   withCheckpoint,
 } from './checkpoint-lease.js';
-import { cellsOf, type DirtyCells } from './dirty-cells.js';
+import { type CycleIdentity, manifestHeader, openRequest } from './cycle-messages.js';
+import { NOTES_MAX, whyCompared, whyUnused, whyWhole } from './cycle-notes.js';
+import type { DirtyCells } from './dirty-cells.js';
 import { CompressionChoice } from './compression-choice.js';
 import { orderedDisks } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
@@ -44,25 +46,21 @@ import {
   begin,
   type Chain,
   confirm,
-  type DiskChanges,
-  isSameGeometry,
   type Ledger,
   newChain,
   oweCells,
-  type Reference,
   settle,
-  type TrackedDisk,
   withChain,
 } from './ledger.js';
 import { LedgerStore } from './ledger-store.js';
 import { checkReceiver, type CycleKind, type CyclePlan, type DiskPlan, planCycle } from './plan.js';
 import { ProgressWatch } from './progress-watch.js';
-import { commitCycle, type PushDisk, pushDisks, type PushSeams, wireOrEmpty } from './push.js';
+import { commitCycle, type PushDisk, pushDisks, type PushSeams } from './push.js';
 import type { ReceiverLink } from './receiver-link.js';
 import { repairReceiver } from './repair.js';
 import { checkCommit, type ReceiverView, receiverView } from './receiver-view.js';
+import { changesSince, referenceOf } from './tracked-changes.js';
 import { takeVmLease } from './vm-lease.js';
-import { wireDefinition } from './wire-definition.js';
 
 export interface CycleSeams {
   readonly hypervisor: SourceHypervisor;
@@ -95,11 +93,7 @@ export interface CycleSettings {
   readonly retentionGrid: string;
 }
 
-/** Of what a receiver says to people, so much is passed on. */
-const NOTES_MAX = 16;
 const NOTE_MAX = 500;
-/** A merge is waited for in pieces of so long. */
-const MERGE_WAIT_MS = 2000;
 /** So long an answer to Commit is waited for when the run is to stop. */
 const COMMIT_GRACE_MS = 10_000;
 /** The share of the RPO from which on a point's age is mentioned. */
@@ -239,7 +233,7 @@ class Cycle {
     const { hypervisor, signal } = this.#seams;
     const ready = await this.#prepare();
     signal.throwIfAborted();
-    await this.#waitForMerge();
+    await waitForMerge(hypervisor, this.#vm.id, this.#settings.timeoutMs, this.#seams);
     this.#seams.onProgress?.();
     return withCheckpoint(
       hypervisor,
@@ -293,7 +287,8 @@ class Cycle {
     }
     const definition = await hypervisor.describeVm(this.#vm.id);
     const disks = orderedDisks(definition, checkpoint.disks);
-    const changes = await this.#changes(checkpoint.id, disks, ready.ledger.reference);
+    const frozen = { hypervisor, vmId: this.#vm.id, checkpointId: checkpoint.id };
+    const changes = await changesSince(frozen, disks, ready.ledger.reference);
 
     let ledger = absorb(withChain(ready.ledger, ready.chain), changes);
     const known = ledger.chains.get(ready.chain.key) ?? ready.chain;
@@ -311,9 +306,10 @@ class Cycle {
     ledger = withChain(ledger, begin(absorbed, inFlight, sent));
     await store.save(ledger);
 
-    const request = this.#openRequest(plan, pointId, definition, lease, ready);
+    const identity = { vm: this.#vm, cycleId: this.#cycleId, pointId, epoch: receiver.epoch };
+    const request = openRequest(identity, plan, definition, checkpoint, this.#settings);
     const compression = new CompressionChoice();
-    const disksToPush = await this.#streams(lease, plan, pointId, receiver.epoch, compression);
+    const disksToPush = await this.#streams(lease, plan, identity, compression);
     const work = { vmId: this.#vm.id, cycleId: this.#cycleId, request, disks: disksToPush };
     const onSent = (bytes: number): void => {
       this.#bytesSent += bytes;
@@ -392,23 +388,6 @@ class Cycle {
     }
   }
 
-  /** In short pieces, so that a stop need not wait for a merge. */
-  async #waitForMerge(): Promise<void> {
-    const { hypervisor, clock, signal } = this.#seams;
-    const deadline = clock.monotonic() + this.#settings.timeoutMs;
-    for (;;) {
-      signal.throwIfAborted();
-      const leftMs = deadline - clock.monotonic();
-      try {
-        await hypervisor.waitForMerge(this.#vm.id, Math.max(0, Math.min(leftMs, MERGE_WAIT_MS)));
-        return;
-      } catch (error) {
-        const isPiece = error instanceof DrError && error.code === 'E_STALLED';
-        if (!isPiece || leftMs <= MERGE_WAIT_MS) throw error;
-      }
-    }
-  }
-
   /** Aborts some time after the cycle's signal did, unless `ended` came before. */
   #lateStop(ended: AbortSignal): AbortSignal {
     const { clock, signal } = this.#seams;
@@ -427,51 +406,6 @@ class Cycle {
       signal.removeEventListener('abort', wait);
     });
     return late.signal;
-  }
-
-  /** Step 4: what changed on each disk since the reference point; 'all' where nobody knows. */
-  async #changes(
-    checkpointId: string,
-    disks: readonly CheckpointDisk[],
-    reference: Reference | undefined,
-  ): Promise<DiskChanges[]> {
-    const changes: DiskChanges[] = [];
-    for (const disk of disks) {
-      const { diskId } = disk;
-      const geometry = geometryOf(disk);
-      const known = reference?.disks.find((other) => other.diskId === diskId);
-      if (known === undefined) {
-        const because =
-          reference === undefined
-            ? 'there is no reference point'
-            : 'the reference point does not know the disk';
-        changes.push({ diskId, geometry, changed: 'all', because });
-      } else if (!isSameGeometry(known.geometry, geometry)) {
-        changes.push({ diskId, geometry, changed: 'all', because: 'the disk was resized' });
-      } else {
-        changes.push({
-          diskId,
-          geometry,
-          ...(await this.#changesOf(checkpointId, disk, known.trackingId)),
-        });
-      }
-    }
-    return changes;
-  }
-
-  async #changesOf(
-    checkpointId: string,
-    disk: CheckpointDisk,
-    trackingId: string,
-  ): Promise<{ changed: DirtyCells; because: string }> {
-    const { hypervisor } = this.#seams;
-    try {
-      const ranges = hypervisor.changedRanges(this.#vm.id, checkpointId, disk.diskId, trackingId);
-      return { changed: await cellsOf(ranges, disk.sizeBytes), because: '' };
-    } catch (error) {
-      if (!(error instanceof DrError) || error.code !== 'E_TRACKING_INVALID') throw error;
-      return { changed: 'all', because: `change tracking is not valid: ${error.message}` };
-    }
   }
 
   /**
@@ -511,8 +445,7 @@ class Cycle {
   async #streams(
     lease: LeasedCheckpoint,
     plan: CyclePlan,
-    pointId: Guid,
-    epoch: bigint,
+    identity: CycleIdentity,
     compression: CompressionChoice,
   ): Promise<PushDisk[]> {
     const disks: PushDisk[] = [];
@@ -528,7 +461,7 @@ class Cycle {
       const stream = new DiskStream({
         diskIndex,
         disk: opened,
-        header: manifestHeader(disk, plan, pointId, this.#vm.id, epoch),
+        header: manifestHeader(disk, plan, identity),
         ...rangesToRead(disk),
         compression,
         // a compare of equal disks reads for long and sends nothing
@@ -537,47 +470,6 @@ class Cycle {
       disks.push({ plan: disk, stream });
     }
     return disks;
-  }
-
-  #openRequest(
-    plan: CyclePlan,
-    pointId: Guid,
-    definition: VmDefinition,
-    { checkpoint }: LeasedCheckpoint,
-    { receiver }: Ready,
-  ): OpenRequest {
-    const { maxRestorePoints, retentionGrid, rpoSeconds } = this.#settings;
-    return {
-      vmId: guidToWire(this.#vm.id),
-      vmName: this.#vm.name,
-      cycleId: guidToWire(this.#cycleId),
-      pointId: guidToWire(pointId),
-      parentPointId: wireOrEmpty(plan.parentPointId),
-      epoch: receiver.epoch,
-      kind: plan.kind === 'nothing' ? 'delta' : plan.kind,
-      disks: plan.disks.map((disk) => ({
-        geometry: {
-          diskId: guidToWire(disk.diskId),
-          generation: disk.generation,
-          sizeBytes: BigInt(disk.geometry.sizeBytes),
-          logicalSectorBytes: disk.geometry.logicalSectorBytes,
-          physicalSectorBytes: disk.geometry.physicalSectorBytes,
-        },
-        transfer:
-          disk.send.how === 'whole'
-            ? DiskTransfer.DISK_TRANSFER_BASE
-            : DiskTransfer.DISK_TRANSFER_DELTA,
-      })),
-      definition: wireDefinition(definition, plan.disks),
-      consistentAtMs: BigInt(Math.max(0, Math.round(checkpoint.createdAtMs))),
-      isApplicationConsistent: checkpoint.consistency === 'application',
-      maxRestorePoints,
-      rpoSeconds,
-      checkpointId: checkpoint.id,
-      seededFrom: '',
-      retentionGrid,
-      expectedBytes: BigInt(expectedBytes(plan)),
-    };
   }
 
   #result(
@@ -686,85 +578,6 @@ class Cycle {
       })),
     });
   }
-}
-
-/** Why a cycle could not tell what had changed although points were there before; each reason once. */
-function whyCompared(plan: CyclePlan, chain: Chain): string[] {
-  if (plan.kind === 'seed') {
-    if (chain.confirmed === undefined) return [];
-    return [`the receiver has lost its points: ${chain.confirmed.pointId} was confirmed before`];
-  }
-  const reasons = plan.disks.flatMap(({ send, because }) =>
-    send.how === 'compare' ? [`compared by hashes: ${because}`] : [],
-  );
-  return [...new Set(reasons)].slice(0, NOTES_MAX);
-}
-
-/** Why a seed did not help. */
-function whyUnused({ kind, disks }: CyclePlan, { unfinished }: ReceiverView): string[] {
-  const isUnused = disks.every(({ reuseCycleId }) => reuseCycleId === undefined);
-  if (kind !== 'seed' || unfinished === undefined || !isUnused) return [];
-  return ['what was staged at the receiver is of no disk of this VM: other ids, or other sizes'];
-}
-
-/** Which disks were sent whole beside others that were not, as added and resized ones are. */
-function whyWhole(plan: CyclePlan): string[] {
-  if (plan.kind === 'seed') return [];
-  return plan.disks
-    .flatMap(({ diskId, send, because }) =>
-      send.how === 'whole' ? [`disk ${diskId} was sent whole: ${because}`] : [],
-    )
-    .slice(0, NOTES_MAX);
-}
-
-/** Bytes of the cells that will be named; 0 when only reading will tell. */
-function expectedBytes({ disks }: CyclePlan): number {
-  let sum = 0;
-  for (const { send } of disks) {
-    if (send.how !== 'dirty') return 0;
-    sum += send.cells.count * CELL_BYTES;
-  }
-  return sum;
-}
-
-function geometryOf(disk: CheckpointDisk): DiskPlan['geometry'] {
-  const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = disk;
-  return { sizeBytes, logicalSectorBytes, physicalSectorBytes };
-}
-
-/** Tracking ids by disk; a disk without one is compared next time. */
-function referenceOf(point: ReferencePoint, disks: readonly CheckpointDisk[]): Reference {
-  const tracked: TrackedDisk[] = [];
-  for (const disk of disks) {
-    const found = point.disks.find(({ diskId }) => diskId === disk.diskId);
-    if (found === undefined || found.trackingId === '') continue;
-    const { diskId, trackingId } = found;
-    tracked.push({ diskId, trackingId, geometry: geometryOf(disk) });
-  }
-  const createdAtMs = Math.max(0, Math.round(point.createdAtMs));
-  return { id: point.id, createdAtMs, disks: tracked };
-}
-
-function manifestHeader(
-  disk: DiskPlan,
-  plan: CyclePlan,
-  pointId: Guid,
-  vmId: Guid,
-  epoch: bigint,
-): ManifestHeader {
-  const isBase = disk.send.how === 'whole';
-  return {
-    kind: isBase ? 'base' : 'delta',
-    point: pointId,
-    parentPoint: isBase ? ZERO_GUID : (plan.parentPointId ?? ZERO_GUID),
-    vmId,
-    diskId: disk.diskId,
-    diskGeneration: disk.generation,
-    diskSizeBytes: disk.geometry.sizeBytes,
-    logicalSectorBytes: disk.geometry.logicalSectorBytes,
-    physicalSectorBytes: disk.geometry.physicalSectorBytes,
-    epoch,
-  };
 }
 
 function rangesToRead({

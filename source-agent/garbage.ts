@@ -120,45 +120,42 @@ async function marksOf(
   { hypervisor, fs, stateFolder, isForgetting }: SourceGarbageOptions,
 ): Promise<Found[]> {
   const names = await ledgerNames(fs, stateFolder, vm.id);
-  const isOurs = (tag: OwnerTag | undefined): boolean => tag?.protectionId === vm.id;
+  const mark = (
+    kind: 'checkpoint' | 'reference-point',
+    { id, tag }: { readonly id: string; readonly tag: OwnerTag | undefined },
+    remove: () => Promise<void>,
+    isKnown: boolean,
+    because: string,
+  ): Found => {
+    const isOurs = tag?.protectionId === vm.id;
+    return {
+      kind: isOurs ? kind : `foreign-${kind}`,
+      vmName: vm.name,
+      what: id,
+      isRemovable: isOurs && isKnown,
+      because: isOurs ? because : 'it is not ours; it is never touched',
+      remove,
+    };
+  };
   const found: Found[] = [];
-  for (const { id, tag } of await hypervisor.listCheckpoints(vm.id)) {
+  for (const checkpoint of await hypervisor.listCheckpoints(vm.id)) {
     // a lease alone does not tell: looking at a VM from another folder leaves one
     const isKnown = names !== 'none' || isForgetting;
-    found.push({
-      kind: isOurs(tag) ? 'checkpoint' : 'foreign-checkpoint',
-      vmName: vm.name,
-      what: id,
-      isRemovable: isOurs(tag) && isKnown,
-      because: !isOurs(tag)
-        ? 'it is not ours; it is never touched'
-        : isKnown
-          ? 'the cycle that made it has ended'
-          : NOT_KNOWN,
-      remove: () => hypervisor.removeCheckpoint(vm.id, id),
-    });
+    const remove = (): Promise<void> => hypervisor.removeCheckpoint(vm.id, checkpoint.id);
+    const why = isKnown ? 'the cycle that made it has ended' : NOT_KNOWN;
+    found.push(mark('checkpoint', checkpoint, remove, isKnown, why));
   }
-  for (const { id, tag } of await hypervisor.listReferencePoints(vm.id)) {
-    if (typeof names === 'object' && names.referenceId === id) continue;
+  for (const point of await hypervisor.listReferencePoints(vm.id)) {
+    if (typeof names === 'object' && names.referenceId === point.id) continue;
     const isKnown = typeof names === 'object' || isForgetting;
-    found.push({
-      kind: isOurs(tag) ? 'reference-point' : 'foreign-reference-point',
-      vmName: vm.name,
-      what: id,
-      isRemovable: isOurs(tag) && isKnown,
-      because: !isOurs(tag)
-        ? 'it is not ours; it is never touched'
-        : isKnown
-          ? 'no ledger names it'
-          : names === 'unusable'
-            ? 'the ledger cannot be read, so nobody knows whether it names it'
-            : NOT_KNOWN,
-      remove: () => hypervisor.removeReferencePoint(vm.id, id),
-    });
+    const remove = (): Promise<void> => hypervisor.removeReferencePoint(vm.id, point.id);
+    const why = isKnown ? 'no ledger names it' : names === 'unusable' ? UNUSABLE : NOT_KNOWN;
+    found.push(mark('reference-point', point, remove, isKnown, why));
   }
   return found;
 }
 
+const UNUSABLE = 'the ledger cannot be read, so nobody knows whether it names it';
 const NOT_KNOWN =
   'there is no ledger of the VM in this state folder; another one may have it (--forget insists)';
 

@@ -3,14 +3,15 @@
 //   agent.ts      many VMs ─▶ turns.ts (pure) which one next ─▶ cycle.ts   one cycle, step by step
 //     rpo-outlook.ts        whether the RPO can hold (pure)
 //     bandwidth.ts          one budget for all
-//     plan.ts               what is sent and why (pure)
+//     tracked-changes.ts    what changed, as far as tracking knows
+//     plan.ts               what is sent and why (pure) · cycle-messages.ts, cycle-notes.ts
 //     ledger.ts             what each receiver still lacks (pure) · ledger-store.ts · cells-file.ts
 //     vm-lease.ts           one cycle of a VM at a time · checkpoint-lease.ts  always given back
 //     pinned-store.ts       the store that a key is for
 //     repair.ts             what rotted at the receiver, given back from the frozen disks
 //     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ batcher.ts
 //
-//   inspect.ts    a frozen look without a point ─▶ against-source.ts, repair.ts
+//   inspect.ts    a frozen look without a point ─▶ against-source.ts, repair.ts, seed-medium.ts
 //   garbage.ts    what killed runs left on the host and in the state folder
 //
 // Invariants: no change is lost (ledger.ts states the law); a checkpoint outlives its cycle only

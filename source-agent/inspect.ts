@@ -1,7 +1,7 @@
-// A frozen look at a VM for work that makes no point: the same lease and the same kind of checkpoint
-// as a cycle, given back at the end. The ledger is read, never changed.
+// A VM frozen for work that makes no point: the same lease and the same kind of checkpoint as a cycle,
+// given back at the end. Nothing that another agent may use is taken away, and no ledger is changed.
 
-import { type Guid, randomGuid } from '../shared/bytes/index.js';
+import { randomGuid } from '../shared/bytes/index.js';
 import type { Clock, Random } from '../shared/clock.js';
 import type { FileSystem } from '../shared/files/index.js';
 import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
@@ -9,9 +9,11 @@ import type { Log } from '../shared/log.js';
 import {
   type LeasedCheckpoint,
   removeKilledCheckpoint,
+  waitForMerge,
+  type WantedConsistency,
   withCheckpoint,
 } from './checkpoint-lease.js';
-import type { Ledger } from './ledger.js';
+import { emptyLedger, type Ledger } from './ledger.js';
 import { LedgerStore } from './ledger-store.js';
 import { takeVmLease } from './vm-lease.js';
 
@@ -21,6 +23,7 @@ export interface InspectSeams {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Must exist. */
   readonly stateFolder: string;
   readonly signal: AbortSignal;
 }
@@ -34,37 +37,41 @@ export interface Inspection {
 const CHECKPOINT_TIMEOUT_MS = 10 * 60 * 1000;
 
 /** @throws DrError E_LOCKED while a cycle of the VM runs, E_CHECKPOINT, …; what `use` throws */
-export async function withInspection<T>(
+export async function withFrozenVm<T>(
+  vm: VmSummary,
+  wanted: { readonly consistency: WantedConsistency; readonly timeoutMs: number },
+  seams: InspectSeams,
+  use: (lease: LeasedCheckpoint) => Promise<T>,
+): Promise<T> {
+  const { hypervisor, fs, clock, random, log, stateFolder, signal } = seams;
+  const operationId = randomGuid(random);
+  const holder = `process ${process.pid}`;
+  const lease = await takeVmLease(
+    stateFolder,
+    { vmId: vm.id, vmName: vm.name, operationId, holder, waitMs: 0, signal },
+    { fs, clock },
+  );
+  try {
+    await removeKilledCheckpoint(hypervisor, vm.id, lease.killed?.operationId, log);
+    await waitForMerge(hypervisor, vm.id, wanted.timeoutMs, { clock, signal });
+    const tag = { protectionId: vm.id, operationId };
+    return await withCheckpoint(hypervisor, { vmId: vm.id, tag, ...wanted }, log, use);
+  } finally {
+    await lease.release();
+  }
+}
+
+/** The same with what the ledger knows. @throws as withFrozenVm */
+export function withInspection<T>(
   vm: VmSummary,
   seams: InspectSeams,
   use: (inspection: Inspection) => Promise<T>,
 ): Promise<T> {
-  const { hypervisor, fs, clock, random, log, stateFolder, signal } = seams;
-  const operationId: Guid = randomGuid(random);
-  const vmLease = await takeVmLease(
-    stateFolder,
-    {
-      vmId: vm.id,
-      vmName: vm.name,
-      operationId,
-      holder: `process ${process.pid}`,
-      waitMs: 0,
-      signal,
-    },
-    { fs, clock },
-  );
-  try {
+  const wanted = { consistency: 'crash', timeoutMs: CHECKPOINT_TIMEOUT_MS } as const;
+  return withFrozenVm(vm, wanted, seams, async (lease) => {
+    const { fs, random, clock, stateFolder } = seams;
     const ledgerSeams = { fs, random, now: () => clock.now() };
-    const { ledger } = await LedgerStore.open(stateFolder, vm.id, vm.name, ledgerSeams);
-    await removeKilledCheckpoint(hypervisor, vm.id, vmLease.killed?.operationId, log);
-    const tag = { protectionId: vm.id, operationId };
-    return await withCheckpoint(
-      hypervisor,
-      { vmId: vm.id, tag, consistency: 'crash', timeoutMs: CHECKPOINT_TIMEOUT_MS },
-      log,
-      (lease) => use({ vm, ledger, lease }),
-    );
-  } finally {
-    await vmLease.release();
-  }
+    const found = await LedgerStore.look(stateFolder, vm.id, ledgerSeams);
+    return use({ vm, ledger: found ?? emptyLedger(vm.id, vm.name), lease });
+  });
 }

@@ -90,6 +90,19 @@ export class LedgerStore {
     return { store, ledger: { ...ledger, vmName }, setAside };
   }
 
+  /**
+   * The VM's ledger for somebody who only looks: nothing is changed, and one that cannot be used stays
+   * for the next cycle to tell. Undefined: there is none that says anything. @throws DrError E_IO
+   */
+  static async look(folder: string, vmId: Guid, seams: LedgerSeams): Promise<Ledger | undefined> {
+    try {
+      return await new LedgerStore(folder, vmId, seams).#read();
+    } catch (error) {
+      if (isUnusable(error)) return undefined;
+      throw error;
+    }
+  }
+
   /** Durable on return. @throws DrError E_IO, E_CAPACITY: the ledger on disk is the one before */
   async save(ledger: Ledger): Promise<void> {
     const { fs, random } = this.#seams;

@@ -4,23 +4,16 @@
 import path from 'node:path';
 import { guidToWire, randomGuid, ZERO_GUID } from '../shared/bytes/index.js';
 import { DiskTransfer, OpenRequest, type PreSharedKey } from '../shared/channel/index.js';
-import type { Clock, Random } from '../shared/clock.js';
+import type { Random } from '../shared/clock.js';
 import { cellCount, publishFile } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
-import type { FileSystem } from '../shared/files/index.js';
-import type { CheckpointDisk, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
-import type { Log } from '../shared/log.js';
+import type { CheckpointDisk, VmSummary } from '../shared/hypervisor/index.js';
 import { MEDIUM_SUFFIX, writeSeedMedium } from '../shared/seed/index.js';
-import {
-  type LeasedCheckpoint,
-  removeKilledCheckpoint,
-  type WantedConsistency,
-  withCheckpoint,
-} from './checkpoint-lease.js';
+import type { LeasedCheckpoint, WantedConsistency } from './checkpoint-lease.js';
 import { CompressionChoice } from './compression-choice.js';
 import { orderedDisks } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
-import { takeVmLease } from './vm-lease.js';
+import { type InspectSeams, withFrozenVm } from './inspect.js';
 
 export interface SeedMediumOptions {
   /** Folder for the file. */
@@ -31,15 +24,7 @@ export interface SeedMediumOptions {
   readonly timeoutMs: number;
 }
 
-export interface SeedMediumSeams {
-  readonly hypervisor: SourceHypervisor;
-  readonly fs: FileSystem;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  /** Must exist. */
-  readonly stateFolder: string;
-  readonly signal: AbortSignal;
+export interface SeedMediumSeams extends InspectSeams {
   /** Guest bytes of all disks that were gone through. */
   readonly onProgress: (doneBytes: number, totalBytes: number) => void;
 }
@@ -60,8 +45,7 @@ export async function writeVmMedium(
   options: SeedMediumOptions,
   seams: SeedMediumSeams,
 ): Promise<SeedMediumResult> {
-  const { hypervisor, fs, clock, random, log, stateFolder, signal } = seams;
-  const operationId = randomGuid(random);
+  const { fs } = seams;
   const file = path.join(options.folder, vm.id + MEDIUM_SUFFIX);
   if (!options.isReplacing && (await fs.status(file)) !== undefined) {
     throw new DrError('E_EXISTS', `${file} is there already`, {
@@ -69,26 +53,10 @@ export async function writeVmMedium(
       hint: 'Give --force to replace it.',
     });
   }
-  const holder = `process ${process.pid}`;
-  const lease = await takeVmLease(
-    stateFolder,
-    { vmId: vm.id, vmName: vm.name, operationId, holder, waitMs: 0, signal },
-    { fs, clock },
+  const { consistency, timeoutMs } = options;
+  return withFrozenVm(vm, { consistency, timeoutMs }, seams, (checkpoint) =>
+    write(vm, file, checkpoint, options, seams),
   );
-  try {
-    await removeKilledCheckpoint(hypervisor, vm.id, lease.killed?.operationId, log);
-    await hypervisor.waitForMerge(vm.id, options.timeoutMs);
-    const tag = { protectionId: vm.id, operationId };
-    const { consistency, timeoutMs } = options;
-    return await withCheckpoint(
-      hypervisor,
-      { vmId: vm.id, tag, consistency, timeoutMs },
-      log,
-      (checkpoint) => write(vm, file, checkpoint, options, seams),
-    );
-  } finally {
-    await lease.release();
-  }
 }
 
 async function write(

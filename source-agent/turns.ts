@@ -12,7 +12,7 @@
 // So neither failing nor hanging VMs keep the others from their turns.
 
 import type { Guid } from '../shared/bytes/index.js';
-import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
+import type { VmSummary } from '../shared/hypervisor/index.js';
 
 export const PARALLEL_MAX = 4;
 export const STALL_MS = 30_000;
@@ -21,7 +21,8 @@ export const SUSPECTS_MAX = 2;
 
 /** What of a job matters here. */
 export interface Pace {
-  readonly hypervisor: SourceHypervisor;
+  /** The host; only its identity counts. */
+  readonly hypervisor: object;
   readonly intervalMs: number;
   /** 0: for ever. */
   readonly cycleCount: number;
@@ -73,7 +74,7 @@ function isStalled({ movedAtMs, job }: Turn, nowMs: number): boolean {
 export function nextTurn<T extends Turn>(turns: Iterable<T>, nowMs: number): T | undefined {
   const waiting: T[] = [];
   const workedOn = new Set<Guid>();
-  const stalled = new Map<SourceHypervisor, number>();
+  const stalled = new Map<object, number>();
   let movingCount = 0;
   let suspectCount = 0;
   for (const turn of turns) {

@@ -3,7 +3,6 @@
 
 import { expect } from 'chai';
 import fc from 'fast-check';
-import type { SourceHypervisor } from '../../shared/hypervisor/index.js';
 import {
   deadlineMs,
   dueAtMs,
@@ -53,7 +52,6 @@ function turnOf(behaves: Behaviour, index: number): Simulated {
     behaves,
     endsAtMs: 0,
     job: {
-      // never called: an identity of the host
       hypervisor: HOST,
       intervalMs: intervalSeconds * 1000,
       cycleCount: 0,
@@ -72,7 +70,7 @@ function turnOf(behaves: Behaviour, index: number): Simulated {
   };
 }
 
-const HOST = {} as unknown as SourceHypervisor;
+const HOST = {};
 
 /** Lets the VMs have their turns for an hour; returns the longest wait past due and deadline. */
 function simulate(turns: readonly Simulated[]): number {

@@ -119,9 +119,9 @@ export const MUTANTS: readonly Mutant[] = [
     what: 'change tracking that is not valid counts as "nothing changed"',
     patches: [
       {
-        file: 'source-agent/cycle.js',
+        file: 'source-agent/tracked-changes.js',
         find: "return { changed: 'all', because: `change tracking",
-        replace: 'return { changed: await cellsOf([], disk.sizeBytes), because: `change tracking',
+        replace: 'return { changed: await cellsOf([], sizeBytes), because: `change tracking',
       },
     ],
   },

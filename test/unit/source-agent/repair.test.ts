@@ -129,6 +129,27 @@ describe('a look that makes no point', () => {
     hypervisor.write(vm, 0, 0, random.bytes(CELL_BYTES));
     expect((await world.cycle(vm)).kind).to.equal('delta');
   });
+
+  it('leaves a ledger that cannot be used to the next cycle, which tells it', async () => {
+    const { world, vm } = await seeded();
+    const { files: fs, clock, hypervisor, random: randomness } = world;
+    const path = `${STATE}/${vm.id}.json`;
+    const garbage = Buffer.from('no ledger');
+    const file = await fs.open(path, { mode: 'write' });
+    await file.truncate(0);
+    await file.write(0, garbage);
+    await file.close();
+    const signal = new AbortController().signal;
+    const seams = { hypervisor, fs, clock, random: randomness, log: silentLog, signal };
+    const chains = await withInspection(vm, { ...seams, stateFolder: STATE }, ({ ledger }) =>
+      Promise.resolve(ledger.chains.size),
+    );
+    expect(chains).to.equal(0);
+    expect((await fs.status(path))?.sizeBytes).to.equal(garbage.length);
+    const { kind, warnings } = await world.cycle(vm);
+    expect(kind).to.equal('resync');
+    expect(warnings.map(({ code }) => code)).to.deep.equal(['W_LEDGER']);
+  });
 });
 
 describe('garbage of the source', () => {
