@@ -206,7 +206,7 @@ export class VmDesk {
     const active = this.#active;
     if (active !== undefined) {
       // Whoever opens the very same cycle is the source that began it, after its line broke.
-      const isSame = active.cycle.request.cycleId === cycleId;
+      const isSame = active.cycle.request.encoded.equals(request.encoded);
       if (!isSame && this.#isAlive(active)) throw locked(vmName, active);
       await this.#drop(active);
     }
@@ -518,9 +518,12 @@ export class VmDesk {
   /** The cycle to commit: the open one, or one that an earlier process or stream completed. */
   async #activeFor(cycleId: Guid, by: string): Promise<ActiveCycle> {
     const active = this.#active;
-    if (active?.cycle.request.cycleId === cycleId) return active;
+    if (active?.cycle.request.cycleId === cycleId && active.cycle.request.seededFrom === '') {
+      return active;
+    }
     const found = (await this.#known()).get(cycleId);
-    if (found === undefined || this.#failed.has(cycleId)) {
+    // a staged seed is nobody's point, whoever knows its id
+    if (found?.request.seededFrom !== '' || this.#failed.has(cycleId)) {
       throw new DrError('E_STATE', `there is no open cycle ${cycleId}`, {
         hint: 'Open a cycle and send its cells first.',
       });

@@ -98,6 +98,26 @@ describe('a staged seed', () => {
     await site.receiver.close();
   });
 
+  it('is no cycle that a source could commit or take over, though it knows the id', async () => {
+    const volume = new MemoryFileSystem();
+    putDisks(volume, vm);
+    const site = await open(volume);
+    await seedRaw(site, vm, PATHS);
+    const { vmId } = vm.openRequest(vm.plan(3, undefined, [undefined, undefined]));
+    const { unfinished } = await site.replication().describe({ vmId, vmName: vm.name });
+    const cycleId = unfinished?.cycleId ?? Buffer.alloc(16);
+    const roots = [hashCell(Buffer.alloc(1)), hashCell(Buffer.alloc(2))];
+    const commit = await refusal(() => site.replication().commit({ vmId, cycleId, roots }));
+    expect(commit.code).to.equal('E_STATE');
+    const taken = { ...vm.plan(4, undefined, [undefined, undefined], { epoch: 0n }) };
+    const request = { ...vm.openRequest(taken), cycleId };
+    expect((await refusal(() => site.replication().open(request))).code).to.equal('E_STATE');
+    // it is as it was
+    expect([...(await stagedCells(site, vm, 0)).keys()]).to.deep.equal(DATA);
+    await pushOver(site, vm);
+    await site.receiver.close();
+  });
+
   it('stands behind what a cycle of the source brought before it broke off', async () => {
     const volume = new MemoryFileSystem();
     putDisks(volume, vm);
