@@ -1,4 +1,5 @@
-// The replication service against a store in memory: what a source sees, and what an operator reads.
+// The replication service against a store in memory: cycles, what a source sends, and what is left of
+// cycles that broke off. rights.test.ts and verify-points.test.ts have the rest.
 
 import { expect } from 'chai';
 import { guidToWire } from '../../../shared/bytes/index.js';
@@ -16,7 +17,6 @@ import { isAllZero } from '../../../shared/disk/index.js';
 import { DEFAULT_POLICY } from '../../../dr-receiver/index.js';
 import { gridRules } from '../../../dr-receiver/store/forget.js';
 import { FaultFileSystem } from '../../support/fault-file.js';
-import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
 import {
@@ -25,14 +25,13 @@ import {
   expectPoint,
   id,
   openSite,
-  OPERATOR,
   pointIds,
   type Site,
   SOURCE,
   SourceVm,
+  twoDiskVm,
+  journalPath,
 } from './source-double.js';
-
-const SIZES = [40 * CELL_BYTES, 9 * CELL_BYTES + 512];
 
 describe('receiver', () => {
   let files: MemoryFileSystem;
@@ -43,10 +42,7 @@ describe('receiver', () => {
   beforeEach(async () => {
     files = new MemoryFileSystem();
     site = await openSite(files);
-    vm = new SourceVm(1, SIZES);
-    for (const cell of [0, 1, 2, 17, 39]) vm.write(0, cell, cell + 1);
-    for (const cell of [0, 8, 9]) vm.write(1, cell, cell + 101);
-    seed = vm.plan(1, undefined, [undefined, undefined]);
+    ({ vm, seed } = twoDiskVm());
   });
 
   const describeVm = async (as = SOURCE): ReturnType<typeof describeCall> => describeCall(as);
@@ -545,254 +541,6 @@ describe('receiver', () => {
     expect((await site.control().status({ vm: '' })).protections.length).to.equal(9);
   });
 
-  describe('rights', () => {
-    const stranger = caller('site-b');
-
-    it('answers alike for a VM of another principal and for none', async () => {
-      const unknown = await site.replication(stranger).describe({
-        vmId: guidToWire(id(5)),
-        vmName: '',
-      });
-      await vm.replicate(site, seed);
-      expect(await describeVm(stranger)).to.deep.equal(unknown);
-      const ids = (vmId = vm.vmId): { vmId: Buffer; cycleId: Buffer } => ({
-        vmId: guidToWire(vmId),
-        cycleId: guidToWire(seed.cycleId),
-      });
-      const calls = [
-        (of: typeof vm.vmId) => site.replication(stranger).commit({ ...ids(of), roots: [] }),
-        (of: typeof vm.vmId) => site.replication(stranger).abandon(ids(of)),
-        async (of: typeof vm.vmId) => {
-          const begin = [encodeBegin(of, seed.cycleId)];
-          await vm.push(site, begin, undefined, stranger);
-        },
-        async (of: typeof vm.vmId) => {
-          const what = { diskId: guidToWire(vm.disks[0]?.diskId ?? id(1)), generation: 0 };
-          const point = { $case: 'pointId', value: guidToWire(seed.pointId) } as const;
-          const request = { vmId: guidToWire(of), ...what, of: point };
-          for await (const answer of site.replication(stranger).hashes(request)) {
-            throw new Error(`${answer.records.length} bytes of hashes`);
-          }
-        },
-      ];
-      for (const call of calls) {
-        const codes = [await refusal(() => call(vm.vmId)), await refusal(() => call(id(5)))];
-        expect(codes.map((error) => error.code)).to.deep.equal([
-          'E_NOT_PROTECTED',
-          'E_NOT_PROTECTED',
-        ]);
-      }
-      const theirs = await refusal(() =>
-        vm.open(site, vm.plan(2, seed.pointId, [[], []]), stranger),
-      );
-      expect(theirs.code).to.equal('E_NOT_PROTECTED');
-    });
-
-    it('admits new VMs by the pattern of the key, and known ones under any name', async () => {
-      const narrow = caller('site-a', 'source', 'SQL*');
-      const refused = await refusal(() => vm.open(site, seed, narrow));
-      expect(refused.code).to.equal('E_NOT_PROTECTED');
-      await vm.replicate(site, seed);
-      vm.write(0, 5, 1);
-      const renamed = new SourceVm(1, SIZES, 'renamed');
-      renamed.disks.splice(0, 2, ...vm.disks);
-      await renamed.open(site, renamed.plan(2, seed.pointId, [[5], []]), narrow);
-    });
-
-    it('lets an operator push without taking the VM over', async () => {
-      await vm.replicate(site, seed);
-      vm.write(0, 5, 1);
-      const plan = vm.plan(2, seed.pointId, [[5], []]);
-      const { outcome } = await vm.open(site, plan, OPERATOR);
-      expect(outcome?.$case).to.equal('accepted');
-      await vm.push(site, vm.messages(plan, []), undefined, OPERATOR);
-      await vm.commit(site, plan, OPERATOR);
-      const { protections } = await site.control().status({ vm: '' });
-      expect(protections[0]?.owner).to.equal(SOURCE.principal);
-    });
-
-    it('gives a source no control, and a viewer no replication', async () => {
-      await vm.replicate(site, seed);
-      const control = site.control(SOURCE);
-      expect((await refusal(() => control.status({ vm: '' }))).code).to.equal('E_AUTH');
-      const viewer = caller('viewer', 'viewer');
-      expect((await refusal(() => describeVm(viewer))).code).to.equal('E_AUTH');
-      await site.control(viewer).status({ vm: '' });
-      const pin = { vm: vm.name, point: 'latest', isPinned: true };
-      expect((await refusal(() => site.control(viewer).pinPoint(pin))).code).to.equal('E_AUTH');
-    });
-
-    it('holds each principal to its quota, and makes no room by forgetting points', async () => {
-      await vm.replicate(site, seed);
-      await site.receiver.close();
-      const policy = { ...DEFAULT_POLICY, maxProtections: 1, maxStoredBytes: 9 * CELL_BYTES };
-      site = await openSite(files, { policy });
-      for (const cell of [20, 21, 22]) vm.write(0, cell, cell);
-      const more = vm.plan(2, seed.pointId, [[20, 21, 22], []]);
-      expect((await refusal(() => vm.replicate(site, more))).code).to.equal('E_CAPACITY');
-      expect(await pointIds(site, vm.name)).to.deep.equal([seed.pointId]);
-      const second = new SourceVm(2, [CELL_BYTES]);
-      const error = await refusal(() =>
-        second.replicate(site, second.plan(9, undefined, [undefined])),
-      );
-      expect(error.code).to.equal('E_CAPACITY');
-    });
-  });
-
-  describe('epochs', () => {
-    beforeEach(() => vm.replicate(site, seed));
-
-    it('refuses a source of an older epoch', async () => {
-      const old = vm.plan(2, seed.pointId, [[], []], { epoch: 0n });
-      expect((await refusal(() => vm.open(site, old))).code).to.equal('E_STALE_EPOCH');
-    });
-
-    it('halts, durably, when its source knows a newer one; other VMs go on', async () => {
-      const ahead = vm.plan(2, seed.pointId, [[], []], { epoch: 2n });
-      expect((await refusal(() => vm.open(site, ahead))).code).to.equal('E_HALTED');
-      await site.receiver.close();
-      site = await openSite(files);
-      const again = await refusal(() => vm.open(site, vm.plan(3, seed.pointId, [[], []])));
-      expect(again.code).to.equal('E_HALTED');
-      expect(again.message).to.contain('older than its source');
-      expect((await describeVm()).state).to.equal(ProtectionState.PROTECTION_STATE_HALTED);
-      const other = new SourceVm(2, [CELL_BYTES]);
-      await other.replicate(site, other.plan(9, undefined, [undefined]));
-    });
-
-    it('goes on when an operator accepts the epoch, after every disk was compared', async () => {
-      const control = site.control();
-      expect(
-        (await refusal(() => control.unhalt({ vm: vm.name, epoch: undefined }))).code,
-      ).to.equal('E_STATE');
-      const ahead = vm.plan(2, seed.pointId, [[], []], { epoch: 7n });
-      await refusal(() => vm.open(site, ahead));
-      const early = await refusal(() => control.unhalt({ vm: vm.name, epoch: 0n }));
-      expect(early.code).to.equal('E_USAGE');
-      const done = await control.unhalt({ vm: vm.name, epoch: undefined });
-      expect([done.epoch, done.formerEpoch]).to.deep.equal([7n, 1n]);
-      expect(done.reason).to.contain('older than its source');
-      // over a restart as well
-      await site.receiver.close();
-      site = await openSite(files);
-      const described = await describeVm();
-      expect(described.state).to.equal(ProtectionState.PROTECTION_STATE_RESYNC);
-      expect(described.epoch).to.equal(7n);
-      const delta = await refusal(() => vm.open(site, ahead));
-      expect(delta.code).to.equal('E_STATE');
-      expect(delta.message).to.contain('compare');
-      vm.write(0, 3, 41);
-      const compared = vm.plan(3, seed.pointId, [[3], []], { epoch: 7n, kind: 'resync' });
-      await vm.replicate(site, compared);
-      await expectPoint(site, vm, compared);
-      expect((await describeVm()).state).to.equal(ProtectionState.PROTECTION_STATE_PROTECTED);
-      await vm.replicate(site, vm.plan(4, compared.pointId, [[], []], { epoch: 7n }));
-      expect((await refusal(() => vm.open(site, { ...ahead, epoch: 1n }))).code).to.equal(
-        'E_STALE_EPOCH',
-      );
-      // a source that refused by itself has halted nothing here
-      await site.control().unhalt({ vm: vm.name, epoch: 9n });
-      expect((await describeVm()).epoch).to.equal(9n);
-      const journal = files.content(journalPath(vm))?.toString('latin1') ?? '';
-      expect(journal).to.match(/"kind":"unhalt",[^}]*"by":"operator","keyId":"operator-key"/);
-    });
-
-    it('accepts no damaged journal', async () => {
-      await site.receiver.close();
-      const bytes = Buffer.from(files.content(journalPath(vm)) ?? []);
-      bytes.writeUInt8(bytes.readUInt8(200) ^ 1, 200);
-      files.put(journalPath(vm), bytes);
-      site = await openSite(files);
-      const error = await refusal(() => site.control().unhalt({ vm: vm.name, epoch: 9n }));
-      expect(error.code).to.equal('E_HALTED');
-      expect(files.content(journalPath(vm))?.equals(bytes)).to.equal(true);
-    });
-
-    it('reads and verifies the points of a VM that its source has halted', async () => {
-      const ahead = vm.plan(2, seed.pointId, [[], []], { epoch: 2n });
-      expect((await refusal(() => vm.open(site, ahead))).code).to.equal('E_HALTED');
-      const before = files.content(journalPath(vm)) ?? Buffer.alloc(0);
-      await expectPoint(site, vm, seed);
-      let good: Buffer[] = [];
-      for await (const { step } of site
-        .control()
-        .verify({ vm: vm.name, point: 'all', isRepair: false })) {
-        if (step?.$case === 'done') good = step.value.goodPointIds;
-      }
-      expect(good.map((each) => each.equals(guidToWire(seed.pointId)))).to.deep.equal([true]);
-      expect(files.content(journalPath(vm))?.equals(before)).to.equal(true);
-      await site.receiver.close();
-      site = await openSite(files);
-      await expectPoint(site, vm, seed);
-    });
-  });
-
-  it('halts a VM whose journal is damaged, names file and byte, and the other VMs go on', async () => {
-    await vm.replicate(site, seed);
-    const other = new SourceVm(2, [3 * CELL_BYTES]);
-    other.write(0, 1, 5);
-    const first = other.plan(9, undefined, [undefined]);
-    await other.replicate(site, first);
-    await site.receiver.close();
-    const bytes = files.content(journalPath(vm)) ?? Buffer.alloc(0);
-    bytes.writeUInt8(bytes.readUInt8(200) ^ 1, 200);
-    files.put(journalPath(vm), bytes);
-    site = await openSite(files);
-    const error = await refusal(() => vm.open(site, vm.plan(2, seed.pointId, [[], []])));
-    expect(error.code).to.equal('E_HALTED');
-    expect(error.message).to.contain(journalPath(vm)).and.to.contain('byte 64');
-    const { protections } = await site.control().status({ vm: '' });
-    expect(protections.map(({ health }) => health).sort()).to.deep.equal(['critical', 'ok']);
-    other.write(0, 2, 6);
-    const second = other.plan(10, first.pointId, [[2]]);
-    await other.replicate(site, second);
-    await expectPoint(site, other, second);
-    expect(files.content(journalPath(vm))?.equals(bytes)).to.equal(true);
-  });
-
-  it('pauses a VM and goes on with it', async () => {
-    await vm.replicate(site, seed);
-    await site.control().pause({ vm: vm.name, isPaused: true });
-    const plan = vm.plan(2, seed.pointId, [[], []]);
-    expect((await refusal(() => vm.open(site, plan))).code).to.equal('E_STATE');
-    await site.control().pause({ vm: vm.name, isPaused: false });
-    await vm.replicate(site, plan);
-  });
-
-  it('belongs to another principal when an operator says so, and to the former one no more', async () => {
-    await vm.replicate(site, seed);
-    const other = caller('site-b');
-    const plan = vm.plan(2, seed.pointId, [[1], []]);
-    await vm.open(site, plan);
-    const control = site.control();
-    expect((await refusal(() => control.rebind({ vm: vm.name, owner: 'site b\n' }))).code).to.equal(
-      'E_USAGE',
-    );
-    const asSource = site.control(SOURCE).rebind({ vm: vm.name, owner: 'site-a' });
-    expect((await refusal(() => asSource)).code).to.equal('E_AUTH');
-    expect(await control.rebind({ vm: vm.name, owner: 'site-b' })).to.deep.equal({
-      formerOwner: 'site-a',
-    });
-    for (const late of [
-      () => vm.open(site, plan),
-      () => vm.push(site, vm.messages(plan, [])),
-      () => vm.commit(site, plan),
-    ]) {
-      expect((await refusal(late)).code).to.equal('E_NOT_PROTECTED');
-    }
-    await site.receiver.close();
-    site = await openSite(files);
-    await vm.open(site, plan, other);
-    await vm.push(site, vm.messages(plan, []), undefined, other);
-    await vm.commit(site, plan, other);
-    expect(await pointIds(site, vm.name)).to.deep.equal([seed.pointId, plan.pointId]);
-    const { protections } = await site.control().status({ vm: vm.name });
-    expect(protections[0]?.owner).to.equal('site-b');
-    const journal = files.content(journalPath(vm))?.toString('latin1') ?? '';
-    expect(journal).to.match(/"kind":"rebind",[^}]*"by":"operator","keyId":"operator-key"/);
-    expect(journal).to.match(/"kind":"commit",[^[]*"by":"site-b","keyId":"site-b-key"/);
-  });
-
   it('goes on over a journal that is written anew again and again', async () => {
     await site.receiver.close();
     const options = { clock: site.clock, rewriteAboveBytes: 8000 };
@@ -856,126 +604,4 @@ describe('receiver', () => {
     }
     expect((await pointIds(site, vm.name))[0]).to.equal(seed.pointId);
   });
-
-  it('verifies points, names disk and offset, and refuses those that show the damage', async () => {
-    await vm.replicate(site, seed);
-    vm.write(0, 17, 950);
-    const second = vm.plan(2, seed.pointId, [[17], []]);
-    await vm.replicate(site, second);
-    const base = files.paths.find(
-      (path) => path.includes(`${vm.disks[0]?.diskId}.0/`) && path.endsWith('base.vhdx'),
-    );
-    const bytes = files.content(base ?? '') ?? Buffer.alloc(0);
-    const place = bytes.indexOf(
-      seed.images[0]?.subarray(17 * CELL_BYTES, 17 * CELL_BYTES + 64) ?? '',
-    );
-    bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
-    files.put(base ?? '', bytes);
-    const findings: string[] = [];
-    let damaged: Buffer[] = [];
-    for await (const { step } of site
-      .control()
-      .verify({ vm: vm.name, point: 'all', isRepair: false })) {
-      if (step?.$case === 'finding') findings.push(`${step.value.code} ${step.value.offset}`);
-      if (step?.$case === 'done') damaged = step.value.damagedPointIds;
-    }
-    expect(findings).to.deep.equal([`E_DELTA_HASH ${17 * CELL_BYTES}`]);
-    expect(damaged.map((bad) => bad.equals(guidToWire(seed.pointId)))).to.deep.equal([true]);
-    await expectPoint(site, vm, second);
-    const error = await refusal(() => expectPoint(site, vm, seed));
-    expect(error.code).to.equal('E_POINT_CORRUPT');
-    expect(error.hint).to.contain(second.pointId);
-  });
-
-  it('takes a point for damaged when more is damaged than is told one by one', async () => {
-    const wide = new SourceVm(3, [110 * CELL_BYTES]);
-    for (let cell = 0; cell < 110; cell++) wide.write(0, cell, 3000 + cell);
-    const first = wide.plan(30, undefined, [undefined]);
-    await wide.replicate(site, first);
-    const hidden = Array.from({ length: 104 }, (_, cell) => cell);
-    for (const cell of hidden) wide.write(0, cell, 4000 + cell);
-    const second = wide.plan(31, first.pointId, [hidden]);
-    await wide.replicate(site, second);
-    const base = files.paths.find((path) => path.endsWith('base.vhdx')) ?? '';
-    const bytes = files.content(base) ?? Buffer.alloc(0);
-    // the second point shows the last of these cells and none of the others
-    for (const cell of [...hidden, 109]) {
-      const start = cell * CELL_BYTES;
-      const place = bytes.indexOf(first.images[0]?.subarray(start, start + 64) ?? '');
-      bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
-    }
-    files.put(base, bytes);
-    const damaged: string[] = [];
-    for await (const { step } of site
-      .control()
-      .verify({ vm: wide.name, point: 'all', isRepair: false })) {
-      if (step?.$case !== 'done') continue;
-      damaged.push(...step.value.damagedPointIds.map((bad) => bad.toString('hex')));
-    }
-    const all = [first, second].map(({ pointId }) => guidToWire(pointId).toString('hex'));
-    expect(damaged).to.deep.equal(all);
-  });
-
-  it('asks each newer layer once what it hides, however many points stand on the damage', async () => {
-    const plans = [seed];
-    await vm.replicate(site, { ...seed, maxRestorePoints: 20 });
-    for (let n = 2; n <= 9; n++) {
-      vm.write(0, n + 20, 5000 + n);
-      const plan = vm.plan(n, plans.at(-1)?.pointId, [[n + 20], []], { maxRestorePoints: 20 });
-      plans.push(plan);
-      await vm.replicate(site, plan);
-    }
-    await site.receiver.close();
-    const base = files.paths.find(
-      (path) => path.includes(`${vm.disks[0]?.diskId}.0/`) && path.endsWith('base.vhdx'),
-    );
-    const bytes = files.content(base ?? '') ?? Buffer.alloc(0);
-    for (const cell of [0, 1, 2, 17]) {
-      const start = cell * CELL_BYTES;
-      const place = bytes.indexOf(seed.images[0]?.subarray(start, start + 64) ?? '');
-      bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place);
-    }
-    files.put(base ?? '', bytes);
-    let openCount = 0;
-    const counting = new HookedFileSystem(files, (call, run) => {
-      if (call.kind === 'open' && call.path.endsWith('.manifest')) openCount++;
-      return run();
-    });
-    site = await openSite(counting);
-    let findingCount = 0;
-    for await (const { step } of site
-      .control()
-      .verify({ vm: vm.name, point: 'all', isRepair: false })) {
-      if (step?.$case === 'finding') findingCount++;
-    }
-    expect(findingCount).to.equal(4 * plans.length);
-    // 2 bases and 8 deltas of each of 2 disks to read, and the 8 deltas over the damage
-    expect(openCount).to.equal(2 + 16 + 8);
-  });
-
-  it('finds VMs by any pattern in no time', async () => {
-    const long = new SourceVm(4, [CELL_BYTES], 'a'.repeat(255));
-    await long.replicate(site, long.plan(40, undefined, [undefined]));
-    const viewer = caller('monitor', 'viewer');
-    const error = await refusal(() => site.control(viewer).status({ vm: `${'*a'.repeat(40)}*b` }));
-    expect(error.code).to.equal('E_NO_MATCH');
-    const { protections } = await site.control(viewer).status({ vm: '*A?*' });
-    expect(protections.map(({ vmName }) => vmName)).to.deep.equal([long.name]);
-  });
-
-  it('gives no byte away that does not have its hash, verified before or not', async () => {
-    await vm.replicate(site, seed);
-    const path = files.paths.find((each) => each.endsWith('base.manifest')) ?? '';
-    const bytes = files.content(path) ?? Buffer.alloc(0);
-    bytes.writeUInt8(bytes.readUInt8(140) ^ 1, 140);
-    files.put(path, bytes);
-    const broken = vm.disks.findIndex((disk) => path.includes(disk.diskId));
-    const only = { ...seed, images: seed.images.map((image) => image) };
-    const error = await refusal(() => expectPoint(site, vm, only));
-    expect(error.code, `disk ${broken}`).to.equal('E_POINT_CORRUPT');
-  });
 });
-
-function journalPath(vm: SourceVm): string {
-  return `/store/vms/${vm.vmId}/journal`;
-}

@@ -405,3 +405,15 @@ export async function expectPoint(site: Services, vm: SourceVm, plan: CyclePlan)
     }
   }
 }
+
+/** A VM with two disks, one of an odd size, some cells written, and the plan of its first cycle. */
+export function twoDiskVm(): { readonly vm: SourceVm; readonly seed: CyclePlan } {
+  const vm = new SourceVm(1, [40 * CELL_BYTES, 9 * CELL_BYTES + 512]);
+  for (const cell of [0, 1, 2, 17, 39]) vm.write(0, cell, cell + 1);
+  for (const cell of [0, 8, 9]) vm.write(1, cell, cell + 101);
+  return { vm, seed: vm.plan(1, undefined, [undefined, undefined]) };
+}
+
+export function journalPath({ vmId }: SourceVm): string {
+  return `${STORE}/vms/${vmId}/journal`;
+}
