@@ -171,6 +171,35 @@ export const CATALOGUE = {
     cause: 'The VM runs at the DR site, so the primary must not replicate over it.',
     remedy: 'Undo the failover or fail back first; `hvdr status` shows the direction.',
   },
+  E_NOT_FAILED_OVER: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause:
+      'The VM does not run at the DR site, so there is nothing to make final or to bring back.',
+    remedy: '`hvdr status --vm NAME` shows the state; fail over first.',
+  },
+  E_NOTHING_TO_UNDO: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'No failover and no failback is open.',
+    remedy: '`hvdr status --vm NAME` shows the state.',
+  },
+  E_COMMITTED: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The failover was made permanent: the VM belongs to the DR site now.',
+    remedy: 'To go home: `hvdr reprotect VM`, then a planned failover of the new protection.',
+  },
+  E_UNCOMMITTED: {
+    exitCode: 10,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The failover is provisional, and the command wants a permanent one.',
+    remedy: '`hvdr failover permanent VM` first, or `hvdr failover undo VM`.',
+  },
   E_NO_POINT: {
     exitCode: 12,
     retry: 'operator',
@@ -235,6 +264,99 @@ export const CATALOGUE = {
     grpc: 'UNAVAILABLE',
     cause: 'The other site does not answer.',
     remedy: 'Check host, port and firewall; the command can be run again at any time.',
+  },
+  E_SOURCE_ALIVE: {
+    exitCode: 20,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The VM still runs at the primary site.',
+    remedy:
+      'Stop it there, or do a planned failover; `--fence-source` asks its agent to stop it, `--force` goes on regardless.',
+  },
+  E_REMOTE_ACTION: {
+    exitCode: 20,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The primary site does not let the DR site do this with the VM.',
+    remedy:
+      'Allow it there with `remote_actions`, or run the command at the primary site with `--host`.',
+  },
+  E_FINAL_SYNC_FAILED: {
+    exitCode: 23,
+    retry: 'operator',
+    grpc: 'ABORTED',
+    cause:
+      'The last changes did not reach the DR site, so the failover was given up and the VM started again at the primary site.',
+    remedy: 'Look at the cause in the message; `hvdr push` shows whether a cycle works.',
+  },
+  E_SPLIT_BRAIN: {
+    exitCode: 25,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The VM runs, or ran, at both sites.',
+    remedy: 'Decide whose data counts: `hvdr resolve VM --keep source|replica`.',
+  },
+  E_FENCED: {
+    exitCode: 25,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause: 'The VM must not be started here, because it serves at the other site.',
+    remedy:
+      '`hvdr status` at the DR site shows who is active; undo the failover or fail back there.',
+  },
+  E_NET_UNMAPPED: {
+    exitCode: 30,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'A network adapter is connected to a switch that has no counterpart at the DR site.',
+    remedy: 'Name one with `network_map=SWITCH=SWITCH`, or `unmapped=disconnect`.',
+  },
+  E_NOT_ISOLATED: {
+    exitCode: 30,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'The network of a test would reach production.',
+    remedy: 'Give `test_network` a private switch that is not in `network_map`, or none.',
+  },
+  E_REIP_INVALID: {
+    exitCode: 31,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'A re-IP rule is not legal.',
+    remedy:
+      'The message names the rule and the field; `hvdr reip explain VM` shows what each rule does.',
+  },
+  E_REIP_CONFLICT: {
+    exitCode: 31,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'Two VMs would have one address.',
+    remedy: 'The message names both; change one of the rules.',
+  },
+  E_REIP_GUEST: {
+    exitCode: 31,
+    retry: 'operator',
+    grpc: 'INVALID_ARGUMENT',
+    cause: 'The guest did not take its new address.',
+    remedy:
+      'Look at the integration services in the guest; `hvdr reip explain VM` shows what it should be.',
+  },
+  E_RESYNC_RUNNING: {
+    exitCode: 34,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause:
+      'The DR site is being compared with the primary, and its newest point is older than the failover wants.',
+    remedy: 'Wait for the compare, or name an older point of an unplanned failover: `--point ID`.',
+  },
+  E_CONFIRM: {
+    exitCode: 40,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause:
+      'The command destroys or decides something and was not confirmed, or the world has changed since its plan was printed.',
+    remedy:
+      '`--plan` prints the plan with its hash, `--confirm HASH` confirms it, `--yes` does both.',
   },
   E_SHUTDOWN_TIMEOUT: {
     exitCode: 22,

@@ -18,6 +18,11 @@ export {
   ImportDone,
   ListPointsRequest,
   ListPointsResponse,
+  OperateRequest,
+  OperateResponse,
+  OperationDone,
+  OperationPlan,
+  OperationProgress,
   PauseRequest,
   PauseResponse,
   PinPointRequest,
@@ -39,6 +44,7 @@ export {
   StatusPagesResponse,
   StatusRequest,
   StatusResponse,
+  TestStatus,
   UnhaltRequest,
   UnhaltResponse,
   VerifyDone,
@@ -77,6 +83,18 @@ export {
   WantedResponse,
 } from './gen/podheitor/dr/v1/replication.js';
 export {
+  AttachedVm,
+  AttachedVms,
+  AttachRequest,
+  AttachResponse,
+  FailbackCell,
+  FailbackCellsRequest,
+  FailbackCellsResponse,
+  Order,
+  OrderAnswer,
+  OrderDone,
+} from './gen/podheitor/dr/v1/site.js';
+export {
   type CallContext,
   type Caller,
   type CallOptions,
@@ -93,6 +111,8 @@ export {
   controlService,
   type ReplicationService,
   replicationService,
+  siteService,
+  type SiteService,
 } from './services.js';
 export { connect } from './connect.js';
 export { open as openSealed, seal, type Suite, TAG_BYTES } from './aead.js';

@@ -18,6 +18,8 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ReplicationService/Abandon', PUSHERS],
   ['/podheitor.dr.v1.ReplicationService/Wanted', PUSHERS],
   ['/podheitor.dr.v1.ReplicationService/Repair', PUSHERS],
+  ['/podheitor.dr.v1.SiteService/Attach', PUSHERS],
+  ['/podheitor.dr.v1.SiteService/FailbackCells', PUSHERS],
   ['/podheitor.dr.v1.ControlService/Status', LOOKERS],
   ['/podheitor.dr.v1.ControlService/ListPoints', LOOKERS],
   ['/podheitor.dr.v1.ControlService/PinPoint', OPERATORS],
@@ -33,4 +35,6 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/ClearAlarm', OPERATORS],
   ['/podheitor.dr.v1.ControlService/StatusPages', LOOKERS],
   ['/podheitor.dr.v1.ControlService/PointPages', LOOKERS],
+  // what is more than a test is refused by the handler
+  ['/podheitor.dr.v1.ControlService/Operate', ['drill', 'operator']],
 ]);

@@ -3,6 +3,7 @@
 
 import { ControlServiceService } from './gen/podheitor/dr/v1/control.js';
 import { ReplicationServiceService } from './gen/podheitor/dr/v1/replication.js';
+import { SiteServiceService } from './gen/podheitor/dr/v1/site.js';
 
 const asIs = (bytes: Buffer): Buffer => bytes;
 
@@ -18,3 +19,5 @@ export type ReplicationService = typeof replicationService;
 
 export const controlService = ControlServiceService;
 export type ControlService = typeof controlService;
+export const siteService = SiteServiceService;
+export type SiteService = typeof siteService;

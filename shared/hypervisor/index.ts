@@ -15,6 +15,7 @@ export type {
   CheckpointDisk,
   CheckpointRequest,
   Consistency,
+  Fence,
   ReferencePoint,
   SourceCapabilities,
   SourceHypervisor,

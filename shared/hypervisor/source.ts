@@ -58,6 +58,12 @@ export interface CheckpointRequest {
   readonly timeoutMs: number;
 }
 
+/** Why a VM may not be started here: it serves at the other site (failover.md § 4, P4). */
+export interface Fence {
+  readonly tag: OwnerTag;
+  readonly epoch: bigint;
+}
+
 /** Differences between hosts, as values. */
 export interface SourceCapabilities {
   /** Whether reference points outlive a restart of the host or its service. */
@@ -111,6 +117,31 @@ export interface SourceHypervisor extends VmInventory, VmPower {
     diskId: Guid,
     trackingId: string,
   ): AsyncIterable<ByteRange>;
+
+  /**
+   * The ranges that the files of the disk above `ancestorPath` do not leave to it, as of the checkpoint:
+   * written, zeroed and discarded ones, through all files in between, the user's checkpoints included.
+   * Ascending, disjoint, inside the disk (failover.md § 1 "What a protective disk changed").
+   * @throws DrError E_NOT_FOUND when `ancestorPath` is no file of the disk's chain
+   */
+  rangesAbove(
+    vmId: Guid,
+    checkpointId: string,
+    diskId: Guid,
+    ancestorPath: string,
+  ): AsyncIterable<ByteRange>;
+
+  /**
+   * Keeps a VM, which must be off, from being started by anybody: a block at start, no automatic start,
+   * its adapters disconnected. Durable on return; the same fence again changes nothing.
+   * @throws DrError E_STATE when it is not off
+   */
+  fenceVm(vmId: Guid, fence: Fence): Promise<void>;
+
+  /** Lifts the fence; automatic start and adapters are as they were before. No error without one. */
+  unfenceVm(vmId: Guid): Promise<void>;
+
+  fenceOf(vmId: Guid): Promise<Fence | undefined>;
 
   close(): Promise<void>;
 }

@@ -39,8 +39,18 @@ export interface TargetHypervisor extends VmInventory, VmPower {
    */
   registerVm(request: RegisterRequest): Promise<Guid>;
 
-  /** Forgets the VM, which must be off; its disks stay. No error when it is gone. */
+  /**
+   * Forgets the VM, which must be off. The disk files that it was registered with stay; those that the
+   * hypervisor made above them (user checkpoints) go. No error when it is gone.
+   */
   removeVm(vmId: Guid): Promise<void>;
+
+  /**
+   * Puts the VM, which must be off, on other disk files: one for each of its disks, in their order, each
+   * with the same content id. The former files stay as they are.
+   * @throws DrError E_STATE (not off, or it has checkpoints), E_DISK_MISMATCH, E_NOT_FOUND
+   */
+  setDiskFiles(vmId: Guid, diskPaths: readonly string[]): Promise<void>;
 
   /** The tag under which a VM was registered; undefined for a VM that is not ours. */
   tagOf(vmId: Guid): Promise<OwnerTag | undefined>;

@@ -86,6 +86,30 @@ export interface ProtectionStatus {
   damagedCellCount: bigint;
   /** Places in the store that the journal does not know and that are never removed by themselves. */
   unknown: string[];
+  /** Name of the state in the failover state machine, and what it is about. */
+  failoverState: string;
+  activeSite: string;
+  /** Operation under way: kind and step; empty when none is. */
+  operation: string;
+  /** The VM that serves at this site; empty when none does. */
+  instanceName: string;
+  /** Why it is halted, and which commands are allowed next. */
+  haltedBecause: string;
+  allowedCommands: string[];
+  tests: TestStatus[];
+  /** When a test passed or failed for the last time; 0: never. */
+  provenAtMs: bigint;
+  isProofPassed: boolean;
+  /** 0: none runs. */
+  commitDeadlineMs: bigint;
+}
+
+export interface TestStatus {
+  operationId: Buffer;
+  phase: string;
+  instanceName: string;
+  startedAtMs: bigint;
+  deadlineMs: bigint;
 }
 
 export interface RestorePoint {
@@ -427,6 +451,89 @@ export interface PointPagesResponse {
   page: ListPointsResponse | undefined;
 }
 
+export interface OperateRequest {
+  vm: string;
+  /**
+   * planned, unplanned, test, undo, permanent, reprotect, failback, abort, resume, resolve, forget,
+   * flatten.
+   */
+  command: string;
+  /** Names of the parameter table with their values as text. */
+  parameters: { [key: string]: string };
+  /** Tells the plan, and does nothing. */
+  isPlan: boolean;
+  /** Hash of a plan that was printed before; destructive commands want it. */
+  confirmedHash: string;
+}
+
+export interface OperateRequest_ParametersEntry {
+  key: string;
+  value: string;
+}
+
+export interface OperateResponse {
+  step:
+    | //
+    /** The first message. */
+    { $case: "plan"; value: OperationPlan }
+    | { $case: "progress"; value: OperationProgress }
+    | //
+    /** The last one. */
+    { $case: "done"; value: OperationDone }
+    | undefined;
+}
+
+export interface OperationPlan {
+  command: string;
+  vmName: string;
+  /** State before, and the state to which it leads. */
+  fromState: string;
+  toState: string;
+  steps: PlannedStep[];
+  /** Why it cannot be done now; empty when it can. */
+  refusals: Refusal[];
+  /** What goes with it that people should know. */
+  notes: string[];
+  /** The point that would come up; empty when none is concerned. */
+  pointId: Buffer;
+  /** Seconds of changes that would be lost, by the consistency time of the point. */
+  lostSeconds: bigint;
+  /** Whether the hash has to be confirmed. */
+  isDestructive: boolean;
+  /** Of everything above but the times; another one means that the world has changed. */
+  hash: string;
+}
+
+export interface PlannedStep {
+  name: string;
+  what: string;
+}
+
+export interface Refusal {
+  code: string;
+  message: string;
+}
+
+export interface OperationProgress {
+  operationId: Buffer;
+  step: string;
+  what: string;
+}
+
+export interface OperationDone {
+  operationId: Buffer;
+  state: string;
+  /** The VM that came up, as the hypervisor knows it; empty when none did. */
+  instanceVmId: Buffer;
+  instanceName: string;
+  pointId: Buffer;
+  lostSeconds: bigint;
+  warnings: string[];
+  /** Of a test: the verdict and the report as JSON, signed. */
+  isPassed: boolean;
+  reportJson: string;
+}
+
 function createBaseStatusRequest(): StatusRequest {
   return { vm: "" };
 }
@@ -658,6 +765,16 @@ function createBaseProtectionStatus(): ProtectionStatus {
     scrubbedAtMs: 0n,
     damagedCellCount: 0n,
     unknown: [],
+    failoverState: "",
+    activeSite: "",
+    operation: "",
+    instanceName: "",
+    haltedBecause: "",
+    allowedCommands: [],
+    tests: [],
+    provenAtMs: 0n,
+    isProofPassed: false,
+    commitDeadlineMs: 0n,
   };
 }
 
@@ -758,6 +875,42 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     }
     for (const v of message.unknown) {
       writer.uint32(298).string(v!);
+    }
+    if (message.failoverState !== "") {
+      writer.uint32(322).string(message.failoverState);
+    }
+    if (message.activeSite !== "") {
+      writer.uint32(330).string(message.activeSite);
+    }
+    if (message.operation !== "") {
+      writer.uint32(338).string(message.operation);
+    }
+    if (message.instanceName !== "") {
+      writer.uint32(346).string(message.instanceName);
+    }
+    if (message.haltedBecause !== "") {
+      writer.uint32(354).string(message.haltedBecause);
+    }
+    for (const v of message.allowedCommands) {
+      writer.uint32(362).string(v!);
+    }
+    for (const v of message.tests) {
+      TestStatus.encode(v!, writer.uint32(370).fork()).join();
+    }
+    if (message.provenAtMs !== 0n) {
+      if (BigInt.asUintN(64, message.provenAtMs) !== message.provenAtMs) {
+        throw new globalThis.Error("value provided for field message.provenAtMs of type uint64 too large");
+      }
+      writer.uint32(376).uint64(message.provenAtMs);
+    }
+    if (message.isProofPassed !== false) {
+      writer.uint32(384).bool(message.isProofPassed);
+    }
+    if (message.commitDeadlineMs !== 0n) {
+      if (BigInt.asUintN(64, message.commitDeadlineMs) !== message.commitDeadlineMs) {
+        throw new globalThis.Error("value provided for field message.commitDeadlineMs of type uint64 too large");
+      }
+      writer.uint32(392).uint64(message.commitDeadlineMs);
     }
     return writer;
   },
@@ -991,6 +1144,86 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
             message.unknown.push(reader.string());
             continue;
           }
+          case 40: {
+            if (tag !== 322) {
+              break;
+            }
+
+            message.failoverState = reader.string();
+            continue;
+          }
+          case 41: {
+            if (tag !== 330) {
+              break;
+            }
+
+            message.activeSite = reader.string();
+            continue;
+          }
+          case 42: {
+            if (tag !== 338) {
+              break;
+            }
+
+            message.operation = reader.string();
+            continue;
+          }
+          case 43: {
+            if (tag !== 346) {
+              break;
+            }
+
+            message.instanceName = reader.string();
+            continue;
+          }
+          case 44: {
+            if (tag !== 354) {
+              break;
+            }
+
+            message.haltedBecause = reader.string();
+            continue;
+          }
+          case 45: {
+            if (tag !== 362) {
+              break;
+            }
+
+            message.allowedCommands.push(reader.string());
+            continue;
+          }
+          case 46: {
+            if (tag !== 370) {
+              break;
+            }
+
+            message.tests.push(TestStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 47: {
+            if (tag !== 376) {
+              break;
+            }
+
+            message.provenAtMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 48: {
+            if (tag !== 384) {
+              break;
+            }
+
+            message.isProofPassed = reader.bool();
+            continue;
+          }
+          case 49: {
+            if (tag !== 392) {
+              break;
+            }
+
+            message.commitDeadlineMs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1100,6 +1333,50 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
       unknown: globalThis.Array.isArray(object?.unknown)
         ? object.unknown.map((e: any) => globalThis.String(e))
         : [],
+      failoverState: isSet(object.failoverState)
+        ? globalThis.String(object.failoverState)
+        : isSet(object.failover_state)
+        ? globalThis.String(object.failover_state)
+        : "",
+      activeSite: isSet(object.activeSite)
+        ? globalThis.String(object.activeSite)
+        : isSet(object.active_site)
+        ? globalThis.String(object.active_site)
+        : "",
+      operation: isSet(object.operation) ? globalThis.String(object.operation) : "",
+      instanceName: isSet(object.instanceName)
+        ? globalThis.String(object.instanceName)
+        : isSet(object.instance_name)
+        ? globalThis.String(object.instance_name)
+        : "",
+      haltedBecause: isSet(object.haltedBecause)
+        ? globalThis.String(object.haltedBecause)
+        : isSet(object.halted_because)
+        ? globalThis.String(object.halted_because)
+        : "",
+      allowedCommands: globalThis.Array.isArray(object?.allowedCommands)
+        ? object.allowedCommands.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.allowed_commands)
+        ? object.allowed_commands.map((e: any) => globalThis.String(e))
+        : [],
+      tests: globalThis.Array.isArray(object?.tests)
+        ? object.tests.map((e: any) => TestStatus.fromJSON(e))
+        : [],
+      provenAtMs: isSet(object.provenAtMs)
+        ? BigInt(object.provenAtMs)
+        : isSet(object.proven_at_ms)
+        ? BigInt(object.proven_at_ms)
+        : 0n,
+      isProofPassed: isSet(object.isProofPassed)
+        ? globalThis.Boolean(object.isProofPassed)
+        : isSet(object.is_proof_passed)
+        ? globalThis.Boolean(object.is_proof_passed)
+        : false,
+      commitDeadlineMs: isSet(object.commitDeadlineMs)
+        ? BigInt(object.commitDeadlineMs)
+        : isSet(object.commit_deadline_ms)
+        ? BigInt(object.commit_deadline_ms)
+        : 0n,
     };
   },
 
@@ -1186,6 +1463,36 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     if (message.unknown?.length) {
       obj.unknown = message.unknown;
     }
+    if (message.failoverState !== "") {
+      obj.failoverState = message.failoverState;
+    }
+    if (message.activeSite !== "") {
+      obj.activeSite = message.activeSite;
+    }
+    if (message.operation !== "") {
+      obj.operation = message.operation;
+    }
+    if (message.instanceName !== "") {
+      obj.instanceName = message.instanceName;
+    }
+    if (message.haltedBecause !== "") {
+      obj.haltedBecause = message.haltedBecause;
+    }
+    if (message.allowedCommands?.length) {
+      obj.allowedCommands = message.allowedCommands;
+    }
+    if (message.tests?.length) {
+      obj.tests = message.tests.map((e) => TestStatus.toJSON(e));
+    }
+    if (message.provenAtMs !== 0n) {
+      obj.provenAtMs = message.provenAtMs.toString();
+    }
+    if (message.isProofPassed !== false) {
+      obj.isProofPassed = message.isProofPassed;
+    }
+    if (message.commitDeadlineMs !== 0n) {
+      obj.commitDeadlineMs = message.commitDeadlineMs.toString();
+    }
     return obj;
   },
 
@@ -1231,6 +1538,179 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
       ? BigInt(object.damagedCellCount)
       : 0n;
     message.unknown = object.unknown?.map((e) => e) || [];
+    message.failoverState = object.failoverState ?? "";
+    message.activeSite = object.activeSite ?? "";
+    message.operation = object.operation ?? "";
+    message.instanceName = object.instanceName ?? "";
+    message.haltedBecause = object.haltedBecause ?? "";
+    message.allowedCommands = object.allowedCommands?.map((e) => e) || [];
+    message.tests = object.tests?.map((e) => TestStatus.fromPartial(e)) || [];
+    message.provenAtMs = (object.provenAtMs !== undefined && object.provenAtMs !== null)
+      ? BigInt(object.provenAtMs)
+      : 0n;
+    message.isProofPassed = object.isProofPassed ?? false;
+    message.commitDeadlineMs = (object.commitDeadlineMs !== undefined && object.commitDeadlineMs !== null)
+      ? BigInt(object.commitDeadlineMs)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseTestStatus(): TestStatus {
+  return { operationId: Buffer.alloc(0), phase: "", instanceName: "", startedAtMs: 0n, deadlineMs: 0n };
+}
+
+export const TestStatus: MessageFns<TestStatus> = {
+  encode(message: TestStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operationId.length !== 0) {
+      writer.uint32(10).bytes(message.operationId);
+    }
+    if (message.phase !== "") {
+      writer.uint32(18).string(message.phase);
+    }
+    if (message.instanceName !== "") {
+      writer.uint32(26).string(message.instanceName);
+    }
+    if (message.startedAtMs !== 0n) {
+      if (BigInt.asUintN(64, message.startedAtMs) !== message.startedAtMs) {
+        throw new globalThis.Error("value provided for field message.startedAtMs of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.startedAtMs);
+    }
+    if (message.deadlineMs !== 0n) {
+      if (BigInt.asUintN(64, message.deadlineMs) !== message.deadlineMs) {
+        throw new globalThis.Error("value provided for field message.deadlineMs of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.deadlineMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TestStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTestStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operationId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.phase = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.instanceName = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.startedAtMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.deadlineMs = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TestStatus {
+    return {
+      operationId: isSet(object.operationId)
+        ? Buffer.from(bytesFromBase64(object.operationId))
+        : isSet(object.operation_id)
+        ? Buffer.from(bytesFromBase64(object.operation_id))
+        : Buffer.alloc(0),
+      phase: isSet(object.phase) ? globalThis.String(object.phase) : "",
+      instanceName: isSet(object.instanceName)
+        ? globalThis.String(object.instanceName)
+        : isSet(object.instance_name)
+        ? globalThis.String(object.instance_name)
+        : "",
+      startedAtMs: isSet(object.startedAtMs)
+        ? BigInt(object.startedAtMs)
+        : isSet(object.started_at_ms)
+        ? BigInt(object.started_at_ms)
+        : 0n,
+      deadlineMs: isSet(object.deadlineMs)
+        ? BigInt(object.deadlineMs)
+        : isSet(object.deadline_ms)
+        ? BigInt(object.deadline_ms)
+        : 0n,
+    };
+  },
+
+  toJSON(message: TestStatus): unknown {
+    const obj: any = {};
+    if (message.operationId.length !== 0) {
+      obj.operationId = base64FromBytes(message.operationId);
+    }
+    if (message.phase !== "") {
+      obj.phase = message.phase;
+    }
+    if (message.instanceName !== "") {
+      obj.instanceName = message.instanceName;
+    }
+    if (message.startedAtMs !== 0n) {
+      obj.startedAtMs = message.startedAtMs.toString();
+    }
+    if (message.deadlineMs !== 0n) {
+      obj.deadlineMs = message.deadlineMs.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<TestStatus>, I>>(base?: I): TestStatus {
+    return TestStatus.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TestStatus>, I>>(object: I): TestStatus {
+    const message = createBaseTestStatus();
+    message.operationId = object.operationId ?? Buffer.alloc(0);
+    message.phase = object.phase ?? "";
+    message.instanceName = object.instanceName ?? "";
+    message.startedAtMs = (object.startedAtMs !== undefined && object.startedAtMs !== null)
+      ? BigInt(object.startedAtMs)
+      : 0n;
+    message.deadlineMs = (object.deadlineMs !== undefined && object.deadlineMs !== null)
+      ? BigInt(object.deadlineMs)
+      : 0n;
     return message;
   },
 };
@@ -6369,6 +6849,1175 @@ export const PointPagesResponse: MessageFns<PointPagesResponse> = {
   },
 };
 
+function createBaseOperateRequest(): OperateRequest {
+  return { vm: "", command: "", parameters: {}, isPlan: false, confirmedHash: "" };
+}
+
+export const OperateRequest: MessageFns<OperateRequest> = {
+  encode(message: OperateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.command !== "") {
+      writer.uint32(18).string(message.command);
+    }
+    globalThis.Object.entries(message.parameters).forEach(([key, value]: [string, string]) => {
+      OperateRequest_ParametersEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
+    if (message.isPlan !== false) {
+      writer.uint32(32).bool(message.isPlan);
+    }
+    if (message.confirmedHash !== "") {
+      writer.uint32(42).string(message.confirmedHash);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OperateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOperateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.command = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = OperateRequest_ParametersEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              message.parameters[entry3.key] = entry3.value;
+            }
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isPlan = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.confirmedHash = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OperateRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      command: isSet(object.command) ? globalThis.String(object.command) : "",
+      parameters: isObject(object.parameters)
+        ? (globalThis.Object.entries(object.parameters) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+      isPlan: isSet(object.isPlan)
+        ? globalThis.Boolean(object.isPlan)
+        : isSet(object.is_plan)
+        ? globalThis.Boolean(object.is_plan)
+        : false,
+      confirmedHash: isSet(object.confirmedHash)
+        ? globalThis.String(object.confirmedHash)
+        : isSet(object.confirmed_hash)
+        ? globalThis.String(object.confirmed_hash)
+        : "",
+    };
+  },
+
+  toJSON(message: OperateRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.command !== "") {
+      obj.command = message.command;
+    }
+    if (message.parameters) {
+      const entries = globalThis.Object.entries(message.parameters) as [string, string][];
+      if (entries.length > 0) {
+        obj.parameters = {};
+        entries.forEach(([k, v]) => {
+          obj.parameters[k] = v;
+        });
+      }
+    }
+    if (message.isPlan !== false) {
+      obj.isPlan = message.isPlan;
+    }
+    if (message.confirmedHash !== "") {
+      obj.confirmedHash = message.confirmedHash;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<OperateRequest>, I>>(base?: I): OperateRequest {
+    return OperateRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OperateRequest>, I>>(object: I): OperateRequest {
+    const message = createBaseOperateRequest();
+    message.vm = object.vm ?? "";
+    message.command = object.command ?? "";
+    message.parameters = (globalThis.Object.entries(object.parameters ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.isPlan = object.isPlan ?? false;
+    message.confirmedHash = object.confirmedHash ?? "";
+    return message;
+  },
+};
+
+function createBaseOperateRequest_ParametersEntry(): OperateRequest_ParametersEntry {
+  return { key: "", value: "" };
+}
+
+export const OperateRequest_ParametersEntry: MessageFns<OperateRequest_ParametersEntry> = {
+  encode(message: OperateRequest_ParametersEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OperateRequest_ParametersEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOperateRequest_ParametersEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OperateRequest_ParametersEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: OperateRequest_ParametersEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<OperateRequest_ParametersEntry>, I>>(base?: I): OperateRequest_ParametersEntry {
+    return OperateRequest_ParametersEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OperateRequest_ParametersEntry>, I>>(
+    object: I,
+  ): OperateRequest_ParametersEntry {
+    const message = createBaseOperateRequest_ParametersEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseOperateResponse(): OperateResponse {
+  return { step: undefined };
+}
+
+export const OperateResponse: MessageFns<OperateResponse> = {
+  encode(message: OperateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.step?.$case) {
+      case "plan":
+        OperationPlan.encode(message.step.value, writer.uint32(10).fork()).join();
+        break;
+      case "progress":
+        OperationProgress.encode(message.step.value, writer.uint32(18).fork()).join();
+        break;
+      case "done":
+        OperationDone.encode(message.step.value, writer.uint32(26).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OperateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOperateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.step = { $case: "plan", value: OperationPlan.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.step = { $case: "progress", value: OperationProgress.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.step = { $case: "done", value: OperationDone.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OperateResponse {
+    return {
+      step: isSet(object.plan)
+        ? { $case: "plan", value: OperationPlan.fromJSON(object.plan) }
+        : isSet(object.progress)
+        ? { $case: "progress", value: OperationProgress.fromJSON(object.progress) }
+        : isSet(object.done)
+        ? { $case: "done", value: OperationDone.fromJSON(object.done) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: OperateResponse): unknown {
+    const obj: any = {};
+    if (message.step?.$case === "plan") {
+      obj.plan = OperationPlan.toJSON(message.step.value);
+    } else if (message.step?.$case === "progress") {
+      obj.progress = OperationProgress.toJSON(message.step.value);
+    } else if (message.step?.$case === "done") {
+      obj.done = OperationDone.toJSON(message.step.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<OperateResponse>, I>>(base?: I): OperateResponse {
+    return OperateResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OperateResponse>, I>>(object: I): OperateResponse {
+    const message = createBaseOperateResponse();
+    switch (object.step?.$case) {
+      case "plan": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "plan", value: OperationPlan.fromPartial(object.step.value) };
+        }
+        break;
+      }
+      case "progress": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "progress", value: OperationProgress.fromPartial(object.step.value) };
+        }
+        break;
+      }
+      case "done": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "done", value: OperationDone.fromPartial(object.step.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseOperationPlan(): OperationPlan {
+  return {
+    command: "",
+    vmName: "",
+    fromState: "",
+    toState: "",
+    steps: [],
+    refusals: [],
+    notes: [],
+    pointId: Buffer.alloc(0),
+    lostSeconds: 0n,
+    isDestructive: false,
+    hash: "",
+  };
+}
+
+export const OperationPlan: MessageFns<OperationPlan> = {
+  encode(message: OperationPlan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.command !== "") {
+      writer.uint32(10).string(message.command);
+    }
+    if (message.vmName !== "") {
+      writer.uint32(18).string(message.vmName);
+    }
+    if (message.fromState !== "") {
+      writer.uint32(26).string(message.fromState);
+    }
+    if (message.toState !== "") {
+      writer.uint32(34).string(message.toState);
+    }
+    for (const v of message.steps) {
+      PlannedStep.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.refusals) {
+      Refusal.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.notes) {
+      writer.uint32(58).string(v!);
+    }
+    if (message.pointId.length !== 0) {
+      writer.uint32(66).bytes(message.pointId);
+    }
+    if (message.lostSeconds !== 0n) {
+      if (BigInt.asUintN(64, message.lostSeconds) !== message.lostSeconds) {
+        throw new globalThis.Error("value provided for field message.lostSeconds of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.lostSeconds);
+    }
+    if (message.isDestructive !== false) {
+      writer.uint32(80).bool(message.isDestructive);
+    }
+    if (message.hash !== "") {
+      writer.uint32(90).string(message.hash);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OperationPlan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOperationPlan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.command = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.vmName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.fromState = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.toState = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.steps.push(PlannedStep.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.refusals.push(Refusal.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.notes.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.pointId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.lostSeconds = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.isDestructive = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.hash = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OperationPlan {
+    return {
+      command: isSet(object.command) ? globalThis.String(object.command) : "",
+      vmName: isSet(object.vmName)
+        ? globalThis.String(object.vmName)
+        : isSet(object.vm_name)
+        ? globalThis.String(object.vm_name)
+        : "",
+      fromState: isSet(object.fromState)
+        ? globalThis.String(object.fromState)
+        : isSet(object.from_state)
+        ? globalThis.String(object.from_state)
+        : "",
+      toState: isSet(object.toState)
+        ? globalThis.String(object.toState)
+        : isSet(object.to_state)
+        ? globalThis.String(object.to_state)
+        : "",
+      steps: globalThis.Array.isArray(object?.steps)
+        ? object.steps.map((e: any) => PlannedStep.fromJSON(e))
+        : [],
+      refusals: globalThis.Array.isArray(object?.refusals) ? object.refusals.map((e: any) => Refusal.fromJSON(e)) : [],
+      notes: globalThis.Array.isArray(object?.notes) ? object.notes.map((e: any) => globalThis.String(e)) : [],
+      pointId: isSet(object.pointId)
+        ? Buffer.from(bytesFromBase64(object.pointId))
+        : isSet(object.point_id)
+        ? Buffer.from(bytesFromBase64(object.point_id))
+        : Buffer.alloc(0),
+      lostSeconds: isSet(object.lostSeconds)
+        ? BigInt(object.lostSeconds)
+        : isSet(object.lost_seconds)
+        ? BigInt(object.lost_seconds)
+        : 0n,
+      isDestructive: isSet(object.isDestructive)
+        ? globalThis.Boolean(object.isDestructive)
+        : isSet(object.is_destructive)
+        ? globalThis.Boolean(object.is_destructive)
+        : false,
+      hash: isSet(object.hash) ? globalThis.String(object.hash) : "",
+    };
+  },
+
+  toJSON(message: OperationPlan): unknown {
+    const obj: any = {};
+    if (message.command !== "") {
+      obj.command = message.command;
+    }
+    if (message.vmName !== "") {
+      obj.vmName = message.vmName;
+    }
+    if (message.fromState !== "") {
+      obj.fromState = message.fromState;
+    }
+    if (message.toState !== "") {
+      obj.toState = message.toState;
+    }
+    if (message.steps?.length) {
+      obj.steps = message.steps.map((e) => PlannedStep.toJSON(e));
+    }
+    if (message.refusals?.length) {
+      obj.refusals = message.refusals.map((e) => Refusal.toJSON(e));
+    }
+    if (message.notes?.length) {
+      obj.notes = message.notes;
+    }
+    if (message.pointId.length !== 0) {
+      obj.pointId = base64FromBytes(message.pointId);
+    }
+    if (message.lostSeconds !== 0n) {
+      obj.lostSeconds = message.lostSeconds.toString();
+    }
+    if (message.isDestructive !== false) {
+      obj.isDestructive = message.isDestructive;
+    }
+    if (message.hash !== "") {
+      obj.hash = message.hash;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<OperationPlan>, I>>(base?: I): OperationPlan {
+    return OperationPlan.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OperationPlan>, I>>(object: I): OperationPlan {
+    const message = createBaseOperationPlan();
+    message.command = object.command ?? "";
+    message.vmName = object.vmName ?? "";
+    message.fromState = object.fromState ?? "";
+    message.toState = object.toState ?? "";
+    message.steps = object.steps?.map((e) => PlannedStep.fromPartial(e)) || [];
+    message.refusals = object.refusals?.map((e) => Refusal.fromPartial(e)) || [];
+    message.notes = object.notes?.map((e) => e) || [];
+    message.pointId = object.pointId ?? Buffer.alloc(0);
+    message.lostSeconds = (object.lostSeconds !== undefined && object.lostSeconds !== null)
+      ? BigInt(object.lostSeconds)
+      : 0n;
+    message.isDestructive = object.isDestructive ?? false;
+    message.hash = object.hash ?? "";
+    return message;
+  },
+};
+
+function createBasePlannedStep(): PlannedStep {
+  return { name: "", what: "" };
+}
+
+export const PlannedStep: MessageFns<PlannedStep> = {
+  encode(message: PlannedStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.what !== "") {
+      writer.uint32(18).string(message.what);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlannedStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlannedStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.what = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PlannedStep {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      what: isSet(object.what) ? globalThis.String(object.what) : "",
+    };
+  },
+
+  toJSON(message: PlannedStep): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.what !== "") {
+      obj.what = message.what;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PlannedStep>, I>>(base?: I): PlannedStep {
+    return PlannedStep.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlannedStep>, I>>(object: I): PlannedStep {
+    const message = createBasePlannedStep();
+    message.name = object.name ?? "";
+    message.what = object.what ?? "";
+    return message;
+  },
+};
+
+function createBaseRefusal(): Refusal {
+  return { code: "", message: "" };
+}
+
+export const Refusal: MessageFns<Refusal> = {
+  encode(message: Refusal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== "") {
+      writer.uint32(10).string(message.code);
+    }
+    if (message.message !== "") {
+      writer.uint32(18).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Refusal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefusal();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Refusal {
+    return {
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      message: isSet(object.message) ? globalThis.String(object.message) : "",
+    };
+  },
+
+  toJSON(message: Refusal): unknown {
+    const obj: any = {};
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.message !== "") {
+      obj.message = message.message;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Refusal>, I>>(base?: I): Refusal {
+    return Refusal.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Refusal>, I>>(object: I): Refusal {
+    const message = createBaseRefusal();
+    message.code = object.code ?? "";
+    message.message = object.message ?? "";
+    return message;
+  },
+};
+
+function createBaseOperationProgress(): OperationProgress {
+  return { operationId: Buffer.alloc(0), step: "", what: "" };
+}
+
+export const OperationProgress: MessageFns<OperationProgress> = {
+  encode(message: OperationProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operationId.length !== 0) {
+      writer.uint32(10).bytes(message.operationId);
+    }
+    if (message.step !== "") {
+      writer.uint32(18).string(message.step);
+    }
+    if (message.what !== "") {
+      writer.uint32(26).string(message.what);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OperationProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOperationProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operationId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.what = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OperationProgress {
+    return {
+      operationId: isSet(object.operationId)
+        ? Buffer.from(bytesFromBase64(object.operationId))
+        : isSet(object.operation_id)
+        ? Buffer.from(bytesFromBase64(object.operation_id))
+        : Buffer.alloc(0),
+      step: isSet(object.step) ? globalThis.String(object.step) : "",
+      what: isSet(object.what) ? globalThis.String(object.what) : "",
+    };
+  },
+
+  toJSON(message: OperationProgress): unknown {
+    const obj: any = {};
+    if (message.operationId.length !== 0) {
+      obj.operationId = base64FromBytes(message.operationId);
+    }
+    if (message.step !== "") {
+      obj.step = message.step;
+    }
+    if (message.what !== "") {
+      obj.what = message.what;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<OperationProgress>, I>>(base?: I): OperationProgress {
+    return OperationProgress.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OperationProgress>, I>>(object: I): OperationProgress {
+    const message = createBaseOperationProgress();
+    message.operationId = object.operationId ?? Buffer.alloc(0);
+    message.step = object.step ?? "";
+    message.what = object.what ?? "";
+    return message;
+  },
+};
+
+function createBaseOperationDone(): OperationDone {
+  return {
+    operationId: Buffer.alloc(0),
+    state: "",
+    instanceVmId: Buffer.alloc(0),
+    instanceName: "",
+    pointId: Buffer.alloc(0),
+    lostSeconds: 0n,
+    warnings: [],
+    isPassed: false,
+    reportJson: "",
+  };
+}
+
+export const OperationDone: MessageFns<OperationDone> = {
+  encode(message: OperationDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operationId.length !== 0) {
+      writer.uint32(10).bytes(message.operationId);
+    }
+    if (message.state !== "") {
+      writer.uint32(18).string(message.state);
+    }
+    if (message.instanceVmId.length !== 0) {
+      writer.uint32(26).bytes(message.instanceVmId);
+    }
+    if (message.instanceName !== "") {
+      writer.uint32(34).string(message.instanceName);
+    }
+    if (message.pointId.length !== 0) {
+      writer.uint32(42).bytes(message.pointId);
+    }
+    if (message.lostSeconds !== 0n) {
+      if (BigInt.asUintN(64, message.lostSeconds) !== message.lostSeconds) {
+        throw new globalThis.Error("value provided for field message.lostSeconds of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.lostSeconds);
+    }
+    for (const v of message.warnings) {
+      writer.uint32(58).string(v!);
+    }
+    if (message.isPassed !== false) {
+      writer.uint32(64).bool(message.isPassed);
+    }
+    if (message.reportJson !== "") {
+      writer.uint32(74).string(message.reportJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OperationDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOperationDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operationId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.instanceVmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.instanceName = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.pointId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.lostSeconds = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.isPassed = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.reportJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OperationDone {
+    return {
+      operationId: isSet(object.operationId)
+        ? Buffer.from(bytesFromBase64(object.operationId))
+        : isSet(object.operation_id)
+        ? Buffer.from(bytesFromBase64(object.operation_id))
+        : Buffer.alloc(0),
+      state: isSet(object.state) ? globalThis.String(object.state) : "",
+      instanceVmId: isSet(object.instanceVmId)
+        ? Buffer.from(bytesFromBase64(object.instanceVmId))
+        : isSet(object.instance_vm_id)
+        ? Buffer.from(bytesFromBase64(object.instance_vm_id))
+        : Buffer.alloc(0),
+      instanceName: isSet(object.instanceName)
+        ? globalThis.String(object.instanceName)
+        : isSet(object.instance_name)
+        ? globalThis.String(object.instance_name)
+        : "",
+      pointId: isSet(object.pointId)
+        ? Buffer.from(bytesFromBase64(object.pointId))
+        : isSet(object.point_id)
+        ? Buffer.from(bytesFromBase64(object.point_id))
+        : Buffer.alloc(0),
+      lostSeconds: isSet(object.lostSeconds)
+        ? BigInt(object.lostSeconds)
+        : isSet(object.lost_seconds)
+        ? BigInt(object.lost_seconds)
+        : 0n,
+      warnings: globalThis.Array.isArray(object?.warnings)
+        ? object.warnings.map((e: any) => globalThis.String(e))
+        : [],
+      isPassed: isSet(object.isPassed)
+        ? globalThis.Boolean(object.isPassed)
+        : isSet(object.is_passed)
+        ? globalThis.Boolean(object.is_passed)
+        : false,
+      reportJson: isSet(object.reportJson)
+        ? globalThis.String(object.reportJson)
+        : isSet(object.report_json)
+        ? globalThis.String(object.report_json)
+        : "",
+    };
+  },
+
+  toJSON(message: OperationDone): unknown {
+    const obj: any = {};
+    if (message.operationId.length !== 0) {
+      obj.operationId = base64FromBytes(message.operationId);
+    }
+    if (message.state !== "") {
+      obj.state = message.state;
+    }
+    if (message.instanceVmId.length !== 0) {
+      obj.instanceVmId = base64FromBytes(message.instanceVmId);
+    }
+    if (message.instanceName !== "") {
+      obj.instanceName = message.instanceName;
+    }
+    if (message.pointId.length !== 0) {
+      obj.pointId = base64FromBytes(message.pointId);
+    }
+    if (message.lostSeconds !== 0n) {
+      obj.lostSeconds = message.lostSeconds.toString();
+    }
+    if (message.warnings?.length) {
+      obj.warnings = message.warnings;
+    }
+    if (message.isPassed !== false) {
+      obj.isPassed = message.isPassed;
+    }
+    if (message.reportJson !== "") {
+      obj.reportJson = message.reportJson;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<OperationDone>, I>>(base?: I): OperationDone {
+    return OperationDone.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OperationDone>, I>>(object: I): OperationDone {
+    const message = createBaseOperationDone();
+    message.operationId = object.operationId ?? Buffer.alloc(0);
+    message.state = object.state ?? "";
+    message.instanceVmId = object.instanceVmId ?? Buffer.alloc(0);
+    message.instanceName = object.instanceName ?? "";
+    message.pointId = object.pointId ?? Buffer.alloc(0);
+    message.lostSeconds = (object.lostSeconds !== undefined && object.lostSeconds !== null)
+      ? BigInt(object.lostSeconds)
+      : 0n;
+    message.warnings = object.warnings?.map((e) => e) || [];
+    message.isPassed = object.isPassed ?? false;
+    message.reportJson = object.reportJson ?? "";
+    return message;
+  },
+};
+
 export type ControlServiceService = typeof ControlServiceService;
 export const ControlServiceService = {
   /** Roles: viewer, drill, operator. */
@@ -6536,6 +8185,19 @@ export const ControlServiceService = {
     responseSerialize: (value: PointPagesResponse): Buffer => Buffer.from(PointPagesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PointPagesResponse => PointPagesResponse.decode(value),
   },
+  /**
+   * Commands of the failover state machine: plans one, or runs it to its end and tells its steps. An
+   * operation whose caller goes away goes on. Roles: operator; drill for `test`.
+   */
+  operate: {
+    path: "/podheitor.dr.v1.ControlService/Operate" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: OperateRequest): Buffer => Buffer.from(OperateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): OperateRequest => OperateRequest.decode(value),
+    responseSerialize: (value: OperateResponse): Buffer => Buffer.from(OperateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): OperateResponse => OperateResponse.decode(value),
+  },
 } as const;
 
 export interface ControlServiceServer extends UntypedServiceImplementation {
@@ -6582,6 +8244,11 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
    */
   statusPages: handleServerStreamingCall<StatusPagesRequest, StatusPagesResponse>;
   pointPages: handleServerStreamingCall<PointPagesRequest, PointPagesResponse>;
+  /**
+   * Commands of the failover state machine: plans one, or runs it to its end and tells its steps. An
+   * operation whose caller goes away goes on. Roles: operator; drill for `test`.
+   */
+  operate: handleServerStreamingCall<OperateRequest, OperateResponse>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {
@@ -6604,6 +8271,10 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
 type KeysOfUnion<T> = T extends T ? keyof T : never;
 export type Exact<P, I extends P> = P extends Builtin ? P
   : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
+
+function isObject(value: any): boolean {
+  return typeof value === "object" && value !== null;
+}
 
 function isSet(value: any): boolean {
   return value !== null && value !== undefined;
