@@ -3,11 +3,11 @@
 
 import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type { ReplicationService, ServiceClient } from '../shared/channel/index.js';
-import { CELL_BYTES, cellCount, hashCell, readCells } from '../shared/delta/index.js';
+import { CELL_BYTES, cellCount, cellsOfRanges, hashCell, readCells } from '../shared/delta/index.js';
 import { isAllZero, type ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CheckpointDisk, SourceHypervisor } from '../shared/hypervisor/index.js';
-import { cellsOf, type DirtyCells, union } from './dirty-cells.js';
+import { type DirtyCells, union } from './dirty-cells.js';
 import type { Inspection } from './inspect.js';
 import { isSameGeometry } from './ledger.js';
 import { receiverView, type ReceiverDisk } from './receiver-view.js';
@@ -122,7 +122,7 @@ async function changesOf(
   try {
     const { vmId, id } = checkpoint;
     const ranges = hypervisor.changedRanges(vmId, id, disk.diskId, known.trackingId);
-    return await cellsOf(ranges, disk.sizeBytes);
+    return await cellsOfRanges(ranges, disk.sizeBytes);
   } catch (error) {
     if (!(error instanceof DrError) || error.code !== 'E_TRACKING_INVALID') throw error;
     return 'all';

@@ -51,6 +51,7 @@ export {
   MAX_DISK_BYTES,
 } from './cell.js';
 export { CellDelta, CellDeltaWriter } from './cell-delta.js';
+export { cellsOfRanges, unionOfCells } from './cell-ranges.js';
 export { readCells } from './cell-reader.js';
 export { type CellRange, CellSet } from './cell-set.js';
 export {
