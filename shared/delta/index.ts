@@ -102,7 +102,7 @@ export {
   manifestEnd,
   readManifestPart,
 } from './manifest-appender.js';
-export { deltaMessages, diskMessages, messageFrom } from './message-stream.js';
+export { cellMessages, deltaMessages, diskMessages, messageFrom } from './message-stream.js';
 export { materialise } from './materialise.js';
 export { OverlappedWrites } from './overlapped-writes.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';
