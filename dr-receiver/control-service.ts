@@ -45,12 +45,15 @@ import type { Point } from './store/protection.js';
 import type { VmStore } from './store/vm-store.js';
 import { goodPoints, verifyCall } from './verify-call.js';
 import { isDoubtful } from './warning/last-clean.js';
+import { failoverWords } from './failover/health-words.js';
+import { requireAnswer } from './failover/refusals.js';
 import { warningWords } from './warning/words.js';
 import {
   alarmToWire,
   failoverToWire,
   geometryToWire,
   pointToWire,
+  standingOf,
   stateOf,
   warningToWire,
 } from './wire.js';
@@ -124,10 +127,13 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     pause: async ({ vm: name, isPaused }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const { vm } = await findVm(receiver, name);
+      const desk = await findVm(receiver, name);
+      const { vm } = desk;
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
+        const isBegun = vm.protection.head === undefined && (await desk.hasUnfinished());
+        requireAnswer(standingOf(desk, isBegun), isPaused ? 'pause' : 'unpause');
         await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
@@ -303,6 +309,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     unknownCount: vm.unknownCycleIds.length,
     forecast: ahead,
     reclaimFailure: reclaim.failure,
+    failover: failoverWords(protection, nowMs),
     ...warningWords(protection),
   });
   const isBegun =
@@ -326,7 +333,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     running:
       activeRequest === undefined ? '' : `cycle ${activeRequest.cycleId} (${activeRequest.kind})`,
     storedBytes: BigInt(protection.storedBytes),
-    direction: 'A → B',
+    direction: protection.failover.activeSite === 'source' ? 'A → B' : 'B → A',
     scrubbedAtMs: BigInt(vm.scrub.scrubbedAtMs),
     damagedCellCount: BigInt(vm.scrub.damagedCellCount),
     unknown: [...vm.unknownCycleIds],

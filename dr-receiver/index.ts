@@ -9,6 +9,7 @@
 // understood stops one VM and no other.
 
 export { controlHandlers } from './control-service.js';
+export { failoverPage } from './failover/page.js';
 export { healthOf } from './health.js';
 export { DEFAULT_SCRUB, Scrub, type ScrubOptions } from './maintenance/scrub.js';
 export {

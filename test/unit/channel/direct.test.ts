@@ -54,6 +54,7 @@ const handlers: Handlers<ControlService> = {
   clearAlarm: unused,
   statusPages: unused,
   pointPages: unused,
+  operate: unused,
 };
 
 describe('connectDirectly', () => {
