@@ -54,6 +54,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
     /^source-agent\/client\.ts$/,
   ],
   '@bufbuild/protobuf': [/^shared\/channel\/gen\//],
+  yaml: [/^shared\/plan\/yaml-text\.ts$/],
   commander: [/^cli\//],
   'node:fs': [
     /^shared\/files\//,
