@@ -9,6 +9,9 @@
 // understood stops one VM and no other.
 
 export { controlHandlers } from './control-service.js';
+export { parsePublicKey, publicKeyOfStore } from './failover/drill/report-key.js';
+export { reportPage, verifyPage } from './failover/drill/report-page.js';
+export { type SignedReport, verifyReport } from './failover/drill/report.js';
 export { healthOf } from './health.js';
 export { DEFAULT_SCRUB, Scrub, type ScrubOptions } from './maintenance/scrub.js';
 export {
@@ -20,4 +23,5 @@ export {
 } from './receiver.js';
 export { replicationHandlers } from './replication-service.js';
 export type { RetentionPolicy } from './store/retention.js';
+export { StoreLayout } from './store/layout.js';
 export { type ServedReceiver, serveReceiver, type ServeOptions } from './server.js';

@@ -63,6 +63,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
   'node:child_process': [
     /^shared\/image\//,
     /^shared\/hypervisor\/hyperv\//,
+    /^shared\/probe\/run-script\.ts$/,
     /^cli\/demo-run\.ts$/,
   ],
 };
