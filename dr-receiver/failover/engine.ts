@@ -23,7 +23,7 @@ export interface Step<C, P> {
   /** For people, in the present tense. */
   readonly what: string;
   readonly afterCrash: Recovery;
-  readonly afterFailure: Recovery;
+  readonly afterFailure: Recovery | ((error: unknown) => Recovery);
   /** What is decided by entering the step: durable before run(). */
   readonly intent?: (context: C) => P;
   /** The effect; does no harm when it is repeated. Returns what it found out. */
@@ -32,7 +32,8 @@ export interface Step<C, P> {
 
 /** Where an operation stands written. Each call is durable on return, and refused once it is another's. */
 export interface Book<P> {
-  enter(step: string, patches: readonly P[]): Promise<void>;
+  /** `found`: of the step before; `intent` is asked when nothing else changes the VM. */
+  enter(step: string, found: readonly P[], intent?: () => P): Promise<void>;
 }
 
 /** A step did not succeed. */
@@ -47,7 +48,8 @@ export class StepFailure<C, P> extends Error {
 }
 
 /**
- * Runs the steps from `first` on, and returns what the last one found out.
+ * Runs the steps from `entered` on, whose intent is in the journal already, or all of them, and returns
+ * what the last one found out.
  * @throws StepFailure; what the book throws, when the operation is another's or the journal fails; the
  *   reason of the run's signal between two steps
  */
@@ -56,15 +58,17 @@ export async function runSteps<C, P>(
   context: C,
   book: Book<P>,
   run: Pick<Run, 'signal' | 'tell'>,
-  first?: string,
+  entered?: string,
 ): Promise<readonly P[]> {
-  const start = first === undefined ? 0 : steps.findIndex(({ name }) => name === first);
-  if (start < 0) throw new Error(`there is no step ${String(first)}`);
+  const start = entered === undefined ? 0 : steps.findIndex(({ name }) => name === entered);
+  if (start < 0) throw new Error(`there is no step ${String(entered)}`);
   let found: readonly P[] = [];
   for (const step of steps.slice(start)) {
     run.signal.throwIfAborted();
-    const intent = step.intent?.(context);
-    await book.enter(step.name, intent === undefined ? found : [...found, intent]);
+    const { intent } = step;
+    if (step.name !== entered) {
+      await book.enter(step.name, found, intent && (() => intent(context)));
+    }
     run.tell(step.name, step.what);
     found = [];
     if (step.run === undefined) continue;
@@ -76,4 +80,9 @@ export async function runSteps<C, P>(
     }
   }
   return found;
+}
+
+export function recoveryOf<C, P>({ step, cause }: StepFailure<C, P>): Recovery {
+  const { afterFailure } = step;
+  return typeof afterFailure === 'function' ? afterFailure(cause) : afterFailure;
 }
