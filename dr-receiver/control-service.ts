@@ -45,12 +45,14 @@ import type { Point } from './store/protection.js';
 import type { VmStore } from './store/vm-store.js';
 import { goodPoints, verifyCall } from './verify-call.js';
 import { isDoubtful } from './warning/last-clean.js';
+import { requireAnswer } from './failover/refusals.js';
 import { warningWords } from './warning/words.js';
 import {
   alarmToWire,
   failoverToWire,
   geometryToWire,
   pointToWire,
+  standingOf,
   stateOf,
   warningToWire,
 } from './wire.js';
@@ -124,10 +126,13 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     pause: async ({ vm: name, isPaused }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const { vm } = await findVm(receiver, name);
+      const desk = await findVm(receiver, name);
+      const { vm } = desk;
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
+        const isBegun = vm.protection.head === undefined && (await desk.hasUnfinished());
+        requireAnswer(standingOf(desk, isBegun), isPaused ? 'pause' : 'unpause');
         await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};

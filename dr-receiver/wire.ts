@@ -6,6 +6,7 @@ import type {
   CommitResponse,
   DescribeResponse,
   DiskGeometry as WireGeometry,
+  OperationPlan as WirePlan,
   ProtectionStatus,
   RestorePoint,
 } from '../shared/channel/index.js';
@@ -17,6 +18,8 @@ import type { CommitAnswer, Point, Protection } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
 import { cycleRefusal, rowOf, validCommands } from './failover/machine.js';
 import type { StateName } from './failover/model.js';
+import { type OperationPlan, planHash } from './failover/plan.js';
+import type { Standing } from './failover/refusals.js';
 import { stateName } from './failover/states.js';
 import { lostDisks, wantedCount } from './store/repair.js';
 import { lastCleanPoint } from './warning/last-clean.js';
@@ -88,6 +91,28 @@ export function nameOfState({ vm, activeRequest }: VmDesk, hasUnfinished: boolea
     isSeeding: hasUnfinished || activeRequest !== undefined,
     isComparing: activeRequest?.kind === 'resync' || protection.isCompareDue,
   });
+}
+
+/** The VM as the state machine sees it. */
+export function standingOf(desk: VmDesk, hasUnfinished: boolean): Standing {
+  const { vmName, failover } = desk.vm.protection;
+  return { vmName, state: nameOfState(desk, hasUnfinished), failover };
+}
+
+export function planToWire(plan: OperationPlan): WirePlan {
+  return {
+    command: plan.command,
+    vmName: plan.vmName,
+    fromState: plan.fromState,
+    toState: plan.toState,
+    steps: plan.steps.map(({ name, what }) => ({ name, what })),
+    refusals: plan.refusals.map(({ code, message }) => ({ code, message })),
+    notes: [...plan.notes, ...plan.timedNotes],
+    pointId: plan.pointId === undefined ? Buffer.alloc(0) : guidToWire(plan.pointId),
+    lostSeconds: BigInt(plan.lostSeconds),
+    isDestructive: plan.isDestructive,
+    hash: planHash(plan),
+  };
 }
 
 /** What is said of failover in a status. */

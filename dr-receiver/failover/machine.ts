@@ -1,13 +1,21 @@
-// The state machine of failover.md § 3 as data: for every state and command exactly one answer. What
-// an answer means for the disks, the VMs and the journal is told by the operations (operations/).
+// The state machine (docs/failover.md) as data: for every state and command exactly one answer. What an
+// answer means for the disks, the VMs and the journal is told by the operations; their steps are in
+// steps.ts, the words of a refusal in refusals.ts.
 
 import type { ErrorCode } from '../../shared/errors.js';
-import { type Command, COMMANDS, type FailoverRecord, type StateName } from './model.js';
+import {
+  type Command,
+  COMMANDS,
+  type FailoverRecord,
+  type Phase,
+  type StateName,
+} from './model.js';
 
 /** States that answer differently at different steps stand in several rows. */
 export type Row =
   | Exclude<StateName, 'FAILING_OVER' | 'FAILING_BACK'>
   | 'FAILING_OVER, planned, before P6'
+  | 'FAILING_OVER, unplanned, before U2'
   | 'FAILING_OVER, from P6 or U2 on'
   | 'FAILING_BACK, sync'
   | 'FAILING_BACK, switch';
@@ -15,33 +23,49 @@ export type Row =
 export type Answer =
   /** A cycle of the source is taken. */
   | { readonly kind: 'cycle' }
-  /** An operation begins and leads to this state. */
-  | { readonly kind: 'start'; readonly to: StateName }
+  /** An operation begins and leads to this state, through another one where that is named. */
+  | {
+      readonly kind: 'start';
+      readonly to: StateName;
+      readonly through?: StateName;
+      /** Where it may lead instead, as its parameters say. */
+      readonly or?: StateName;
+      /** Nobody but the operator can say which point is good now. */
+      readonly wantsPoint?: true;
+    }
   /** The operation under way goes on. */
   | { readonly kind: 'resume' }
   /** The operation under way is given up for this one. */
   | { readonly kind: 'supersede'; readonly to: StateName }
   /** The operation under way is taken back. */
-  | { readonly kind: 'takeBack'; readonly to: StateName }
+  | { readonly kind: 'takeBack'; readonly to: StateName; readonly through?: StateName }
   /** The VM comes up again from another point, in one operation. */
-  | { readonly kind: 'otherPoint'; readonly to: StateName }
+  | { readonly kind: 'otherPoint'; readonly to: StateName; readonly through?: StateName }
   /** A test beside the machine. */
   | { readonly kind: 'session' }
   /** Nothing but the record changes. */
   | { readonly kind: 'note'; readonly to: StateName }
   /** It has been done, or is being done anyway. */
   | { readonly kind: 'done' }
-  /** As `HaltedStep.allowed` says. */
-  | { readonly kind: 'asAllowed' }
+  /** As what was halted says: haltedAnswer(). */
+  | { readonly kind: 'asHalted' }
   | { readonly kind: 'refuse'; readonly code: ErrorCode };
 
 const cycle: Answer = { kind: 'cycle' };
 const resume: Answer = { kind: 'resume' };
 const session: Answer = { kind: 'session' };
 const done: Answer = { kind: 'done' };
-const asAllowed: Answer = { kind: 'asAllowed' };
-const start = (to: StateName): Answer => ({ kind: 'start', to });
-const takeBack = (to: StateName): Answer => ({ kind: 'takeBack', to });
+const asHalted: Answer = { kind: 'asHalted' };
+const start = (to: StateName, through?: StateName): Answer & { readonly kind: 'start' } => ({
+  kind: 'start',
+  to,
+  ...(through === undefined ? {} : { through }),
+});
+const takeBack = (to: StateName, through?: StateName): Answer => ({
+  kind: 'takeBack',
+  to,
+  ...(through === undefined ? {} : { through }),
+});
 const note = (to: StateName): Answer => ({ kind: 'note', to });
 const refuse = (code: ErrorCode): Answer => ({ kind: 'refuse', code });
 const no = refuse('E_STATE');
@@ -82,6 +106,8 @@ export const TABLE: Readonly<Record<Row, Answers>> = {
     failback: no,
     abort: no,
     resume: no,
+    pause: note('UNPROTECTED'),
+    unpause: note('UNPROTECTED'),
     forget: note('UNPROTECTED'),
   },
   SEEDING: {
@@ -96,14 +122,16 @@ export const TABLE: Readonly<Record<Row, Answers>> = {
     failback: no,
     abort: note('UNPROTECTED'),
     resume: done,
+    pause: note('SEEDING'),
+    unpause: note('SEEDING'),
     forget: note('UNPROTECTED'),
   },
   PROTECTED: {
     ...ELSEWHERE,
     ...NOT_FAILED_OVER,
     cycle,
-    planned: start('FAILED_OVER'),
-    unplanned: start('FAILED_OVER'),
+    planned: start('FAILED_OVER', 'FAILING_OVER'),
+    unplanned: start('FAILED_OVER', 'FAILING_OVER'),
     test: session,
     abort: no,
     resume: note('PROTECTED'),
@@ -116,7 +144,7 @@ export const TABLE: Readonly<Record<Row, Answers>> = {
     ...NOT_FAILED_OVER,
     cycle,
     planned: refuse('E_RESYNC_RUNNING'),
-    unplanned: start('FAILED_OVER'),
+    unplanned: { ...start('FAILED_OVER', 'FAILING_OVER'), wantsPoint: true },
     test: session,
     abort: note('PROTECTED'),
     resume: done,
@@ -125,41 +153,41 @@ export const TABLE: Readonly<Record<Row, Answers>> = {
     forget: note('UNPROTECTED'),
   },
   'FAILING_OVER, planned, before P6': {
-    ...ELSEWHERE,
+    ...all(locked),
     cycle: refuse('E_FAILED_OVER'),
     planned: resume,
     unplanned: { kind: 'supersede', to: 'FAILED_OVER' },
-    test: locked,
     undo: takeBack('PROTECTED'),
-    permanent: locked,
-    reprotect: locked,
-    failback: locked,
+    abort: takeBack('PROTECTED'),
+    resume,
+  },
+  'FAILING_OVER, unplanned, before U2': {
+    ...all(locked),
+    cycle: refuse('E_FAILED_OVER'),
+    unplanned: resume,
+    undo: takeBack('PROTECTED'),
     abort: takeBack('PROTECTED'),
     resume,
   },
   'FAILING_OVER, from P6 or U2 on': {
-    ...ELSEWHERE,
+    ...all(locked),
     cycle: refuse('E_FAILED_OVER'),
     planned: resume,
     unplanned: resume,
-    test: locked,
-    undo: takeBack('PROTECTED'),
-    permanent: locked,
-    reprotect: locked,
-    failback: locked,
-    abort: takeBack('PROTECTED'),
+    undo: takeBack('PROTECTED', 'UNDOING'),
+    abort: takeBack('PROTECTED', 'UNDOING'),
     resume,
   },
   FAILED_OVER: {
     ...ELSEWHERE,
     cycle: refuse('E_FAILED_OVER'),
     planned: no,
-    unplanned: { kind: 'otherPoint', to: 'FAILED_OVER' },
+    unplanned: { kind: 'otherPoint', to: 'FAILED_OVER', through: 'FAILING_OVER' },
     test: no,
-    undo: start('PROTECTED'),
+    undo: start('PROTECTED', 'UNDOING'),
     permanent: start('COMMITTED'),
     reprotect: refuse('E_UNCOMMITTED'),
-    failback: start('FAILED_BACK'),
+    failback: start('FAILED_BACK', 'FAILING_BACK'),
     abort: no,
     resume: no,
   },
@@ -213,28 +241,31 @@ export const TABLE: Readonly<Record<Row, Answers>> = {
   },
   SPLIT_BRAIN: {
     ...all(refuse('E_SPLIT_BRAIN')),
-    resolve: start('PROTECTED'),
+    resolve: { ...start('PROTECTED'), or: 'FAILED_OVER' },
   },
   HALTED: {
     ...all(refuse('E_HALTED')),
-    unplanned: asAllowed,
-    undo: asAllowed,
-    failback: asAllowed,
-    abort: asAllowed,
-    resume: asAllowed,
+    unplanned: asHalted,
+    undo: asHalted,
+    failback: asHalted,
+    abort: asHalted,
+    resume: asHalted,
+    forget: asHalted,
   },
 };
 
-/** Steps of a planned failover before the receiver is the active site, and of a failback before B is off. */
+/** Steps of a planned failover before the receiver is the active site. */
 const BEFORE_P6: ReadonlySet<string> = new Set(['P1', 'P2', 'P3', 'P4', 'P5']);
 
 /** The row of a protection that is in `state`. */
-export function rowOf(state: StateName, { operation }: FailoverRecord): Row {
+export function rowOf(state: StateName, { operation }: Pick<FailoverRecord, 'operation'>): Row {
   if (state === 'FAILING_OVER') {
-    const isEarly =
-      (operation?.kind === 'planned' && BEFORE_P6.has(operation.step)) ||
-      (operation?.kind === 'unplanned' && operation.step === 'U1');
-    return isEarly ? 'FAILING_OVER, planned, before P6' : 'FAILING_OVER, from P6 or U2 on';
+    if (operation?.kind === 'planned' && BEFORE_P6.has(operation.step)) {
+      return 'FAILING_OVER, planned, before P6';
+    }
+    return operation?.kind === 'unplanned' && operation.step === 'U1'
+      ? 'FAILING_OVER, unplanned, before U2'
+      : 'FAILING_OVER, from P6 or U2 on';
   }
   if (state === 'FAILING_BACK') {
     return operation?.step === 'F1' ? 'FAILING_BACK, sync' : 'FAILING_BACK, switch';
@@ -242,18 +273,46 @@ export function rowOf(state: StateName, { operation }: FailoverRecord): Row {
   return state;
 }
 
-/** The one answer, with what a halted step allows taken into account. */
-export function answerTo(row: Row, command: Command, failover: FailoverRecord): Answer {
+/** What of the record the answers depend on. */
+export type AnswerBasis = Pick<FailoverRecord, 'halted' | 'instance'>;
+
+/** The one answer, with what was halted taken into account. */
+export function answerTo(row: Row, command: Command, failover: AnswerBasis): Answer {
   const answer = TABLE[row][command];
-  if (answer.kind !== 'asAllowed') return answer;
-  if (failover.halted?.allowed.includes(command) !== true) return refuse('E_HALTED');
-  if (command === 'unplanned') return { kind: 'supersede', to: 'FAILED_OVER' };
-  if (command === 'resume' || command === 'failback') return resume;
-  return takeBack(failover.halted.phase === 'failing-back' ? 'FAILED_OVER' : 'PROTECTED');
+  return answer.kind === 'asHalted' ? haltedAnswer(command, failover) : answer;
+}
+
+/** Phases in which the receiver may take the VM over from any source, also when a step was halted. */
+const MAY_TAKE_OVER: ReadonlySet<Phase> = new Set(['ordinary', 'failing-over', 'failed-over']);
+
+/** Without a halted step it is the store that is unsound, and nothing goes on before `unhalt`. */
+function haltedAnswer(command: Command, { halted, instance }: AnswerBasis): Answer {
+  const refused = refuse('E_HALTED');
+  if (halted === undefined) return refused;
+  switch (command) {
+    case 'unplanned':
+      // a disaster must not wait for a broken step
+      return MAY_TAKE_OVER.has(halted.phase) ? { kind: 'supersede', to: 'FAILED_OVER' } : refused;
+    case 'resume':
+      return resume;
+    case 'failback':
+      return halted.phase === 'failing-back' ? resume : refused;
+    case 'forget':
+      // a VM of ours, or its disks, may still stand on the base
+      return instance === undefined ? note('UNPROTECTED') : refused;
+    case 'undo':
+    case 'abort': {
+      if (!halted.allowed.includes(command)) return refused;
+      const isReturn = halted.phase === 'failing-back' || halted.phase === 'failed-back';
+      return takeBack(isReturn ? 'FAILED_OVER' : 'PROTECTED');
+    }
+    default:
+      return refused;
+  }
 }
 
 /** Commands that are not refused in this row; for messages. */
-export function validCommands(row: Row, failover: FailoverRecord): readonly Command[] {
+export function validCommands(row: Row, failover: AnswerBasis): readonly Command[] {
   return COMMANDS.filter((command) => answerTo(row, command, failover).kind !== 'refuse');
 }
 

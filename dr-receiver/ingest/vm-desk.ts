@@ -6,6 +6,7 @@ import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { cycleRefusal } from '../failover/machine.js';
+import { operationWords } from '../failover/refusals.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { markInherited } from '../store/inherit.js';
 import { isTimeTrusted, pointsToForget } from '../store/forget.js';
@@ -258,7 +259,7 @@ export class VmDesk {
     const what =
       operation === undefined
         ? `its state is ${failover.phase}`
-        : `${operation.kind} is under way, step ${operation.step}, since ${new Date(operation.startedAtMs).toISOString()}`;
+        : `${operationWords(operation)} is under way`;
     throw new DrError(code, `${vmName} takes no cycle now: ${what}`, {
       context: {
         phase: failover.phase,
