@@ -11,13 +11,12 @@ import {
   type NewAdapter,
   type NewDisk,
   type NewVm,
-  type PendingMerge,
   type VmRecord,
 } from '../shared/hypervisor/lab/index.js';
 import type { CliContext } from './context.js';
 import { parseWhole } from './lab-guest.js';
 import { importedDisk, withLab, withLabVm } from './lab-open.js';
-import type { JsonObject } from './output.js';
+import { registerLabShow, vmDocument, vmText } from './lab-show.js';
 import { formatSize, parseSize } from './sizes.js';
 
 const SHUTDOWN_S = '300';
@@ -27,7 +26,7 @@ export function registerLabVm(lab: Command, context: CliContext): void {
   registerInit(lab, context);
   registerCreateVm(lab, context);
   registerList(lab, context);
-  registerShow(lab, context);
+  registerLabShow(lab, context);
   registerRename(lab, context);
   registerPower(lab, context);
   registerRemove(lab, context);
@@ -215,42 +214,6 @@ function registerList(lab: Command, context: CliContext): void {
     });
 }
 
-function registerShow(lab: Command, context: CliContext): void {
-  lab
-    .command('show')
-    .summary('everything about a VM')
-    .argument('<dir>', 'the folder of the lab')
-    .argument('<name>', 'name or id of the VM')
-    .addHelpText('after', '\nExample:\n  hvdr lab show site-a SQL01 --json')
-    .action(async (dir: string, name: string) => {
-      const document = await withLabVm(context, dir, name, async (host, vm) => ({
-        vm,
-        heartbeat: await host.heartbeat(vm.id),
-        files: (await host.describeVm(vm.id)).disks.map((disk) => disk.path),
-        merges: await host.pendingMerges(vm.id),
-      }));
-      const { vm, heartbeat, files, merges } = document;
-      context.output.result(
-        {
-          ...vmDocument(vm),
-          heartbeat,
-          files,
-          pendingMerges: merges.map(({ failure, ...merge }) => ({
-            ...merge,
-            failure: failure === undefined ? undefined : { ...failure },
-          })),
-        },
-        () =>
-          [
-            vmText(vm),
-            `heartbeat: ${heartbeat}`,
-            ...files.map((file) => `file: ${file}`),
-            ...merges.map((merge) => mergeLine(vm, merge)),
-          ].join('\n'),
-      );
-    });
-}
-
 function registerRename(lab: Command, context: CliContext): void {
   lab
     .command('rename')
@@ -386,93 +349,4 @@ function removalPlan(vm: VmRecord): {
   const text = JSON.stringify([removes, keeps, refusals, leaves]);
   const hash = createHash('sha256').update(text).digest('hex').slice(0, 12);
   return { hash, removes, keeps, refusals };
-}
-
-/** A VM as the command line shows it. */
-function vmDocument(vm: VmRecord): JsonObject {
-  const { id, name, powerState, generation, cpuCount, memoryBytes, isAutoStart } = vm;
-  return {
-    id,
-    name,
-    powerState,
-    generation,
-    cpuCount,
-    memoryBytes,
-    autoStart: isAutoStart,
-    tag: vm.tag === undefined ? undefined : { ...vm.tag },
-    disks: vm.disks.map((disk, index) => ({
-      index,
-      diskId: disk.diskId,
-      sizeBytes: disk.sizeBytes,
-      logicalSectorBytes: disk.logicalSectorBytes,
-      physicalSectorBytes: disk.physicalSectorBytes,
-      files: disk.files.length,
-    })),
-    adapters: vm.adapters.map(({ nextGuest, guest, ...adapter }) => ({
-      ...adapter,
-      guest: { ...guest },
-      nextGuest: nextGuest === undefined ? undefined : { ...nextGuest },
-    })),
-    checkpoints: vm.userCheckpoints.map((checkpoint) => ({
-      id: checkpoint.id,
-      name: checkpoint.name,
-      createdAtMs: checkpoint.createdAtMs,
-      parentId: checkpoint.parentId,
-      current: checkpoint.id === vm.currentCheckpointId,
-    })),
-    recoveryCheckpoints: vm.checkpoints.map(
-      ({ id: checkpointId, createdAtMs, consistency, tag }) => ({
-        id: checkpointId,
-        createdAtMs,
-        consistency,
-        tag: tag === undefined ? undefined : { ...tag },
-      }),
-    ),
-    referencePoints: vm.referencePoints.map(({ id: pointId, createdAtMs }) => ({
-      id: pointId,
-      createdAtMs,
-    })),
-  };
-}
-
-/** `merge of disk 0: pending; the last attempt failed at …` */
-function mergeLine(vm: VmRecord, { diskId, state, notBeforeMs, failure }: PendingMerge): string {
-  const index = vm.disks.findIndex((disk) => disk.diskId === diskId);
-  const what = `merge of disk ${index}: ${state === 'begun' ? 'begun and not finished' : 'pending'}`;
-  const parts = [what];
-  if (notBeforeMs !== undefined) {
-    parts.push(`held up until ${new Date(notBeforeMs).toISOString()}`);
-  }
-  if (failure !== undefined) {
-    const { code, message, atMs } = failure;
-    parts.push(`the last attempt failed at ${new Date(atMs).toISOString()}: ${code}: ${message}`);
-  }
-  return parts.join('; ');
-}
-
-function vmText(vm: VmRecord): string {
-  const lines = [
-    `${vm.name}: ${vm.powerState}, generation ${vm.generation}, ${vm.cpuCount} CPUs, ${formatSize(vm.memoryBytes)}`,
-    `id: ${vm.id}`,
-  ];
-  for (const [index, disk] of vm.disks.entries()) {
-    lines.push(
-      `disk ${index}: ${formatSize(disk.sizeBytes)}, sectors of ${disk.logicalSectorBytes}, id ${disk.diskId}`,
-    );
-  }
-  for (const { name, mac, switchName, vlan, guest } of vm.adapters) {
-    const network = switchName === undefined ? 'not connected' : `on ${switchName}`;
-    const tagged = vlan === undefined ? '' : `, VLAN ${vlan}`;
-    const address = guest.isDhcp ? 'DHCP' : guest.addresses.join(' ');
-    lines.push(`${name}: ${mac}, ${network}${tagged}, ${address}`);
-  }
-  for (const { id, name } of vm.userCheckpoints) {
-    const current = id === vm.currentCheckpointId ? ', current' : '';
-    lines.push(`checkpoint ${name} (${id})${current}`);
-  }
-  for (const { id, consistency, tag } of vm.checkpoints) {
-    lines.push(`recovery checkpoint ${id}, ${consistency}${tag === undefined ? ', foreign' : ''}`);
-  }
-  for (const { id } of vm.referencePoints) lines.push(`reference point ${id}`);
-  return lines.join('\n');
 }

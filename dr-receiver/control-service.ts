@@ -45,8 +45,17 @@ import type { Point } from './store/protection.js';
 import type { VmStore } from './store/vm-store.js';
 import { goodPoints, verifyCall } from './verify-call.js';
 import { isDoubtful } from './warning/last-clean.js';
+import { requireAnswer } from './failover/refusals.js';
 import { warningWords } from './warning/words.js';
-import { alarmToWire, geometryToWire, pointToWire, stateOf, warningToWire } from './wire.js';
+import {
+  alarmToWire,
+  failoverToWire,
+  geometryToWire,
+  pointToWire,
+  standingOf,
+  stateOf,
+  warningToWire,
+} from './wire.js';
 
 const UINT32_MAX = 2 ** 32 - 1;
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
@@ -117,10 +126,13 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
 
     pause: async ({ vm: name, isPaused }, { caller }) => {
       receiver.requireRole(caller, ACT);
-      const { vm } = await findVm(receiver, name);
+      const desk = await findVm(receiver, name);
+      const { vm } = desk;
       await vm.change(async () => {
         vm.requireSound();
         if (vm.protection.isPaused === isPaused) return;
+        const isBegun = vm.protection.head === undefined && (await desk.hasUnfinished());
+        requireAnswer(standingOf(desk, isBegun), isPaused ? 'pause' : 'unpause');
         await vm.append({ kind: 'pause', atMs: clock.now(), isPaused, ...actorOf(caller) });
       });
       return {};
@@ -162,6 +174,10 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         receiver.log.warn('alarm.cleared', { vmId: vm.vmId, vmName, pointId, by });
         return { cleared: alarmToWire(alarm) };
       });
+    },
+
+    operate: () => {
+      throw new DrError('E_STATE', 'this receiver runs no failover');
     },
 
     compact: ({ vm: pattern }, { caller }) => {
@@ -329,6 +345,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     reclaimableBytes: BigInt(reclaim.reclaimableBytes),
     reclaimWaiting: [...reclaim.waiting],
     reclaiming: reclaim.running,
+    ...failoverToWire(desk, isBegun),
     ...warningToWire(protection),
   };
 }

@@ -3,11 +3,12 @@
 
 import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type { ReplicationService, ServiceClient } from '../shared/channel/index.js';
-import { CELL_BYTES, cellCount, hashCell, readCells } from '../shared/delta/index.js';
+import { CELL_BYTES, cellsOfRanges } from '../shared/delta/index.js';
 import { isAllZero, type ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type { CheckpointDisk, SourceHypervisor } from '../shared/hypervisor/index.js';
-import { cellsOf, type DirtyCells, union } from './dirty-cells.js';
+import { compareCells } from './compare-cells.js';
+import { type DirtyCells, union } from './dirty-cells.js';
 import type { Inspection } from './inspect.js';
 import { isSameGeometry } from './ledger.js';
 import { receiverView, type ReceiverDisk } from './receiver-view.js';
@@ -122,7 +123,7 @@ async function changesOf(
   try {
     const { vmId, id } = checkpoint;
     const ranges = hypervisor.changedRanges(vmId, id, disk.diskId, known.trackingId);
-    return await cellsOf(ranges, disk.sizeBytes);
+    return await cellsOfRanges(ranges, disk.sizeBytes);
   } catch (error) {
     if (!(error instanceof DrError) || error.code !== 'E_TRACKING_INVALID') throw error;
     return 'all';
@@ -145,46 +146,17 @@ async function compareDisk(
   );
   const count = new Count(dirty === 'all' ? undefined : judgeOf(dirty));
   try {
-    const end = cellCount(disk.sizeBytes);
-    for await (const piece of readCells(disk, end === 0 ? [] : [{ start: 0, end }], false)) {
-      signal.throwIfAborted();
-      try {
-        await comparePiece(piece, remote, count);
-      } finally {
-        piece.release();
-      }
-      onCompared(piece.lengthBytes);
-    }
+    await compareCells(disk, remote, {
+      signal,
+      onCompared,
+      onDiffers: (cell, theirs) => {
+        count.differs(cell, theirs);
+      },
+    });
   } finally {
     await remote.close();
   }
   return { diskId, comparedBytes: disk.sizeBytes, ...count.result() };
-}
-
-async function comparePiece(
-  {
-    offset,
-    lengthBytes,
-    bytes,
-  }: { offset: number; lengthBytes: number; bytes?: Buffer | undefined },
-  remote: RemoteHashes,
-  count: Count,
-): Promise<void> {
-  const start = offset / CELL_BYTES;
-  const end = Math.ceil((offset + lengthBytes) / CELL_BYTES);
-  if (bytes === undefined) {
-    for await (const cell of remote.dataIn(start, end)) {
-      count.differs(cell, await remote.at(cell));
-    }
-    return;
-  }
-  for (let cell = start; cell < end; cell++) {
-    const at = (cell - start) * CELL_BYTES;
-    const part = bytes.subarray(at, at + CELL_BYTES);
-    const theirs = await remote.at(cell);
-    if (isAllZero(part) ? theirs === undefined : theirs?.equals(hashCell(part)) === true) continue;
-    count.differs(cell, theirs);
-  }
 }
 
 /** Tells of cells in ascending order whether they are in the set. */

@@ -40,6 +40,14 @@ export class RemoteHashes {
     this.#lastCell = cellCount(diskSizeBytes);
   }
 
+  /** Of an answer that tells them as messages of manifest records. */
+  static of(
+    messages: AsyncIterator<{ readonly records: Buffer }>,
+    diskSizeBytes: number,
+  ): RemoteHashes {
+    return new RemoteHashes(messages, diskSizeBytes);
+  }
+
   static open(
     client: ServiceClient<ReplicationService>,
     what: HashesOf,

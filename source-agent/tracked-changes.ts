@@ -1,13 +1,13 @@
 // What change tracking knows: what changed on each disk since the reference point, and the next one.
 
 import type { Guid } from '../shared/bytes/index.js';
+import { cellsOfRanges } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
 import type {
   CheckpointDisk,
   ReferencePoint,
   SourceHypervisor,
 } from '../shared/hypervisor/index.js';
-import { cellsOf } from './dirty-cells.js';
 import {
   type DiskChanges,
   type Geometry,
@@ -56,7 +56,7 @@ async function changesOf(
 ): Promise<Pick<DiskChanges, 'changed' | 'because'>> {
   try {
     const ranges = hypervisor.changedRanges(vmId, checkpointId, diskId, trackingId);
-    return { changed: await cellsOf(ranges, sizeBytes), because: '' };
+    return { changed: await cellsOfRanges(ranges, sizeBytes), because: '' };
   } catch (error) {
     if (!(error instanceof DrError) || error.code !== 'E_TRACKING_INVALID') throw error;
     return { changed: 'all', because: `change tracking is not valid: ${error.message}` };

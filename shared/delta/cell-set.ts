@@ -8,6 +8,7 @@ import { assert } from '../assert.js';
 
 const PAGE_CELLS = 65536;
 const BITMAP_BYTES = PAGE_CELLS / 8;
+const SCATTERED_RUN_CELLS = 4;
 
 interface Page {
   readonly index: number;
@@ -34,6 +35,13 @@ export class CellSet {
   /** Number of cells in the set. */
   get count(): number {
     return this.#count;
+  }
+
+  /** Runs are so short on the whole that they are best read cell by cell. */
+  get isScattered(): boolean {
+    let runCount = 0;
+    for (const { start, end } of this.pageRanges()) if (start < end) runCount++;
+    return this.#count < runCount * SCATTERED_RUN_CELLS;
   }
 
   /** Bytes that the closed pages hold, for reports and tests. */

@@ -51,6 +51,7 @@ export {
   MAX_DISK_BYTES,
 } from './cell.js';
 export { CellDelta, CellDeltaWriter } from './cell-delta.js';
+export { cellsOfRanges, unionOfCells } from './cell-ranges.js';
 export { readCells } from './cell-reader.js';
 export { type CellRange, CellSet } from './cell-set.js';
 export {
@@ -101,7 +102,7 @@ export {
   manifestEnd,
   readManifestPart,
 } from './manifest-appender.js';
-export { deltaMessages, diskMessages, messageFrom } from './message-stream.js';
+export { cellMessages, deltaMessages, diskMessages, messageFrom } from './message-stream.js';
 export { materialise } from './materialise.js';
 export { OverlappedWrites } from './overlapped-writes.js';
 export { encodeMerge, type MergePlan, planMerge } from './merge-pcbt.js';

@@ -11,6 +11,7 @@ import {
   parseBatch,
 } from './cell-batch.js';
 import { readCells } from './cell-reader.js';
+import type { CellRange } from './cell-set.js';
 import { CELL_BYTES, cellCount, cellLength, hashCell } from './cell.js';
 import { type DeltaSource, readVerified } from './delta-source.js';
 
@@ -79,6 +80,42 @@ export async function* diskMessages(
       piece.release();
     }
   }
+  yield encodeEndOfDisk(diskIndex);
+}
+
+/** Chosen cells of a disk, those that are zero as well, and its end. */
+export async function* cellMessages(
+  disk: ReadableDisk,
+  diskIndex: number,
+  ranges: Iterable<CellRange>,
+  isScattered: boolean,
+): AsyncGenerator<Buffer, void, undefined> {
+  const gatherer = new Gatherer(diskIndex);
+  for await (const piece of readCells(disk, ranges, isScattered)) {
+    try {
+      const { bytes, offset, lengthBytes } = piece;
+      const first = offset / CELL_BYTES;
+      if (bytes === undefined) {
+        const count = Math.ceil(lengthBytes / CELL_BYTES);
+        const full = gatherer.add({ kind: 'zero', cell: first, count });
+        if (full !== undefined) yield full;
+        continue;
+      }
+      for (let at = 0; at < bytes.length; at += CELL_BYTES) {
+        const part = bytes.subarray(at, at + CELL_BYTES);
+        const cell = first + at / CELL_BYTES;
+        const full = isAllZero(part)
+          ? gatherer.add({ kind: 'zero', cell, count: 1 })
+          : // the piece is given back before the message goes
+            gatherer.add({ kind: 'data', cell, hash: hashCell(part) }, Buffer.from(part));
+        if (full !== undefined) yield full;
+      }
+    } finally {
+      piece.release();
+    }
+  }
+  const rest = gatherer.flush();
+  if (rest !== undefined) yield rest;
   yield encodeEndOfDisk(diskIndex);
 }
 

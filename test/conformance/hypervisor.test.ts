@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { systemClock, systemRandom } from '../../shared/clock.js';
 import { nodeFileSystem, type FileSystem } from '../../shared/files/index.js';
 import { Lab } from '../../shared/hypervisor/lab/index.js';
@@ -35,6 +36,15 @@ async function makeLab(
       await disk.close();
       return file;
     },
+    makeChildFile: async (parentPath) => {
+      const file = parentPath.replace(/\.vhdx$/, '.child.vhdx');
+      await createVhdx(file, { type: 'differencing', parentPath }, seams);
+      return file;
+    },
+    addUserCheckpoint: async (vmId) => {
+      await lab.addUserCheckpoint(vmId);
+    },
+    filesBeside: (file) => fs.list(dirname(file)),
     reopen: () => Lab.open(`${folder}/lab`, seams),
     dispose: async () => {
       await lab.close();

@@ -26,6 +26,12 @@ export interface HypervisorUnderTest {
   addSwitch(name: string): Promise<void>;
   /** A VHDX that belongs to no VM, with `bytes` at its beginning; its absolute path. */
   makeDiskFile(sizeBytes: number, bytes: Uint8Array): Promise<string>;
+  /** An empty differencing VHDX over a file, with its content id; its absolute path. */
+  makeChildFile(parentPath: string): Promise<string>;
+  /** A checkpoint of the user's. */
+  addUserCheckpoint(vmId: Guid): Promise<void>;
+  /** Names of the files in the folder of a file. */
+  filesBeside(file: string): Promise<readonly string[]>;
   /** The same host as another process sees it. */
   reopen(): Promise<SourceHypervisor & TargetHypervisor>;
   dispose(): Promise<void>;
@@ -283,6 +289,184 @@ export function hypervisorConformance(
         await referencePoint(vmId);
         const checkpoint = await host.createCheckpoint(vmId, REQUEST);
         await refuses('E_TRACKING_INVALID', () => rangesOf(checkpoint, 'nonsense'));
+      });
+    });
+
+    describe('a fence', () => {
+      const FENCE = { tag: TAG, epoch: 7n };
+
+      it('keeps a VM from being started, for every process, until it is lifted', async () => {
+        const vmId = await under.makeVm('vm', [SIZE]);
+        const before = await host.describeVm(vmId);
+        expect(await host.fenceOf(vmId)).to.equal(undefined);
+        await host.fenceVm(vmId, FENCE);
+        await refuses('E_FENCED', () => host.startVm(vmId));
+        const other = await under.reopen();
+        expect(await other.fenceOf(vmId)).to.deep.equal(FENCE);
+        await refuses('E_FENCED', () => other.startVm(vmId));
+        await other.close();
+        const fenced = await host.describeVm(vmId);
+        expect(fenced.isAutoStart).to.equal(false);
+        expect(fenced.adapters.map(({ switchName }) => switchName)).to.deep.equal([undefined]);
+        expect((await host.listVms())[0]?.powerState).to.equal('off');
+        for (let times = 0; times < 2; times++) await host.unfenceVm(vmId);
+        expect(await host.fenceOf(vmId)).to.equal(undefined);
+        expect(await host.describeVm(vmId)).to.deep.equal(before);
+        await host.startVm(vmId);
+      });
+
+      it('again, or of a later epoch, forgets nothing of what was before', async () => {
+        const vmId = await under.makeVm('vm', [SIZE]);
+        const before = await host.describeVm(vmId);
+        for (let times = 0; times < 2; times++) await host.fenceVm(vmId, FENCE);
+        const later = { tag: { ...TAG, operationId: UNKNOWN }, epoch: 2n ** 63n + 1n };
+        await host.fenceVm(vmId, later);
+        expect(await host.fenceOf(vmId)).to.deep.equal(later);
+        await host.unfenceVm(vmId);
+        expect(await host.describeVm(vmId)).to.deep.equal(before);
+      });
+
+      it('is for a VM that is off, and does not keep it from being read', async () => {
+        const vmId = await under.makeVm('vm', [SIZE]);
+        await host.startVm(vmId);
+        await refuses('E_STATE', () => host.fenceVm(vmId, FENCE));
+        expect(await host.fenceOf(vmId)).to.equal(undefined);
+        await host.turnOffVm(vmId);
+        await under.guestWrite(vmId, 0, 0, Buffer.from('kept'));
+        await host.fenceVm(vmId, FENCE);
+        const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+        expect((await frozen(checkpoint)).subarray(0, 4).toString()).to.equal('kept');
+        await host.removeCheckpoint(vmId, checkpoint.id);
+        await refuses('E_NOT_FOUND', () => host.fenceVm(UNKNOWN, FENCE));
+        await refuses('E_NOT_FOUND', () => host.fenceOf(UNKNOWN));
+      });
+    });
+
+    describe('what stands above a file', () => {
+      async function above(
+        checkpoint: Checkpoint,
+        ancestorPath: string,
+        index = 0,
+      ): Promise<ByteRange[]> {
+        const diskId = checkpoint.disks[index]?.diskId ?? UNKNOWN;
+        const ranges: ByteRange[] = [];
+        const { vmId, id } = checkpoint;
+        for await (const range of host.rangesAbove(vmId, id, diskId, ancestorPath)) {
+          expect(range.start, 'ascending, disjoint').to.be.greaterThan(ranges.at(-1)?.end ?? -1);
+          expect(range.end).to.be.greaterThan(range.start);
+          ranges.push(range);
+        }
+        expect(ranges.at(-1)?.end ?? 0).to.be.at.most(checkpoint.disks[index]?.sizeBytes ?? 0);
+        return ranges;
+      }
+
+      /** A VM on a child of a file with a byte at each MiB; the file, and the VM. */
+      async function overFile(): Promise<{ ancestor: string; vmId: Guid }> {
+        const bytes = Buffer.alloc(SIZE);
+        for (let at = 0; at < SIZE; at += MIB) bytes[at] = 1;
+        const ancestor = await under.makeDiskFile(SIZE, bytes);
+        const child = await under.makeChildFile(ancestor);
+        const model = await host.describeVm(await under.makeVm('model', [SIZE]));
+        const definition = { ...model, name: 'over' };
+        const request = { definition, name: 'over', diskPaths: [child], tag: TAG };
+        return { ancestor, vmId: await host.registerVm(request) };
+      }
+
+      it('is what was written, zeroed and discarded, through checkpoints of the user', async () => {
+        const { ancestor, vmId } = await overFile();
+        await under.guestWrite(vmId, 0, MIB, Buffer.alloc(4096, 2));
+        await under.addUserCheckpoint(vmId);
+        await under.guestZero(vmId, 0, 2 * MIB, 2 * MIB);
+        await under.addUserCheckpoint(vmId);
+        await under.guestWrite(vmId, 0, 5 * MIB, Buffer.alloc(4096));
+        await under.guestWrite(vmId, 0, SIZE - 512, Buffer.alloc(512, 3));
+        const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+        await under.guestWrite(vmId, 0, 7 * MIB, Buffer.alloc(4096, 4));
+        const ranges = await above(checkpoint, ancestor);
+        expect(covers(ranges, MIB, MIB + 4096)).to.equal(true);
+        expect(covers(ranges, 2 * MIB, 4 * MIB)).to.equal(true);
+        expect(covers(ranges, 5 * MIB, 5 * MIB + 4096)).to.equal(true);
+        expect(covers(ranges, SIZE - 512, SIZE)).to.equal(true);
+        // what came behind the checkpoint is not of it, and nothing else was touched
+        const touches = (at: number): boolean =>
+          ranges.some(({ start, end }) => start <= at && at < end);
+        expect([0, 4 * MIB, 6 * MIB, 7 * MIB].map(touches)).to.deep.equal([
+          false,
+          false,
+          false,
+          false,
+        ]);
+      });
+
+      it('is nothing for a guest that wrote nothing', async () => {
+        const { ancestor, vmId } = await overFile();
+        const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+        expect(await above(checkpoint, ancestor)).to.deep.equal([]);
+      });
+
+      it('is refused for a file that the disk does not stand on', async () => {
+        const { ancestor, vmId } = await overFile();
+        const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+        await refuses('E_NOT_FOUND', () => above(checkpoint, `${ancestor}.gone`));
+        const other = (await host.describeVm(await under.makeVm('b', [SIZE]))).disks[0]?.path ?? '';
+        await refuses('E_NOT_FOUND', () => above(checkpoint, other));
+        await refuses('E_NOT_FOUND', () => above({ ...checkpoint, id: 'none' }, ancestor));
+      });
+
+      it('goes when the VM is removed, and the files that it was registered with stay', async () => {
+        const { ancestor, vmId } = await overFile();
+        const { path = '' } = (await host.describeVm(vmId)).disks[0] ?? {};
+        await under.guestWrite(vmId, 0, MIB, Buffer.alloc(4096, 2));
+        const before = await under.filesBeside(path);
+        await under.addUserCheckpoint(vmId);
+        await under.guestWrite(vmId, 0, 2 * MIB, Buffer.alloc(4096, 2));
+        await under.addUserCheckpoint(vmId);
+        await host.createCheckpoint(vmId, REQUEST);
+        expect((await under.filesBeside(path)).length).to.be.greaterThan(before.length);
+        await host.removeVm(vmId);
+        expect(await under.filesBeside(path)).to.deep.equal(before);
+        expect(before.length, ancestor).to.equal(2);
+      });
+    });
+
+    describe('other files for the disks of a VM', () => {
+      it('are taken over while it is off, and the former ones come back as they were', async () => {
+        const vmId = await under.makeVm('vm', [SIZE]);
+        await under.guestWrite(vmId, 0, 0, Buffer.from('former'));
+        const { disks } = await host.describeVm(vmId);
+        const original = disks[0]?.path ?? '';
+        const { trackingIds } = await referencePoint(vmId);
+        const child = await under.makeChildFile(original);
+        for (let times = 0; times < 2; times++) await host.setDiskFiles(vmId, [child]);
+        expect((await host.describeVm(vmId)).disks).to.deep.equal([{ ...disks[0], path: child }]);
+        await host.startVm(vmId);
+        await under.guestWrite(vmId, 0, 0, Buffer.from('latter'));
+        await refuses('E_STATE', () => host.setDiskFiles(vmId, [original]));
+        const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+        await refuses('E_TRACKING_INVALID', () => rangesOf(checkpoint, trackingIds[0] ?? ''));
+        await host.turnOffVm(vmId);
+        await refuses('E_STATE', () => host.setDiskFiles(vmId, [original]));
+        await host.removeCheckpoint(vmId, checkpoint.id);
+        await host.waitForMerge(vmId, MERGE_MS);
+        expect((await host.describeVm(vmId)).disks[0]?.path).to.equal(child);
+        await host.setDiskFiles(vmId, [original]);
+        expect((await under.guestRead(vmId, 0, 0, 6)).toString()).to.equal('former');
+        await host.setDiskFiles(vmId, [child]);
+        expect((await under.guestRead(vmId, 0, 0, 6)).toString()).to.equal('latter');
+      });
+
+      it('are refused when they are of another disk, not there, or too few', async () => {
+        const vmId = await under.makeVm('vm', [SIZE]);
+        const original = (await host.describeVm(vmId)).disks[0]?.path ?? '';
+        const stranger = await under.makeDiskFile(SIZE, Buffer.from('other'));
+        await refuses('E_DISK_MISMATCH', () => host.setDiskFiles(vmId, [stranger]));
+        await refuses('E_DISK_MISMATCH', () => host.setDiskFiles(vmId, []));
+        await refuses('E_NOT_FOUND', () => host.setDiskFiles(vmId, [`${original}.gone`]));
+        await under.addUserCheckpoint(vmId);
+        const leaf = (await host.describeVm(vmId)).disks[0]?.path ?? '';
+        await refuses('E_STATE', () => host.setDiskFiles(vmId, [leaf]));
+        await under.guestWrite(vmId, 0, 0, Buffer.from('still'));
+        expect((await under.guestRead(vmId, 0, 0, 5)).toString()).to.equal('still');
       });
     });
 

@@ -5,8 +5,8 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import type { Guid } from '../../shared/bytes/index.js';
-import { CellSet } from '../../shared/delta/index.js';
-import { cellsOf, type DirtyCells, union } from '../../source-agent/dirty-cells.js';
+import { CellSet, cellsOfRanges } from '../../shared/delta/index.js';
+import { type DirtyCells, union } from '../../source-agent/dirty-cells.js';
 import {
   absorb,
   begin,
@@ -231,7 +231,7 @@ describe('ledger', () => {
             .filter(({ start, end }) => start < end)
             .sort((a, b) => a.start - b.start);
           // overlapping input is more than the contract allows, and harmless
-          const set = await cellsOf(stream(ranges), CELLS * 65536);
+          const set = await cellsOfRanges(stream(ranges), CELLS * 65536);
           const wanted = new Set<number>();
           for (const { start, end } of ranges) {
             for (let c = Math.floor(start / 65536); c * 65536 < end; c++) wanted.add(c);
@@ -252,7 +252,7 @@ describe('ledger', () => {
       [{ start: 65536, end: size + 1 }],
       [{ start: 2, end: 1 }],
     ]) {
-      const error = await refusal(() => cellsOf(stream(ranges), size));
+      const error = await refusal(() => cellsOfRanges(stream(ranges), size));
       expect(error.code).to.equal('E_TRACKING_INVALID');
     }
   });

@@ -347,6 +347,22 @@ class Session implements SourceHypervisor {
     yield* ranges;
   }
 
+  rangesAbove(): AsyncIterable<ByteRange> {
+    throw new DrError('E_NOT_FOUND', 'the disks here stand on no files');
+  }
+
+  fenceVm(): Promise<void> {
+    return Promise.reject(new DrError('E_STATE', 'the guests here run'));
+  }
+
+  unfenceVm(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  fenceOf(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   startVm(): Promise<void> {
     return Promise.reject(new DrError('E_HYPERVISOR', 'guests are not started here'));
   }

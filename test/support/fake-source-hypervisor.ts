@@ -12,6 +12,7 @@ import type {
   ByteRange,
   Checkpoint,
   CheckpointRequest,
+  Fence,
   OwnerTag,
   PowerState,
   ReferencePoint,
@@ -55,6 +56,7 @@ export class FakeSourceHypervisor implements SourceHypervisor {
     string,
     ReferencePoint & { readonly times: Map<Guid, number> }
   >();
+  readonly fences = new Map<Guid, Fence>();
   /** Called before each verb with its name; what it throws, the verb throws. */
   onCall: (verb: string) => void | Promise<void> = () => undefined;
   /** A merge that does not end. */
@@ -275,6 +277,34 @@ export class FakeSourceHypervisor implements SourceHypervisor {
       yield { start: from, end: to };
       position = to;
     }
+  }
+
+  async *rangesAbove(
+    _vmId: Guid,
+    _checkpointId: string,
+    diskId: Guid,
+    ancestorPath: string,
+  ): AsyncGenerator<ByteRange> {
+    await this.#enter('rangesAbove');
+    yield* [];
+    throw new DrError('E_NOT_FOUND', `disk ${diskId} of the fake has no file ${ancestorPath}`);
+  }
+
+  async fenceVm(vmId: Guid, fence: Fence): Promise<void> {
+    await this.#enter('fenceVm');
+    const vm = this.#vm(vmId);
+    if (vm.powerState !== 'off') throw new DrError('E_STATE', `${vm.name} is not off`);
+    this.fences.set(vmId, fence);
+  }
+
+  async unfenceVm(vmId: Guid): Promise<void> {
+    await this.#enter('unfenceVm');
+    this.fences.delete(vmId);
+  }
+
+  async fenceOf(vmId: Guid): Promise<Fence | undefined> {
+    await this.#enter('fenceOf');
+    return this.fences.get(vmId);
   }
 
   startVm(): Promise<void> {

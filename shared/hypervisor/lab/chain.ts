@@ -18,7 +18,7 @@ import { defined } from '../../assert.js';
 import { DrError } from '../../errors.js';
 import { mergeVhdx } from '../../vhdx/index.js';
 import type { LabContext } from './context.js';
-import { diskPath, disksFolder, isChildName } from './layout.js';
+import { diskPath, disksFolder, isChildName, isOwnDiskName } from './layout.js';
 import { saveVm, type DiskRecord, type MergeRecord, type VmRecord } from './record.js';
 
 export type Tidying =
@@ -171,16 +171,17 @@ async function refuseInUse({ fs }: LabContext, file: string): Promise<void> {
 }
 
 /**
- * Removes files that a crash left behind: in the VM's own folder whatever its record does not name,
- * elsewhere what bears the VM's id. Under the VM's lock, so nobody is making them now. They must
- * go: a stray child bars its parent from being written to.
+ * Removes files that a crash left behind and that the record does not name, known by the names that
+ * the lab gives: of its own disks in the VM's folder, and anywhere what bears the VM's id. Under the
+ * VM's lock, so nobody is making them now. They must go: a stray child bars its parent from being
+ * written to. What others put beside a disk, such as the protective disk of a failback, is theirs.
  */
 export async function removeStrayFiles(context: LabContext, vm: VmRecord): Promise<void> {
   const { fs, folder } = context;
   const own = disksFolder(folder, vm.id);
   const named = new Set(
-    vm.disks.flatMap(({ files, merge }) => {
-      const names = files.map(({ file }) => file);
+    vm.disks.flatMap(({ files, merge, former }) => {
+      const names = [...files.map(({ file }) => file), ...former];
       // a merge that was cut off may have given the file its last name already
       if (merge !== undefined) names.push(merge.finalName);
       return names.map((file) => diskPath(folder, vm.id, file));
@@ -191,9 +192,7 @@ export async function removeStrayFiles(context: LabContext, vm: VmRecord): Promi
     let count = 0;
     for (const name of await fs.list(where)) {
       const file = path.join(where, name);
-      const isDisk = /\.a?vhdx$|\.unfinished$/i.test(name);
-      const isOurs =
-        where === own ? isDisk && !name.includes('.merge.json.') : isChildName(name, vm.id);
+      const isOurs = isChildName(name, vm.id) || (where === own && isOwnDiskName(name));
       if (!isOurs || named.has(file)) continue;
       await fs.remove(file);
       count++;

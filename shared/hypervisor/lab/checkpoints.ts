@@ -4,8 +4,7 @@
 
 import { randomGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
-import type { ReadableDisk } from '../../disk/index.js';
-import { openVhdx } from '../../vhdx/index.js';
+import { openVhdx, type VhdxDisk } from '../../vhdx/index.js';
 import type {
   ByteRange,
   Checkpoint,
@@ -299,7 +298,7 @@ export function openCheckpointDisk(
   vmId: Guid,
   checkpointId: string,
   diskId: Guid,
-): Promise<ReadableDisk> {
+): Promise<VhdxDisk> {
   return changingVm(context, vmId, async (vm) => {
     const marks = [...vm.checkpoints, ...vm.userCheckpoints];
     const checkpoint = marks.find(({ id }) => id === checkpointId);

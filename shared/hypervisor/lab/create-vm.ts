@@ -8,7 +8,7 @@ import { withSource, writeImage, type CopyProgress } from '../../image/index.js'
 import { createVhdx, openVhdx } from '../../vhdx/index.js';
 import type { RegisterRequest } from '../target.js';
 import type { AddressSettings } from '../vm.js';
-import { settle } from './chain.js';
+import { removeStrayFiles, settle } from './chain.js';
 import { makeLockFile, withLockFile, type LabContext } from './context.js';
 import {
   creatingFile,
@@ -159,6 +159,7 @@ function emptyVm(id: Guid, name: string): VmRecord {
     memoryBytes: DEFAULT_MEMORY_BYTES,
     isAutoStart: false,
     tag: undefined,
+    fence: undefined,
     adapters: [],
     disks: [],
     checkpoints: [],
@@ -254,13 +255,15 @@ async function refuseTakenName(context: LabContext, name: string): Promise<void>
   });
 }
 
-/** Two VMs over one file would ruin it. */
+/** Two VMs over one file would ruin it. `ownerId`: this one may have them. */
 export async function refuseDisksInUse(
   context: LabContext,
   files: readonly string[],
+  ownerId?: Guid,
 ): Promise<void> {
   const wanted = new Set(files.map((file) => path.resolve(file)));
   for (const vm of await allVms(context)) {
+    if (vm.id === ownerId) continue;
     for (const disk of vm.disks) {
       for (const { file } of disk.files) {
         const used = diskPath(context.folder, vm.id, file);
@@ -321,39 +324,57 @@ export async function diskInPlace(
   vmId: Guid,
   file: string,
 ): Promise<DiskRecord> {
+  const { contentId, ...disk } = await diskFileOf(context, file);
+  return {
+    ...disk,
+    controller: 'scsi',
+    controllerNumber: 0,
+    controllerLocation: 0,
+    isOwn: false,
+    home: file,
+    files: [{ file, parent: undefined }],
+    leaf: file,
+    merge: undefined,
+    former: [],
+    tracking: await firstEpoch(context, vmId, disk, contentId),
+  };
+}
+
+/** What a file says of its disk, with all of its parents checked. @throws DrError E_NOT_FOUND, VhdxError */
+export async function diskFileOf(
+  context: LabContext,
+  file: string,
+): Promise<
+  Pick<DiskRecord, 'diskId' | 'sizeBytes' | 'logicalSectorBytes' | 'physicalSectorBytes'> & {
+    readonly contentId: Guid;
+  }
+> {
   const { fs, random } = context;
   const disk = await openVhdx(file, { fs, random });
   const { diskId } = disk.top.structures.disk;
   const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = disk;
   await disk.close();
   const contentId = await contentIdOf(context, file);
-  return {
-    diskId,
-    controller: 'scsi',
-    controllerNumber: 0,
-    controllerLocation: 0,
-    sizeBytes,
-    logicalSectorBytes,
-    physicalSectorBytes,
-    isOwn: false,
-    home: file,
-    files: [{ file, parent: undefined }],
-    leaf: file,
-    merge: undefined,
-    tracking: await firstEpoch(context, vmId, { diskId, sizeBytes }, contentId),
-  };
+  return { diskId, sizeBytes, logicalSectorBytes, physicalSectorBytes, contentId };
 }
 
 /**
- * Forgets a VM that is off; its disks stay, each as the one file (with its own parents) that its
- * guest had last: checkpoints are given up first.
+ * Forgets a VM that is off. Of each disk the file stays that it was registered with; what checkpoints
+ * put above it goes with what the guest wrote there, without a merge: that would need room on a volume
+ * which may be full.
  */
 export async function forgetVm(context: LabContext, vmId: Guid): Promise<void> {
   await changingVm(context, vmId, async (vm) => {
     refuseRunning(vm, 'removed');
-    const released: VmRecord = { ...vm, checkpoints: [], userCheckpoints: [] };
-    await saveVm(context, { ...released, currentCheckpointId: undefined });
-    await settle(context, { ...released, currentCheckpointId: undefined }, 'all');
+    const released: VmRecord = {
+      ...vm,
+      checkpoints: [],
+      userCheckpoints: [],
+      currentCheckpointId: undefined,
+      disks: vm.disks.map(onLowestFile),
+    };
+    await saveVm(context, released);
+    await removeStrayFiles(context, await settle(context, released, 'all'));
     const { fs, folder } = context;
     await context.fs.remove(mergeFailureFile(context.folder, vmId));
     // With its mark of creation and without its record, the folder would be taken for a leftover.
@@ -366,6 +387,15 @@ export async function forgetVm(context: LabContext, vmId: Guid): Promise<void> {
     }
   });
   await dropFaultsOf(context, vmId);
+}
+
+/**
+ * The disk without the files above the one that it was registered with. When that one was merged into
+ * the file of a later checkpoint, all are kept, and merged under its name.
+ */
+function onLowestFile(disk: DiskRecord): DiskRecord {
+  const lowest = disk.files.find(({ file }) => file === disk.home);
+  return lowest === undefined ? disk : { ...disk, files: [lowest], leaf: lowest.file };
 }
 
 /** Removes a VM that is off, with the disks in its own folder; disks elsewhere stay. */

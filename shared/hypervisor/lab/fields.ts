@@ -43,6 +43,13 @@ export class Fields {
     return this.#isAbsent(name) ? undefined : this.whole(name, min, max);
   }
 
+  /** A 64-bit number, written as a text because JSON has no such numbers. */
+  counter(name: string): bigint {
+    const text = this.string(name, 20);
+    const isLegal = /^\d+$/.test(text) && BigInt(text) < 2n ** 64n;
+    return isLegal ? BigInt(text) : this.#refuse(name, 'a number of up to 64 bits, as a text');
+  }
+
   guid(name: string): Guid {
     return parseGuid(this.string(name, 38)) ?? this.#refuse(name, 'a GUID');
   }
@@ -73,6 +80,11 @@ export class Fields {
     return this.#array(name).map((item) =>
       typeof item === 'string' ? item : this.#refuse(name, 'a list of texts'),
     );
+  }
+
+  /** None when it is absent. */
+  optionalStrings(name: string): string[] {
+    return this.#isAbsent(name) ? [] : this.strings(name);
   }
 
   wholes(name: string): number[] {

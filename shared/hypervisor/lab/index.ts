@@ -6,7 +6,8 @@
 //   tracking-file tracking         which cells the guest wrote to, by generation
 //   chain leaf                     the files of a disk as a graph: what is merged, what is frozen
 //   vms faults network             finding and changing VMs, scripted faults, switches
-//   create-vm disks checkpoints user-checkpoints guest-disk     what is done to a VM
+//   create-vm disks disk-files checkpoints user-checkpoints guest-disk fence     what is done to a VM
+//   ranges-above                   what a chain holds above one of its files
 //   pending-merge                  what is told of merges
 //   lab                            both interfaces of a hypervisor, and the user's side
 //

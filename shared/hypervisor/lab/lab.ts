@@ -12,6 +12,7 @@ import type {
   ByteRange,
   Checkpoint,
   CheckpointRequest,
+  Fence,
   ReferencePoint,
   SourceCapabilities,
   SourceHypervisor,
@@ -43,6 +44,7 @@ import {
   type NewDisk,
   type NewVm,
 } from './create-vm.js';
+import { setDiskFiles } from './disk-files.js';
 import { addDisk, attachDisk, removeDisk, resizeDisk } from './disks.js';
 import {
   activeFault,
@@ -54,11 +56,13 @@ import {
   type CallName,
   type Fault,
 } from './faults.js';
+import { fencedVm, refuseFenced, unfencedVm } from './fence.js';
 import { Fields } from './fields.js';
 import { GuestDisk } from './guest-disk.js';
 import { diskPath, faultsFile, hostLockFile, labFile, switchesFile, vmsFolder } from './layout.js';
 import { addSwitch, readSwitches, removeSwitch, requireSwitch } from './network.js';
 import { noteMergeFailure, pendingMerges, type PendingMerge } from './pending-merge.js';
+import { rangesAbove } from './ranges-above.js';
 import { saveVm, type AdapterRecord, type UserCheckpointRecord, type VmRecord } from './record.js';
 import { checkedDisk } from './tracking.js';
 import {
@@ -182,15 +186,18 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
       if ((await activeFault(this.#context, 'boot-fails', vmId)) !== undefined) {
         throw checkpoints.scripted('E_HYPERVISOR', vmId, 'boot-fails', 'it did not start');
       }
-      await this.#change(vmId, (vm) => ({
-        ...vm,
-        powerState: 'running',
-        adapters: vm.adapters.map((adapter) => ({
-          ...adapter,
-          guest: adapter.nextGuest ?? adapter.guest,
-          nextGuest: undefined,
-        })),
-      }));
+      await this.#change(vmId, (vm) => {
+        refuseFenced(vm);
+        return {
+          ...vm,
+          powerState: 'running',
+          adapters: vm.adapters.map((adapter) => ({
+            ...adapter,
+            guest: adapter.nextGuest ?? adapter.guest,
+            nextGuest: undefined,
+          })),
+        };
+      });
     });
   }
 
@@ -216,7 +223,10 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   }
 
   async #change(vmId: Guid, change: (vm: VmRecord) => VmRecord): Promise<void> {
-    await withVmLock(this.#context, vmId, (vm) => saveVm(this.#context, change(vm)));
+    await withVmLock(this.#context, vmId, async (vm) => {
+      const changed = change(vm);
+      if (changed !== vm) await saveVm(this.#context, changed);
+    });
   }
 
   // ---- SourceHypervisor -----------------------------------------------------------------------
@@ -283,6 +293,38 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
     await dieWhenTold(this.#context, 'die-after', 'changedRanges', vmId);
   }
 
+  async *rangesAbove(
+    vmId: Guid,
+    checkpointId: string,
+    diskId: Guid,
+    ancestorPath: string,
+  ): AsyncGenerator<ByteRange> {
+    const context = this.#context;
+    await dieWhenTold(context, 'die-before', 'rangesAbove', vmId);
+    const disk = await checkpoints.openCheckpointDisk(context, vmId, checkpointId, diskId);
+    try {
+      yield* rangesAbove(context.fs, disk, ancestorPath);
+    } finally {
+      await disk.close();
+    }
+    await dieWhenTold(context, 'die-after', 'rangesAbove', vmId);
+  }
+
+  fenceVm(vmId: Guid, fence: Fence): Promise<void> {
+    return this.#call('fenceVm', vmId, () => this.#change(vmId, (vm) => fencedVm(vm, fence)));
+  }
+
+  unfenceVm(vmId: Guid): Promise<void> {
+    return this.#call('unfenceVm', vmId, () => this.#change(vmId, unfencedVm));
+  }
+
+  fenceOf(vmId: Guid): Promise<Fence | undefined> {
+    return this.#call('fenceOf', vmId, async () => {
+      const { fence } = await loadVm(this.#context, vmId);
+      return fence === undefined ? undefined : { tag: fence.tag, epoch: fence.epoch };
+    });
+  }
+
   // ---- TargetHypervisor -----------------------------------------------------------------------
 
   registerVm(request: RegisterRequest): Promise<Guid> {
@@ -293,6 +335,10 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
     return this.#call('removeVm', vmId, () =>
       unlessGone(() => forgetVm(this.#context, vmId), undefined),
     );
+  }
+
+  setDiskFiles(vmId: Guid, diskPaths: readonly string[]): Promise<void> {
+    return this.#call('setDiskFiles', vmId, () => setDiskFiles(this.#context, vmId, diskPaths));
   }
 
   tagOf(vmId: Guid): Promise<OwnerTag | undefined> {

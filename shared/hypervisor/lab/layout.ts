@@ -76,6 +76,19 @@ export function diskPath(folder: string, vmId: Guid, file: string): string {
   return path.resolve(vmFolder(folder, vmId), file);
 }
 
+/** The name that a file has in vm.json: short in the VM's own folder, else absolute. */
+export function recordedName(folder: string, vmId: Guid, file: string): string {
+  const isOwn = path.dirname(file) === path.resolve(disksFolder(folder, vmId));
+  return isOwn ? ownDiskName(path.basename(file)) : file;
+}
+
+/** True for the name of a disk that the lab made in a VM's own folder, finished or not. */
+export function isOwnDiskName(name: string): boolean {
+  return /^\.?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.vhdx(\.[0-9a-f]{8}\.unfinished)?$/.test(
+    name,
+  );
+}
+
 /**
  * The name, in vm.json, of a new file on top of `parent`: beside it, bearing the VM's id, so that a
  * leftover of a crash is known for ours even in a folder that is not.

@@ -7,7 +7,7 @@ import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import { readJson, writeJsonDurably, type JsonFormat } from '../../files/index.js';
 import type { AddressSettings, OwnerTag, PowerState } from '../vm.js';
-import type { Consistency } from '../source.js';
+import type { Consistency, Fence } from '../source.js';
 import type { LabContext } from './context.js';
 import { Fields } from './fields.js';
 import { vmFile } from './layout.js';
@@ -27,6 +27,16 @@ export interface AdapterRecord {
   readonly guest: AddressSettings;
   /** Taken over by the guest at its next start. */
   readonly nextGuest: AddressSettings | undefined;
+}
+
+/** Why the VM must not be started, and what it had before. */
+export interface FenceRecord extends Fence {
+  readonly isAutoStart: boolean;
+  readonly connections: readonly {
+    readonly adapterId: Guid;
+    readonly switchName: string;
+    readonly vlan: number | undefined;
+  }[];
 }
 
 /** One VHDX file of a disk. The lowest one has no parent here, though it may be differencing. */
@@ -67,6 +77,8 @@ export interface DiskRecord {
   /** The file that the guest writes to. */
   readonly leaf: string;
   readonly merge: MergeRecord | undefined;
+  /** Files that the disk stood on before it was put on others. They stay. */
+  readonly former: readonly string[];
   readonly tracking: TrackingRecord;
 }
 
@@ -115,6 +127,7 @@ export interface VmRecord {
   readonly memoryBytes: number;
   readonly isAutoStart: boolean;
   readonly tag: OwnerTag | undefined;
+  readonly fence: FenceRecord | undefined;
   readonly adapters: readonly AdapterRecord[];
   readonly disks: readonly DiskRecord[];
   readonly checkpoints: readonly CheckpointRecord[];
@@ -147,7 +160,7 @@ export async function readVm(
  */
 function flawOf(vm: VmRecord): string | undefined {
   const filesOf = new Map<string, Set<string>>();
-  for (const { diskId, files, leaf, home, merge } of vm.disks) {
+  for (const { diskId, files, leaf, home, merge, former } of vm.disks) {
     const names = new Set(files.map(({ file }) => file));
     if (filesOf.has(diskId)) return `the disk ${diskId} is there twice`;
     if (names.size !== files.length) return `the disk ${diskId} names a file twice`;
@@ -156,7 +169,7 @@ function flawOf(vm: VmRecord): string | undefined {
     if (merge !== undefined) named.push(merge.parent, merge.child);
     const stranger = named.find((name) => !names.has(name));
     if (stranger !== undefined) return `the disk ${diskId} has no file ${stranger}`;
-    const all = [...names, home, ...(merge === undefined ? [] : [merge.finalName])];
+    const all = [...names, home, ...former, ...(merge === undefined ? [] : [merge.finalName])];
     const outside = all.find((name) => !isPlace(name));
     if (outside !== undefined) return `${JSON.stringify(outside)} is no place for a disk file`;
   }
@@ -178,7 +191,9 @@ function isPlace(file: string): boolean {
 /** Durable on return. */
 export async function saveVm(context: LabContext, vm: VmRecord): Promise<void> {
   const { fs, random, folder } = context;
-  await writeJsonDurably(fs, vmFile(folder, vm.id), FORMAT, { ...vm }, random);
+  const { fence } = vm;
+  const written = fence === undefined ? undefined : { ...fence, epoch: fence.epoch.toString() };
+  await writeJsonDurably(fs, vmFile(folder, vm.id), FORMAT, { ...vm, fence: written }, random);
 }
 
 function vmOf(fields: Fields): VmRecord {
@@ -191,6 +206,7 @@ function vmOf(fields: Fields): VmRecord {
     memoryBytes: fields.whole('memoryBytes', 1),
     isAutoStart: fields.boolean('isAutoStart'),
     tag: fields.optionalObject('tag', tagOf),
+    fence: fields.optionalObject('fence', fenceOf),
     adapters: fields.list('adapters', adapterOf),
     disks: fields.list('disks', diskOf),
     checkpoints: fields.list('checkpoints', (item) => ({
@@ -232,6 +248,19 @@ function vmOf(fields: Fields): VmRecord {
 
 function tagOf(fields: Fields): OwnerTag {
   return { protectionId: fields.guid('protectionId'), operationId: fields.guid('operationId') };
+}
+
+function fenceOf(fields: Fields): FenceRecord {
+  return {
+    tag: fields.object('tag', tagOf),
+    epoch: fields.counter('epoch'),
+    isAutoStart: fields.boolean('isAutoStart'),
+    connections: fields.list('connections', (item) => ({
+      adapterId: item.guid('adapterId'),
+      switchName: item.string('switchName'),
+      vlan: item.optionalWhole('vlan', 1, 4094),
+    })),
+  };
 }
 
 function addressesOf(fields: Fields): AddressSettings {
@@ -277,6 +306,7 @@ function diskOf(fields: Fields): DiskRecord {
       child: merge.string('child'),
       finalName: merge.string('finalName'),
     })),
+    former: fields.optionalStrings('former'),
     tracking: fields.object('tracking', (tracking) => ({
       epoch: tracking.guid('epoch'),
       sequences: tracking.wholes('sequences'),

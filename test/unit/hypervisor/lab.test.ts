@@ -1,3 +1,4 @@
+import { basename, dirname } from 'node:path';
 import { expect } from 'chai';
 import { guid, type Guid } from '../../../shared/bytes/index.js';
 import { systemClock } from '../../../shared/clock.js';
@@ -408,12 +409,14 @@ describe('the lab', () => {
   });
 
   describe('VMs', () => {
-    it('keep their disks when they are forgotten, with checkpoints merged', async () => {
+    it('keep the files of their disks when they are forgotten, without what checkpoints put above', async () => {
       const file = await leafPath();
+      await lab.guestWrite(vmId, 0, 5, Buffer.from('kept'));
       await lab.addUserCheckpoint(vmId);
       await lab.createCheckpoint(vmId, LAB_REQUEST);
-      await lab.guestWrite(vmId, 0, 5, Buffer.from('kept'));
+      await lab.guestWrite(vmId, 0, 5, Buffer.from('gone'));
       await lab.removeVm(vmId);
+      expect(await fs.list(dirname(file))).to.deep.equal([basename(file)]);
       await lab.createVm({ name: 'another' });
       const disk = await openVhdx(file, { fs, random: new SeededRandom(1) });
       const bytes = Buffer.alloc(4);

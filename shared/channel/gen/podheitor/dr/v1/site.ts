@@ -23,6 +23,64 @@ export const protobufFileName = "podheitor/dr/v1/site.proto";
  * Field numbers are never used again once a release carried them.
  */
 
+export const FailbackMode = {
+  FAILBACK_MODE_UNSPECIFIED: 0,
+  /** FAILBACK_MODE_CHANGED - The cells that the serving site changed since the head, and those that are given besides. */
+  FAILBACK_MODE_CHANGED: 1,
+  /** FAILBACK_MODE_GIVEN - The cells that are given, and no others. */
+  FAILBACK_MODE_GIVEN: 2,
+  /** FAILBACK_MODE_HASHES - No cells: the hashes of all cells that are not zero. */
+  FAILBACK_MODE_HASHES: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type FailbackMode = typeof FailbackMode[keyof typeof FailbackMode];
+
+export namespace FailbackMode {
+  export type FAILBACK_MODE_UNSPECIFIED = typeof FailbackMode.FAILBACK_MODE_UNSPECIFIED;
+  export type FAILBACK_MODE_CHANGED = typeof FailbackMode.FAILBACK_MODE_CHANGED;
+  export type FAILBACK_MODE_GIVEN = typeof FailbackMode.FAILBACK_MODE_GIVEN;
+  export type FAILBACK_MODE_HASHES = typeof FailbackMode.FAILBACK_MODE_HASHES;
+  export type UNRECOGNIZED = typeof FailbackMode.UNRECOGNIZED;
+}
+
+export function failbackModeFromJSON(object: any): FailbackMode {
+  switch (object) {
+    case 0:
+    case "FAILBACK_MODE_UNSPECIFIED":
+      return FailbackMode.FAILBACK_MODE_UNSPECIFIED;
+    case 1:
+    case "FAILBACK_MODE_CHANGED":
+      return FailbackMode.FAILBACK_MODE_CHANGED;
+    case 2:
+    case "FAILBACK_MODE_GIVEN":
+      return FailbackMode.FAILBACK_MODE_GIVEN;
+    case 3:
+    case "FAILBACK_MODE_HASHES":
+      return FailbackMode.FAILBACK_MODE_HASHES;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return FailbackMode.UNRECOGNIZED;
+  }
+}
+
+export function failbackModeToJSON(object: FailbackMode): string {
+  switch (object) {
+    case FailbackMode.FAILBACK_MODE_UNSPECIFIED:
+      return "FAILBACK_MODE_UNSPECIFIED";
+    case FailbackMode.FAILBACK_MODE_CHANGED:
+      return "FAILBACK_MODE_CHANGED";
+    case FailbackMode.FAILBACK_MODE_GIVEN:
+      return "FAILBACK_MODE_GIVEN";
+    case FailbackMode.FAILBACK_MODE_HASHES:
+      return "FAILBACK_MODE_HASHES";
+    case FailbackMode.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
 export interface AttachRequest {
   part:
     | //
@@ -155,9 +213,8 @@ export interface OrderDone {
   /** Of FinalCycleOrder: the head afterwards, and whether roots were compared. */
   pointId: Buffer;
   isCompared: boolean;
-  /** Of FailbackSyncOrder. */
-  sentCellCount: bigint;
-  roots: Buffer[];
+  /** Of FailbackSyncOrder: cells that were brought level. */
+  cellCount: bigint;
 }
 
 export interface OrderFailed {
@@ -174,12 +231,9 @@ export interface FailbackCellsRequest {
   vmId: Buffer;
   operationId: Buffer;
   diskId: Buffer;
-  /** The primary site's own changes since the head, as cell ranges: they are sent besides. */
-  ownChanges: CellRange[];
-  /** Hashes are told for every cell of the disk; the cells themselves are asked for afterwards. */
-  isFullCompare: boolean;
-  /** Go on behind this cell. */
-  nextCell: bigint;
+  mode: FailbackMode;
+  /** Ascending, disjoint, inside the disk; at most 65,536 in one request. */
+  given: CellRange[];
 }
 
 export interface CellRange {
@@ -190,21 +244,16 @@ export interface CellRange {
 
 export interface FailbackCellsResponse {
   part:
-    | { $case: "geometry"; value: DiskGeometry }
     | //
-    /** Manifest records, 40 bytes each, of a full compare. */
+    /** The first message. */
+    { $case: "geometry"; value: DiskGeometry }
+    | //
+    /** Manifest records, 40 bytes each, ascending: of FAILBACK_MODE_HASHES. */
     { $case: "records"; value: Buffer }
-    | { $case: "cell"; value: FailbackCell }
     | //
-    /** Of all cells that the disk has at the serving site. */
-    { $case: "root"; value: Buffer }
+    /** A message of the push stream (shared/delta/cell-batch.ts): cells, or the end of the disk. */
+    { $case: "batch"; value: Buffer }
     | undefined;
-}
-
-export interface FailbackCell {
-  cell: bigint;
-  /** Empty: zeros. */
-  data: Buffer;
 }
 
 function createBaseAttachRequest(): AttachRequest {
@@ -2095,7 +2144,7 @@ export const OrderAnswer: MessageFns<OrderAnswer> = {
 };
 
 function createBaseOrderDone(): OrderDone {
-  return { vm: undefined, pointId: Buffer.alloc(0), isCompared: false, sentCellCount: 0n, roots: [] };
+  return { vm: undefined, pointId: Buffer.alloc(0), isCompared: false, cellCount: 0n };
 }
 
 export const OrderDone: MessageFns<OrderDone> = {
@@ -2109,14 +2158,11 @@ export const OrderDone: MessageFns<OrderDone> = {
     if (message.isCompared !== false) {
       writer.uint32(24).bool(message.isCompared);
     }
-    if (message.sentCellCount !== 0n) {
-      if (BigInt.asUintN(64, message.sentCellCount) !== message.sentCellCount) {
-        throw new globalThis.Error("value provided for field message.sentCellCount of type uint64 too large");
+    if (message.cellCount !== 0n) {
+      if (BigInt.asUintN(64, message.cellCount) !== message.cellCount) {
+        throw new globalThis.Error("value provided for field message.cellCount of type uint64 too large");
       }
-      writer.uint32(32).uint64(message.sentCellCount);
-    }
-    for (const v of message.roots) {
-      writer.uint32(42).bytes(v!);
+      writer.uint32(32).uint64(message.cellCount);
     }
     return writer;
   },
@@ -2163,15 +2209,7 @@ export const OrderDone: MessageFns<OrderDone> = {
               break;
             }
 
-            message.sentCellCount = reader.uint64() as bigint;
-            continue;
-          }
-          case 5: {
-            if (tag !== 42) {
-              break;
-            }
-
-            message.roots.push(Buffer.from(reader.bytes()));
+            message.cellCount = reader.uint64() as bigint;
             continue;
           }
         }
@@ -2199,14 +2237,11 @@ export const OrderDone: MessageFns<OrderDone> = {
         : isSet(object.is_compared)
         ? globalThis.Boolean(object.is_compared)
         : false,
-      sentCellCount: isSet(object.sentCellCount)
-        ? BigInt(object.sentCellCount)
-        : isSet(object.sent_cell_count)
-        ? BigInt(object.sent_cell_count)
+      cellCount: isSet(object.cellCount)
+        ? BigInt(object.cellCount)
+        : isSet(object.cell_count)
+        ? BigInt(object.cell_count)
         : 0n,
-      roots: globalThis.Array.isArray(object?.roots)
-        ? object.roots.map((e: any) => Buffer.from(bytesFromBase64(e)))
-        : [],
     };
   },
 
@@ -2221,11 +2256,8 @@ export const OrderDone: MessageFns<OrderDone> = {
     if (message.isCompared !== false) {
       obj.isCompared = message.isCompared;
     }
-    if (message.sentCellCount !== 0n) {
-      obj.sentCellCount = message.sentCellCount.toString();
-    }
-    if (message.roots?.length) {
-      obj.roots = message.roots.map((e) => base64FromBytes(e));
+    if (message.cellCount !== 0n) {
+      obj.cellCount = message.cellCount.toString();
     }
     return obj;
   },
@@ -2238,10 +2270,7 @@ export const OrderDone: MessageFns<OrderDone> = {
     message.vm = (object.vm !== undefined && object.vm !== null) ? AttachedVm.fromPartial(object.vm) : undefined;
     message.pointId = object.pointId ?? Buffer.alloc(0);
     message.isCompared = object.isCompared ?? false;
-    message.sentCellCount = (object.sentCellCount !== undefined && object.sentCellCount !== null)
-      ? BigInt(object.sentCellCount)
-      : 0n;
-    message.roots = object.roots?.map((e) => e) || [];
+    message.cellCount = (object.cellCount !== undefined && object.cellCount !== null) ? BigInt(object.cellCount) : 0n;
     return message;
   },
 };
@@ -2433,14 +2462,7 @@ export const OrderProgress: MessageFns<OrderProgress> = {
 };
 
 function createBaseFailbackCellsRequest(): FailbackCellsRequest {
-  return {
-    vmId: Buffer.alloc(0),
-    operationId: Buffer.alloc(0),
-    diskId: Buffer.alloc(0),
-    ownChanges: [],
-    isFullCompare: false,
-    nextCell: 0n,
-  };
+  return { vmId: Buffer.alloc(0), operationId: Buffer.alloc(0), diskId: Buffer.alloc(0), mode: 0, given: [] };
 }
 
 export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
@@ -2454,17 +2476,11 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     if (message.diskId.length !== 0) {
       writer.uint32(26).bytes(message.diskId);
     }
-    for (const v of message.ownChanges) {
-      CellRange.encode(v!, writer.uint32(34).fork()).join();
+    if (message.mode !== 0) {
+      writer.uint32(32).int32(message.mode);
     }
-    if (message.isFullCompare !== false) {
-      writer.uint32(40).bool(message.isFullCompare);
-    }
-    if (message.nextCell !== 0n) {
-      if (BigInt.asUintN(64, message.nextCell) !== message.nextCell) {
-        throw new globalThis.Error("value provided for field message.nextCell of type uint64 too large");
-      }
-      writer.uint32(48).uint64(message.nextCell);
+    for (const v of message.given) {
+      CellRange.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -2507,27 +2523,19 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
             continue;
           }
           case 4: {
-            if (tag !== 34) {
+            if (tag !== 32) {
               break;
             }
 
-            message.ownChanges.push(CellRange.decode(reader, reader.uint32()));
+            message.mode = reader.int32() as any;
             continue;
           }
           case 5: {
-            if (tag !== 40) {
+            if (tag !== 42) {
               break;
             }
 
-            message.isFullCompare = reader.bool();
-            continue;
-          }
-          case 6: {
-            if (tag !== 48) {
-              break;
-            }
-
-            message.nextCell = reader.uint64() as bigint;
+            message.given.push(CellRange.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -2559,21 +2567,8 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
         : isSet(object.disk_id)
         ? Buffer.from(bytesFromBase64(object.disk_id))
         : Buffer.alloc(0),
-      ownChanges: globalThis.Array.isArray(object?.ownChanges)
-        ? object.ownChanges.map((e: any) => CellRange.fromJSON(e))
-        : globalThis.Array.isArray(object?.own_changes)
-        ? object.own_changes.map((e: any) => CellRange.fromJSON(e))
-        : [],
-      isFullCompare: isSet(object.isFullCompare)
-        ? globalThis.Boolean(object.isFullCompare)
-        : isSet(object.is_full_compare)
-        ? globalThis.Boolean(object.is_full_compare)
-        : false,
-      nextCell: isSet(object.nextCell)
-        ? BigInt(object.nextCell)
-        : isSet(object.next_cell)
-        ? BigInt(object.next_cell)
-        : 0n,
+      mode: isSet(object.mode) ? failbackModeFromJSON(object.mode) : 0,
+      given: globalThis.Array.isArray(object?.given) ? object.given.map((e: any) => CellRange.fromJSON(e)) : [],
     };
   },
 
@@ -2588,14 +2583,11 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     if (message.diskId.length !== 0) {
       obj.diskId = base64FromBytes(message.diskId);
     }
-    if (message.ownChanges?.length) {
-      obj.ownChanges = message.ownChanges.map((e) => CellRange.toJSON(e));
+    if (message.mode !== 0) {
+      obj.mode = failbackModeToJSON(message.mode);
     }
-    if (message.isFullCompare !== false) {
-      obj.isFullCompare = message.isFullCompare;
-    }
-    if (message.nextCell !== 0n) {
-      obj.nextCell = message.nextCell.toString();
+    if (message.given?.length) {
+      obj.given = message.given.map((e) => CellRange.toJSON(e));
     }
     return obj;
   },
@@ -2608,9 +2600,8 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     message.vmId = object.vmId ?? Buffer.alloc(0);
     message.operationId = object.operationId ?? Buffer.alloc(0);
     message.diskId = object.diskId ?? Buffer.alloc(0);
-    message.ownChanges = object.ownChanges?.map((e) => CellRange.fromPartial(e)) || [];
-    message.isFullCompare = object.isFullCompare ?? false;
-    message.nextCell = (object.nextCell !== undefined && object.nextCell !== null) ? BigInt(object.nextCell) : 0n;
+    message.mode = object.mode ?? 0;
+    message.given = object.given?.map((e) => CellRange.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2716,11 +2707,8 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
       case "records":
         writer.uint32(18).bytes(message.part.value);
         break;
-      case "cell":
-        FailbackCell.encode(message.part.value, writer.uint32(26).fork()).join();
-        break;
-      case "root":
-        writer.uint32(34).bytes(message.part.value);
+      case "batch":
+        writer.uint32(26).bytes(message.part.value);
         break;
     }
     return writer;
@@ -2760,15 +2748,7 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
               break;
             }
 
-            message.part = { $case: "cell", value: FailbackCell.decode(reader, reader.uint32()) };
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.part = { $case: "root", value: Buffer.from(reader.bytes()) };
+            message.part = { $case: "batch", value: Buffer.from(reader.bytes()) };
             continue;
           }
         }
@@ -2789,10 +2769,8 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
         ? { $case: "geometry", value: DiskGeometry.fromJSON(object.geometry) }
         : isSet(object.records)
         ? { $case: "records", value: Buffer.from(bytesFromBase64(object.records)) }
-        : isSet(object.cell)
-        ? { $case: "cell", value: FailbackCell.fromJSON(object.cell) }
-        : isSet(object.root)
-        ? { $case: "root", value: Buffer.from(bytesFromBase64(object.root)) }
+        : isSet(object.batch)
+        ? { $case: "batch", value: Buffer.from(bytesFromBase64(object.batch)) }
         : undefined,
     };
   },
@@ -2803,10 +2781,8 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
       obj.geometry = DiskGeometry.toJSON(message.part.value);
     } else if (message.part?.$case === "records") {
       obj.records = base64FromBytes(message.part.value);
-    } else if (message.part?.$case === "cell") {
-      obj.cell = FailbackCell.toJSON(message.part.value);
-    } else if (message.part?.$case === "root") {
-      obj.root = base64FromBytes(message.part.value);
+    } else if (message.part?.$case === "batch") {
+      obj.batch = base64FromBytes(message.part.value);
     }
     return obj;
   },
@@ -2829,107 +2805,13 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
         }
         break;
       }
-      case "cell": {
+      case "batch": {
         if (object.part?.value !== undefined && object.part?.value !== null) {
-          message.part = { $case: "cell", value: FailbackCell.fromPartial(object.part.value) };
-        }
-        break;
-      }
-      case "root": {
-        if (object.part?.value !== undefined && object.part?.value !== null) {
-          message.part = { $case: "root", value: object.part.value };
+          message.part = { $case: "batch", value: object.part.value };
         }
         break;
       }
     }
-    return message;
-  },
-};
-
-function createBaseFailbackCell(): FailbackCell {
-  return { cell: 0n, data: Buffer.alloc(0) };
-}
-
-export const FailbackCell: MessageFns<FailbackCell> = {
-  encode(message: FailbackCell, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.cell !== 0n) {
-      if (BigInt.asUintN(64, message.cell) !== message.cell) {
-        throw new globalThis.Error("value provided for field message.cell of type uint64 too large");
-      }
-      writer.uint32(8).uint64(message.cell);
-    }
-    if (message.data.length !== 0) {
-      writer.uint32(18).bytes(message.data);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): FailbackCell {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseFailbackCell();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.cell = reader.uint64() as bigint;
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.data = Buffer.from(reader.bytes());
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): FailbackCell {
-    return {
-      cell: isSet(object.cell) ? BigInt(object.cell) : 0n,
-      data: isSet(object.data) ? Buffer.from(bytesFromBase64(object.data)) : Buffer.alloc(0),
-    };
-  },
-
-  toJSON(message: FailbackCell): unknown {
-    const obj: any = {};
-    if (message.cell !== 0n) {
-      obj.cell = message.cell.toString();
-    }
-    if (message.data.length !== 0) {
-      obj.data = base64FromBytes(message.data);
-    }
-    return obj;
-  },
-
-  create<I extends Exact<DeepPartial<FailbackCell>, I>>(base?: I): FailbackCell {
-    return FailbackCell.fromPartial(base ?? ({} as any));
-  },
-  fromPartial<I extends Exact<DeepPartial<FailbackCell>, I>>(object: I): FailbackCell {
-    const message = createBaseFailbackCell();
-    message.cell = (object.cell !== undefined && object.cell !== null) ? BigInt(object.cell) : 0n;
-    message.data = object.data ?? Buffer.alloc(0);
     return message;
   },
 };
