@@ -10,6 +10,9 @@
 
 export { controlHandlers } from './control-service.js';
 export { failoverPage } from './failover/page.js';
+export { parsePublicKey, publicKeyOfStore } from './failover/drill/report-key.js';
+export { reportPage, verifyPage } from './failover/drill/report-page.js';
+export { type SignedReport, verifyReport } from './failover/drill/report.js';
 export { healthOf } from './health.js';
 export { DEFAULT_SCRUB, Scrub, type ScrubOptions } from './maintenance/scrub.js';
 export {
@@ -21,4 +24,5 @@ export {
 } from './receiver.js';
 export { replicationHandlers } from './replication-service.js';
 export type { RetentionPolicy } from './store/retention.js';
+export { StoreLayout } from './store/layout.js';
 export { type ServedReceiver, serveReceiver, type ServeOptions } from './server.js';

@@ -54,6 +54,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
     /^source-agent\/client\.ts$/,
   ],
   '@bufbuild/protobuf': [/^shared\/channel\/gen\//],
+  yaml: [/^shared\/plan\/yaml-text\.ts$/],
   commander: [/^cli\//],
   'node:fs': [
     /^shared\/files\//,
@@ -63,6 +64,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
   'node:child_process': [
     /^shared\/image\//,
     /^shared\/hypervisor\/hyperv\//,
+    /^shared\/probe\/run-script\.ts$/,
     /^cli\/demo-run\.ts$/,
   ],
 };

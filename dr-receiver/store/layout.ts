@@ -34,6 +34,20 @@ export class StoreLayout {
     return join(this.folder, 'vms');
   }
 
+  /** Signs the reports of drills. */
+  get drillKey(): string {
+    return join(this.folder, 'drill.key');
+  }
+
+  get reports(): string {
+    return join(this.folder, 'reports');
+  }
+
+  /** What a drill found, for machines and for people. */
+  report(operationId: Guid, form: 'json' | 'html'): string {
+    return join(this.reports, `${operationId}.${form}`);
+  }
+
   vm(vmId: Guid): VmLayout {
     return new VmLayout(join(this.vms, vmId));
   }
