@@ -46,7 +46,14 @@ import type { VmStore } from './store/vm-store.js';
 import { goodPoints, verifyCall } from './verify-call.js';
 import { isDoubtful } from './warning/last-clean.js';
 import { warningWords } from './warning/words.js';
-import { alarmToWire, geometryToWire, pointToWire, stateOf, warningToWire } from './wire.js';
+import {
+  alarmToWire,
+  failoverToWire,
+  geometryToWire,
+  pointToWire,
+  stateOf,
+  warningToWire,
+} from './wire.js';
 
 const UINT32_MAX = 2 ** 32 - 1;
 const LOOK: readonly Caller['role'][] = ['viewer', 'drill', 'operator'];
@@ -162,6 +169,10 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         receiver.log.warn('alarm.cleared', { vmId: vm.vmId, vmName, pointId, by });
         return { cleared: alarmToWire(alarm) };
       });
+    },
+
+    operate: () => {
+      throw new DrError('E_STATE', 'this receiver runs no failover');
     },
 
     compact: ({ vm: pattern }, { caller }) => {
@@ -329,6 +340,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     reclaimableBytes: BigInt(reclaim.reclaimableBytes),
     reclaimWaiting: [...reclaim.waiting],
     reclaiming: reclaim.running,
+    ...failoverToWire(desk, isBegun),
     ...warningToWire(protection),
   };
 }

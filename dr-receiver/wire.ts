@@ -15,6 +15,9 @@ import type { UnfinishedCycle } from './ingest/incoming-cycle.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { CommitAnswer, Point, Protection } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
+import { cycleRefusal, rowOf, validCommands } from './failover/machine.js';
+import type { StateName } from './failover/model.js';
+import { stateName } from './failover/states.js';
 import { lostDisks, wantedCount } from './store/repair.js';
 import { lastCleanPoint } from './warning/last-clean.js';
 import type { Alarm } from './warning/warning-state.js';
@@ -42,18 +45,89 @@ export function answerToWire(answer: CommitAnswer): CommitResponse {
   };
 }
 
+/** What a source is told; whether it is paused counts before anything that it could do. */
 export function stateOf(desk: VmDesk, hasUnfinished: boolean): ProtectionState {
-  const { vm, activeRequest } = desk;
-  if (vm.halt !== undefined) return ProtectionState.PROTECTION_STATE_HALTED;
-  if (vm.protection.isPaused) return ProtectionState.PROTECTION_STATE_PAUSED;
-  if (vm.protection.head === undefined) {
-    return hasUnfinished || activeRequest !== undefined
-      ? ProtectionState.PROTECTION_STATE_SEEDING
-      : ProtectionState.PROTECTION_STATE_UNPROTECTED;
+  const { isPaused } = desk.vm.protection;
+  const name = nameOfState(desk, hasUnfinished);
+  switch (name) {
+    case 'HALTED':
+    case 'SPLIT_BRAIN':
+      return ProtectionState.PROTECTION_STATE_HALTED;
+    case 'COMMITTED':
+      return ProtectionState.PROTECTION_STATE_COMMITTED;
+    case 'FAILING_OVER':
+      // the last cycles of a planned failover are the source's
+      if (cycleRefusal(desk.vm.protection.failover, '') === undefined) break;
+      return ProtectionState.PROTECTION_STATE_FAILED_OVER;
+    case 'FAILED_OVER':
+    case 'UNDOING':
+    case 'FAILING_BACK':
+    case 'FAILED_BACK':
+      return ProtectionState.PROTECTION_STATE_FAILED_OVER;
+    case 'SEEDING':
+    case 'UNPROTECTED':
+      if (isPaused) return ProtectionState.PROTECTION_STATE_PAUSED;
+      return name === 'SEEDING'
+        ? ProtectionState.PROTECTION_STATE_SEEDING
+        : ProtectionState.PROTECTION_STATE_UNPROTECTED;
+    case 'RESYNC':
+    case 'PROTECTED':
+      if (isPaused) return ProtectionState.PROTECTION_STATE_PAUSED;
+      if (name === 'RESYNC') return ProtectionState.PROTECTION_STATE_RESYNC;
   }
-  return activeRequest?.kind === 'resync' || vm.protection.isCompareDue
-    ? ProtectionState.PROTECTION_STATE_RESYNC
-    : ProtectionState.PROTECTION_STATE_PROTECTED;
+  return ProtectionState.PROTECTION_STATE_PROTECTED;
+}
+
+/** The state as failover.md § 2 names it. */
+export function nameOfState({ vm, activeRequest }: VmDesk, hasUnfinished: boolean): StateName {
+  const { protection } = vm;
+  return stateName({
+    phase: protection.failover.phase,
+    isHalted: vm.halt !== undefined,
+    hasPoint: protection.head !== undefined,
+    isSeeding: hasUnfinished || activeRequest !== undefined,
+    isComparing: activeRequest?.kind === 'resync' || protection.isCompareDue,
+  });
+}
+
+/** What is said of failover in a status. */
+export function failoverToWire(
+  desk: VmDesk,
+  hasUnfinished: boolean,
+): Pick<
+  ProtectionStatus,
+  | 'failoverState'
+  | 'activeSite'
+  | 'operation'
+  | 'instanceName'
+  | 'haltedBecause'
+  | 'allowedCommands'
+  | 'tests'
+  | 'provenAtMs'
+  | 'isProofPassed'
+  | 'commitDeadlineMs'
+> {
+  const { failover, tests, proof } = desk.vm.protection;
+  const { operation, instance, halted, commit } = failover;
+  const state = nameOfState(desk, hasUnfinished);
+  return {
+    failoverState: state,
+    activeSite: failover.activeSite,
+    operation: operation === undefined ? '' : `${operation.kind}, step ${operation.step}`,
+    instanceName: instance?.vmName ?? '',
+    haltedBecause: halted?.cause ?? desk.vm.halt?.message ?? '',
+    allowedCommands: [...validCommands(rowOf(state, failover), failover)],
+    tests: [...tests.values()].map((test) => ({
+      operationId: guidToWire(test.operationId),
+      phase: test.phase,
+      instanceName: test.instance.vmName,
+      startedAtMs: BigInt(test.startedAtMs),
+      deadlineMs: BigInt(test.deadlineMs),
+    })),
+    provenAtMs: BigInt(proof?.testedAtMs ?? 0),
+    isProofPassed: proof?.isPassed ?? false,
+    commitDeadlineMs: BigInt(commit?.deadlineMs ?? 0),
+  };
 }
 
 /** The disks of all unfinished cycles, each once: Hashes tells of them together. */

@@ -36,22 +36,24 @@ export type StateName =
   | 'HALTED';
 
 /** Commands of the state machine, the columns of failover.md § 3 and what stands below it. */
-export type Command =
-  | 'cycle'
-  | 'planned'
-  | 'unplanned'
-  | 'test'
-  | 'undo'
-  | 'permanent'
-  | 'reprotect'
-  | 'failback'
-  | 'abort'
-  | 'resume'
-  | 'pause'
-  | 'unpause'
-  | 'resolve'
-  | 'forget'
-  | 'flatten';
+export const COMMANDS = [
+  'cycle',
+  'planned',
+  'unplanned',
+  'test',
+  'undo',
+  'permanent',
+  'reprotect',
+  'failback',
+  'abort',
+  'resume',
+  'pause',
+  'unpause',
+  'resolve',
+  'forget',
+  'flatten',
+] as const;
+export type Command = (typeof COMMANDS)[number];
 
 /** What works through steps, and therefore stands in the record while it does. */
 export type OperationKind = 'planned' | 'unplanned' | 'undo' | 'failback' | 'permanent' | 'resolve';

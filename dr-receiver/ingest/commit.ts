@@ -115,7 +115,8 @@ export function planCommit(input: CommitInput): CommitRecord {
   const verdicts = decideRetention({
     points: [
       ...protection.listed.map((point) => ({
-        ...retentionPoint(point, clean?.pointId),
+        ...retentionPoint(protection, point),
+        isLastClean: point.pointId === clean?.pointId,
         isPinned: point.pinReason !== undefined || isPinned(point.pointId),
       })),
       {

@@ -5,6 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { cycleRefusal } from '../failover/machine.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { markInherited } from '../store/inherit.js';
 import { isTimeTrusted, pointsToForget } from '../store/forget.js';
@@ -200,6 +201,7 @@ export class VmDesk {
       throw new DrError('E_STATE', `cycle ${cycleId} of ${vmName} was committed long ago`);
     }
     await this.#checkEpoch(request);
+    this.#requireReplicating(request);
     if (protection.isPaused) {
       throw new DrError('E_STATE', `${vmName} is paused`, { hint: 'Run `hvdr unpause VM` first.' });
     }
@@ -245,6 +247,30 @@ export class VmDesk {
     const atMs = this.#options.seams.clock.now();
     await this.vm.append({ kind: 'halt', atMs, reason, sourceEpoch: epoch.toString() });
     this.vm.requireSound();
+  }
+
+  /** While the VM serves elsewhere, or comes and goes, its source adds nothing (failover.md § 3). */
+  #requireReplicating({ kind, vmName }: CycleRequest): void {
+    const { failover } = this.vm.protection;
+    const code = cycleRefusal(failover, kind);
+    if (code === undefined) return;
+    const { operation } = failover;
+    const what =
+      operation === undefined
+        ? `its state is ${failover.phase}`
+        : `${operation.kind} is under way, step ${operation.step}, since ${new Date(operation.startedAtMs).toISOString()}`;
+    throw new DrError(code, `${vmName} takes no cycle now: ${what}`, {
+      context: {
+        phase: failover.phase,
+        ...(operation === undefined ? {} : { operationId: operation.operationId }),
+      },
+      done: 'nothing was changed',
+    });
+  }
+
+  /** Takes a cycle out of the hands of whoever sends it; what is durable of it stays. In a change of the VM. */
+  async setAside(): Promise<void> {
+    if (this.#active !== undefined) await this.#drop(this.#active);
   }
 
   /** After a halt nobody knows what a delta would stand on. */
@@ -445,6 +471,7 @@ export class VmDesk {
     const { cycle } = active;
     const { request } = cycle;
     if (request.epoch !== protection.epoch) await this.#checkEpoch(request);
+    this.#requireReplicating(request);
     if (request.parentPointId !== protection.head?.pointId) {
       throw new DrError(
         'E_STATE',

@@ -29,13 +29,25 @@ export function isTimeTrusted(
   return isClockTrusted && nowMs >= (protection.head?.committedAtMs ?? 0) - HOUR_MS;
 }
 
-/** `cleanPointId`: the one before an alarm or a rise of the early warning's score. */
-export function retentionPoint(point: Point, cleanPointId: Guid | undefined): RetentionPoint {
+/** Why a VM of ours needs the point; undefined: none does. */
+export function useOf(
+  { failover, tests }: Pick<Protection, 'failover' | 'tests'>,
+  pointId: Guid,
+): string | undefined {
+  if (failover.instance?.pointId === pointId) return 'the VM runs on it';
+  if (failover.operation?.pointId === pointId) return 'a failover wants it';
+  const isTested = [...tests.values()].some(({ instance }) => instance.pointId === pointId);
+  return isTested ? 'a test runs on it' : undefined;
+}
+
+export function retentionPoint(protection: Protection, point: Point): RetentionPoint {
+  const { pointId } = point;
   return {
-    pointId: point.pointId,
+    use: useOf(protection, pointId),
+    pointId,
     committedAtMs: point.committedAtMs,
     isPinned: point.pinReason !== undefined,
-    isLastClean: point.pointId === cleanPointId,
+    isLastClean: pointId === protection.warning.cleanPointId,
     verifiedAtMs: point.verifiedAtMs,
     isDamaged: point.damage !== undefined,
   };
@@ -50,9 +62,7 @@ export function gridRules(grid: string): readonly GridRule[] {
 /** One verdict for each listed point, the oldest first. */
 export function verdictsOf(protection: Protection, time: RetentionTime): Verdict[] {
   return decideRetention({
-    points: protection.listed.map((point) =>
-      retentionPoint(point, protection.warning.cleanPointId),
-    ),
+    points: protection.listed.map((point) => retentionPoint(protection, point)),
     requestedPoints: protection.maxRestorePoints,
     requestedGrid: gridRules(protection.retentionGrid),
     policy: time.policy,

@@ -2,6 +2,7 @@
 // file; what the journal does not say is not known.
 
 import type { Guid } from '../../shared/bytes/index.js';
+import { type FailoverRecord, ORDINARY, type Proof, type TestSession } from '../failover/model.js';
 import { CommitHistory } from './commit-history.js';
 import { WarningState } from '../warning/warning-state.js';
 import type { CommitAnswer, Point } from './point.js';
@@ -33,10 +34,14 @@ export class Protection {
   readonly segments = new Segments();
   readonly history = new CommitHistory();
   readonly warning = new WarningState();
+  failover: FailoverRecord = ORDINARY;
+  /** When a test passed or failed for the last time. */
+  proof: Proof | undefined;
   /** By id, in the order of their commits. */
   readonly #points = new Map<Guid, Point>();
   #head: Point | undefined;
   readonly #answers = new Map<Guid, CommitAnswer>();
+  readonly #tests = new Map<Guid, TestSession>();
   /** While a journal that begins with a state is read. */
   #parts: StateParts | undefined;
 
@@ -57,6 +62,11 @@ export class Protection {
   /** A listed point. */
   point(pointId: Guid): Point | undefined {
     return this.#points.get(pointId);
+  }
+
+  /** Test sessions, by operation. */
+  get tests(): ReadonlyMap<Guid, TestSession> {
+    return this.#tests;
   }
 
   /** What the commit of this cycle was answered; undefined when it was none of the last ones. */
@@ -126,6 +136,17 @@ export class Protection {
         if (record.owner === '') return 'the protection has no owner';
         this.owner = record.owner;
         return undefined;
+      case 'failover':
+        if (BigInt(record.epoch) < this.epoch) return `epoch ${record.epoch} is over`;
+        this.epoch = BigInt(record.epoch);
+        this.failover = record.failover;
+        return undefined;
+      case 'test':
+        if (record.test === null) this.#tests.delete(record.operationId);
+        else if (record.test.operationId !== record.operationId) return 'the test is another one';
+        else this.#tests.set(record.operationId, record.test);
+        this.proof = record.proof ?? this.proof;
+        return undefined;
       case 'clear-alarm': {
         const wrong = this.warning.clear(record);
         this.#settleDoubts();
@@ -161,6 +182,9 @@ export class Protection {
         isCompareDue: this.isCompareDue,
         history: this.history.state,
         warning: this.warning.record,
+        failover: this.failover,
+        tests: [...this.#tests.values()],
+        proof: this.proof,
       },
       points: this.listed,
       segments: this.segments.all,
@@ -203,6 +227,9 @@ export class Protection {
     this.retentionGrid = head.retentionGrid;
     if (head.history !== undefined) this.history.restore(head.history);
     if (head.warning !== undefined) this.warning.restore(head.warning);
+    this.failover = head.failover;
+    for (const test of head.tests) this.#tests.set(test.operationId, test);
+    this.proof = head.proof;
     for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;
   }

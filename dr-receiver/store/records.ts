@@ -1,8 +1,11 @@
 // What a journal says: one record for each thing that happened to a protection. A record is JSON;
 // parseRecord() checks every field, because a journal may come from another machine.
 
-import { type Guid, parseGuid } from '../../shared/bytes/index.js';
+import type { Guid } from '../../shared/bytes/index.js';
 import { parseRetentionGrid } from '../../shared/params/index.js';
+import type { FailoverRecord, Proof, TestSession } from '../failover/model.js';
+import { parseFailover, parseProof, parseTest } from '../failover/record.js';
+import { asGuid, asText, Fields, Unusable } from './fields.js';
 
 export interface DiskGeometry {
   readonly diskId: Guid;
@@ -220,6 +223,23 @@ export interface DropRecord extends SegmentKey {
   readonly atMs: number;
 }
 
+/** What is so from here on about failover: the record as a whole, before the effect of each step. */
+export interface FailoverStepRecord extends Actor {
+  readonly kind: 'failover';
+  readonly atMs: number;
+  readonly epoch: string;
+  readonly failover: FailoverRecord;
+}
+
+/** A test session as it is from here on; null: it is over. With it, how the VM was proven. */
+export interface TestRecord extends Actor {
+  readonly kind: 'test';
+  readonly atMs: number;
+  readonly operationId: Guid;
+  readonly test: TestSession | null;
+  readonly proof: Proof | null;
+}
+
 export type JournalRecord =
   | ProtectRecord
   | CommitRecord
@@ -234,98 +254,9 @@ export type JournalRecord =
   | FoldBeginRecord
   | FoldEndRecord
   | DropRecord
-  | ClearAlarmRecord;
-
-/** Why a record cannot be used. */
-export class Unusable extends Error {
-  override readonly name = 'Unusable';
-}
-
-/** Fields of one object, each asked for once. */
-export class Fields {
-  readonly #value: Readonly<Record<string, unknown>>;
-
-  constructor(value: unknown, what: string) {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw new Unusable(`${what} is no object`);
-    }
-    this.#value = value as Readonly<Record<string, unknown>>;
-  }
-
-  text(name: string): string {
-    const value = this.#value[name];
-    if (typeof value !== 'string') throw new Unusable(`"${name}" is no text`);
-    return value;
-  }
-
-  guid(name: string): Guid {
-    return asGuid(this.#value[name], name);
-  }
-
-  guidOrNull(name: string): Guid | null {
-    return this.#value[name] === null ? null : this.guid(name);
-  }
-
-  textOrNull(name: string): string | null {
-    return this.#value[name] === null ? null : this.text(name);
-  }
-
-  object(name: string): Fields {
-    return new Fields(this.#value[name], `"${name}"`);
-  }
-
-  has(name: string): boolean {
-    return this.#value[name] !== undefined && this.#value[name] !== null;
-  }
-
-  number(name: string): number {
-    const value = this.#value[name];
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
-      throw new Unusable(`"${name}" is no whole number`);
-    }
-    return value;
-  }
-
-  flag(name: string): boolean {
-    const value = this.#value[name];
-    if (typeof value !== 'boolean') throw new Unusable(`"${name}" is neither true nor false`);
-    return value;
-  }
-
-  list<T>(name: string, parse: (item: unknown) => T): readonly T[] {
-    const value = this.#value[name];
-    if (!Array.isArray(value)) throw new Unusable(`"${name}" is no list`);
-    return value.map((item: unknown) => parse(item));
-  }
-
-  /** undefined when the record has no such field. */
-  optional<T>(name: string, parse: (item: unknown) => T): T | undefined {
-    const value = this.#value[name];
-    return value === undefined ? undefined : parse(value);
-  }
-
-  epoch(name = 'epoch'): string {
-    const value = this.text(name);
-    if (!/^\d{1,20}$/.test(value)) throw new Unusable(`"${name}" is no number`);
-    return value;
-  }
-}
-
-function asGuid(value: unknown, name: string): Guid {
-  const parsed = typeof value === 'string' ? parseGuid(value) : undefined;
-  if (parsed === undefined) throw new Unusable(`"${name}" is no GUID`);
-  return parsed;
-}
-
-export function asNumber(value: unknown): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw new Unusable('an item is no whole number');
-}
-
-export function asText(value: unknown): string {
-  if (typeof value !== 'string') throw new Unusable('an item is no text');
-  return value;
-}
+  | ClearAlarmRecord
+  | FailoverStepRecord
+  | TestRecord;
 
 /** The record in a JSON value, or why there is none that this program knows. */
 export function parseRecord(value: unknown): JournalRecord | { readonly wrong: string } {
@@ -384,6 +315,23 @@ function parse(fields: Fields): JournalRecord {
       return { kind, atMs, owner: fields.text('owner'), ...parseActor(fields) };
     case 'clear-alarm':
       return { kind, atMs, pointId: fields.guid('pointId'), ...parseActor(fields) };
+    case 'failover':
+      return {
+        kind,
+        atMs,
+        epoch: fields.epoch(),
+        failover: parseFailover(fields.object('failover')),
+        ...parseActor(fields),
+      };
+    case 'test':
+      return {
+        kind,
+        atMs,
+        operationId: fields.guid('operationId'),
+        test: fields.has('test') ? parseTest(fields.object('test')) : null,
+        proof: fields.has('proof') ? parseProof(fields.object('proof')) : null,
+        ...parseActor(fields),
+      };
     case 'delist':
       return { kind, atMs, pointIds: parseGuids(fields, 'pointIds'), ...parseActor(fields) };
     case 'compact':

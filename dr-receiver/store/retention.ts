@@ -5,6 +5,7 @@
 //   count             the newest `max_restore_points`; pinned and guard points are not counted off, and
 //                     damaged ones are counted by themselves, so that they push out no good point
 //   pins              until an operator unpins
+//   in use            as long as a VM of a failover or a test runs on it
 //   last clean        the last point before an alarm or suspicion of encryption, as long as it lasts
 //   guard points      the first of each day of the receiver's clock, for seven days
 //   last verified     the newest point that was read back and found whole
@@ -41,6 +42,8 @@ export interface RetentionPoint {
   readonly pointId: Guid;
   readonly committedAtMs: number;
   readonly isPinned: boolean;
+  /** Why a VM of ours needs it; absent: none does. */
+  readonly use?: string | undefined;
   /** The one before an open alarm or suspicion. */
   readonly isLastClean?: boolean;
   /** 0: never. */
@@ -90,19 +93,22 @@ export function decideRetention(input: RetentionInput): Verdict[] {
   let damagedCount = 0;
   for (const point of points.toReversed()) {
     const { pointId } = point;
-    const isBesides = point.isPinned || point.isLastClean === true || guards.has(pointId);
+    const isUsed = point.use !== undefined;
+    const isBesides = point.isPinned || isUsed || point.isLastClean === true || guards.has(pointId);
     const isCounted = !isBesides || point === points.at(-1);
     if (isCounted && point.isDamaged) damagedCount++;
     else if (isCounted) goodCount++;
     const because = point.isPinned
       ? 'pinned'
-      : point.isLastClean === true
-        ? 'last clean point'
-        : guards.has(pointId)
-          ? 'first point of its day'
-          : point === lastVerified
-            ? 'last verified point'
-            : (inGrid.get(pointId) ?? '');
+      : point.use !== undefined
+        ? point.use
+        : point.isLastClean === true
+          ? 'last clean point'
+          : guards.has(pointId)
+            ? 'first point of its day'
+            : point === lastVerified
+              ? 'last verified point'
+              : (inGrid.get(pointId) ?? '');
     // a damaged one stays as long as there are not enough good ones after it
     const isWanted = point.isDamaged
       ? goodCount < keptCount && damagedCount <= keptCount

@@ -5,15 +5,15 @@
 
 import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
+import { type FailoverRecord, ORDINARY, type Proof, type TestSession } from '../failover/model.js';
+import { parseFailover, parseProof, parseTest } from '../failover/record.js';
 import { parseWarningRecord, type WarningRecord } from '../warning/warning-record.js';
 import type { HistoryState } from './commit-history.js';
 import type { JournalMark } from './journal-read.js';
 import type { CommitAnswer, Point } from './point.js';
+import { asNumber, asText, Fields, Unusable } from './fields.js';
 import {
-  asNumber,
-  asText,
   type DiskGeometry,
-  Fields,
   parseContent,
   parseDisk,
   parseGeometry,
@@ -21,7 +21,6 @@ import {
   parseSegmentKey,
   parseTransfer,
   type SegmentKey,
-  Unusable,
 } from './records.js';
 import type { Folding, Segment, StoredLayer } from './segments.js';
 
@@ -39,6 +38,9 @@ export interface StateHead {
   readonly retentionGrid: string;
   readonly history: HistoryState | undefined;
   readonly warning: WarningRecord | undefined;
+  readonly failover: FailoverRecord;
+  readonly tests: readonly TestSession[];
+  readonly proof: Proof | undefined;
   /** Number of parts. */
   readonly parts: number;
 }
@@ -254,6 +256,12 @@ function parseHead(fields: Fields): StateHead {
     retentionGrid: parseGrid(fields),
     history: fields.has('history') ? parseHistory(fields.object('history')) : undefined,
     warning: fields.has('warning') ? parseWarningRecord(fields.object('warning')) : undefined,
+    // journals of releases before failover have none of these
+    failover: fields.has('failover') ? parseFailover(fields.object('failover')) : ORDINARY,
+    tests: fields.has('tests')
+      ? fields.list('tests', (item) => parseTest(new Fields(item, 'a test')))
+      : [],
+    proof: fields.has('proof') ? parseProof(fields.object('proof')) : undefined,
     parts: fields.number('parts'),
   };
 }

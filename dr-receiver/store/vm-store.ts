@@ -325,6 +325,7 @@ async function readSnapshot(fs: FileSystem, path: string): Promise<Snapshot | un
 
 function snapshotOf(protection: Protection, mark: JournalMark | undefined): JsonFields {
   const { vmId, vmName, owner, epoch, isPaused, haltReason, listed } = protection;
+  const { operation } = protection.failover;
   return {
     sequence: mark?.sequence ?? 0,
     chain: mark?.chain ?? '',
@@ -333,6 +334,8 @@ function snapshotOf(protection: Protection, mark: JournalMark | undefined): Json
     owner,
     epoch: epoch.toString(),
     isPaused,
+    failover: protection.failover.phase,
+    ...(operation === undefined ? {} : { operation: `${operation.kind}, step ${operation.step}` }),
     ...(haltReason === undefined ? {} : { haltReason }),
     head: protection.head?.pointId ?? null,
     points: listed.map((point) => ({

@@ -1,7 +1,7 @@
 // The state of the early warning as a part of a journal that was written anew (store/state-record.ts).
 
 import type { Guid } from '../../shared/bytes/index.js';
-import { asText, Fields } from '../store/records.js';
+import { asText, Fields } from '../store/fields.js';
 import type { CycleFeatures } from './score.js';
 
 export interface AlarmRecord {

@@ -1,0 +1,187 @@
+// Failover as the journal has it (docs/on-disk.md "Journal"): the whole record of a protection with each
+// step, so that whoever reads the last one knows everything. Every field is checked, and bounded.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import { asText, Fields, Unusable } from '../store/fields.js';
+import {
+  type Command,
+  COMMANDS,
+  type CommitPolicy,
+  type CommitTimer,
+  type FailoverRecord,
+  type HaltedStep,
+  type Instance,
+  type InstanceDisk,
+  type Operation,
+  type OperationKind,
+  type Phase,
+  type Proof,
+  type SourceDebt,
+  type TestPhase,
+  type TestSession,
+} from './model.js';
+
+const PHASES: readonly Phase[] = [
+  'ordinary',
+  'failing-over',
+  'failed-over',
+  'undoing',
+  'committed',
+  'failing-back',
+  'failed-back',
+  'split-brain',
+  'halted',
+];
+const KINDS: readonly OperationKind[] = [
+  'planned',
+  'unplanned',
+  'undo',
+  'failback',
+  'permanent',
+  'resolve',
+];
+const POLICIES: readonly CommitPolicy[] = ['none', 'commit', 'rollback'];
+const TEST_PHASES: readonly TestPhase[] = ['starting', 'running', 'stopping', 'cleanup-failed'];
+const CHECKS: readonly Instance['checks'][] = ['pending', 'passed', 'failed'];
+const DEBTS: readonly SourceDebt['kind'][] = ['unfence', 'start', 'fence', 'retire'];
+const VALUES_MAX = 200;
+const TEXT_MAX = 16 * 1024;
+const DISKS_MAX = 260;
+const OWED_MAX = 64;
+/** A name in a folder, and nothing that leads out of it. */
+const FILE_NAME = /^[0-9a-z][0-9a-z.-]{0,127}$/;
+
+export function parseFailover(fields: Fields): FailoverRecord {
+  return {
+    phase: fields.choice('phase', PHASES),
+    activeSite: fields.choice('activeSite', ['source', 'target']),
+    operation: optional(fields, 'operation', parseOperation),
+    instance: optional(fields, 'instance', parseInstance),
+    commit: optional(fields, 'commit', parseTimer),
+    halted: optional(fields, 'halted', parseHalted),
+    isSourceStopped: fields.flag('isSourceStopped'),
+    owed: bounded(fields, 'owed', OWED_MAX, parseDebt),
+  };
+}
+
+export function parseTest(fields: Fields): TestSession {
+  return {
+    operationId: fields.guid('operationId'),
+    phase: fields.choice('phase', TEST_PHASES),
+    step: fields.text('step'),
+    startedAtMs: fields.number('startedAtMs'),
+    deadlineMs: fields.number('deadlineMs'),
+    by: fields.text('by'),
+    isKept: fields.flag('isKept'),
+    parameters: parseTexts(fields, 'parameters'),
+    instance: parseInstance(fields.object('instance')),
+    cause: textIn(fields, 'cause'),
+  };
+}
+
+export function parseProof(fields: Fields): Proof {
+  return {
+    operationId: fields.guid('operationId'),
+    pointId: fields.guid('pointId'),
+    testedAtMs: fields.number('testedAtMs'),
+    isPassed: fields.flag('isPassed'),
+  };
+}
+
+function parseOperation(fields: Fields): Operation {
+  return {
+    operationId: fields.guid('operationId'),
+    kind: fields.choice('kind', KINDS),
+    step: fields.text('step'),
+    startedAtMs: fields.number('startedAtMs'),
+    by: fields.text('by'),
+    keyId: textIn(fields, 'keyId'),
+    parameters: parseTexts(fields, 'parameters'),
+    pointId: guidIn(fields, 'pointId'),
+    facts: parseTexts(fields, 'facts'),
+  };
+}
+
+function parseInstance(fields: Fields): Instance {
+  return {
+    operationId: fields.guid('operationId'),
+    pointId: fields.guid('pointId'),
+    vmName: fields.text('vmName'),
+    vmId: guidIn(fields, 'vmId'),
+    disks: bounded(fields, 'disks', DISKS_MAX, parseDisk),
+    poweredOnAtMs: fields.number('poweredOnAtMs'),
+    checks: fields.choice('checks', CHECKS),
+  };
+}
+
+function parseDisk(fields: Fields): InstanceDisk {
+  return {
+    diskId: fields.guid('diskId'),
+    generation: fields.number('generation'),
+    baseCycleId: fields.guid('baseCycleId'),
+    materialised: fileName(fields, 'materialised'),
+    protective: fileName(fields, 'protective'),
+  };
+}
+
+function fileName(fields: Fields, name: string): string {
+  const value = fields.text(name);
+  if (!FILE_NAME.test(value)) throw new Unusable(`"${name}" is no name of a file`);
+  return value;
+}
+
+function parseTimer(fields: Fields): CommitTimer {
+  return { policy: fields.choice('policy', POLICIES), deadlineMs: fields.number('deadlineMs') };
+}
+
+function parseHalted(fields: Fields): HaltedStep {
+  return {
+    phase: fields.choice('phase', PHASES),
+    step: fields.text('step'),
+    cause: fields.text('cause'),
+    allowed: fields.list('allowed', (item): Command => {
+      const command = COMMANDS.find((each) => each === item);
+      if (command === undefined) throw new Unusable('an allowed command is none');
+      return command;
+    }),
+  };
+}
+
+function parseDebt(fields: Fields): SourceDebt {
+  return { kind: fields.choice('kind', DEBTS), operationId: fields.guid('operationId') };
+}
+
+function parseTexts(fields: Fields, name: string): Readonly<Record<string, string>> {
+  const entries = fields.object(name).entries();
+  if (entries.length > VALUES_MAX) throw new Unusable(`"${name}" has too many values`);
+  return Object.fromEntries(
+    entries.map(([key, value]) => {
+      const text = asText(value);
+      if (text.length > TEXT_MAX) throw new Unusable(`"${key}" is too long`);
+      return [key, text];
+    }),
+  );
+}
+
+function optional<T>(fields: Fields, name: string, parse: (fields: Fields) => T): T | undefined {
+  return fields.has(name) ? parse(fields.object(name)) : undefined;
+}
+
+function bounded<T>(
+  fields: Fields,
+  name: string,
+  max: number,
+  parse: (fields: Fields) => T,
+): readonly T[] {
+  const items = fields.list(name, (item) => parse(new Fields(item, `an item of "${name}"`)));
+  if (items.length > max) throw new Unusable(`"${name}" has too many items`);
+  return items;
+}
+
+function textIn(fields: Fields, name: string): string | undefined {
+  return fields.has(name) ? fields.text(name) : undefined;
+}
+
+function guidIn(fields: Fields, name: string): Guid | undefined {
+  return fields.has(name) ? fields.guid(name) : undefined;
+}
