@@ -226,7 +226,156 @@ export const PARAMETERS = {
     form: 'network-map',
     meaning: '`src_switch=dst_switch,…`; `*=dst` is the default, `src=` leaves it disconnected.',
   },
-  reip_rules: { kind: 'text', form: 'reip-rules', meaning: '`vm:new_ip/mask/gw,…`' },
+  unmapped: {
+    kind: 'choice',
+    choices: ['refuse', 'disconnect', 'same-name'],
+    default: 'refuse',
+    meaning: 'What becomes of a network adapter whose switch `network_map` does not name.',
+  },
+  mac_policy: {
+    kind: 'choice',
+    choices: ['keep', 'new'],
+    meaning:
+      'MAC addresses at the DR site; `keep` for failover, `new` for tests, unless it is given.',
+  },
+  reip_rules: {
+    kind: 'text',
+    form: 'reip-rules',
+    meaning:
+      '`vm:new_ip/mask/gw,…` for VMs with one adapter; `vm[#nic]:src>dst/prefix/gw[;dns=…][;vlan=…]` in ' +
+      'full, `*` copies a part of the address, `dhcp` as dst, the first that fits holds.',
+  },
+  reip_rules_back: {
+    kind: 'text',
+    form: 'reip-rules',
+    meaning: 'The rules for the way home by reprotect; default: `reip_rules` turned round.',
+  },
+  point: {
+    kind: 'text',
+    default: 'latest',
+    meaning: 'Restore point: `latest`, `last-clean`, an id or its beginning, or a time (ISO 8601).',
+  },
+  test_network: {
+    kind: 'text',
+    meaning: 'Private switch of a test; without it a test VM has no network.',
+  },
+  checks: {
+    kind: 'list',
+    default: 'heartbeat',
+    meaning: 'What proves that a VM serves: `heartbeat`, `address`, `tcp:PORT`, `script:NAME`.',
+  },
+  test_timeout: {
+    kind: 'whole',
+    unit: 's',
+    min: 60,
+    max: 30 * DAY,
+    default: '14400',
+    meaning: 'A test that is kept running is ended after so long.',
+  },
+  test_disk_limit: {
+    kind: 'rate',
+    default: '0',
+    meaning: 'What a test VM may write, bytes with K, M, G; 0: as much as there is room for.',
+  },
+  keep: { kind: 'flag', default: 'no', meaning: 'Leave a test running until it is stopped.' },
+  stop_tests: {
+    kind: 'flag',
+    default: 'no',
+    meaning: 'A failover ends the running tests of the VM instead of being refused.',
+  },
+  commit_policy: {
+    kind: 'choice',
+    choices: ['none', 'commit', 'rollback'],
+    default: 'none',
+    meaning: 'What becomes of a provisional failover by itself after `commit_after`.',
+  },
+  commit_after: {
+    kind: 'whole',
+    unit: 's',
+    min: 60,
+    max: 30 * DAY,
+    default: '3600',
+    meaning: 'When `commit_policy` acts.',
+  },
+  shutdown_timeout: {
+    kind: 'whole',
+    unit: 's',
+    min: 1,
+    max: DAY,
+    default: '900',
+    meaning: 'A guest that is asked to shut down gets so long.',
+  },
+  boot_timeout: {
+    kind: 'whole',
+    unit: 's',
+    min: 1,
+    max: DAY,
+    default: '600',
+    meaning: 'A guest that was started gets so long for its first sign of life.',
+  },
+  check_timeout: {
+    kind: 'whole',
+    unit: 's',
+    min: 1,
+    max: DAY,
+    default: '120',
+    meaning: 'Each of the other `checks` gets so long.',
+  },
+  force_off: {
+    kind: 'flag',
+    default: 'no',
+    meaning: 'Turn a guest off that does not shut down in time.',
+  },
+  fence_source: {
+    kind: 'flag',
+    default: 'no',
+    meaning: 'An unplanned failover asks the primary site to stop the VM first, when it answers.',
+  },
+  force: {
+    kind: 'flag',
+    default: 'no',
+    meaning: 'Go on although the VM runs at the primary site; wants `reason`.',
+  },
+  reason: { kind: 'text', meaning: 'Why something is forced; stands in the journal.' },
+  keep_disk: {
+    kind: 'text',
+    meaning: 'An undo keeps what was written at the DR site under this name, as VHDX files.',
+  },
+  compare: {
+    kind: 'choice',
+    choices: ['auto', 'changed', 'full'],
+    default: 'auto',
+    meaning:
+      'What a failback brings home: what both sides know as changed, or all that differs by hash.',
+  },
+  stage: {
+    kind: 'choice',
+    choices: ['sync', 'switch', 'all'],
+    default: 'all',
+    meaning: 'How far a failback goes: `sync` leaves the VM serving at the DR site.',
+  },
+  switch_window: {
+    kind: 'whole',
+    unit: 's',
+    min: 1,
+    max: DAY,
+    default: '60',
+    meaning: 'A failback is repeated until the rest would take less than this.',
+  },
+  remote_actions: {
+    kind: 'list',
+    meaning:
+      'What the DR site may do with VMs of this source: `shutdown`, `start`, `failback`; nothing unless ' +
+      'it is named.',
+  },
+  safety_hold: {
+    kind: 'whole',
+    unit: 's',
+    min: 0,
+    max: 30 * DAY,
+    default: '86400',
+    meaning: 'After a reprotect the old disks of the primary are kept for so long.',
+  },
   host: {
     kind: 'text',
     meaning: 'Hypervisor of this side: `lab:DIR` or `hyperv`.',
