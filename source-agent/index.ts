@@ -28,6 +28,7 @@ export { type Inspection, type InspectSeams, withInspection } from './inspect.js
 export { pinToStore, type StorePin } from './pinned-store.js';
 export { type ConnectReceiver, type ReceiverConnection, ReceiverLink } from './receiver-link.js';
 export { AttachedAgent, type AttachOptions } from './remote/attached-agent.js';
+export type { AttachSeams } from './remote/seams.js';
 export { REMOTE_ACTIONS, type RemoteAction } from './remote/remote-actions.js';
 export { repairReceiver, type RepairOutcome } from './repair.js';
 export {

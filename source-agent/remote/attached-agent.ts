@@ -12,7 +12,7 @@ import {
 } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { Job } from '../agent.js';
-import { Backoff, isBroken, type ReceiverLink } from '../receiver-link.js';
+import { Backoff, type ReceiverLink } from '../receiver-link.js';
 import { protocolError } from '../receiver-view.js';
 import { blockStart } from '../start-block.js';
 import { attendedVms, describeAttended } from './attended-vms.js';
@@ -101,15 +101,20 @@ export class AttachedAgent {
   async #attachOnce(onAccepted: () => void): Promise<void> {
     const { link } = this.#options;
     const { signal } = this.#seams;
-    const connection = await link.connection();
+    const connection = await unlessAborted(link.connection(), signal);
     const { site, client, pinnedStoreId } = connection;
     if (site === undefined) throw new DrError('E_STATE', 'no orders come over this connection');
     const outbox = new Outbox<AttachRequest>();
     const ended = new AbortController();
     let watching: Promise<void> | undefined;
+    // the call ends in peace: the receiver hears that nothing more comes
+    const stop = (): void => {
+      outbox.close();
+    };
+    signal.addEventListener('abort', stop, { once: true });
     try {
       let told = await this.#tellVms(outbox, '');
-      for await (const response of site.attach(outbox, { signal })) {
+      for await (const response of site.attach(outbox)) {
         const storeId = this.#take(response, outbox);
         if (storeId === undefined) continue;
         if (pinnedStoreId !== undefined && storeId !== pinnedStoreId) {
@@ -128,9 +133,11 @@ export class AttachedAgent {
         this.#accept();
       }
     } catch (error) {
-      if (isBroken(error)) await link.drop(client);
+      // the connection makes new sessions by itself, and cycles use it; a key may have been replaced
+      if (error instanceof DrError && error.code === 'E_AUTH') await link.drop(client);
       throw error;
     } finally {
+      signal.removeEventListener('abort', stop);
       ended.abort();
       outbox.close();
       await watching;
@@ -238,4 +245,22 @@ export class AttachedAgent {
 /** Read anew each time: it changes while others run. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
+}
+
+/** Does not wait for a site that does not answer once a stop came. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const stopped = new AbortController();
+  const aborted = new Promise<never>((_resolve, reject) => {
+    const end = (): void => {
+      reject(new DrError('E_CHANNEL', 'the attachment was stopped'));
+    };
+    signal.addEventListener('abort', end, { signal: stopped.signal });
+    if (signal.aborted) end();
+  });
+  aborted.catch(() => undefined);
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    stopped.abort();
+  }
 }
