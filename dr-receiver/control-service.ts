@@ -346,6 +346,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     reclaimableBytes: BigInt(reclaim.reclaimableBytes),
     reclaimWaiting: [...reclaim.waiting],
     reclaiming: reclaim.running,
+    isSourceAttached: receiver.sources.find(vm.vmId, protection.owner) !== undefined,
     ...failoverToWire(desk, isBegun),
     ...warningToWire(protection),
   };
