@@ -64,6 +64,7 @@ export class Matrix {
       '| goes on | the work under way came to its end, over a restart of the other side if need be |',
       '| cut off, then … | the process died; the next one did it, a cycle as `delta`, `resync` (a compare) or `seed` |',
       '| refused with E_…, then … | the work failed with this error, and was done when the cause was gone |',
+      '| … after a restart of the receiver | a flush of the journal failed: nobody knows what of it is on the device, so the VM is halted until the receiver has read it anew |',
       '| stays … | it is refused until an operator acts |',
       '| detected: … | the files that rotted are refused when they are read; nothing wrong is given out |',
       '| HALTED | nothing of the VM is changed until an operator has looked |',

@@ -53,6 +53,9 @@ class Scenario {
   /** How the work went in which the fault came, one entry for each attempt. */
   #attempts: string[] | undefined;
   #isSprung = false;
+  #isRestarted = false;
+  /** The life is over: what is called from here on is no step of it. */
+  #isOver = false;
   #attemptCount = 0;
   #finding = '';
 
@@ -73,6 +76,7 @@ class Scenario {
     if (!first.startsWith('done') && end !== undefined) {
       words.push(end.startsWith('done') ? `then ${end.slice(5)}` : `stays ${end}`);
     }
+    if (this.#isRestarted) words.push('after a restart of the receiver');
     if (this.#finding !== '') words.push(this.#finding);
     return words.join(', ');
   }
@@ -81,6 +85,7 @@ class Scenario {
     const counting = machine.onDurable;
     machine.onDurable = (call) => {
       counting(call);
+      if (this.#isOver) return;
       const { kind, path } = call;
       this.calls[side].push({ side, kind, role: roleOf(path) });
       const isDue =
@@ -142,6 +147,7 @@ class Scenario {
       cycle: () => this.#cycle(),
       operate: (what, act) => this.#operate(what, act),
     });
+    this.#isOver = true;
     await this.#end();
   }
 
@@ -172,6 +178,11 @@ class Scenario {
       attempts.push(await attempt());
       this.#mend();
       this.#throwViolation();
+      // what an operator does about a device that failed once
+      if (attempts.at(-1)?.includes('E_HALTED') === true) {
+        this.#site.process?.end();
+        this.#isRestarted = true;
+      }
       if (what !== 'start') await this.#untilUp();
       await this.#world.scheduler.advance(60_000);
     }
@@ -240,7 +251,11 @@ class Scenario {
     });
   }
 
+  /** One more cycle, after which nothing may be left of whatever was cut off before. */
   async #end(): Promise<void> {
+    const [vm] = this.#world.host.vms;
+    vm?.disks[0]?.write(12, 4711, this.#world.host.tick());
+    await this.#cycle();
     await this.#verify();
     this.#checker.forget();
     await this.#checker.check(new SeededRandom(13));
