@@ -119,7 +119,7 @@ async function openLocally(
 ): Promise<ReceiverAccess> {
   const { files: fs, clock, folder, random } = context;
   const storeFolder = path.resolve(folder, store);
-  if ((await fs.status(path.join(storeFolder, 'store.json'))) === undefined) {
+  if ((await fs.status(path.join(storeFolder, 'lock'))) === undefined) {
     throw new DrError('E_NOT_FOUND', `${store} is no store`, {
       context: { path: storeFolder },
       hint: 'Name the folder that `hvdr receiver --store` works on.',

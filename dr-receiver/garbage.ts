@@ -69,8 +69,8 @@ async function storeItems({ seams, store }: Receiver): Promise<Found[]> {
   const { fs } = seams;
   const { layout } = store;
   const found = await filesIn(fs, undefined, layout.folder, {
-    known: ['store.json', 'lock', 'vms', 'lost+found'],
-    targets: [layout.description],
+    known: [...layout.descriptions.map((path) => basename(path)), 'lock', 'vms', 'lost+found'],
+    targets: [...layout.descriptions],
   });
   for (const name of await fs.list(layout.vms)) {
     const path = join(layout.vms, name);

@@ -107,6 +107,7 @@ export class Receiver {
     const { storeFolder, use = 'write', fs, clock, random, rewriteAboveBytes } = options;
     const seams = { fs, clock, random, rewriteAboveBytes };
     const store = await Store.open(storeFolder, use, seams);
+    for (const file of store.mended) options.log.warn('store.description-mended', { file });
     return new Receiver(store, options);
   }
 

@@ -49,6 +49,8 @@ export const LOG_EVENTS = {
     'Data of a VM look as if they were being encrypted; the last clean point is a field.',
   'alarm.cleared': 'An operator said that an alarm is over.',
   'point.forgotten': 'Points are not listed any more, because of their age.',
+  'store.description-mended':
+    'A file that says which store this is was missing or damaged, and made anew from its copy.',
   'store.reclaimed': 'Deltas were merged or folded into their base, or a base was given up.',
   'store.reclaim-failed': 'Space could not be reclaimed; it is tried again after a pause.',
   'store.reclaim-stopped': 'A bug of ours: nothing is reclaimed until the receiver starts again.',

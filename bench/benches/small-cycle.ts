@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import type { Clock } from '../../shared/clock.js';
 import { type Bench, type Contender, GIB, type Goal } from '../bench.js';
 import { CELL_BYTES, type Run, scatteredCells, writeRandomFile } from '../data.js';
 import type { Act } from '../measure.js';
@@ -31,6 +32,8 @@ const COLD = 'hvdr push, started for it';
 const LIMIT = 'checkpoint files + read + round trip + fsync';
 /** Long enough for a guest write to be over before the next cycle begins. */
 const INTERVAL_SECONDS = 3;
+/** A daemon that runs has done the same before; its first cycles pay for compiling the code. */
+const EARLIER_CYCLES = 5;
 
 const SECONDS_MAX: readonly (readonly [string, number])[] = [
   [DAEMON, 0.15],
@@ -55,7 +58,7 @@ export const smallCycle: Bench = {
         changed: `${CELL_COUNT} cells of 64 KiB, drawn at random`,
       },
       contenders: [
-        daemon(new Replication(context, 'daemon'), image, new Services(clock)),
+        daemon(new Replication(context, 'daemon'), image, clock),
         coldPush(new Replication(context, 'cold'), image, new Services(clock)),
         {
           name: LIMIT,
@@ -97,7 +100,8 @@ function coldPush(replication: Replication, image: string, seeding: Services): C
 }
 
 /** Its seconds are those between the moment that the point shows and its commit, by the receiver. */
-function daemon(replication: Replication, image: string, seeding: Services): Contender {
+function daemon(replication: Replication, image: string, clock: Clock): Contender {
+  const seeding = new Services(clock);
   const configuration = replication.file('daemon.conf');
   const cycle: Act = {
     act: 'guest writes, the daemon pushes',
@@ -134,6 +138,7 @@ function daemon(replication: Replication, image: string, seeding: Services): Con
         port: 'none',
         isCounted: true,
       });
+      for (let count = 0; count < EARLIER_CYCLES; count++) await cycle.run(clock);
     },
     commands: () => [cycle],
     verify: () => replication.expectReplicaOfGuest(),

@@ -35,6 +35,11 @@ export class StoreLayout {
     return join(this.folder, 'store.json');
   }
 
+  /** The same twice. */
+  get descriptions(): readonly string[] {
+    return [this.description, `${this.description}.copy`];
+  }
+
   /** Locked by whoever works on the store; has no content. */
   get lock(): string {
     return join(this.folder, 'lock');

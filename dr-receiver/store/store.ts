@@ -5,16 +5,16 @@
 // the rest opened, a few at a time.
 
 import { DrError } from '../../shared/errors.js';
-import { type Guid, parseGuid, randomGuid } from '../../shared/bytes/index.js';
+import type { Guid } from '../../shared/bytes/index.js';
 import type { Clock, Random } from '../../shared/clock.js';
-import {
-  type BlockFile,
-  type FileSystem,
-  readJson,
-  removeLeftovers,
-  writeJsonDurably,
-} from '../../shared/files/index.js';
+import { type BlockFile, type FileSystem, removeLeftovers } from '../../shared/files/index.js';
 import { forEachBounded } from './bounded.js';
+import {
+  createDescription,
+  hasDescription,
+  mendDescription,
+  readDescription,
+} from './description.js';
 import { StoreLayout } from './layout.js';
 import { OpenJournals } from './open-journals.js';
 import type { ProtectRecord } from './records.js';
@@ -22,8 +22,6 @@ import { vmIdOf, type VmSeams, VmStore } from './vm-store.js';
 
 /** Enough to keep a device busy, few enough to leave room for the cycles that come in. */
 const OPENED_AT_ONCE = 8;
-
-const DESCRIPTION = { name: 'store description', version: 1, limitBytes: 64 * 1024 };
 
 export interface StoreSeams {
   readonly fs: FileSystem;
@@ -40,6 +38,8 @@ export class Store {
   readonly storeId: Guid;
   readonly layout: StoreLayout;
   readonly seams: StoreSeams;
+  /** Files that did not say any more which store this is, and were made anew. */
+  readonly mended: readonly string[];
   readonly #use: StoreUse;
   readonly #lock: BlockFile;
   /** All that have a folder. */
@@ -59,7 +59,9 @@ export class Store {
     use: StoreUse,
     lock: BlockFile,
     vmIds: Set<Guid>,
+    mended: readonly string[],
   ) {
+    this.mended = mended;
     this.layout = layout;
     this.storeId = storeId;
     this.seams = seams;
@@ -79,16 +81,18 @@ export class Store {
     const lock = await takeLock(fs, layout, use);
     try {
       if (use === 'write') {
-        await removeLeftovers(fs, layout.description);
+        for (const path of layout.descriptions) await removeLeftovers(fs, path);
         await prepare(layout, seams);
       }
-      const storeId = await readDescription(fs, layout);
+      const { description, unsound } = await readDescription(layout, fs);
+      const { storeId } = description;
+      if (use === 'write') await mendDescription(description, unsound, seams);
       const vmIds = new Set<Guid>();
       for (const name of await fs.list(layout.vms)) {
         const vmId = vmIdOf(name);
         if (vmId !== undefined) vmIds.add(vmId);
       }
-      return new Store(layout, storeId, seams, use, lock, vmIds);
+      return new Store(layout, storeId, seams, use, lock, vmIds, use === 'write' ? unsound : []);
     } catch (error) {
       await lock.close();
       throw error;
@@ -171,7 +175,7 @@ export class Store {
 async function makeLockFile(layout: StoreLayout, fs: FileSystem): Promise<void> {
   await fs.makeFolder(layout.folder);
   if ((await fs.status(layout.lock)) !== undefined) return;
-  if ((await fs.status(layout.description)) === undefined) {
+  if (!(await hasDescription(layout, fs))) {
     const foreign = (await fs.list(layout.folder)).filter(
       (name) => !['lock', 'vms', 'lost+found'].includes(name) && !name.startsWith('.'),
     );
@@ -189,26 +193,21 @@ async function makeLockFile(layout: StoreLayout, fs: FileSystem): Promise<void> 
 }
 
 /** Makes what a new store needs; what is there stays. */
-async function prepare(layout: StoreLayout, { fs, clock, random }: StoreSeams): Promise<void> {
-  if ((await fs.status(layout.description)) === undefined) {
-    if ((await fs.status(layout.vms)) !== undefined && (await fs.list(layout.vms)).length > 0) {
-      throw new DrError('E_FILE_DAMAGED', `${layout.description} is missing, and VMs are there`, {
-        hint: 'Restore store.json from a copy of the store.',
-      });
-    }
-    await fs.makeFolder(layout.vms);
-    await writeJsonDurably(
-      fs,
-      layout.description,
-      DESCRIPTION,
-      { storeId: randomGuid(random), createdAt: new Date(clock.now()).toISOString() },
-      random,
-    );
-  } else {
+async function prepare(layout: StoreLayout, seams: StoreSeams): Promise<void> {
+  const { fs } = seams;
+  if (await hasDescription(layout, fs)) {
     // An earlier process may have died before it flushed the folder: the name has to be there for
     // as long as anything below it is.
     await fs.flushFolder(layout.folder);
+    return;
   }
+  if ((await fs.status(layout.vms)) !== undefined && (await fs.list(layout.vms)).length > 0) {
+    throw new DrError('E_FILE_DAMAGED', `${layout.description} is missing, and VMs are there`, {
+      hint: 'Restore store.json from a copy of the store.',
+    });
+  }
+  await fs.makeFolder(layout.vms);
+  await createDescription(layout, seams);
 }
 
 async function takeLock(fs: FileSystem, layout: StoreLayout, use: StoreUse): Promise<BlockFile> {
@@ -233,18 +232,4 @@ async function takeLock(fs: FileSystem, layout: StoreLayout, use: StoreUse): Pro
       cause: error,
     });
   }
-}
-
-async function readDescription(fs: FileSystem, layout: StoreLayout): Promise<Guid> {
-  const path = layout.description;
-  const fields = await readJson(fs, path, DESCRIPTION);
-  if (fields === undefined) {
-    throw new DrError('E_NOT_FOUND', `${path} is missing, so ${layout.folder} is no store`);
-  }
-  const storeId = fields['storeId'];
-  const parsed = typeof storeId === 'string' ? parseGuid(storeId) : undefined;
-  if (parsed === undefined) {
-    throw new DrError('E_FILE_DAMAGED', `${path} cannot be used: it names no store id`);
-  }
-  return parsed;
 }

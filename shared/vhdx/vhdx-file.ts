@@ -57,6 +57,8 @@ export class VhdxFile {
   readonly #session: WriteSession | undefined;
   /** True while the file on disk is not yet what its log says. */
   #isReplayDue: boolean;
+  /** The stretch of the file that was last found to be no hole. */
+  #knownData: { readonly start: number; readonly end: number } | undefined;
   #readsUnderWay = 0;
   #closing: Promise<void> | undefined;
 
@@ -250,7 +252,7 @@ export class VhdxFile {
       const inFile = (position: number): number => segment.at + (position - start);
       let position = start;
       while (position < end) {
-        const data = await this.#view.nextData(inFile(position));
+        const data = await this.#nextData(inFile(position));
         const dataStart =
           data === undefined ? end : Math.min(end, start + (data.start - segment.at));
         const dataEnd = data === undefined ? end : Math.min(end, start + (data.end - segment.at));
@@ -263,6 +265,20 @@ export class VhdxFile {
       }
     }
     return extents;
+  }
+
+  /**
+   * The next data of the file. A stretch of data is remembered: what has become a hole since is read, and
+   * reads as zeros.
+   */
+  async #nextData(place: number): Promise<{ start: number; end: number } | undefined> {
+    const known = this.#knownData;
+    if (known !== undefined && place >= known.start && place < known.end) {
+      return { start: place, end: known.end };
+    }
+    const data = await this.#view.nextData(place);
+    if (data !== undefined) this.#knownData = data;
+    return data;
   }
 
   /** First block at or after `block` whose entry may be other than 0; `block` itself mostly. */

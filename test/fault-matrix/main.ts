@@ -2,7 +2,7 @@
 
 import { fillMatrix, PASSES, rehearse } from './matrix.js';
 import { Matrix, writePage } from './page.js';
-import { stepName } from './scenario.js';
+import { stepName } from './faults.js';
 
 const matrix = new Matrix();
 const places = await rehearse();

@@ -1,14 +1,8 @@
 // Tries every fault at every durable step of the scenario.
 
+import { FAULTS, type Injection, isPossible, type Step, stepName } from './faults.js';
 import type { Matrix } from './page.js';
-import {
-  FAULTS,
-  type Injection,
-  isPossible,
-  runScenario,
-  type Step,
-  stepName,
-} from './scenario.js';
+import { runScenario } from './scenario.js';
 
 /** A step with the calls at which it comes. */
 export interface Place {

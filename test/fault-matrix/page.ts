@@ -4,9 +4,21 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkoutFolder } from '../support/checkout.js';
-import { FAULTS, type FaultKind, isPossible, type Step, stepName } from './scenario.js';
+import { FAULTS, type FaultKind, isPossible, type Step, stepName } from './faults.js';
 
 const PAGE = join(checkoutFolder, 'docs', 'fault-matrix.md');
+
+/** Kinds of ends, the first that is meant counts. */
+const ENDS: readonly (readonly [string, (outcome: string) => boolean])[] = [
+  [
+    'an operator has to look',
+    (outcome) => /HALTED|does not start/.test(outcome) || /^stays|, stays/.test(outcome),
+  ],
+  ['rot found, the rest goes on', (outcome) => outcome.includes('detected')],
+  ['goes on', (outcome) => outcome.startsWith('goes on')],
+  ['cut off, done by the next', (outcome) => outcome.startsWith('cut off')],
+  ['refused, then done', () => true],
+];
 
 /** By step and fault: each outcome with its count. */
 export class Matrix {
@@ -39,22 +51,27 @@ export class Matrix {
       '',
       'What becomes of a fault at each durable step, as it was tried: `npm run fault-matrix` writes this page. A',
       'step is a call that changes files, told by what the file is for; the steps are recorded from a run, not',
-      'listed by hand. In the run one VM is seeded, changes, grows, forgets points, is reclaimed, verified and',
-      `pinned. The fault comes at one call of each step: ${this.passes.join(', ')}. After each: everything`,
-      'acknowledged is there, every listed point reads back to the bytes of its moment or is refused, and no change',
-      'is lost.',
+      'listed by hand. In the run one VM is seeded from files at the DR site, changes, grows, forgets points, is',
+      'pinned until its journal is written anew, given to another owner and back, paused, reclaimed (compact, fold,',
+      'drop), scrubbed, loses a cell to rot and gets it back from the source, verified and tidied up. A delta that is',
+      'imported takes the same steps as a cycle. The fault comes at one call of each step:',
+      `${this.passes.join(', ')}. After each: everything acknowledged is there, every listed point reads back to the`,
+      'bytes of its moment or is refused, and no change is lost. What was not seen in any of them: an acknowledged',
+      'point that was gone, a byte of another moment, a change that would never be sent.',
       '',
       '| word | means |',
       '| --- | --- |',
       '| goes on | the work under way came to its end, over a restart of the other side if need be |',
       '| cut off, then … | the process died; the next one did it, a cycle as `delta`, `resync` (a compare) or `seed` |',
       '| refused with E_…, then … | the work failed with this error, and was done when the cause was gone |',
+      '| … after a restart of the receiver | a flush of the journal failed: nobody knows what of it is on the device, so the VM is halted until the receiver has read it anew |',
       '| stays … | it is refused until an operator acts |',
       '| detected: … | the files that rotted are refused when they are read; nothing wrong is given out |',
       '| HALTED | nothing of the VM is changed until an operator has looked |',
       '',
       `${this.injectionCount} injections at ${this.#steps.size} steps; the number before each outcome says how often it came.`,
     ];
+    lines.push('', ...this.#summary());
     for (const side of ['source', 'receiver'] as const) {
       lines.push('', `## Steps of the ${side}`, '');
       lines.push(`| step | ${FAULTS.join(' | ')} |`, `| --- |${' --- |'.repeat(FAULTS.length)}`);
@@ -65,6 +82,26 @@ export class Matrix {
       }
     }
     return `${lines.join('\n')}\n`;
+  }
+
+  /** How often which kind of end came, over all steps. */
+  #summary(): string[] {
+    const lines = [
+      `| fault | ${ENDS.map(([name]) => name).join(' | ')} |`,
+      `| --- |${' ---: |'.repeat(ENDS.length)}`,
+    ];
+    for (const fault of FAULTS) {
+      const counts = ENDS.map(() => 0);
+      for (const [key, cell] of this.#cells) {
+        if (!key.endsWith(`\n${fault}`)) continue;
+        for (const [outcome, count] of cell) {
+          const place = ENDS.findIndex(([, isMeant]) => isMeant(outcome));
+          counts[place] = (counts[place] ?? 0) + count;
+        }
+      }
+      lines.push(`| ${fault} | ${counts.join(' | ')} |`);
+    }
+    return lines;
   }
 
   #cell(step: Step, fault: FaultKind): string {

@@ -3,37 +3,14 @@
 // and the work goes on; how, is the outcome.
 
 import { defined } from '../../shared/assert.js';
-import { CELL_BYTES } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { Checker } from '../simulation/checker.js';
 import type { DurableKind, Machine } from '../simulation/disks.js';
 import { type Site, World } from '../simulation/world.js';
 import { SeededRandom } from '../support/seeded-random.js';
+import type { Injection, Step } from './faults.js';
 import { roleOf } from './roles.js';
-
-export const FAULTS = [
-  'power loss',
-  'SIGKILL',
-  'disk full',
-  'fsync error',
-  'bit rot',
-  'network cut',
-] as const;
-export type FaultKind = (typeof FAULTS)[number];
-
-/** `source: flush of ledger, new file` */
-export interface Step {
-  readonly side: 'source' | 'receiver';
-  readonly kind: DurableKind;
-  readonly role: string;
-}
-
-export interface Injection {
-  readonly side: Step['side'];
-  /** The call of this machine, from 1. */
-  readonly call: number;
-  readonly fault: FaultKind;
-}
+import { type Act, live } from './life.js';
 
 export interface ScenarioResult {
   /** Every durable call in order, by machine. */
@@ -43,26 +20,6 @@ export interface ScenarioResult {
 }
 
 const ATTEMPTS = 5;
-const DAY_MS = 86_400_000;
-
-export function isPossible(fault: FaultKind, { kind }: Step): boolean {
-  switch (fault) {
-    case 'power loss':
-    case 'SIGKILL':
-    case 'network cut':
-      return true;
-    case 'disk full':
-      return kind === 'write' || kind === 'create';
-    case 'fsync error':
-      return kind === 'flush' || kind === 'flushFolder';
-    case 'bit rot':
-      return kind === 'flush';
-  }
-}
-
-export function stepName({ side, kind, role }: Step): string {
-  return `${side}: ${kind} of ${role}`;
-}
 
 /** @throws Broken when a promise is not kept */
 export async function runScenario(injection?: Injection): Promise<ScenarioResult> {
@@ -96,6 +53,9 @@ class Scenario {
   /** How the work went in which the fault came, one entry for each attempt. */
   #attempts: string[] | undefined;
   #isSprung = false;
+  #isRestarted = false;
+  /** The life is over: what is called from here on is no step of it. */
+  #isOver = false;
   #attemptCount = 0;
   #finding = '';
 
@@ -116,6 +76,7 @@ class Scenario {
     if (!first.startsWith('done') && end !== undefined) {
       words.push(end.startsWith('done') ? `then ${end.slice(5)}` : `stays ${end}`);
     }
+    if (this.#isRestarted) words.push('after a restart of the receiver');
     if (this.#finding !== '') words.push(this.#finding);
     return words.join(', ');
   }
@@ -124,6 +85,7 @@ class Scenario {
     const counting = machine.onDurable;
     machine.onDurable = (call) => {
       counting(call);
+      if (this.#isOver) return;
       const { kind, path } = call;
       this.calls[side].push({ side, kind, role: roleOf(path) });
       const isDue =
@@ -173,59 +135,20 @@ class Scenario {
   }
 
   async run(): Promise<void> {
-    const world = this.#world;
-    const vm = world.host.addVm('VM1');
-    const first = world.host.addDisk(vm, 20 * CELL_BYTES - 512);
-    const second = world.host.addDisk(vm, 3 * CELL_BYTES);
-    const write = (disk: typeof first, ...cells: number[]): void => {
-      for (const cell of cells) disk.write(cell, 1000 + cell, world.host.tick());
-    };
-    write(first, 0, 1, 2, 3, 7, 11, 19);
-    write(second, 0, 2);
     await this.#work('start', async () => {
-      world.startReceiver(this.#site);
+      this.#world.startReceiver(this.#site);
       await this.#untilUp();
       return 'done';
     });
-    await this.#cycle();
-    write(first, 1, 4);
-    first.write(7, 0, world.host.tick());
-    await this.#cycle();
-    second.resize(4 * CELL_BYTES, world.host.tick());
-    write(second, 3);
-    await this.#cycle();
-    for (let round = 1; round <= 3; round++) {
-      await this.#letGo();
-      await world.scheduler.advance(8 * DAY_MS);
-      write(first, round, round + 5);
-      await this.#cycle();
-    }
-    await this.#letGo();
-    await this.#operate('pin', async () => {
-      const pointId = this.#head();
-      await this.#control().pinPoint({ vm: vm.id, point: pointId, isPinned: true });
-      await this.#control().pinPoint({ vm: vm.id, point: pointId, isPinned: false });
+    await live({
+      world: this.#world,
+      site: this.#site,
+      isSpoiled: () => this.#injection?.fault === 'bit rot' && this.#isSprung,
+      cycle: () => this.#cycle(),
+      operate: (what, act) => this.#operate(what, act),
     });
-    await this.#operate('pause', async () => {
-      await this.#control().pause({ vm: vm.id, isPaused: true });
-      await this.#control().pause({ vm: vm.id, isPaused: false });
-    });
-    await this.#reclaim();
-    await this.#verify();
-    write(first, 9);
-    await this.#cycle();
+    this.#isOver = true;
     await this.#end();
-  }
-
-  #head(): string {
-    const store = this.#site.receiver?.store.vms[0];
-    return store?.protection.head?.pointId ?? 'latest';
-  }
-
-  #control(): NonNullable<ReturnType<World['control']>> {
-    const control = this.#world.control(this.#site);
-    if (control === undefined) throw new DrError('E_SOURCE_UNREACHABLE', 'no receiver runs');
-    return control;
   }
 
   async #untilUp(): Promise<void> {
@@ -255,6 +178,11 @@ class Scenario {
       attempts.push(await attempt());
       this.#mend();
       this.#throwViolation();
+      // what an operator does about a device that failed once
+      if (attempts.at(-1)?.includes('E_HALTED') === true) {
+        this.#site.process?.end();
+        this.#isRestarted = true;
+      }
       if (what !== 'start') await this.#untilUp();
       await this.#world.scheduler.advance(60_000);
     }
@@ -281,11 +209,11 @@ class Scenario {
   }
 
   /** An operator's work, with its process; cut off when that dies. */
-  #operate(what: string, work: () => Promise<void>): Promise<void> {
+  #operate(what: string, act: Act): Promise<void> {
     return this.#work(what, async () => {
       const { process } = this.#site;
       const state: { end: string | undefined } = { end: undefined };
-      work().then(
+      this.#act(act).then(
         () => {
           state.end = `done ${what}`;
         },
@@ -300,30 +228,19 @@ class Scenario {
     });
   }
 
-  #letGo(): Promise<void> {
-    return this.#operate('unpin', async () => {
-      for (const { vmId, protection } of this.#site.receiver?.store.vms ?? []) {
-        for (const { pointId, pinReason } of protection.listed) {
-          if (pinReason === undefined) continue;
-          await this.#control().pinPoint({ vm: vmId, point: pointId, isPinned: false });
-        }
-      }
-    });
-  }
-
-  async #reclaim(): Promise<void> {
-    for (let round = 0; round < 3; round++) {
-      await this.#operate('reclaim', async () => {
-        const maintenance = this.#site.receiver?.maintenance;
-        for (let slice = 0; slice < 50; slice++)
-          if ((await maintenance?.maintain()) !== true) return;
-      });
+  /** @throws DrError E_SOURCE_UNREACHABLE when no receiver runs */
+  async #act(act: Act): Promise<void> {
+    const { receiver } = this.#site;
+    const control = this.#world.control(this.#site);
+    if (control === undefined || receiver === undefined) {
+      throw new DrError('E_SOURCE_UNREACHABLE', 'no receiver runs');
     }
+    await act(control, receiver);
   }
 
   #verify(): Promise<void> {
-    return this.#operate('verify', async () => {
-      for await (const { step } of this.#control().verify({
+    return this.#operate('verify', async (control) => {
+      for await (const { step } of control.verify({
         vm: 'VM1',
         point: 'all',
         isRepair: false,
@@ -334,7 +251,11 @@ class Scenario {
     });
   }
 
+  /** One more cycle, after which nothing may be left of whatever was cut off before. */
   async #end(): Promise<void> {
+    const [vm] = this.#world.host.vms;
+    vm?.disks[0]?.write(12, 4711, this.#world.host.tick());
+    await this.#cycle();
     await this.#verify();
     this.#checker.forget();
     await this.#checker.check(new SeededRandom(13));

@@ -129,7 +129,9 @@ function rot({ world, checker, random }: StepContext): void {
   const machine = isSource ? world.source : site.machine;
   const paths = machine.volume.paths.filter(
     (path) =>
-      machine.volume.sizeOf(path) > 0 && !path.endsWith('.lock') && !path.endsWith('store.json'),
+      machine.volume.sizeOf(path) > 0 &&
+      !path.endsWith('.lock') &&
+      !/store\.json(\.copy)?$/.test(path),
   );
   if (paths.length === 0) return;
   const path = random.pick(paths);

@@ -200,6 +200,7 @@ export class World {
       settleBytes: SETTLE_BYTES,
       rewriteAboveBytes: REWRITE_ABOVE_BYTES,
       reclaim: RECLAIM,
+      seedAccess: { folder: undefined, keys: undefined },
     });
     process.gate(opening).then(
       (receiver) => {

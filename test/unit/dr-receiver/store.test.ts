@@ -10,6 +10,8 @@ import { refusal } from '../../support/refusal.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 import { openSite, pointIds, SourceVm, STORE } from './source-double.js';
 
+const DESCRIPTIONS = [`${STORE}/store.json`, `${STORE}/store.json.copy`] as const;
+
 function openForReading(fs: MemoryFileSystem): Promise<Receiver> {
   const seams = { fs, clock: new FakeClock(), random: new SeededRandom(99), log: silentLog };
   return Receiver.open({ ...seams, storeFolder: STORE, use: 'read' });
@@ -50,7 +52,7 @@ describe('store', () => {
     ] as const) {
       const files = new MemoryFileSystem();
       await (await openSite(files)).receiver.close();
-      files.put(`${STORE}/store.json`, Buffer.from(text));
+      for (const name of DESCRIPTIONS) files.put(name, Buffer.from(text));
       expect((await refusal(() => openSite(files))).code).to.equal(code);
     }
     const files = new MemoryFileSystem();
@@ -58,7 +60,48 @@ describe('store', () => {
     const vm = new SourceVm(1, [CELL_BYTES]);
     await vm.replicate(site, vm.plan(1, undefined, [undefined]));
     await site.receiver.close();
-    await files.remove(`${STORE}/store.json`);
+    for (const name of DESCRIPTIONS) await files.remove(name);
+    expect((await refusal(() => openSite(files))).code).to.equal('E_FILE_DAMAGED');
+  });
+
+  it('mends the one of its two descriptions that is gone or rotted, and keeps its id', async () => {
+    for (const name of DESCRIPTIONS) {
+      const files = new MemoryFileSystem();
+      const first = await openSite(files);
+      const { storeId } = first.receiver.store;
+      await first.receiver.close();
+      const sound = files.content(name);
+      const length = sound?.length ?? 0;
+      for (const spoil of [
+        () => files.remove(name),
+        ...Array.from({ length }, (_, at) => () => {
+          const bytes = Buffer.from(sound ?? []);
+          bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+          files.put(name, bytes);
+          return Promise.resolve();
+        }),
+      ]) {
+        await spoil();
+        const spoilt = files.content(name);
+        const reader = await openForReading(files);
+        expect(reader.store.storeId).to.equal(storeId);
+        await reader.close();
+        expect(files.content(name), 'a reader changes nothing').to.deep.equal(spoilt);
+        const site = await openSite(files);
+        expect(site.receiver.store.storeId).to.equal(storeId);
+        await site.receiver.close();
+        const now = files.content(name);
+        expect(now === undefined ? '' : JSON.parse(now.toString())).to.deep.include({ storeId });
+      }
+    }
+  });
+
+  it('is refused when its two descriptions name different stores', async () => {
+    const files = new MemoryFileSystem();
+    const other = new MemoryFileSystem();
+    await (await openSite(files)).receiver.close();
+    await (await openSite(other)).receiver.close();
+    files.put(DESCRIPTIONS[1], other.content(DESCRIPTIONS[1]) ?? Buffer.alloc(0));
     expect((await refusal(() => openSite(files))).code).to.equal('E_FILE_DAMAGED');
   });
 
