@@ -4,6 +4,7 @@
 
 import { randomGuid, type Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
+import type { LogEvent } from '../../shared/log-events.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import type { Actor } from '../store/records.js';
@@ -389,18 +390,11 @@ export class Failovers {
     await appendFailover(vm, this.site.seams.clock, record, vm.protection.epoch, { by, keyId });
   }
 
-  #log(desk: VmDesk, event: FailoverEvent, fields: Readonly<Record<string, string>>): void {
+  #log(desk: VmDesk, event: LogEvent, fields: Readonly<Record<string, string>>): void {
     const { vmId, protection } = desk.vm;
     this.site.log.info(event, { vmId, vmName: protection.vmName, ...fields });
   }
 }
-
-type FailoverEvent =
-  | 'failover.began'
-  | 'failover.ended'
-  | 'failover.given-up'
-  | 'failover.resumed'
-  | 'failover.step-failed';
 
 const PHASE_OF: Readonly<Partial<Record<OperationKind, Phase>>> = {
   planned: 'failing-over',

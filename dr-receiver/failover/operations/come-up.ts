@@ -3,11 +3,11 @@
 
 import { DrError } from '../../../shared/errors.js';
 import { definitionOf } from '../definition.js';
-import { materialisePoint, removeInstanceDisks } from '../disks.js';
+import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
 import { type CheckResult, isPassed, runChecks } from '../drill/checks.js';
 import type { FailoverPatch } from '../failover-book.js';
-import { instanceDiskPaths } from '../instance-files.js';
+import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
 import { powerOff, powerOn, register, tagOfInstance, unregister } from '../instance.js';
 import type { Instance } from '../model.js';
@@ -19,7 +19,7 @@ export const CHECKS = 'checks';
 
 /** The record names the disks before they are made, so that their bases are held from then on. */
 export function intendDisks(work: Work): FailoverPatch {
-  const { vm, operationId, point, site } = work;
+  const { vm, operationId, point } = work;
   const instance: Instance = {
     operationId,
     pointId: point.pointId,
