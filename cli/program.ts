@@ -10,6 +10,7 @@ import { registerCompact } from './compact.js';
 import { registerDaemon } from './daemon.js';
 import { registerDemo } from './demo.js';
 import { registerDoctor } from './doctor.js';
+import { registerDrill } from './drill.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerExport } from './export.js';
@@ -97,6 +98,7 @@ export function buildProgram(context: CliContext): Command {
   registerPause(program, context);
   registerRebind(program, context);
   registerUnhalt(program, context);
+  registerDrill(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);
   registerExplain(program, context);

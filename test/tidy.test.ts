@@ -55,6 +55,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
     /^source-agent\/client\.ts$/,
   ],
   '@bufbuild/protobuf': [/^shared\/channel\/gen\//],
+  yaml: [/^shared\/plan\/yaml-text\.ts$/],
   commander: [/^cli\//],
   'node:fs': [
     /^shared\/files\//,
@@ -64,6 +65,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
   'node:child_process': [
     /^shared\/image\//,
     /^shared\/hypervisor\/hyperv\//,
+    /^shared\/probe\/run-script\.ts$/,
     /^cli\/demo-run\.ts$/,
   ],
 };

@@ -94,6 +94,8 @@ export interface FileStatus {
    * so undefined, on Windows.
    */
   readonly isExposed?: boolean | undefined;
+  /** Group or world may change it (POSIX). Not known, so undefined, on Windows. */
+  readonly isChangeableByOthers?: boolean | undefined;
 }
 
 export interface FileSystem {

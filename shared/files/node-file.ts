@@ -295,12 +295,14 @@ async function open(path: string, options: OpenOptions): Promise<BlockFile> {
 async function status(path: string): Promise<FileStatus | undefined> {
   try {
     const stats = await fs.promises.stat(path, { bigint: true });
+    const permissions = process.platform === 'win32' ? undefined : Number(stats.mode);
     return {
       sizeBytes: Number(stats.size),
       kind: kindOf(stats),
       identity: `${stats.dev}:${stats.ino}`,
       modifiedAtMs: Number(stats.mtimeMs),
-      isExposed: process.platform === 'win32' ? undefined : (Number(stats.mode) & 0o077) !== 0,
+      isExposed: permissions === undefined ? undefined : (permissions & 0o077) !== 0,
+      isChangeableByOthers: permissions === undefined ? undefined : (permissions & 0o022) !== 0,
     };
   } catch (error) {
     const code = systemCode(error);

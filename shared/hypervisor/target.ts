@@ -27,6 +27,8 @@ export type Heartbeat = 'ok' | 'absent';
 export interface TargetCapabilities {
   readonly canSetGuestAddress: boolean;
   readonly canMergeLive: boolean;
+  /** False: its guests have addresses, but there is no network that leads to them. Default: true. */
+  readonly canReachGuests?: boolean;
 }
 
 export interface TargetHypervisor extends VmInventory, VmPower {

@@ -84,6 +84,7 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   readonly targetCapabilities: TargetCapabilities = {
     canSetGuestAddress: true,
     canMergeLive: false,
+    canReachGuests: false,
   };
   readonly #context: LabContext;
   /** Merges that calls of this object left to be done meanwhile. */

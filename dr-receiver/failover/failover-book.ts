@@ -1,0 +1,147 @@
+// The operation of a protection in its journal: each step is entered before its effect begins, together
+// with what the one before found out, and only as long as the operation is still the protection's own.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import type { Clock } from '../../shared/clock.js';
+import { DrError } from '../../shared/errors.js';
+import type { Actor } from '../store/records.js';
+import type { VmStore } from '../store/vm-store.js';
+import type { Book } from './engine.js';
+import type { Command, FailoverRecord, Operation, SourceDebt } from './model.js';
+
+/** What changes in the record of a protection. */
+export interface FailoverPatch {
+  readonly change?: Partial<Omit<FailoverRecord, 'operation' | 'owed'>>;
+  readonly facts?: Readonly<Record<string, string>>;
+  readonly pointId?: Guid;
+  /** The former epoch is over from now on. */
+  readonly raisesEpoch?: boolean;
+  /** What the source has to be told, or was told, of this operation. */
+  readonly owes?: readonly SourceDebt['kind'][];
+  readonly paid?: readonly SourceDebt['kind'][];
+}
+
+/** Fact of an operation whose step failed: why, for people. */
+export const FAILURE = 'failure';
+
+type Changed = { -readonly [K in keyof FailoverRecord]: FailoverRecord[K] };
+
+export class FailoverBook implements Book<FailoverPatch> {
+  readonly #vm: VmStore;
+  readonly #clock: Clock;
+  readonly #operationId: Guid;
+  readonly #actor: Actor;
+
+  constructor(vm: VmStore, clock: Clock, operationId: Guid, actor: Actor) {
+    this.#vm = vm;
+    this.#clock = clock;
+    this.#operationId = operationId;
+    this.#actor = actor;
+  }
+
+  /** What the journal says of the operation. @throws DrError E_LOCKED when it is not the VM's any more */
+  get operation(): Operation {
+    const { operation } = this.#vm.protection.failover;
+    if (operation?.operationId === this.#operationId) return operation;
+    const { vmName } = this.#vm.protection;
+    throw new DrError('E_LOCKED', `${vmName}: operation ${this.#operationId} was given up`, {
+      context: { operationId: this.#operationId, by: operation?.operationId ?? '' },
+      done: 'nothing more was done for it',
+    });
+  }
+
+  async enter(
+    step: string,
+    found: readonly FailoverPatch[],
+    intent?: () => FailoverPatch,
+  ): Promise<void> {
+    await this.#vm.change(async () => {
+      const patches = intent === undefined ? found : [...found, intent()];
+      const { operation, ...rest } = this.#patched(patches);
+      const { [FAILURE]: _past, ...facts } = operation.facts;
+      await this.#append({ ...rest, operation: { ...operation, step, facts } }, patches);
+    });
+  }
+
+  /** The operation is over. */
+  async end(patches: readonly FailoverPatch[]): Promise<void> {
+    await this.#vm.change(async () => {
+      await this.#append({ ...this.#patched(patches), operation: undefined }, patches);
+    });
+  }
+
+  /** The operation stands at its step until somebody goes on or back. */
+  async noteFailure(message: string): Promise<void> {
+    await this.#vm.change(async () => {
+      const patches = [{ facts: { [FAILURE]: message.slice(0, 4000) } }];
+      await this.#append(this.#patched(patches), patches);
+    });
+  }
+
+  /** Neither forward nor back is safe alone. */
+  async halt(cause: string, allowed: readonly Command[]): Promise<void> {
+    await this.#vm.change(async () => {
+      const { phase } = this.#vm.protection.failover;
+      const { step } = this.operation;
+      const halted = { phase, step, cause: cause.slice(0, 4000), allowed };
+      const patches: FailoverPatch[] = [{ change: { phase: 'halted', halted } }];
+      await this.#append(this.#patched(patches), patches);
+    });
+  }
+
+  #patched(patches: readonly FailoverPatch[]): FailoverRecord & { readonly operation: Operation } {
+    const { operation } = this;
+    const record: Changed = { ...this.#vm.protection.failover };
+    let { facts, pointId } = operation;
+    for (const patch of patches) {
+      Object.assign(record, patch.change);
+      facts = { ...facts, ...patch.facts };
+      pointId = patch.pointId ?? pointId;
+      record.owed = owedAfter(record.owed, patch, this.#operationId);
+    }
+    return { ...record, operation: { ...operation, facts, pointId } };
+  }
+
+  async #append(failover: FailoverRecord, patches: readonly FailoverPatch[]): Promise<void> {
+    const { epoch } = this.#vm.protection;
+    const next = patches.some(({ raisesEpoch }) => raisesEpoch === true) ? epoch + 1n : epoch;
+    await appendFailover(this.#vm, this.#clock, failover, next, this.#actor);
+  }
+}
+
+/** The newest word about a matter counts: what fences takes back what unfences, and the other way round. */
+export function owedAfter(
+  owed: readonly SourceDebt[],
+  { owes = [], paid = [] }: Pick<FailoverPatch, 'owes' | 'paid'>,
+  operationId: Guid,
+): readonly SourceDebt[] {
+  const opposite: Readonly<Record<SourceDebt['kind'], readonly SourceDebt['kind'][]>> = {
+    fence: ['fence', 'unfence', 'start'],
+    retire: ['retire', 'fence', 'unfence', 'start'],
+    unfence: ['unfence', 'fence', 'retire'],
+    start: ['start', 'fence', 'retire'],
+  };
+  const gone = new Set([...paid, ...owes.flatMap((kind) => opposite[kind])]);
+  return [
+    ...owed.filter(({ kind }) => !gone.has(kind)),
+    ...owes.map((kind) => ({ kind, operationId })),
+  ];
+}
+
+/** To be called in a change of the VM. */
+export async function appendFailover(
+  vm: VmStore,
+  clock: Clock,
+  failover: FailoverRecord,
+  epoch: bigint,
+  { by, keyId }: Actor,
+): Promise<void> {
+  await vm.append({
+    kind: 'failover',
+    atMs: clock.now(),
+    epoch: epoch.toString(),
+    failover,
+    by,
+    keyId,
+  });
+}

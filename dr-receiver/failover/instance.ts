@@ -1,0 +1,100 @@
+// The VM of ours at this site: registering it over its disks, power, taking it away. It is found by its
+// owner tag, so that each of these can be done again after a crash.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import type { Clock } from '../../shared/clock.js';
+import { DrError } from '../../shared/errors.js';
+import type { OwnerTag, PowerState, VmDefinition } from '../../shared/hypervisor/index.js';
+import type { Instance } from './model.js';
+import type { TargetHost } from './ports.js';
+
+/** The VM that bears this tag. */
+export async function findInstance(
+  host: TargetHost,
+  { protectionId, operationId }: OwnerTag,
+): Promise<{ readonly vmId: Guid; readonly powerState: PowerState } | undefined> {
+  for (const { id, powerState } of await host.listVms()) {
+    const tag = await tagOf(host, id);
+    if (tag?.protectionId === protectionId && tag.operationId === operationId) {
+      return { vmId: id, powerState };
+    }
+  }
+  return undefined;
+}
+
+/** undefined also when somebody removed the VM meanwhile. */
+async function tagOf(host: TargetHost, vmId: Guid): Promise<OwnerTag | undefined> {
+  try {
+    return await host.tagOf(vmId);
+  } catch (error) {
+    if (error instanceof DrError && error.code === 'E_NOT_FOUND') return undefined;
+    throw error;
+  }
+}
+
+/** Registers the VM unless it is, and returns its id. @throws DrError E_EXISTS, E_HYPERVISOR */
+export async function register(
+  host: TargetHost,
+  tag: OwnerTag,
+  request: {
+    readonly definition: VmDefinition;
+    readonly name: string;
+    readonly diskPaths: readonly string[];
+  },
+): Promise<Guid> {
+  const known = await findInstance(host, tag);
+  return known?.vmId ?? (await host.registerVm({ ...request, tag }));
+}
+
+/** @throws DrError E_HYPERVISOR */
+export async function powerOn(host: TargetHost, vmId: Guid): Promise<void> {
+  const state = await powerStateOf(host, vmId);
+  if (state !== 'running' && state !== 'starting') await host.startVm(vmId);
+}
+
+export async function powerStateOf(
+  host: TargetHost,
+  vmId: Guid,
+): Promise<PowerState | undefined> {
+  return (await host.listVms()).find(({ id }) => id === vmId)?.powerState;
+}
+
+/** Resolves when the VM is known to be off, or gone. @throws DrError E_HYPERVISOR */
+export async function powerOff(host: TargetHost, tag: OwnerTag): Promise<void> {
+  const found = await findInstance(host, tag);
+  if (found === undefined || found.powerState === 'off') return;
+  await host.turnOffVm(found.vmId);
+  const state = await powerStateOf(host, found.vmId);
+  if (state === undefined || state === 'off') return;
+  throw new DrError('E_HYPERVISOR', `the VM ${found.vmId} was turned off and is ${state}`, {
+    context: { vmId: found.vmId, powerState: state },
+  });
+}
+
+/** Forgets the VM, which is off; its disk files stay. No error when it is gone. */
+export async function unregister(host: TargetHost, tag: OwnerTag): Promise<void> {
+  const found = await findInstance(host, tag);
+  if (found !== undefined) await host.removeVm(found.vmId);
+}
+
+export function tagOfInstance(protectionId: Guid, { operationId }: Instance): OwnerTag {
+  return { protectionId, operationId };
+}
+
+/** Waits between two looks at a guest that comes up. */
+const LOOK_AGAIN_MS = 1000;
+
+/** Whether the guest gave a sign of life in time. */
+export async function waitForHeartbeat(
+  host: TargetHost,
+  vmId: Guid,
+  { clock, timeoutMs, signal }: { clock: Clock; timeoutMs: number; signal: AbortSignal },
+): Promise<boolean> {
+  const untilMs = clock.monotonic() + timeoutMs;
+  for (;;) {
+    if ((await host.heartbeat(vmId)) === 'ok') return true;
+    const leftMs = untilMs - clock.monotonic();
+    if (leftMs <= 0) return false;
+    await clock.sleep(Math.min(LOOK_AGAIN_MS, leftMs), signal);
+  }
+}

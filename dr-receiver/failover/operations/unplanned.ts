@@ -1,0 +1,107 @@
+// Unplanned failover (failover.md § 4): one verified point runs here, and the old source cannot come back
+// into the pair. Before U2 nothing has happened; from then on forward, or undo.
+
+import { DrError } from '../../../shared/errors.js';
+import { type AfterFailure, operationTable } from '../engine.js';
+import type { FailoverPatch } from '../failover-book.js';
+import type { CommitTimer } from '../model.js';
+import type { SourceVm } from '../ports.js';
+import {
+  intendDisks,
+  intendPower,
+  makeDisks,
+  powerOnAndCheck,
+  registerVm,
+} from './come-up.js';
+import { UNDO } from './undo.js';
+import { tellIfThere, type Work, type WorkTable } from './work.js';
+
+/** What the source says of itself; undefined: it does not answer. */
+export async function probeSource({
+  source,
+  vm,
+}: Pick<Work, 'source' | 'vm'>): Promise<SourceVm | undefined> {
+  try {
+    return await source?.describe(vm.vmId);
+  } catch (error) {
+    if (error instanceof DrError && error.code === 'E_SOURCE_UNREACHABLE') return undefined;
+    throw error;
+  }
+}
+
+export function isAlive(found: SourceVm | undefined): boolean {
+  return found !== undefined && found.powerState !== 'off';
+}
+
+/** @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT, E_REMOTE_ACTION */
+async function stopSource(work: Work): Promise<FailoverPatch | undefined> {
+  const { source, vm, values, order } = work;
+  const found = await probeSource(work);
+  if (source === undefined || found === undefined || values.force) return undefined;
+  if (isAlive(found)) {
+    if (!values.fence_source) {
+      throw new DrError('E_SOURCE_ALIVE', `${vm.protection.vmName} runs at the primary site`, {
+        context: { vmId: vm.vmId, powerState: found.powerState },
+      });
+    }
+    const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
+    await source.shutDown(vm.vmId, order, how);
+    return { change: { isSourceStopped: true } };
+  }
+  return undefined;
+}
+
+/** The source learns that it is not the active site; as long as it has not, it is owed. */
+export async function tellSource(work: Work): Promise<FailoverPatch | undefined> {
+  const { vm, order } = work;
+  const isTold = await tellIfThere(work, async (source) => {
+    await source.tellEpoch(vm.vmId, { ...order, isSourceActive: false, isRetired: false });
+    const { powerState, isFenced } = await source.describe(vm.vmId);
+    // a running VM is never touched because of an epoch
+    if (powerState !== 'off') throw new DrError('E_SOURCE_ALIVE', 'the VM runs at the primary site');
+    if (!isFenced) await source.fence(vm.vmId, order);
+  });
+  return isTold ? { paid: ['fence'] } : undefined;
+}
+
+export function commitTimer({ values, site }: Work): CommitTimer {
+  const policy = values.commit_policy;
+  const deadlineMs =
+    policy === 'none' ? 0 : site.seams.clock.now() + values.commit_after * 1000;
+  return { policy, deadlineMs };
+}
+
+/** A point that does not read back is found when its deltas are read: then all is taken back. */
+const unlessCorrupt = (error: unknown): AfterFailure =>
+  error instanceof DrError && error.code === 'E_POINT_CORRUPT' ? 'back' : 'stay';
+
+export const UNPLANNED: WorkTable = operationTable(
+  'unplanned',
+  {
+    U1: { run: stopSource },
+    U2: {
+      intent: () => ({ change: { activeSite: 'target' }, raisesEpoch: true, owes: ['fence'] }),
+      run: tellSource,
+    },
+    U3: {
+      run: async ({ desk, vm }) => {
+        await vm.change(() => desk.setAside());
+        return undefined;
+      },
+    },
+    U4: { afterFailure: unlessCorrupt, intent: intendDisks, run: makeDisks },
+    U5: { run: registerVm },
+    U6: { intent: intendPower, run: powerOnAndCheck },
+  },
+  (work) => ({ change: { phase: 'failed-over', commit: commitTimer(work) } }),
+);
+
+/** From FAILED_OVER to another point: what runs goes away behind U2 (failover.md § 3). */
+export const OTHER_POINT: WorkTable = {
+  ...UNPLANNED,
+  steps: UNPLANNED.steps.flatMap((step) => {
+    if (step.name !== 'U3') return [step];
+    const away = UNDO.steps.filter(({ name }) => name === 'N2' || name === 'N3');
+    return [...away, step];
+  }),
+};
