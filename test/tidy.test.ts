@@ -7,6 +7,7 @@ import { dirname, join, posix } from 'node:path';
 import { expect } from 'chai';
 import { EXIT_CODES } from '../cli/exit-codes.js';
 import { errorsPage } from '../cli/explain.js';
+import { failoverPage } from '../dr-receiver/index.js';
 import { CATALOGUE } from '../shared/errors.js';
 import { checkoutFolder } from './support/checkout.js';
 import {
@@ -350,6 +351,11 @@ describe('tidy: docs', () => {
 
   it('hold the error catalogue as it is', () => {
     expect(readText('docs/errors.md'), 'run the command in its first lines').to.equal(errorsPage());
+  });
+
+  it('hold states, commands and steps of failover as they are', () => {
+    const [, printed = ''] = readText('docs/failover.md').split(/<!-- from here on .* -->\n\n/);
+    expect(printed, '`bin/hvdr explain --states`').to.equal(`${failoverPage()}\n`);
   });
 
   it('link to files and headings that are there', () => {
