@@ -2,13 +2,14 @@
 // and how it is told.
 
 import path from 'node:path';
-import type { Guid } from '../shared/bytes/index.js';
+import { type Guid, parseGuid } from '../shared/bytes/index.js';
 import {
   connect,
   loadKey,
   loadSecret,
   type PreSharedKey,
   replicationService,
+  siteService,
 } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor, type SourceHypervisor } from '../shared/hypervisor/index.js';
@@ -33,6 +34,7 @@ import {
   verdict,
   type VmReport,
 } from '../source-agent/index.js';
+import { Attachments, wantedRemoteActions } from './attachments.js';
 import type { CliContext } from './context.js';
 import { errorDocument, type JsonObject } from './output.js';
 import { startProgress } from './progress.js';
@@ -53,8 +55,8 @@ const EXIT_WARNED = 3;
 export type ReplaceJobs = (jobs: readonly JobParameters[]) => Promise<void>;
 
 /**
- * Makes the jobs' ports, runs them, closes the ports. `watch` runs beside them and may replace the
- * jobs, until its signal aborts.
+ * Makes the jobs' ports, runs them, closes the ports. `watch`, of a daemon, runs beside them and may
+ * replace the jobs, until its signal aborts; its VMs stay attached to their receivers all the time.
  */
 export async function runJobs(
   jobs: readonly JobParameters[],
@@ -66,8 +68,10 @@ export async function runJobs(
   const ports = new Ports(context);
   const progress = startProgress(output, clock, { label: 'push' });
   const ended = new AbortController();
+  const attachments = new Attachments({ fs: files, clock, random, log });
   try {
-    const agent = new Agent(await ports.jobs(jobs), {
+    const made = await ports.jobs(jobs);
+    const agent = new Agent(made, {
       fs: files,
       clock,
       random,
@@ -87,11 +91,13 @@ export async function runJobs(
     });
     const replace: ReplaceJobs = async (others) => {
       const ready = await ports.jobs(others);
+      attachments.use(ready);
       void ports.closeUnusedAfter(agent.replaceJobs(ready)).catch((error: unknown) => {
         // nothing depends on it any more
         log.warn('cycle.warning', { what: 'a port of former jobs was not closed well', error });
       });
     };
+    if (watch !== undefined) attachments.use(made);
     const watching = watch?.(replace, ended.signal);
     try {
       return await agent.run();
@@ -101,12 +107,13 @@ export async function runJobs(
     }
   } finally {
     progress.end();
+    await attachments.close();
     await ports.close();
   }
 }
 
 /** Hypervisors and connections, one for each place that jobs name; one budget of bandwidth for all. */
-class Ports {
+export class Ports {
   readonly #context: CliContext;
   readonly #hypervisors = new Map<string, SourceHypervisor>();
   readonly #links = new Map<string, ReceiverLink>();
@@ -166,6 +173,7 @@ class Ports {
       cycleCount: values.push_cycles,
       intervalMs: values.push_interval * 1000,
       isAbortingOnError: values.abort_on_error,
+      remoteActions: wantedRemoteActions(values),
     };
   }
 
@@ -246,11 +254,13 @@ class Ports {
       const connection = await connect({ host: bare, port, key, tls, clock, random, log });
       try {
         const client = connection.client(replicationService);
+        const site = connection.client(siteService);
+        const close = (): Promise<void> => connection.close();
         const { keyId, receiverId } = key;
-        if (receiverId === undefined) return { client, close: () => connection.close() };
+        if (receiverId === undefined) return { client, site, close };
         const pin = { storeId: receiverId, keyId, place: `${host}:${port}` };
         const pinned = await pinToStore(client, pin, random);
-        return { client: pinned, close: () => connection.close() };
+        return { client: pinned, site, pinnedStoreId: parseGuid(receiverId), close };
       } catch (error) {
         await connection.close();
         throw error;

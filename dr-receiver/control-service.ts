@@ -21,7 +21,8 @@ import { CELL_BYTES, readUnion } from '../shared/delta/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import { actorOf } from './actor.js';
-import { findPoint, findVm, findVms } from './find-vm.js';
+import { findPoint } from './find-point.js';
+import { findVm, findVms } from './find-vm.js';
 import { forecast } from './forecast.js';
 import { collectGarbage } from './garbage.js';
 import { healthOf } from './health.js';
@@ -345,6 +346,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     reclaimableBytes: BigInt(reclaim.reclaimableBytes),
     reclaimWaiting: [...reclaim.waiting],
     reclaiming: reclaim.running,
+    isSourceAttached: receiver.sources.find(vm.vmId, protection.owner) !== undefined,
     ...failoverToWire(desk, isBegun),
     ...warningToWire(protection),
   };

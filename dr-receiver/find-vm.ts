@@ -1,16 +1,10 @@
-// Finds what an operator names: a VM by name or id, a point by id, the beginning of one, `latest`, or
-// `last-clean`.
+// Finds the VM that an operator names, by name or id.
 
 import { parseGuid } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
-import type { Point } from './store/protection.js';
-import { lastCleanPoint } from './warning/last-clean.js';
-
-/** Points that a message names. */
-const POINTS_NAMED = 5;
 
 /** Made once: to make one takes longer than to compare a thousand names. */
 const byName = new Intl.Collator();
@@ -53,33 +47,5 @@ export async function findVm(receiver: Receiver, name: string): Promise<VmDesk> 
   const ids = found.map(({ vm }) => vm.vmId).join(', ');
   throw new DrError('E_USAGE', `${found.length} VMs are named ${name}: ${ids}`, {
     hint: 'Name the VM by its id.',
-  });
-}
-
-/** A listed point. @throws DrError E_NO_POINT */
-export function findPoint({ vm }: VmDesk, name: string): Point {
-  const { listed, vmName } = vm.protection;
-  if (name === 'latest') {
-    const newest = listed.at(-1);
-    if (newest !== undefined) return newest;
-    throw new DrError('E_NO_POINT', `${vmName} has no restore point yet`);
-  }
-  if (name === 'last-clean') {
-    const clean = lastCleanPoint(vm.protection);
-    if (clean !== undefined) return clean;
-    throw new DrError('E_NO_POINT', `${vmName} has no point from before the alarm`, {
-      context: { vmId: vm.vmId },
-      hint: 'Look at the oldest points one by one; `hvdr points VM` lists them.',
-    });
-  }
-  const wanted = name.toLowerCase();
-  const found = listed.filter(({ pointId }) => wanted !== '' && pointId.startsWith(wanted));
-  const [only] = found;
-  if (only !== undefined && found.length === 1) return only;
-  const what = only === undefined ? 'no point' : `${found.length} points that begin with`;
-  const newest = listed.slice(-POINTS_NAMED).map(({ pointId }) => pointId);
-  throw new DrError('E_NO_POINT', `${vmName} has ${what} ${name}`, {
-    context: { vmId: vm.vmId, points: newest.join(' ') },
-    ...(newest.length === 0 ? {} : { hint: `The newest points are ${newest.join(', ')}.` }),
   });
 }

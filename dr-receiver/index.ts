@@ -1,6 +1,7 @@
 // The DR site: takes the cycles of sources, keeps their restore points, gives them back.
 //
 //   server ─▶ replication-service ─▶ receiver ─▶ ingest/vm-desk ─▶ ingest/incoming-cycle
+//          ├▶ attach/site-service ─▶ attach/attached-sources: agents of primary sites that take orders
 //          └▶ control-service ─────────┘    ├──▶ store/vm-store ─▶ journal, protection
 //                                           └──▶ maintenance ─▶ reclaim/ (compact, fold, drop)
 //
@@ -8,6 +9,7 @@
 // of its disks or none; nothing that a source sends is written before it was checked; what is not
 // understood stops one VM and no other.
 
+export { siteHandlers } from './attach/site-service.js';
 export { controlHandlers } from './control-service.js';
 export { parsePublicKey, publicKeyOfStore } from './failover/drill/report-key.js';
 export { reportPage, verifyPage } from './failover/drill/report-page.js';

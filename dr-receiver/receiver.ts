@@ -3,11 +3,13 @@
 
 import { defined } from '../shared/assert.js';
 import { actorOf } from './actor.js';
+import { AttachedSources } from './attach/attached-sources.js';
 import type { Guid } from '../shared/bytes/index.js';
 import type { Caller, KeyRing } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
+import type { ServingDisks } from './failover/failback/serving-disks.js';
 import type { IngestSeams } from './ingest/incoming-cycle.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
@@ -66,6 +68,10 @@ export class Receiver {
   readonly log: Log;
   /** Does nothing by itself before start(). */
   readonly maintenance: Maintenance;
+  /** The agents of primary sites that are attached. */
+  readonly sources = new AttachedSources();
+  /** Serving VMs that are frozen for a failback, by operation: whoever orders a round puts it here. */
+  readonly servingRounds = new Map<Guid, ServingDisks>();
   readonly #desks = new Map<Guid, VmDesk>();
   readonly #startedAt: { readonly wallMs: number; readonly monotonicMs: number };
   /** By owner: what was stored when it was counted, and what came since then. */
@@ -302,6 +308,7 @@ export class Receiver {
 
   /** Ends at a safe point: what was taken is durable, open cycles can go on later. */
   async close(): Promise<void> {
+    this.sources.close();
     await this.maintenance.close();
     for (const desk of this.#desks.values()) await desk.close();
     await this.store.close();

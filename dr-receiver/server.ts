@@ -10,8 +10,10 @@ import {
   listenAdmin,
   type ListenOptions,
   replicationService,
+  siteService,
   type TlsMaterial,
 } from '../shared/channel/index.js';
+import { siteHandlers } from './attach/site-service.js';
 import { controlHandlers } from './control-service.js';
 import { type ScrubOptions, startScrub } from './maintenance/scrub.js';
 import type { Receiver } from './receiver.js';
@@ -59,6 +61,7 @@ export async function serveReceiver(
     services: [
       { definition: replicationService, handlers: replicationHandlers(receiver) },
       { definition: controlService, handlers: controlHandlers(receiver) },
+      { definition: siteService, handlers: siteHandlers(receiver) },
     ],
   });
   const { host, port } = listener;
@@ -72,6 +75,8 @@ export async function serveReceiver(
     admin: admin && { host: admin.host, port: admin.port },
     close: async () => {
       admin?.setServing(false);
+      // their agents would hold them open until the grace is over
+      receiver.sources.close();
       await listener.close(GRACE_MS);
       await scrub?.stop();
       await receiver.close();

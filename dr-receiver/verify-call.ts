@@ -4,7 +4,8 @@
 import { guidToWire, type Guid } from '../shared/bytes/index.js';
 import type { VerifyRequest, VerifyResponse } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
-import { findPoint, findVm } from './find-vm.js';
+import { findPoint } from './find-point.js';
+import { findVm } from './find-vm.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
 import { changeHolding, type PointFinding } from './store/exposure.js';

@@ -10,7 +10,7 @@ import type { CheckpointDisk, SourceHypervisor } from '../shared/hypervisor/inde
 import { compareCells } from './compare-cells.js';
 import { type DirtyCells, union } from './dirty-cells.js';
 import type { Inspection } from './inspect.js';
-import { isSameGeometry } from './ledger.js';
+import { chainKey, isSameGeometry } from './ledger.js';
 import { receiverView, type ReceiverDisk } from './receiver-view.js';
 import { RemoteHashes } from './remote-hashes.js';
 
@@ -60,7 +60,7 @@ export async function compareWithReceiver(
       hint: 'Push the VM first.',
     });
   }
-  const chain = ledger.chains.get(`dr:${receiver.storeId}`);
+  const chain = ledger.chains.get(chainKey(receiver.storeId));
   const isKnown =
     pointId === headPointId &&
     chain !== undefined &&

@@ -9,15 +9,17 @@ import type { Guid } from '../shared/bytes/index.js';
 import type { Clock, Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import type { FileSystem } from '../shared/files/index.js';
-import type { PowerState, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
+import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { Bandwidth } from './bandwidth.js';
 import { type CycleResult, type CycleSettings, CycleStopped, runCycle } from './cycle.js';
 import { newestConfirmedMs } from './ledger-store.js';
 import { chance, type ReceiverLink } from './receiver-link.js';
+import type { RemoteAction } from './remote/remote-actions.js';
 import { MEASURED_CYCLES, OutlookMemory, rpoOutlook } from './rpo-outlook.js';
 import { addOutcome, type CycleOutcome, type RunReport, type VmReport } from './run-report.js';
+import { powerOf } from './start-block.js';
 import {
   isDone,
   isRunning,
@@ -45,6 +47,8 @@ export interface Job {
   readonly intervalMs: number;
   /** Its first failure ends the job. */
   readonly isAbortingOnError: boolean;
+  /** What the DR site may do with its VMs. Default: nothing. */
+  readonly remoteActions?: readonly RemoteAction[] | undefined;
 }
 
 export interface AgentSeams {
@@ -371,7 +375,10 @@ export class Agent {
   ): Promise<CycleOutcome> {
     const { fs, clock, random, log, onSent } = this.#seams;
     try {
-      const power = job.takesRunning ? 'off' : await powerOf(vm, job.hypervisor);
+      // it may have been started since the round in which it was matched
+      const power = job.takesRunning
+        ? 'off'
+        : ((await powerOf(vm.id, job.hypervisor)) ?? vm.powerState);
       if (power !== 'off') {
         const text = `${vm.name} is ${power} and online=no leaves it out`;
         return { kind: 'skipped', reason: 'running', text, isCovered: true };
@@ -420,13 +427,8 @@ function keyOf(job: Job, vm: VmSummary): string {
   return `${job.name}/${vm.id}`;
 }
 
-/** As it is now: a VM may have been started since the round in which it was matched. */
-async function powerOf(vm: VmSummary, hypervisor: SourceHypervisor): Promise<PowerState> {
-  const vms = await hypervisor.listVms();
-  return vms.find(({ id }) => id === vm.id)?.powerState ?? vm.powerState;
-}
-
-function isMatched(job: Job, vm: VmSummary): boolean {
+/** The job takes the VM. */
+export function isMatched(job: Job, vm: VmSummary): boolean {
   if (!matchesPattern(job.vmPattern, vm.name)) return false;
   return !job.exclude.some((pattern) => matchesPattern(pattern, vm.name));
 }

@@ -45,6 +45,7 @@ import {
   absorb,
   begin,
   type Chain,
+  chainKey,
   confirm,
   type Ledger,
   newChain,
@@ -53,12 +54,20 @@ import {
   withChain,
 } from './ledger.js';
 import { LedgerStore } from './ledger-store.js';
-import { checkReceiver, type CycleKind, type CyclePlan, type DiskPlan, planCycle } from './plan.js';
+import {
+  checkReceiver,
+  type CycleKind,
+  type CyclePlan,
+  type DiskPlan,
+  isTakenOver,
+  planCycle,
+} from './plan.js';
 import { ProgressWatch } from './progress-watch.js';
 import { commitCycle, type PushDisk, pushDisks, type PushSeams } from './push.js';
 import type { ReceiverLink } from './receiver-link.js';
 import { repairReceiver } from './repair.js';
 import { checkCommit, type ReceiverView, receiverView } from './receiver-view.js';
+import { blockStart } from './start-block.js';
 import { changesSince, referenceOf } from './tracked-changes.js';
 import { takeVmLease } from './vm-lease.js';
 
@@ -264,8 +273,14 @@ class Cycle {
     const receiver = await this.#call(watch, (client, signal) =>
       client.describe({ vmId: guidToWire(id), vmName: name }, { signal }),
     ).then(receiverView);
-    const key = `dr:${receiver.storeId}`;
-    const chain = ledger.chains.get(key) ?? newChain(key, receiver.epoch);
+    const key = chainKey(receiver.storeId);
+    const known = ledger.chains.get(key);
+    const chain = known ?? newChain(key, receiver.epoch);
+    if (isTakenOver(receiver, known)) {
+      const { epoch } = receiver;
+      const block = { epoch, operationId: this.#cycleId };
+      await blockStart(this.#vm, block, hypervisor, this.#log);
+    }
     checkReceiver(receiver, chain, name);
     if (this.#settings.isSeedOnly === true && receiver.headPointId !== undefined) {
       throw new DrError('E_EXISTS', `${name} has restore points at the receiver already`, {

@@ -11,6 +11,8 @@
 //     repair.ts             what rotted at the receiver, given back from the frozen disks
 //     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ batcher.ts
 //
+//   remote/       attached-agent.ts ─▶ order-desk.ts   what the DR site asks for, as far as it is allowed
+//
 //   inspect.ts    a frozen look without a point ─▶ against-source.ts, repair.ts, seed-medium.ts
 //   garbage.ts    what killed runs left on the host and in the state folder
 //
@@ -25,6 +27,9 @@ export { collectSourceGarbage, type SourceGarbage, type SourceGarbageOptions } f
 export { type Inspection, type InspectSeams, withInspection } from './inspect.js';
 export { pinToStore, type StorePin } from './pinned-store.js';
 export { type ConnectReceiver, type ReceiverConnection, ReceiverLink } from './receiver-link.js';
+export { AttachedAgent, type AttachOptions } from './remote/attached-agent.js';
+export type { AttachSeams } from './remote/seams.js';
+export { REMOTE_ACTIONS, type RemoteAction } from './remote/remote-actions.js';
 export { repairReceiver, type RepairOutcome } from './repair.js';
 export {
   type CycleOutcome,

@@ -20,6 +20,8 @@ import {
   OFFERED_MAX,
   type PointFacts,
   type Reference,
+  SOURCE_ACTIVE,
+  type Standing,
 } from './ledger.js';
 
 export const LEDGER_FORMAT: JsonFormat = {
@@ -27,6 +29,8 @@ export const LEDGER_FORMAT: JsonFormat = {
   version: 1,
   limitBytes: 16 * 1024 * 1024,
 };
+
+export type ToldEpoch = Pick<Chain, 'epoch' | 'standing'>;
 
 /** Where the sets stand; undefined when there are none. */
 export interface CellsReference extends CellsFileFacts {
@@ -56,6 +60,7 @@ export function encodeLedger(
     chains: [...ledger.chains.values()].map((chain) => ({
       key: chain.key,
       epoch: chain.epoch.toString(),
+      standing: chain.standing,
       confirmed: chain.confirmed ?? null,
       offered: chain.offered,
       inFlight: chain.inFlight ?? null,
@@ -111,6 +116,17 @@ export function newestConfirmedIn(fields: JsonFields, path: string): number | un
     newest = Math.max(newest ?? 0, read.point(confirmed).consistentAtMs);
   }
   return newest;
+}
+
+/** What the chain of that key was told; undefined: there is no such chain. @throws DrError E_FILE_DAMAGED */
+export function toldIn(fields: JsonFields, key: string, path: string): ToldEpoch | undefined {
+  const read = new FieldReader(path);
+  for (const value of read.list(fields['chains'], 'chains', CHAINS_MAX)) {
+    const chain = read.object(value, 'chains');
+    if (chain['key'] !== key) continue;
+    return { epoch: read.epoch(chain['epoch']), standing: read.standing(chain['standing']) };
+  }
+  return undefined;
 }
 
 /** What a ledger names outside itself. */
@@ -249,10 +265,22 @@ class FieldReader {
     };
   }
 
+  epoch(value: unknown): bigint {
+    const epoch = this.text(value, 'epoch', 20);
+    if (!/^\d{1,20}$/.test(epoch)) throw this.bad('epoch', epoch);
+    return BigInt(epoch);
+  }
+
+  /** A ledger of before has none. */
+  standing(value: unknown): Standing {
+    if (value === undefined) return SOURCE_ACTIVE;
+    const { activeSite, isRetired } = this.object(value, 'standing');
+    if (activeSite !== 'source' && activeSite !== 'target') throw this.bad('activeSite', 'another');
+    return { activeSite, isRetired: this.flag(isRetired, 'isRetired') };
+  }
+
   chain(value: unknown): Chain {
     const fields = this.object(value, 'chains');
-    const epoch = this.text(fields['epoch'], 'epoch', 20);
-    if (!/^\d{1,20}$/.test(epoch)) throw this.bad('epoch', epoch);
     const disks = new Map<Guid, DiskDebt>();
     for (const item of this.list(fields['disks'], 'disks', MAX_DISKS)) {
       const disk = this.object(item, 'disks');
@@ -270,7 +298,8 @@ class FieldReader {
     const { confirmed, inFlight } = fields;
     return {
       key: this.text(fields['key'], 'key', 256),
-      epoch: BigInt(epoch),
+      epoch: this.epoch(fields['epoch']),
+      standing: this.standing(fields['standing']),
       confirmed: confirmed === null ? undefined : this.point(confirmed),
       offered: this.list(fields['offered'], 'offered', OFFERED_MAX).map((item) => this.point(item)),
       inFlight: inFlight === null ? undefined : this.cycle(inFlight),

@@ -33,6 +33,8 @@ import {
   namesIn,
   newestConfirmedIn,
   parseLedger,
+  type ToldEpoch,
+  toldIn,
   withChecksum,
 } from './ledger-json.js';
 
@@ -203,6 +205,26 @@ export async function newestConfirmedMs(
   try {
     const fields = await readJson(fs, file, LEDGER_FORMAT);
     return fields === undefined ? undefined : newestConfirmedIn(fields, file);
+  } catch (error) {
+    if (isUnusable(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * What the source was told by the store of that chain, read without a lease. Undefined: nothing, or the
+ * ledger cannot be used.
+ */
+export async function toldEpoch(
+  fs: FileSystem,
+  folder: string,
+  vmId: Guid,
+  key: string,
+): Promise<ToldEpoch | undefined> {
+  const file = path.join(folder, `${vmId}.json`);
+  try {
+    const found = await readJson(fs, file, LEDGER_FORMAT);
+    return found === undefined ? undefined : toldIn(checkedFields(found, file), key, file);
   } catch (error) {
     if (isUnusable(error)) return undefined;
     throw error;

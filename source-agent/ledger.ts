@@ -57,9 +57,19 @@ export interface KnownGeneration {
   readonly isUsed: boolean;
 }
 
+/** The last word of the receiver on which site is active, under the chain's epoch. */
+export interface Standing {
+  readonly activeSite: 'source' | 'target';
+  /** The VM runs at the DR site for good: it is replicated there no more. */
+  readonly isRetired: boolean;
+}
+
+export const SOURCE_ACTIVE: Standing = { activeSite: 'source', isRetired: false };
+
 export interface Chain {
   readonly key: string;
   readonly epoch: bigint;
+  readonly standing: Standing;
   readonly confirmed: PointFacts | undefined;
   /** Points sent since the last confirmation whose answer is not known; the newest last. */
   readonly offered: readonly PointFacts[];
@@ -98,10 +108,16 @@ export function emptyLedger(vmId: Guid, vmName: string): Ledger {
   return { vmId, vmName, reference: undefined, chains: new Map() };
 }
 
+/** Names the chain of a DR store. */
+export function chainKey(storeId: Guid): string {
+  return `dr:${storeId}`;
+}
+
 export function newChain(key: string, epoch: bigint): Chain {
   return {
     key,
     epoch,
+    standing: SOURCE_ACTIVE,
     confirmed: undefined,
     offered: [],
     inFlight: undefined,

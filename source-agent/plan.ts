@@ -66,6 +66,12 @@ export interface PlanInput {
  */
 export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: string): void {
   const context = { state: receiver.state, epoch: receiver.epoch };
+  const { standing } = chain;
+  if (standing.isRetired) {
+    throw new DrError('E_FAILED_OVER', `${vmName} runs at the DR site for good`, {
+      context: { ...context, state: 'committed' },
+    });
+  }
   switch (receiver.state) {
     case 'failed-over':
     case 'committed':
@@ -92,6 +98,12 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
       { context },
     );
   }
+  if (standing.activeSite === 'target' && receiver.epoch === chain.epoch) {
+    throw new DrError('E_FAILED_OVER', `${vmName} runs at the DR site since epoch ${chain.epoch}`, {
+      context,
+      hint: 'What the receiver says of it now contradicts what it said before: look at its store.',
+    });
+  }
   if (receiver.epoch < chain.epoch) {
     throw new DrError(
       'E_HALTED',
@@ -102,6 +114,12 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
       },
     );
   }
+}
+
+/** The receiver serves the VM under an epoch that this source was not told of. */
+export function isTakenOver(receiver: ReceiverView, known: Chain | undefined): boolean {
+  if (receiver.state !== 'failed-over' && receiver.state !== 'committed') return false;
+  return known === undefined || receiver.epoch > known.epoch;
 }
 
 export function planCycle(input: PlanInput): CyclePlan {

@@ -1,12 +1,17 @@
 // The agent's way to one receiver: one connection for all VMs, made when it is first needed and
 // again after it broke. How it is made is the caller's to say, so that tests connect directly.
 
-import type { ReplicationService, ServiceClient } from '../shared/channel/index.js';
+import type { Guid } from '../shared/bytes/index.js';
+import type { ReplicationService, ServiceClient, SiteService } from '../shared/channel/index.js';
 import type { Clock, Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 
 export interface ReceiverConnection {
   readonly client: ServiceClient<ReplicationService>;
+  /** undefined: no orders come this way. */
+  readonly site?: ServiceClient<SiteService> | undefined;
+  /** The store that the key is for; undefined: it does not say. */
+  readonly pinnedStoreId?: Guid | undefined;
   close(): Promise<void>;
 }
 
@@ -33,10 +38,15 @@ export class ReceiverLink {
 
   /** The live connection's client, or that of a new one. @throws DrError E_SOURCE_UNREACHABLE, E_AUTH, E_VERSION */
   async client(): Promise<ServiceClient<ReplicationService>> {
+    return (await this.connection()).client;
+  }
+
+  /** The live connection, or a new one. The link closes it. @throws as client() */
+  async connection(): Promise<ReceiverConnection> {
     this.#current ??= this.#connect();
     const mine = this.#current;
     try {
-      return (await mine).client;
+      return await mine;
     } catch (error) {
       if (this.#current === mine) this.#current = undefined;
       throw error;

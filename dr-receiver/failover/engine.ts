@@ -6,28 +6,51 @@
 // Each effect can be repeated without harm, so after a crash the step in the journal is done again. What
 // the journal is and how a patch changes it is the book's business (failover-book.ts, test-book.ts).
 
+import { assert, defined } from '../../shared/assert.js';
 import type { Run } from './run.js';
+import { type StepRule, STEPS, type SteppedKind } from './steps.js';
 
-/** What becomes of an operation whose step failed or was cut off by a crash. */
-export type Recovery =
+/** What becomes of an operation whose step failed. */
+export type AfterFailure =
   /** As if it had not begun. */
   | 'back'
-  /** The same step again, by itself after a crash, by `resume` after a failure. */
-  | 'forward'
+  /** It stands at this step until somebody goes on or back. */
+  | 'stay'
   /** Neither is safe alone: people decide. */
   | 'halt';
 
-export interface Step<C, P> {
-  /** As failover.md § 4 names it. */
-  readonly name: string;
-  /** For people, in the present tense. */
-  readonly what: string;
-  readonly afterCrash: Recovery;
-  readonly afterFailure: Recovery | ((error: unknown) => Recovery);
+/** What a step does; its name, its words and what a crash means stand in steps.ts. */
+export interface StepEffect<C, P> {
+  /** Default: back where the step's rule says so, otherwise it stays. */
+  readonly afterFailure?: AfterFailure | ((error: unknown) => AfterFailure);
   /** What is decided by entering the step: durable before run(). */
   readonly intent?: (context: C) => P;
   /** The effect; does no harm when it is repeated. Returns what it found out. */
   readonly run?: (context: C) => Promise<P | undefined>;
+}
+
+export interface Step<C, P> extends StepRule, StepEffect<C, P> {}
+
+/** An operation: its steps, and what is so when the last one is entered. */
+export interface OperationTable<C, P> {
+  readonly kind: SteppedKind;
+  readonly steps: readonly Step<C, P>[];
+  readonly end: StepRule;
+  readonly endPatch: (context: C) => P;
+}
+
+/** The table of an operation with the effects of its steps; those without one are entered only. */
+export function operationTable<C, P>(
+  kind: SteppedKind,
+  effects: Readonly<Record<string, StepEffect<C, P>>>,
+  endPatch: (context: C) => P,
+): OperationTable<C, P> {
+  const rules = STEPS[kind];
+  const end = defined(rules.at(-1), 'an operation has steps');
+  const names = new Set(rules.slice(0, -1).map(({ name }) => name));
+  assert(Object.keys(effects).every((name) => names.has(name)), `${kind} has these steps`);
+  const steps = rules.slice(0, -1).map((rule) => ({ ...rule, ...effects[rule.name] }));
+  return { kind, steps, end, endPatch };
 }
 
 /** Where an operation stands written. Each call is durable on return, and refused once it is another's. */
@@ -82,7 +105,7 @@ export async function runSteps<C, P>(
   return found;
 }
 
-export function recoveryOf<C, P>({ step, cause }: StepFailure<C, P>): Recovery {
-  const { afterFailure } = step;
-  return typeof afterFailure === 'function' ? afterFailure(cause) : afterFailure;
+export function afterFailure<C, P>({ step, cause }: StepFailure<C, P>): AfterFailure {
+  const { afterFailure: own = step.recovery === 'back' ? 'back' : 'stay' } = step;
+  return typeof own === 'function' ? own(cause) : own;
 }

@@ -1,6 +1,8 @@
 // The channel between the sites: typed services, and how their bytes travel.
 
 export { connectDirectly } from './direct.js';
+export { printable } from './final.js';
+export { Outbox } from './outbox.js';
 export {
   CollectGarbageRequest,
   CollectGarbageResponse,
@@ -93,6 +95,7 @@ export {
   Order,
   OrderAnswer,
   OrderDone,
+  OrderFailed,
 } from './gen/podheitor/dr/v1/site.js';
 export {
   type CallContext,

@@ -14,7 +14,7 @@ import type {
 import { waitForMerge } from '../checkpoint-lease.js';
 import { type DirtyCells, noCells, union } from '../dirty-cells.js';
 import { type InspectSeams, withInspection } from '../inspect.js';
-import { type Chain, isSameGeometry, type Ledger, withChain } from '../ledger.js';
+import { type Chain, chainKey, isSameGeometry, type Ledger, withChain } from '../ledger.js';
 import { LedgerStore } from '../ledger-store.js';
 import { changesSince, referenceOf } from '../tracked-changes.js';
 import { takeVmLease } from '../vm-lease.js';
@@ -144,7 +144,7 @@ function ownChanges(
       vmId: vm.id,
       checkpointId: checkpoint.id,
     };
-    const chain = ledger.chains.get(`dr:${storeId}`);
+    const chain = ledger.chains.get(chainKey(storeId));
     const changes = await changesSince(frozen, checkpoint.disks, ledger.reference);
     return new Map(
       changes.map(({ diskId, geometry, changed }) => {
@@ -244,7 +244,7 @@ function ledgerFrom(
   confirmed: Chain['confirmed'],
   reference: Ledger['reference'],
 ): Ledger {
-  const ours = `dr:${storeId}`;
+  const ours = chainKey(storeId);
   let next: Ledger = { ...ledger, reference };
   for (const chain of ledger.chains.values()) {
     const isOurs = chain.key === ours;

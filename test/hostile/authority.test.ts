@@ -15,6 +15,7 @@ import {
   type MethodDefinition,
   type PreSharedKey,
   replicationService,
+  siteService,
   type Role,
   type ServiceDefinition,
 } from '../../shared/channel/index.js';
@@ -34,7 +35,7 @@ import { connect, listen } from '../../shared/channel/index.js';
 import { silentLog } from '../../shared/log.js';
 
 const ROLES: readonly Role[] = ['source', 'viewer', 'drill', 'operator'];
-const SERVICES: readonly ServiceDefinition[] = [replicationService, controlService];
+const SERVICES: readonly ServiceDefinition[] = [replicationService, controlService, siteService];
 
 /** All methods of a service, with handlers that note who came through. */
 function notingHandlers(

@@ -307,16 +307,21 @@ export class FakeSourceHypervisor implements SourceHypervisor {
     return this.fences.get(vmId);
   }
 
-  startVm(): Promise<void> {
-    return Promise.reject(new DrError('E_HYPERVISOR', 'the fake starts nothing'));
+  async startVm(vmId: Guid): Promise<void> {
+    await this.#enter('startVm');
+    const vm = this.#vm(vmId);
+    if (this.fences.has(vmId)) throw new DrError('E_FENCED', `${vm.name} is fenced`);
+    vm.powerState = 'running';
   }
 
-  shutDownVm(): Promise<void> {
-    return Promise.reject(new DrError('E_HYPERVISOR', 'the fake stops nothing'));
+  async shutDownVm(vmId: Guid): Promise<void> {
+    await this.#enter('shutDownVm');
+    this.#vm(vmId).powerState = 'off';
   }
 
-  turnOffVm(): Promise<void> {
-    return Promise.reject(new DrError('E_HYPERVISOR', 'the fake stops nothing'));
+  async turnOffVm(vmId: Guid): Promise<void> {
+    await this.#enter('turnOffVm');
+    this.#vm(vmId).powerState = 'off';
   }
 
   close(): Promise<void> {

@@ -1,8 +1,9 @@
 // Permanent (failover.md § 4): the VM here owns its disks from now on. No data moves.
 
 import { DrError } from '../../../shared/errors.js';
+import { operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
-import { tellIfThere, type Work, type WorkStep } from './work.js';
+import { tellIfThere, type Work, type WorkTable } from './work.js';
 
 /** @throws DrError E_STATE when the VM gives no sign of life, unless it is forced */
 async function confirmHealthy({ host, instance, values, vm }: Work): Promise<undefined> {
@@ -23,32 +24,12 @@ async function retireSource(work: Work): Promise<FailoverPatch | undefined> {
   return isTold ? { paid: ['retire'] } : undefined;
 }
 
-export const PERMANENT: readonly WorkStep[] = [
+export const PERMANENT: WorkTable = operationTable(
+  'permanent',
   {
-    name: 'C1',
-    what: 'see that the VM here is healthy',
-    afterCrash: 'back',
-    afterFailure: 'back',
-    run: confirmHealthy,
+    C1: { run: confirmHealthy },
+    C2: { intent: () => ({ change: { phase: 'committed', commit: undefined }, owes: ['retire'] }) },
+    C3: { run: retireSource },
   },
-  {
-    name: 'C2',
-    what: 'the VM here owns its disks from now on',
-    afterCrash: 'forward',
-    afterFailure: 'forward',
-    intent: () => ({ change: { phase: 'committed', commit: undefined }, owes: ['retire'] }),
-  },
-  {
-    name: 'C3',
-    what: 'retire the source',
-    afterCrash: 'forward',
-    afterFailure: 'forward',
-    run: retireSource,
-  },
-];
-
-export const PERMANENT_END = {
-  step: 'C4',
-  what: 'permanent; disks and fence of the primary stay as they are',
-  patch: (): FailoverPatch => ({}),
-};
+  () => ({}),
+);

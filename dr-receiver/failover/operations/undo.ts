@@ -1,9 +1,10 @@
 // Undo (failover.md § 4): as if the failover had not been, except for the epoch. From N2 on forward only.
 
 import { keepInstanceDisks } from '../keep-disks.js';
+import { operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { takeAway, turnOff } from './come-up.js';
-import { tellIfThere, type Work, type WorkStep } from './work.js';
+import { tellIfThere, type Work, type WorkTable } from './work.js';
 
 async function removeVm(work: Work): Promise<FailoverPatch> {
   const { record, vm, values, site } = work;
@@ -30,25 +31,21 @@ export function owedOnReturn({ record }: Pick<Work, 'record'>): FailoverPatch {
   return { owes: record.isSourceStopped ? ['unfence', 'start'] : ['unfence'] };
 }
 
-const forward = { afterCrash: 'forward', afterFailure: 'forward' } as const;
-
-export const UNDO: readonly WorkStep[] = [
-  { name: 'N1', what: 'note the undo', ...forward },
-  { name: 'N2', what: 'power off the VM here', ...forward, afterFailure: 'halt', run: turnOff },
-  { name: 'N3', what: 'delete its protective disk', ...forward, run: removeVm },
+export const UNDO: WorkTable = operationTable(
+  'undo',
   {
-    name: 'N4',
-    what: 'the primary site becomes the active one',
-    ...forward,
-    intent: (work) => ({ change: { activeSite: 'source' }, raisesEpoch: true, ...owedOnReturn(work) }),
+    N2: { afterFailure: 'halt', run: turnOff },
+    N3: { run: removeVm },
+    N4: {
+      intent: (work) => ({
+        change: { activeSite: 'source' },
+        raisesEpoch: true,
+        ...owedOnReturn(work),
+      }),
+    },
+    N5: { run: giveBack },
   },
-  { name: 'N5', what: 'give the VM back to the primary site', ...forward, run: giveBack },
-];
-
-export const UNDO_END = {
-  step: 'N6',
-  what: 'protected; the next cycle is a delta',
-  patch: (): FailoverPatch => ({
+  () => ({
     change: {
       phase: 'ordinary',
       instance: undefined,
@@ -57,4 +54,4 @@ export const UNDO_END = {
       isSourceStopped: false,
     },
   }),
-};
+);

@@ -2,6 +2,7 @@
 // into the pair. Before U2 nothing has happened; from then on forward, or undo.
 
 import { DrError } from '../../../shared/errors.js';
+import { type AfterFailure, operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import type { CommitTimer } from '../model.js';
 import type { SourceVm } from '../ports.js';
@@ -11,10 +12,9 @@ import {
   makeDisks,
   powerOnAndCheck,
   registerVm,
-  takeAway,
-  turnOff,
 } from './come-up.js';
-import { tellIfThere, type Work, type WorkStep } from './work.js';
+import { UNDO } from './undo.js';
+import { tellIfThere, type Work, type WorkTable } from './work.js';
 
 /** What the source says of itself; undefined: it does not answer. */
 export async function probeSource({
@@ -71,72 +71,37 @@ export function commitTimer({ values, site }: Work): CommitTimer {
   return { policy, deadlineMs };
 }
 
-const forward = { afterCrash: 'forward', afterFailure: 'forward' } as const;
-
 /** A point that does not read back is found when its deltas are read: then all is taken back. */
-const unlessCorrupt = (error: unknown): 'back' | 'forward' =>
-  error instanceof DrError && error.code === 'E_POINT_CORRUPT' ? 'back' : 'forward';
+const unlessCorrupt = (error: unknown): AfterFailure =>
+  error instanceof DrError && error.code === 'E_POINT_CORRUPT' ? 'back' : 'stay';
 
-const U1: WorkStep = {
-  name: 'U1',
-  what: 'look whether the VM runs at the primary site',
-  afterCrash: 'back',
-  afterFailure: 'back',
-  run: stopSource,
-};
-
-const U2: WorkStep = {
-  name: 'U2',
-  what: 'this site becomes the active one; the source is refused from now on',
-  ...forward,
-  intent: () => ({ change: { activeSite: 'target' }, raisesEpoch: true, owes: ['fence'] }),
-  run: tellSource,
-};
-
-const U3: WorkStep = {
-  name: 'U3',
-  what: 'set the unfinished cycle aside',
-  ...forward,
-  run: async ({ desk, vm }) => {
-    await vm.change(() => desk.setAside());
-    return undefined;
-  },
-};
-
-const COME_UP: readonly WorkStep[] = [
+export const UNPLANNED: WorkTable = operationTable(
+  'unplanned',
   {
-    name: 'U4',
-    what: 'make the disks of the point',
-    afterCrash: 'forward',
-    afterFailure: unlessCorrupt,
-    intent: intendDisks,
-    run: makeDisks,
+    U1: { run: stopSource },
+    U2: {
+      intent: () => ({ change: { activeSite: 'target' }, raisesEpoch: true, owes: ['fence'] }),
+      run: tellSource,
+    },
+    U3: {
+      run: async ({ desk, vm }) => {
+        await vm.change(() => desk.setAside());
+        return undefined;
+      },
+    },
+    U4: { afterFailure: unlessCorrupt, intent: intendDisks, run: makeDisks },
+    U5: { run: registerVm },
+    U6: { intent: intendPower, run: powerOnAndCheck },
   },
-  { name: 'U5', what: 'register the VM, set its network', ...forward, run: registerVm },
-  {
-    name: 'U6',
-    what: 'power on, and check whether it serves',
-    ...forward,
-    intent: intendPower,
-    run: powerOnAndCheck,
-  },
-];
+  (work) => ({ change: { phase: 'failed-over', commit: commitTimer(work) } }),
+);
 
-export const UNPLANNED: readonly WorkStep[] = [U1, U2, U3, ...COME_UP];
-
-/** From FAILED_OVER to another point: what runs goes away first (failover.md § 3). */
-export const OTHER_POINT: readonly WorkStep[] = [
-  U1,
-  { ...U2, intent: () => ({ raisesEpoch: true, owes: ['fence'] }) },
-  { name: 'N2', what: 'power off what runs here', ...forward, afterFailure: 'halt', run: turnOff },
-  { name: 'N3', what: 'delete its protective disk', ...forward, run: takeAway },
-  ...COME_UP,
-];
-
-export const UNPLANNED_END = {
-  step: 'U7',
-  what: 'failed over; provisional until it is undone or made permanent',
-  patch: (work: Work): FailoverPatch => ({
-    change: { phase: 'failed-over', commit: commitTimer(work) },
+/** From FAILED_OVER to another point: what runs goes away behind U2 (failover.md § 3). */
+export const OTHER_POINT: WorkTable = {
+  ...UNPLANNED,
+  steps: UNPLANNED.steps.flatMap((step) => {
+    if (step.name !== 'U3') return [step];
+    const away = UNDO.steps.filter(({ name }) => name === 'N2' || name === 'N3');
+    return [...away, step];
   }),
 };

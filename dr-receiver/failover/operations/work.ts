@@ -11,7 +11,7 @@ import {
 import type { VmDesk } from '../../ingest/vm-desk.js';
 import type { Point } from '../../store/point.js';
 import type { VmStore } from '../../store/vm-store.js';
-import type { Step } from '../engine.js';
+import type { OperationTable } from '../engine.js';
 import type { FailoverBook, FailoverPatch } from '../failover-book.js';
 import type { FailoverRecord, Instance } from '../model.js';
 import type { SourceOrder, SourceSite, TargetHost } from '../ports.js';
@@ -91,7 +91,7 @@ export class Work {
   }
 }
 
-export type WorkStep = Step<Work, FailoverPatch>;
+export type WorkTable = OperationTable<Work, FailoverPatch>;
 
 /**
  * Asks something of the source that it may also learn later. True: it is done.

@@ -102,6 +102,8 @@ export interface ProtectionStatus {
   isProofPassed: boolean;
   /** 0: none runs. */
   commitDeadlineMs: bigint;
+  /** An agent of the primary site is attached that answers for the VM. */
+  isSourceAttached: boolean;
 }
 
 export interface TestStatus {
@@ -775,6 +777,7 @@ function createBaseProtectionStatus(): ProtectionStatus {
     provenAtMs: 0n,
     isProofPassed: false,
     commitDeadlineMs: 0n,
+    isSourceAttached: false,
   };
 }
 
@@ -911,6 +914,9 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
         throw new globalThis.Error("value provided for field message.commitDeadlineMs of type uint64 too large");
       }
       writer.uint32(392).uint64(message.commitDeadlineMs);
+    }
+    if (message.isSourceAttached !== false) {
+      writer.uint32(400).bool(message.isSourceAttached);
     }
     return writer;
   },
@@ -1224,6 +1230,14 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
             message.commitDeadlineMs = reader.uint64() as bigint;
             continue;
           }
+          case 50: {
+            if (tag !== 400) {
+              break;
+            }
+
+            message.isSourceAttached = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1377,6 +1391,11 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
         : isSet(object.commit_deadline_ms)
         ? BigInt(object.commit_deadline_ms)
         : 0n,
+      isSourceAttached: isSet(object.isSourceAttached)
+        ? globalThis.Boolean(object.isSourceAttached)
+        : isSet(object.is_source_attached)
+        ? globalThis.Boolean(object.is_source_attached)
+        : false,
     };
   },
 
@@ -1493,6 +1512,9 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     if (message.commitDeadlineMs !== 0n) {
       obj.commitDeadlineMs = message.commitDeadlineMs.toString();
     }
+    if (message.isSourceAttached !== false) {
+      obj.isSourceAttached = message.isSourceAttached;
+    }
     return obj;
   },
 
@@ -1552,6 +1574,7 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     message.commitDeadlineMs = (object.commitDeadlineMs !== undefined && object.commitDeadlineMs !== null)
       ? BigInt(object.commitDeadlineMs)
       : 0n;
+    message.isSourceAttached = object.isSourceAttached ?? false;
     return message;
   },
 };

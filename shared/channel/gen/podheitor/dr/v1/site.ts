@@ -122,6 +122,13 @@ export interface AttachResponse {
 
 export interface AttachAccepted {
   storeId: Buffer;
+  /** The agent's VMs that serve at the DR site, or are about to. */
+  takenOver: TakenOverVm[];
+}
+
+export interface TakenOverVm {
+  vmId: Buffer;
+  epoch: bigint;
 }
 
 /** What the receiver asks of an agent. Doing the same order of the same operation twice changes nothing. */
@@ -220,6 +227,8 @@ export interface OrderDone {
 export interface OrderFailed {
   code: string;
   message: string;
+  done: string;
+  hint: string;
 }
 
 export interface OrderProgress {
@@ -720,13 +729,16 @@ export const AttachResponse: MessageFns<AttachResponse> = {
 };
 
 function createBaseAttachAccepted(): AttachAccepted {
-  return { storeId: Buffer.alloc(0) };
+  return { storeId: Buffer.alloc(0), takenOver: [] };
 }
 
 export const AttachAccepted: MessageFns<AttachAccepted> = {
   encode(message: AttachAccepted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.storeId.length !== 0) {
       writer.uint32(10).bytes(message.storeId);
+    }
+    for (const v of message.takenOver) {
+      TakenOverVm.encode(v!, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -752,6 +764,14 @@ export const AttachAccepted: MessageFns<AttachAccepted> = {
             message.storeId = Buffer.from(reader.bytes());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.takenOver.push(TakenOverVm.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -771,6 +791,11 @@ export const AttachAccepted: MessageFns<AttachAccepted> = {
         : isSet(object.store_id)
         ? Buffer.from(bytesFromBase64(object.store_id))
         : Buffer.alloc(0),
+      takenOver: globalThis.Array.isArray(object?.takenOver)
+        ? object.takenOver.map((e: any) => TakenOverVm.fromJSON(e))
+        : globalThis.Array.isArray(object?.taken_over)
+        ? object.taken_over.map((e: any) => TakenOverVm.fromJSON(e))
+        : [],
     };
   },
 
@@ -778,6 +803,9 @@ export const AttachAccepted: MessageFns<AttachAccepted> = {
     const obj: any = {};
     if (message.storeId.length !== 0) {
       obj.storeId = base64FromBytes(message.storeId);
+    }
+    if (message.takenOver?.length) {
+      obj.takenOver = message.takenOver.map((e) => TakenOverVm.toJSON(e));
     }
     return obj;
   },
@@ -788,6 +816,99 @@ export const AttachAccepted: MessageFns<AttachAccepted> = {
   fromPartial<I extends Exact<DeepPartial<AttachAccepted>, I>>(object: I): AttachAccepted {
     const message = createBaseAttachAccepted();
     message.storeId = object.storeId ?? Buffer.alloc(0);
+    message.takenOver = object.takenOver?.map((e) => TakenOverVm.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTakenOverVm(): TakenOverVm {
+  return { vmId: Buffer.alloc(0), epoch: 0n };
+}
+
+export const TakenOverVm: MessageFns<TakenOverVm> = {
+  encode(message: TakenOverVm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId.length !== 0) {
+      writer.uint32(10).bytes(message.vmId);
+    }
+    if (message.epoch !== 0n) {
+      if (BigInt.asUintN(64, message.epoch) !== message.epoch) {
+        throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakenOverVm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakenOverVm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TakenOverVm {
+    return {
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+      epoch: isSet(object.epoch) ? BigInt(object.epoch) : 0n,
+    };
+  },
+
+  toJSON(message: TakenOverVm): unknown {
+    const obj: any = {};
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    if (message.epoch !== 0n) {
+      obj.epoch = message.epoch.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<TakenOverVm>, I>>(base?: I): TakenOverVm {
+    return TakenOverVm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TakenOverVm>, I>>(object: I): TakenOverVm {
+    const message = createBaseTakenOverVm();
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
     return message;
   },
 };
@@ -2276,7 +2397,7 @@ export const OrderDone: MessageFns<OrderDone> = {
 };
 
 function createBaseOrderFailed(): OrderFailed {
-  return { code: "", message: "" };
+  return { code: "", message: "", done: "", hint: "" };
 }
 
 export const OrderFailed: MessageFns<OrderFailed> = {
@@ -2286,6 +2407,12 @@ export const OrderFailed: MessageFns<OrderFailed> = {
     }
     if (message.message !== "") {
       writer.uint32(18).string(message.message);
+    }
+    if (message.done !== "") {
+      writer.uint32(26).string(message.done);
+    }
+    if (message.hint !== "") {
+      writer.uint32(34).string(message.hint);
     }
     return writer;
   },
@@ -2319,6 +2446,22 @@ export const OrderFailed: MessageFns<OrderFailed> = {
             message.message = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.done = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.hint = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2335,6 +2478,8 @@ export const OrderFailed: MessageFns<OrderFailed> = {
     return {
       code: isSet(object.code) ? globalThis.String(object.code) : "",
       message: isSet(object.message) ? globalThis.String(object.message) : "",
+      done: isSet(object.done) ? globalThis.String(object.done) : "",
+      hint: isSet(object.hint) ? globalThis.String(object.hint) : "",
     };
   },
 
@@ -2346,6 +2491,12 @@ export const OrderFailed: MessageFns<OrderFailed> = {
     if (message.message !== "") {
       obj.message = message.message;
     }
+    if (message.done !== "") {
+      obj.done = message.done;
+    }
+    if (message.hint !== "") {
+      obj.hint = message.hint;
+    }
     return obj;
   },
 
@@ -2356,6 +2507,8 @@ export const OrderFailed: MessageFns<OrderFailed> = {
     const message = createBaseOrderFailed();
     message.code = object.code ?? "";
     message.message = object.message ?? "";
+    message.done = object.done ?? "";
+    message.hint = object.hint ?? "";
     return message;
   },
 };

@@ -1,0 +1,499 @@
+// The operations of a receiver: begins them, goes on with them after a start, ends those whose time has
+// come. One operation for each VM, and any number of tests beside; what is under way stands in the
+// journal, and is here only as long as somebody works at it.
+
+import { randomGuid, type Guid } from '../../shared/bytes/index.js';
+import { DrError } from '../../shared/errors.js';
+import type { VmDesk } from '../ingest/vm-desk.js';
+import type { Point } from '../store/point.js';
+import type { Actor } from '../store/records.js';
+import { nameOfState } from '../wire.js';
+import { afterFailure, runSteps, StepFailure } from './engine.js';
+import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
+import type { Permitted, Standing } from './refusals.js';
+import { operationWords, requireAnswer } from './refusals.js';
+import type { Command, FailoverRecord, Operation, OperationKind, Phase } from './model.js';
+import { afterChecks } from './operations/come-up.js';
+import { payDebts } from './operations/debts.js';
+import { PERMANENT } from './operations/permanent.js';
+import { PLANNED } from './operations/planned.js';
+import { UNDO } from './operations/undo.js';
+import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
+import { type Asked, Work, type WorkTable } from './operations/work.js';
+import { Run } from './run.js';
+import type { FailoverSite } from './site.js';
+import { stepRule } from './steps.js';
+import { Tests } from './tests.js';
+
+/** What is told of an operation that came to its end. */
+export interface OperationResult {
+  readonly operationId: Guid;
+  readonly pointId: Guid | undefined;
+  readonly instanceName: string;
+  readonly instanceVmId: Guid | undefined;
+  readonly lostSeconds: number;
+  readonly warnings: readonly string[];
+}
+
+/** Facts of an operation. */
+const REPLACES = 'replaces';
+const LOST_SECONDS = 'lostSeconds';
+
+/** How often deadlines and sizes are looked at. */
+const TICK_MS = 5000;
+/** A step that waits for the other site does not hold up the end of the receiver. */
+const STOP_PATIENCE_MS = 5000;
+
+export interface Desks {
+  desk(vmId: Guid): Promise<VmDesk | undefined>;
+  allDesks(): Promise<readonly VmDesk[]>;
+}
+
+export class Failovers {
+  readonly site: FailoverSite;
+  readonly tests: Tests;
+  readonly #desks: Desks;
+  readonly #runs = new Map<Guid, Run<OperationResult>>();
+  readonly #closing = new AbortController();
+  /** What was overdue when the receiver started is asked about, not done. */
+  readonly #startedAtMs: number;
+
+  constructor(site: FailoverSite, desks: Desks) {
+    this.site = site;
+    this.#desks = desks;
+    this.tests = new Tests(site);
+    this.#startedAtMs = site.seams.clock.now();
+  }
+
+  async standingOf(desk: VmDesk): Promise<Standing> {
+    const { vm } = desk;
+    const isBegun = vm.protection.head === undefined && (await desk.hasUnfinished());
+    return standing(desk, isBegun);
+  }
+
+  /** The run of the VM's operation, as long as it is worked at here. */
+  runOf({ vm }: VmDesk): Run<OperationResult> | undefined {
+    const run = this.#runs.get(vm.vmId);
+    return run?.isOver === false ? run : undefined;
+  }
+
+  /**
+   * Begins what the answer of the state machine says; durable on return. `point`: what comes up.
+   * @throws DrError with the code of the table, when the state is another one by now
+   */
+  async begin(
+    desk: VmDesk,
+    command: Command,
+    asked: Asked,
+    chosen: { readonly point: Point | undefined; readonly lostSeconds: number },
+  ): Promise<Run<OperationResult>> {
+    const answer = requireAnswer(await this.standingOf(desk), command);
+    switch (answer.kind) {
+      case 'start':
+      case 'otherPoint':
+      case 'supersede':
+        return this.#beginNew(desk, command, answer, asked, chosen);
+      case 'takeBack':
+        return this.takeBack(desk, command, asked);
+      case 'resume':
+        return this.resume(desk);
+      default:
+        throw new DrError('E_STATE', `${command} is no operation of its own now`);
+    }
+  }
+
+  async #beginNew(
+    desk: VmDesk,
+    command: Command,
+    answer: Permitted,
+    asked: Asked,
+    { point, lostSeconds }: { readonly point: Point | undefined; readonly lostSeconds: number },
+  ): Promise<Run<OperationResult>> {
+    const kind = kindOf(command);
+    if (kind === 'planned' || kind === 'unplanned') await this.tests.endAll(desk);
+    // a step that waits for a source which does not answer is not waited for: its next word is refused
+    if (answer.kind === 'supersede') this.#abandon(desk, 'another failover takes its place');
+    const operationId = randomGuid(this.site.seams.random);
+    await desk.vm.change(async () => {
+      const now = requireAnswer(standing(desk, false), command);
+      if (now.kind !== answer.kind) throw changedMeanwhile(desk);
+      const { failover } = desk.vm.protection;
+      const isReplacing = kind === 'unplanned' && failover.instance !== undefined;
+      const operation = this.#newOperation(kind, operationId, asked, point, {
+        ...(isReplacing ? { [REPLACES]: 'yes' } : {}),
+        [LOST_SECONDS]: String(lostSeconds),
+      });
+      const phase = PHASE_OF[kind] ?? failover.phase;
+      const timer = kind === 'permanent' ? {} : { commit: undefined };
+      const record = { ...failover, ...timer, phase, operation, halted: undefined };
+      await this.#append(desk, record, asked);
+    });
+    this.#log(desk, 'failover.began', { kind, operationId, by: asked.by });
+    return this.#work(desk, undefined);
+  }
+
+  #newOperation(
+    kind: OperationKind,
+    operationId: Guid,
+    { by, keyId, parameters }: Asked,
+    point: Point | undefined,
+    facts: Operation['facts'],
+  ): Operation {
+    const startedAtMs = this.site.seams.clock.now();
+    const step = FIRST_STEP[kind];
+    const pointId = point?.pointId;
+    return { operationId, kind, step, startedAtMs, by, keyId, parameters, pointId, facts };
+  }
+
+  /** Takes back a failover that nobody has committed: nothing came up, or undo does the rest. */
+  async takeBack(desk: VmDesk, command: Command, asked: Asked): Promise<Run<OperationResult>> {
+    await this.#stop(desk, 'it is taken back');
+    const answer = requireAnswer(await this.standingOf(desk), command);
+    if (answer.kind !== 'takeBack') throw changedMeanwhile(desk);
+    const { operation, halted, instance } = desk.vm.protection.failover;
+    const isEarly = answer.through === undefined && halted === undefined && instance === undefined;
+    if (isEarly && operation !== undefined) {
+      const run = new Run<OperationResult>(operation.operationId);
+      return run.start(async () => {
+        await this.#giveUp(desk, operation, asked);
+        return resultOf(desk, operation);
+      });
+    }
+    await this.#enterUndo(desk, asked);
+    return this.#work(desk, undefined);
+  }
+
+  async #enterUndo(desk: VmDesk, asked: Asked): Promise<void> {
+    const operationId = randomGuid(this.site.seams.random);
+    await desk.vm.change(async () => {
+      const { failover } = desk.vm.protection;
+      const operation = this.#newOperation('undo', operationId, asked, undefined, {});
+      const change = { phase: 'undoing', commit: undefined, halted: undefined } as const;
+      await this.#append(desk, { ...failover, ...change, operation }, asked);
+    });
+    this.#log(desk, 'failover.began', { kind: 'undo', operationId, by: asked.by });
+  }
+
+  /** Before this site was the active one: as if nothing had been, and the source is told so. */
+  async #giveUp(desk: VmDesk, { operationId, kind, step, facts }: Operation, by: Actor): Promise<void> {
+    const { vm } = desk;
+    await vm.change(async () => {
+      const { failover } = vm.protection;
+      if (failover.operation?.operationId !== operationId) throw changedMeanwhile(desk);
+      const isReturn = kind === 'permanent' || facts[REPLACES] === 'yes';
+      const phase: Phase = isReturn ? 'failed-over' : 'ordinary';
+      // the step may have had its effect, whatever is known of it
+      const isTouched = kind === 'planned' ? step > 'P2' : failover.isSourceStopped;
+      const owes = !isTouched || isReturn ? [] : giveBackOf(failover);
+      const owed = owedAfter(failover.owed, { owes }, operationId);
+      const isSourceStopped = isReturn ? failover.isSourceStopped : false;
+      const record = { ...failover, phase, operation: undefined, isSourceStopped, owed };
+      await this.#append(desk, { ...record, halted: undefined }, by);
+    });
+    this.#log(desk, 'failover.given-up', { kind, operationId, step });
+    await payDebts(this.site, desk);
+  }
+
+  /** Goes on with what the journal says is under way. @throws DrError E_STATE when nothing is */
+  async resume(desk: VmDesk): Promise<Run<OperationResult>> {
+    const running = this.runOf(desk);
+    if (running !== undefined) return running;
+    const { operation, halted } = desk.vm.protection.failover;
+    if (operation === undefined) {
+      throw new DrError('E_STATE', `nothing is under way for ${desk.vm.protection.vmName}`);
+    }
+    if (halted !== undefined) {
+      await desk.vm.change(async () => {
+        const { failover } = desk.vm.protection;
+        const record = { ...failover, phase: halted.phase, halted: undefined };
+        await this.#append(desk, record, operation);
+      });
+    }
+    return this.#work(desk, operation.step);
+  }
+
+  /** Works at the operation that stands in the journal; `entered`: its step was entered before. */
+  #work(desk: VmDesk, entered: string | undefined): Run<OperationResult> {
+    const { operation } = desk.vm.protection.failover;
+    if (operation === undefined) throw new Error('an operation stands in the journal');
+    const table = tableOf(operation);
+    const run = new Run<OperationResult>(operation.operationId);
+    this.#runs.set(desk.vm.vmId, run);
+    const first = entered ?? operation.step;
+    return run.start(() => this.#runTable(desk, table, operation, run, first));
+  }
+
+  async #runTable(
+    desk: VmDesk,
+    table: WorkTable,
+    operation: Operation,
+    run: Run,
+    first: string,
+  ): Promise<OperationResult> {
+    const { by, keyId, operationId, kind } = operation;
+    const book = new FailoverBook(desk.vm, this.site.seams.clock, operationId, { by, keyId });
+    const work = new Work(this.site, desk, book, run);
+    let last: Operation;
+    let wrong: DrError | undefined;
+    try {
+      const isAtEnd = first === table.end.name;
+      const found = isAtEnd ? [] : await runSteps(table.steps, work, book, run, first);
+      last = book.operation;
+      await book.end([...found, table.endPatch(work)]);
+      run.tell(table.end.name, table.end.what);
+      wrong = desk.vm.protection.failover.phase === 'failed-over' ? this.#proof(work, kind) : undefined;
+    } catch (error) {
+      throw await this.#afterError(desk, book, run, operation, error);
+    }
+    this.#log(desk, 'failover.ended', { kind, operationId });
+    const result = resultOf(desk, last);
+    await payDebts(this.site, desk);
+    if (wrong === undefined) return result;
+    const { commit } = desk.vm.protection.failover;
+    if (commit?.policy === 'rollback') {
+      await this.#enterUndo(desk, { by: 'commit policy', keyId: undefined, parameters: {} });
+      await this.#work(desk, undefined).ended();
+    }
+    throw wrong;
+  }
+
+  #proof(work: Work, kind: OperationKind): DrError | undefined {
+    return kind === 'planned' || kind === 'unplanned' ? afterChecks(work) : undefined;
+  }
+
+  /** What the caller is told; the journal says what may be done next. */
+  async #afterError(
+    desk: VmDesk,
+    book: FailoverBook,
+    run: Run,
+    operation: Operation,
+    error: unknown,
+  ): Promise<unknown> {
+    // whoever stopped it knows what comes next
+    if (!(error instanceof StepFailure) || run.signal.aborted) return error;
+    const { step, cause } = error as StepFailure<Work, FailoverPatch>;
+    const message = cause instanceof Error ? cause.message : String(cause);
+    const recovery = afterFailure(error as StepFailure<Work, FailoverPatch>);
+    this.#log(desk, 'failover.step-failed', { step: step.name, recovery, reason: message });
+    switch (recovery) {
+      case 'back':
+        await this.#goBack(desk, book.operation, operation);
+        return cause;
+      case 'halt':
+        await book.halt(message, ['resume']);
+        return halted(desk, step.name, cause);
+      case 'stay':
+        await book.noteFailure(message);
+        return stays(desk, step.name, cause);
+    }
+  }
+
+  async #goBack(desk: VmDesk, at: Operation, asked: Asked): Promise<void> {
+    if (stepRule(at.kind === 'resolve' ? 'undo' : at.kind, at.step)?.recovery === 'back') {
+      await this.#giveUp(desk, at, asked);
+      return;
+    }
+    const { activeSite } = desk.vm.protection.failover;
+    if (activeSite === 'source') {
+      await this.#giveUp(desk, at, asked);
+      return;
+    }
+    await this.#enterUndo(desk, { ...asked, parameters: {} });
+    await this.#work(desk, undefined).ended();
+  }
+
+  /** Goes on, in the background, with what was under way when the receiver ended. */
+  async resumeAll(): Promise<void> {
+    for (const desk of await this.#desks.allDesks()) {
+      if (desk.vm.halt !== undefined || this.runOf(desk) !== undefined) continue;
+      await this.#resumeOne(desk).catch((error: unknown) => {
+        this.#log(desk, 'failover.step-failed', { step: 'resume', reason: String(error) });
+      });
+    }
+    void this.#watch();
+  }
+
+  async #resumeOne(desk: VmDesk): Promise<void> {
+    await this.tests.resume(desk);
+    const { operation, phase } = desk.vm.protection.failover;
+    if (operation === undefined || phase === 'halted' || !isOurs(operation.kind)) return;
+    this.#log(desk, 'failover.resumed', { kind: operation.kind, step: operation.step });
+    if (stepRule(operation.kind, operation.step)?.recovery === 'back') {
+      await this.#giveUp(desk, operation, operation);
+      return;
+    }
+    this.#work(desk, operation.step);
+  }
+
+  /** Deadlines, sizes, debts: looked at again and again until the receiver ends. */
+  async #watch(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await this.tick().catch(() => undefined);
+      await this.site.seams.clock.sleep(TICK_MS, signal).catch(() => undefined);
+    }
+  }
+
+  /** One look at what acts by itself. */
+  async tick(): Promise<void> {
+    for (const desk of await this.#desks.allDesks()) {
+      if (desk.vm.halt !== undefined) continue;
+      await this.tests.tick(desk);
+      await this.#actOnDeadline(desk);
+      const { owed, operation } = desk.vm.protection.failover;
+      if (owed.length > 0 && operation === undefined) await payDebts(this.site, desk);
+    }
+  }
+
+  async #actOnDeadline(desk: VmDesk): Promise<void> {
+    const { commit, phase, operation } = desk.vm.protection.failover;
+    if (commit === undefined || phase !== 'failed-over' || operation !== undefined) return;
+    const { policy, deadlineMs } = commit;
+    if (policy === 'none' || deadlineMs > this.site.seams.clock.now()) return;
+    // people may have counted on it while nobody was here to do it: it asks
+    if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
+    const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
+    const command = policy === 'commit' ? 'permanent' : 'undo';
+    await this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 });
+  }
+
+  /** Ends the run without waiting for the step that it is at. */
+  #abandon(desk: VmDesk, why: string): void {
+    const run = this.runOf(desk);
+    if (run !== undefined) void run.stop(stopped(desk, why));
+  }
+
+  async #stop(desk: VmDesk, why: string): Promise<void> {
+    await this.runOf(desk)?.stop(stopped(desk, why));
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error('the receiver ends'));
+    const all: Promise<void>[] = [this.tests.close()];
+    for (const [vmId, run] of this.#runs) {
+      if (run.isOver) continue;
+      const reason = new DrError('E_STATE', `the receiver ends; ${vmId} goes on at its next start`);
+      all.push(run.stop(reason));
+    }
+    const patience = new AbortController();
+    const { clock } = this.site.seams;
+    await Promise.race([
+      Promise.all(all),
+      clock.sleep(STOP_PATIENCE_MS, patience.signal).catch(() => undefined),
+    ]);
+    patience.abort();
+  }
+
+  async #append(desk: VmDesk, record: FailoverRecord, { by, keyId }: Actor): Promise<void> {
+    const { vm } = desk;
+    await appendFailover(vm, this.site.seams.clock, record, vm.protection.epoch, { by, keyId });
+  }
+
+  #log(desk: VmDesk, event: FailoverEvent, fields: Readonly<Record<string, string>>): void {
+    const { vmId, protection } = desk.vm;
+    this.site.log.info(event, { vmId, vmName: protection.vmName, ...fields });
+  }
+}
+
+type FailoverEvent =
+  | 'failover.began'
+  | 'failover.ended'
+  | 'failover.given-up'
+  | 'failover.resumed'
+  | 'failover.step-failed';
+
+const PHASE_OF: Readonly<Partial<Record<OperationKind, Phase>>> = {
+  planned: 'failing-over',
+  unplanned: 'failing-over',
+  undo: 'undoing',
+};
+
+const FIRST_STEP: Readonly<Record<OperationKind, string>> = {
+  planned: 'P1',
+  unplanned: 'U1',
+  undo: 'N1',
+  permanent: 'C1',
+  failback: 'F1',
+  resolve: 'R1',
+};
+
+type OwnKind = 'planned' | 'unplanned' | 'undo' | 'permanent';
+
+function isOurs(kind: OperationKind): kind is OwnKind {
+  return ['planned', 'unplanned', 'undo', 'permanent'].includes(kind);
+}
+
+function kindOf(command: Command): OwnKind {
+  if (command === 'planned' || command === 'unplanned') return command;
+  if (command === 'undo' || command === 'permanent') return command;
+  throw new DrError('E_STATE', `${command} cannot be run by this receiver`);
+}
+
+function tableOf({ kind, facts }: Operation): WorkTable {
+  switch (kind) {
+    case 'planned':
+      return PLANNED;
+    case 'unplanned':
+      return facts[REPLACES] === 'yes' ? OTHER_POINT : UNPLANNED;
+    case 'undo':
+      return UNDO;
+    case 'permanent':
+      return PERMANENT;
+    case 'failback':
+    case 'resolve':
+      throw new DrError('E_STATE', `${kind} cannot be run by this receiver`);
+  }
+}
+
+function giveBackOf({ isSourceStopped }: FailoverRecord): ('unfence' | 'start')[] {
+  return isSourceStopped ? ['unfence', 'start'] : ['unfence'];
+}
+
+function standing(desk: VmDesk, isBegun: boolean): Standing {
+  const { vmName, failover } = desk.vm.protection;
+  return { vmName, state: nameOfState(desk, isBegun), failover };
+}
+
+function resultOf(desk: VmDesk, { operationId, pointId, facts }: Operation): OperationResult {
+  const { instance } = desk.vm.protection.failover;
+  return {
+    operationId,
+    pointId: instance?.pointId ?? pointId,
+    instanceName: instance?.vmName ?? '',
+    instanceVmId: instance?.vmId,
+    lostSeconds: Number(facts[LOST_SECONDS] ?? 0),
+    warnings: [],
+  };
+}
+
+function changedMeanwhile({ vm }: VmDesk): DrError {
+  const { vmName, failover } = vm.protection;
+  const words = failover.operation === undefined ? '' : `: ${operationWords(failover.operation)}`;
+  return new DrError('E_LOCKED', `something else began with ${vmName} meanwhile${words}`);
+}
+
+function stopped({ vm }: VmDesk, why: string): DrError {
+  return new DrError('E_LOCKED', `the operation of ${vm.protection.vmName} ended: ${why}`);
+}
+
+function stays({ vm }: VmDesk, step: string, cause: unknown): unknown {
+  if (!(cause instanceof DrError)) return cause;
+  const { vmName } = vm.protection;
+  return new DrError(cause.code, cause.message, {
+    context: { ...cause.context, step },
+    done: `${vmName} stands at step ${step}`,
+    hint: `${cause.hint} Then \`hvdr resume ${vmName}\`, or \`hvdr abort ${vmName}\`.`,
+    cause,
+  });
+}
+
+function halted({ vm }: VmDesk, step: string, cause: unknown): DrError {
+  const { vmName } = vm.protection;
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new DrError('E_HALTED', `${vmName} is halted at step ${step}: ${why}`, {
+    context: { step },
+    done: 'it is safe neither to go on nor to go back',
+    hint: `Mend the cause, then \`hvdr resume ${vmName}\`.`,
+    cause,
+  });
+}

@@ -1,0 +1,184 @@
+// What has to be so before a command begins, beside what the state machine says: all that does not hold is
+// told at once, so that nobody mends one thing to hear of the next. Nothing is changed here.
+
+import { randomGuid } from '../../shared/bytes/index.js';
+import { DrError } from '../../shared/errors.js';
+import type { ParameterValues } from '../../shared/params/index.js';
+import { findPoint } from '../find-point.js';
+import type { VmDesk } from '../ingest/vm-desk.js';
+import type { Point } from '../store/point.js';
+import { definitionOf } from './definition.js';
+import { parseChecks } from './drill/check-list.js';
+import { instanceSpace } from './instance-space.js';
+import type { Command } from './model.js';
+import { isAlive, probeSource } from './operations/unplanned.js';
+import type { PlanRefusal } from './plan.js';
+import type { FailoverSite } from './site.js';
+
+export interface Findings {
+  readonly refusals: readonly PlanRefusal[];
+  readonly notes: readonly string[];
+  /** The point that would come up. */
+  readonly point: Point | undefined;
+  readonly lostSeconds: number;
+}
+
+interface Asking {
+  readonly site: FailoverSite;
+  readonly desk: VmDesk;
+  readonly command: Command;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly values: ParameterValues;
+}
+
+class Collector {
+  readonly refusals: PlanRefusal[] = [];
+  readonly notes: string[] = [];
+
+  /** What `look` throws as a DrError is one more refusal. */
+  async ask<T>(look: () => T | Promise<T>): Promise<T | undefined> {
+    try {
+      return await look();
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      this.refuse(error);
+      return undefined;
+    }
+  }
+
+  refuse({ code, message }: Pick<DrError, 'code' | 'message'>): void {
+    if (!this.refusals.some((known) => known.message === message)) {
+      this.refusals.push({ code, message });
+    }
+  }
+}
+
+/** Points that were not found damaged. @throws DrError E_NO_POINT, E_POINT_CORRUPT */
+export function usablePoint({ vm }: VmDesk, name: string): Point {
+  const point = findPoint({ vm }, name);
+  if (point.damage === undefined) return point;
+  const good = vm.protection.listed.filter(({ damage }) => damage === undefined);
+  const ids = good.map(({ pointId }) => pointId).join(', ');
+  throw new DrError(
+    'E_POINT_CORRUPT',
+    `point ${point.pointId} of ${vm.protection.vmName}: ${point.damage}`,
+    {
+      context: { pointId: point.pointId },
+      hint: ids === '' ? 'No other point is left.' : `Points not known as bad: ${ids}`,
+    },
+  );
+}
+
+/** Of a command that the state machine lets begin anew. */
+export async function lookBefore(asking: Asking): Promise<Findings> {
+  const found = new Collector();
+  const { command, site, desk, values } = asking;
+  if (needsHost(command) && site.host === undefined) {
+    found.refuse({ code: 'E_STATE', message: 'this receiver was not told the hypervisor of its site' });
+  }
+  if (values.force && (values.reason ?? '').trim() === '') {
+    found.refuse({ code: 'E_PARAMETER', message: 'what is forced wants a reason' });
+  }
+  let point: Point | undefined;
+  if (command === 'planned' || command === 'unplanned' || command === 'test') {
+    const name = command === 'planned' ? 'latest' : values.point;
+    point = await found.ask(() => usablePoint(desk, name));
+    await lookAtRoom(asking, found, point);
+  }
+  if (command === 'unplanned') await lookAtSource(asking, found);
+  if (command === 'planned') await lookBeforePlanned(asking, found);
+  const { tests } = desk.vm.protection;
+  if (command === 'unplanned' && tests.size > 0) {
+    found.notes.push(`${tests.size} test session(s) of the VM are ended first`);
+  }
+  const lostMs = point === undefined ? 0 : site.seams.clock.now() - point.consistentAtMs;
+  return {
+    refusals: found.refusals,
+    notes: found.notes,
+    point,
+    lostSeconds: command === 'unplanned' ? Math.max(0, Math.round(lostMs / 1000)) : 0,
+  };
+}
+
+function needsHost(command: Command): boolean {
+  return ['planned', 'unplanned', 'test', 'undo', 'permanent', 'flatten', 'failback'].includes(command);
+}
+
+/** Checks, network, name and room of a VM that is to come up. */
+async function lookAtRoom(asking: Asking, found: Collector, point: Point | undefined): Promise<void> {
+  const { site, desk, command, parameters, values } = asking;
+  await found.ask(() => parseChecks(values.checks.join(',')));
+  if (point === undefined || site.host === undefined) return;
+  const { host } = site;
+  const { vm } = desk;
+  const purpose = command === 'test' ? 'test' : 'failover';
+  await found.ask(() => site.planNetwork(definitionOf(vm, point), { purpose, parameters }));
+  await found.ask(async () => {
+    const operationId = randomGuid(site.seams.random);
+    const { neededBytes, freeBytes } = await instanceSpace(site.seams, vm, point, operationId);
+    if (freeBytes === undefined || freeBytes >= neededBytes) return;
+    throw new DrError(
+      'E_CAPACITY',
+      `the disks of the point need ${neededBytes} bytes, ${freeBytes} are free in ${vm.layout.disks}`,
+    );
+  });
+  if (purpose === 'test') return;
+  await found.ask(async () => {
+    const name = vm.protection.vmName.toLowerCase();
+    const holder = (await host.listVms()).find((each) => each.name.toLowerCase() === name);
+    if (holder === undefined || holder.id === vm.protection.failover.instance?.vmId) return;
+    throw new DrError('E_EXISTS', `a VM named ${holder.name} is at this site already`, {
+      context: { vmId: holder.id },
+    });
+  });
+}
+
+async function lookAtSource({ site, desk, values }: Asking, found: Collector): Promise<void> {
+  const { vm } = desk;
+  const source = site.sources.find(vm.vmId, vm.protection.owner);
+  const state = await found.ask(() => probeSource({ source, vm }));
+  if (state === undefined) {
+    found.notes.push('the source does not answer');
+    return;
+  }
+  if (!isAlive(state) || values.force) return;
+  const { vmName } = vm.protection;
+  if (!values.fence_source) {
+    found.refuse({ code: 'E_SOURCE_ALIVE', message: `${vmName} runs at the primary site` });
+  } else if (!state.allowed.includes('shutdown')) {
+    found.refuse({
+      code: 'E_REMOTE_ACTION',
+      message: `the primary site does not let ${vmName} be shut down from here`,
+    });
+  }
+}
+
+async function lookBeforePlanned({ site, desk, values }: Asking, found: Collector): Promise<void> {
+  const { vm } = desk;
+  const { protection } = vm;
+  const { vmName, tests } = protection;
+  if (tests.size > 0 && !values.stop_tests) {
+    found.refuse({
+      code: 'E_LOCKED',
+      message: `${tests.size} test session(s) of ${vmName} run; stop_tests=yes ends them`,
+    });
+  }
+  if (protection.isPaused) {
+    found.refuse({ code: 'E_STATE', message: `${vmName} is paused: no last delta would be taken` });
+  }
+  const source = site.sources.find(vm.vmId, protection.owner);
+  if (source === undefined) {
+    found.refuse({
+      code: 'E_SOURCE_UNREACHABLE',
+      message: `no agent of the primary site that serves ${vmName} is attached`,
+    });
+    return;
+  }
+  const state = await found.ask(() => source.describe(vm.vmId));
+  if (state !== undefined && isAlive(state) && !state.allowed.includes('shutdown')) {
+    found.refuse({
+      code: 'E_REMOTE_ACTION',
+      message: `the primary site does not let ${vmName} be shut down from here`,
+    });
+  }
+}

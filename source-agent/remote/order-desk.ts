@@ -1,0 +1,263 @@
+// Carries out what the DR site asks for, as far as this site allows it. For each VM one order after the
+// other; an order that came before - the same action of the same operation - is done once: while it runs
+// the second waits for it, and each action looks at what there is, so that doing it again changes
+// nothing.
+//
+//   of an older epoch than the ledger's   E_STALE_EPOCH
+//   not named in remote_actions           E_REMOTE_ACTION, unless whoever runs a command here asks for it
+//
+// A VM that runs is never stopped but by an order to shut it down that this site allows.
+
+import type { Guid } from '../../shared/bytes/index.js';
+import { guidToWire } from '../../shared/bytes/index.js';
+import type { OrderDone } from '../../shared/channel/index.js';
+import { DrError } from '../../shared/errors.js';
+import type { PowerState } from '../../shared/hypervisor/index.js';
+import { chainKey } from '../ledger.js';
+import { toldEpoch } from '../ledger-store.js';
+import { blockStart, powerOf } from '../start-block.js';
+import { type AttendedVm, attendedVms, describeAttended } from './attended-vms.js';
+import type { Job } from '../agent.js';
+import { failbackOrder } from './failback.js';
+import { finalCycle, presync } from './ordered-cycles.js';
+import { REMOTE_ACTIONS, type RemoteAction } from './remote-actions.js';
+import type { AttachSeams } from './seams.js';
+import { keepWord, staleEpoch } from './told.js';
+import { DONE, type ReceivedOrder } from './wire.js';
+
+export interface Scope {
+  readonly storeId: Guid;
+  readonly jobs: readonly Job[];
+  /** Somebody at this site runs a command, and what it names is allowed by him. */
+  readonly isAtCommand: boolean;
+}
+
+interface Running {
+  readonly result: Promise<OrderDone>;
+  /** Of everybody who waits for it. */
+  readonly listeners: Set<() => void>;
+}
+
+/** Operations whose shutdowns are remembered. */
+const REMEMBERED_MAX = 1024;
+
+export class OrderDesk {
+  readonly #seams: AttachSeams;
+  readonly #running = new Map<string, Running>();
+  /** The last order of each VM. */
+  readonly #last = new Map<Guid, Promise<unknown>>();
+  /** What an operation shut down it may start again. */
+  readonly #shutDown = new Set<string>();
+
+  constructor(seams: AttachSeams) {
+    this.#seams = seams;
+  }
+
+  /** `onProgress` is told whenever the order gets on. @throws DrError of the order */
+  async carryOut(order: ReceivedOrder, scope: Scope, onProgress: () => void): Promise<OrderDone> {
+    const { vmId, operationId, action } = order;
+    const key = `${vmId} ${operationId ?? 'none'} ${JSON.stringify(action, whole)}`;
+    const known = this.#running.get(key);
+    if (known !== undefined) {
+      known.listeners.add(onProgress);
+      return known.result;
+    }
+    const listeners = new Set([onProgress]);
+    const tell = (): void => {
+      for (const each of listeners) each();
+    };
+    const before = this.#last.get(vmId) ?? Promise.resolve();
+    // a question is answered beside whatever runs
+    const result =
+      action.$case === 'describe'
+        ? this.#do(order, scope, tell)
+        : before.then(() => this.#do(order, scope, tell));
+    this.#running.set(key, { result, listeners });
+    const settled = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    if (action.$case !== 'describe') this.#last.set(vmId, settled);
+    try {
+      return await result;
+    } finally {
+      this.#running.delete(key);
+      if (this.#last.get(vmId) === settled) this.#last.delete(vmId);
+    }
+  }
+
+  /** When no order is under way any more. */
+  async idle(): Promise<void> {
+    await Promise.allSettled([...this.#running.values()].map(({ result }) => result));
+  }
+
+  async #do(order: ReceivedOrder, scope: Scope, onProgress: () => void): Promise<OrderDone> {
+    const { vmId, epoch, action } = order;
+    const { fs } = this.#seams;
+    this.#seams.signal.throwIfAborted();
+    const attended = (await attendedVms(scope.jobs)).get(vmId);
+    if (attended === undefined) {
+      throw new DrError('E_NOT_FOUND', `the agent has no VM ${vmId} in its jobs any more`, {
+        context: { vmId },
+      });
+    }
+    if (action.$case === 'describe') {
+      return { ...DONE, vm: await describeAttended(attended, scope.storeId, fs) };
+    }
+    const { vm, job } = attended;
+    const told = await toldEpoch(fs, job.stateFolder, vmId, chainKey(scope.storeId));
+    if (told !== undefined && epoch < told.epoch) throw staleEpoch(vm, epoch, told.epoch);
+    const isTarget = told?.standing.activeSite === 'target' && told.epoch === epoch;
+    switch (action.$case) {
+      case 'presync':
+        await presync(attended, this.#seams, onProgress);
+        return DONE;
+      case 'shutDown': {
+        const { timeoutMs, mayTurnOff } = action.value;
+        await this.#shutDownVm(order, attended, scope, Number(timeoutMs), mayTurnOff);
+        return DONE;
+      }
+      case 'start':
+        await this.#start(order, attended, scope, isTarget);
+        return DONE;
+      case 'fence':
+        await this.#fence(order, attended);
+        return DONE;
+      case 'unfence':
+        await this.#unfence(order, attended, isTarget);
+        return DONE;
+      case 'finalCycle': {
+        const pointId = await finalCycle(attended, scope.storeId, this.#seams, onProgress);
+        return { ...DONE, pointId: guidToWire(pointId), isCompared: true };
+      }
+      case 'tellEpoch':
+        await this.#tell(order, action.value, attended, scope);
+        return DONE;
+      case 'failbackSync':
+      case 'failbackStart':
+      case 'failbackCommit':
+      case 'failbackUndo':
+        this.#requireAllowed('failback', attended, scope);
+        return failbackOrder(order);
+    }
+  }
+
+  async #shutDownVm(
+    order: ReceivedOrder,
+    attended: AttendedVm,
+    scope: Scope,
+    timeoutMs: number,
+    mayTurnOff: boolean,
+  ): Promise<void> {
+    const { vm, job } = attended;
+    const { hypervisor } = job;
+    if ((await requirePower(attended)) === 'off') return;
+    this.#requireAllowed('shutdown', attended, scope);
+    this.#remember(order);
+    try {
+      await hypervisor.shutDownVm(vm.id, timeoutMs);
+    } catch (error) {
+      const isLate = error instanceof DrError && error.code === 'E_SHUTDOWN_TIMEOUT';
+      if (!isLate || !mayTurnOff) throw error;
+      await hypervisor.turnOffVm(vm.id);
+    }
+  }
+
+  async #start(
+    order: ReceivedOrder,
+    attended: AttendedVm,
+    scope: Scope,
+    isTarget: boolean,
+  ): Promise<void> {
+    const { vm, job } = attended;
+    if (isTarget) throw servesElsewhere(attended, order.epoch);
+    if ((await requirePower(attended)) === 'running') return;
+    // whoever lets a VM be shut down lets it be started again by the same operation
+    if (!this.#shutDown.has(operationOf(order))) this.#requireAllowed('start', attended, scope);
+    await job.hypervisor.startVm(vm.id);
+  }
+
+  async #fence(order: ReceivedOrder, { vm, job }: AttendedVm): Promise<void> {
+    const { epoch } = order;
+    const operationId = operationIdOf(order);
+    const present = await job.hypervisor.fenceOf(vm.id);
+    if (present !== undefined && present.epoch > epoch) throw staleEpoch(vm, epoch, present.epoch);
+    if (present?.tag.operationId === operationId && present.epoch === epoch) return;
+    await job.hypervisor.fenceVm(vm.id, { tag: { protectionId: vm.id, operationId }, epoch });
+    this.#seams.log.info('fence.set', { vmId: vm.id, vmName: vm.name, epoch });
+  }
+
+  /** Only ours, and never one of a later epoch than the order's. */
+  async #unfence(order: ReceivedOrder, attended: AttendedVm, isTarget: boolean): Promise<void> {
+    const { vm, job } = attended;
+    const { epoch } = order;
+    if (isTarget) throw servesElsewhere(attended, epoch);
+    const present = await job.hypervisor.fenceOf(vm.id);
+    if (present === undefined) return;
+    if (present.epoch > epoch) throw staleEpoch(vm, epoch, present.epoch);
+    if (present.tag.protectionId !== vm.id) {
+      throw new DrError('E_STATE', `the fence of ${vm.name} was not set by its own protection`, {
+        context: { vmId: vm.id, protectionId: present.tag.protectionId },
+        done: 'the fence stands',
+      });
+    }
+    await job.hypervisor.unfenceVm(vm.id);
+    this.#seams.log.info('fence.lifted', { vmId: vm.id, vmName: vm.name, epoch });
+  }
+
+  async #tell(
+    order: ReceivedOrder,
+    { isSourceActive, isRetired }: { isSourceActive: boolean; isRetired: boolean },
+    { vm, job }: AttendedVm,
+    { storeId }: Scope,
+  ): Promise<void> {
+    const { epoch } = order;
+    const operationId = operationIdOf(order);
+    const activeSite = isSourceActive ? 'source' : 'target';
+    const word = { operationId, epoch, activeSite, isRetired } as const;
+    await keepWord(vm, storeId, word, job.stateFolder, this.#seams);
+    if (isSourceActive) return;
+    await blockStart(vm, { epoch, operationId }, job.hypervisor, this.#seams.log);
+  }
+
+  #requireAllowed(action: RemoteAction, { vm, allowed }: AttendedVm, { isAtCommand }: Scope): void {
+    if (isAtCommand || allowed.has(action)) return;
+    const named = REMOTE_ACTIONS.filter((each) => allowed.has(each)).join(',');
+    throw new DrError('E_REMOTE_ACTION', `remote_actions of ${vm.name} has no ${action}`, {
+      context: { vmId: vm.id, action, allowed: named === '' ? 'none' : named },
+      done: 'nothing was changed at the primary site',
+    });
+  }
+
+  #remember(order: ReceivedOrder): void {
+    this.#shutDown.add(operationOf(order));
+    const [oldest] = this.#shutDown;
+    if (this.#shutDown.size > REMEMBERED_MAX && oldest !== undefined) this.#shutDown.delete(oldest);
+  }
+}
+
+function operationOf(order: ReceivedOrder): string {
+  return `${order.vmId} ${operationIdOf(order)}`;
+}
+
+function operationIdOf({ operationId, vmId }: ReceivedOrder): Guid {
+  // wire.ts refuses orders without one, but for questions
+  return operationId ?? vmId;
+}
+
+async function requirePower({ vm, job }: AttendedVm): Promise<PowerState> {
+  const power = await powerOf(vm.id, job.hypervisor);
+  if (power !== undefined) return power;
+  throw new DrError('E_NOT_FOUND', `${job.hypervisor.name} has no VM ${vm.name} any more`);
+}
+
+function servesElsewhere({ vm }: AttendedVm, epoch: bigint): DrError {
+  return new DrError('E_STATE', `${vm.name} serves at the DR site since epoch ${epoch}`, {
+    context: { vmId: vm.id, epoch },
+    done: 'its fence stands, and it was not started',
+  });
+}
+
+function whole(_name: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? value.toString() : value;
+}
