@@ -109,20 +109,22 @@ function likened(
   return bytes;
 }
 
-function discardSeed(context: StepContext): void {
-  const { world, random } = context;
-  const site = world.pickSite(random);
-  const without = withoutPoints(world, site);
-  const vm = without[random.int(without.length)] ?? world.pickVm(random);
-  const request: SeedRequest = {
-    ...{ vm: vm.name, vmId: guidToWire(vm.id), principal: '', isRestart: false },
-    from: { $case: 'discard', value: {} },
-  };
-  ask(context, site, 'discard', async (control) => {
-    for await (const { step } of control.seed(request)) {
-      if (step?.$case === 'done') world.counts.add('seed discarded');
+/** Whatever is staged anywhere of VMs that have no points yet. */
+function discardSeeds(context: StepContext): void {
+  const { world } = context;
+  for (const site of world.sites) {
+    for (const vm of withoutPoints(world, site)) {
+      const request: SeedRequest = {
+        ...{ vm: vm.name, vmId: guidToWire(vm.id), principal: '', isRestart: false },
+        from: { $case: 'discard', value: {} },
+      };
+      ask(context, site, 'discard', async (control) => {
+        for await (const { step } of control.seed(request)) {
+          if (step?.$case === 'done') world.counts.add('seed discarded');
+        }
+      });
     }
-  });
+  }
 }
 
 export const SEED_STEPS: readonly StepKind[] = [
@@ -136,6 +138,6 @@ export const SEED_STEPS: readonly StepKind[] = [
     name: 'operator discards a seed',
     weight: 2,
     isOptional: true,
-    run: discardSeed,
+    run: discardSeeds,
   },
 ];
