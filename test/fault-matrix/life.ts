@@ -16,7 +16,8 @@ import { type Receiver, replicationHandlers, Scrub } from '../../dr-receiver/ind
 import { repairReceiver } from '../../source-agent/index.js';
 import { bytesOf, type GuestDisk, readable } from '../simulation/guest-disk.js';
 import type { Vm } from '../simulation/host.js';
-import type { Site, World } from '../simulation/world.js';
+import type { Site } from '../simulation/site.js';
+import type { World } from '../simulation/world.js';
 import { SeededRandom } from '../support/seeded-random.js';
 
 /** What an operator does at a receiver that runs. */
@@ -173,7 +174,7 @@ async function mend(living: Living, vm: Vm): Promise<void> {
   );
   if (path === undefined || volume.sizeOf(path) === 0) return;
   site.machine.rot(path, 0, 0);
-  site.rotten.add(vm.id);
+  site.noteRot(vm.id, 'cells');
   await operate('repair', async (control, receiver) => {
     for await (const { step } of control.verify({ vm: vm.id, point: 'all', isRepair: true })) {
       if (step?.$case === 'done') break;

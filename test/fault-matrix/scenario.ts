@@ -6,7 +6,8 @@ import { defined } from '../../shared/assert.js';
 import { DrError } from '../../shared/errors.js';
 import { Checker } from '../simulation/checker.js';
 import type { DurableKind, Machine } from '../simulation/disks.js';
-import { type Site, World } from '../simulation/world.js';
+import type { Site } from '../simulation/site.js';
+import { World } from '../simulation/world.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import type { Injection, Step } from './faults.js';
 import { roleOf } from './roles.js';
@@ -124,7 +125,7 @@ class Scenario {
           machine.rot(path, scheduler.random.int(sizeBytes), scheduler.random.int(8));
           for (const { id } of host.vms) {
             if (machine === source) this.#world.excusedLedgers.add(id);
-            else this.#site.rotten.add(id);
+            else this.#site.noteRot(id, 'any');
           }
           this.#site.promises.isExcused = true;
         });

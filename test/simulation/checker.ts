@@ -6,7 +6,8 @@
 //   I3   for each chain: confirmed point + dirty set + changes since the reference point cover all;
 //        ledger and reference point are one unit, so that no crash costs a compare
 //   I4   nothing without our tag was touched
-//        and what was acknowledged is there
+//        and what was acknowledged is there; what was found good or mended reads back; nothing is
+//        taken for damaged that did not rot, or for good that did
 
 import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
@@ -34,7 +35,9 @@ import { DEVICE_FAILED } from './disks.js';
 import { bytesOf, type FrozenDisk, type GuestDisk } from './guest-disk.js';
 import type { Frozen, Host, Vm } from './host.js';
 import { Broken } from './promises.js';
-import { type Site, STATE_FOLDER, STORE_FOLDER, type World } from './world.js';
+import type { Site } from './site.js';
+import { expectKnown } from './truth.js';
+import { STATE_FOLDER, STORE_FOLDER, type World } from './world.js';
 
 const OPERATOR = {
   principal: 'checker',
@@ -56,6 +59,11 @@ const DAMAGE: ReadonlySet<string> = new Set([
   'E_FILE_VERSION',
   'E_NO_POINT',
 ]);
+
+/** What readers are told of files that are damaged, or of a point that is not there. */
+export function isDamageCode(code: string): boolean {
+  return DAMAGE.has(code);
+}
 
 export class Checker {
   readonly #world: World;
@@ -102,6 +110,7 @@ export class Checker {
       }
     }
     for (const site of this.#world.sites) {
+      for (const { id } of this.#world.host.vms) await expectKnown(site, id);
       const found = site.machine.volume.survivors(seed, style);
       await this.#checkSite(site, found, ledgers);
     }
@@ -164,7 +173,7 @@ export class Checker {
     try {
       receiver = await Receiver.open({
         fs: found,
-        clock: new FakeClock(this.#world.scheduler.wallMs),
+        clock: new FakeClock(site.machine.wallMs),
         random: new SeededRandom(1),
         log: silentLog,
         storeFolder: STORE_FOLDER,
@@ -189,7 +198,7 @@ export class Checker {
 
   #checkAcknowledged(site: Site, vm: Vm, store: VmStore | undefined): void {
     const promised = site.promises.acknowledged.get(vm.id) ?? [];
-    if (store?.halt !== undefined && !site.rotten.has(vm.id)) {
+    if (store?.halt !== undefined && site.rotten.get(vm.id) !== 'any') {
       throw new Broken(`${vm.name} would be halted at ${site.name}: ${store.halt.message}`);
     }
     if (store?.halt !== undefined) return;
@@ -197,6 +206,10 @@ export class Checker {
     const there = new Set(points.map(({ pointId }) => pointId));
     const newest = promised.at(-1);
     const head = points.at(-1)?.pointId;
+    const marked = points.find(({ damage }) => damage !== undefined);
+    if (marked !== undefined && !site.rotten.has(vm.id) && !site.hasFailed) {
+      throw new Broken(`${site.name} marks ${marked.pointId} as damaged, and nothing rotted`);
+    }
     // a commit that was not acknowledged may have followed, and retention with it
     if (newest !== undefined && !site.promises.leadsTo(newest, head)) {
       throw new Broken(`${site.name} acknowledged ${newest} of ${vm.name} and would lose it`);
@@ -204,6 +217,11 @@ export class Checker {
     for (const pointId of site.pinned) {
       if (promised.includes(pointId) && !there.has(pointId)) {
         throw new Broken(`${site.name} forgot ${pointId} of ${vm.name}, which is pinned`);
+      }
+    }
+    for (const pointId of site.guards) {
+      if (promised.includes(pointId) && !there.has(pointId)) {
+        throw new Broken(`${site.name} forgot ${pointId} for its age after its clock had jumped`);
       }
     }
     const told = head === undefined ? undefined : site.promises.pointCounts.get(head);
@@ -256,13 +274,16 @@ export class Checker {
       try {
         await compare(parts, frozen, point.pointId);
       } catch (error) {
-        if (error instanceof DrError && DAMAGE.has(error.code) && site.rotten.has(store.vmId)) {
+        const isExcused = site.rotten.has(store.vmId) && !site.proven.has(point.pointId);
+        if (error instanceof DrError && DAMAGE.has(error.code) && isExcused) {
           this.#world.counts.add('rot refused');
           return;
         }
         if (error instanceof Broken) throw error;
-        // A verification met a device that did not answer, and marked the point until the next one.
+        // A verification met a device that did not answer, and marked the point until the next one;
+        // and so are those that came on top of it.
         if (error instanceof DrError && error.message.includes(DEVICE_FAILED)) return;
+        if (site.hasFailed && point.damage !== undefined) return;
         throw new Broken(`I2: point ${point.pointId} does not read back: ${String(error)}`);
       }
     }

@@ -5,6 +5,7 @@
 // Each call that changes something waits for an event before it takes effect or after, by chance: a
 // kill may come between any two of them, and calls that are under way together change their order.
 
+import type { Clock } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
 import type { BlockFile, FileSystem } from '../../shared/files/index.js';
 import { CrashFileSystem, type SurvivorStyle } from '../support/crash-file.js';
@@ -51,6 +52,8 @@ export class Machine {
   readonly #processes = new Set<SimulatedProcess>();
   #volume: CrashFileSystem;
   isFull = false;
+  /** How far its wall clock is off. */
+  wallShiftMs = 0;
   readonly faults: DeviceFault[] = [];
   /** How many calls were made to fail since the last cut. */
   failureCount = 0;
@@ -74,6 +77,15 @@ export class Machine {
 
   get processes(): readonly SimulatedProcess[] {
     return [...this.#processes];
+  }
+
+  /** By its own clock. */
+  get wallMs(): number {
+    return this.#scheduler.wallMs + this.wallShiftMs;
+  }
+
+  clockOf(process: SimulatedProcess): Clock {
+    return process.clock(() => this.wallShiftMs);
   }
 
   start(name: string): SimulatedProcess {

@@ -66,13 +66,16 @@ export class Host {
     failRemoveReference: 0,
   };
   readonly #scheduler: Scheduler;
+  readonly #wallMs: () => number;
   /** When the merge of a VM's disks ends. */
   readonly #mergedAtMs = new Map<Guid, number>();
   #time = 1;
   #nextId = 1;
 
-  constructor(scheduler: Scheduler) {
+  /** `wallMs`: the clock of its machine. */
+  constructor(scheduler: Scheduler, wallMs: () => number) {
     this.#scheduler = scheduler;
+    this.#wallMs = wallMs;
   }
 
   addVm(name: string): Vm {
@@ -115,13 +118,18 @@ export class Host {
     return frozen.checkpoint.id;
   }
 
+  /** A moment that another product took and has by now let go of, as a backup does. */
+  takeMoment(vm: Vm): Frozen {
+    return this.#freeze(vm, undefined, 'crash');
+  }
+
   #freeze(vm: Vm, tag: OwnerTag | undefined, consistency: 'application' | 'crash'): Frozen {
     const id = `checkpoint-${this.#nextId++}`;
     const atTime = this.tick();
     const checkpoint: Checkpoint = {
       id,
       vmId: vm.id,
-      createdAtMs: this.#scheduler.wallMs,
+      createdAtMs: this.#wallMs(),
       consistency,
       tag,
       disks: vm.disks.map(({ diskId, sizeBytes }) => ({ diskId, sizeBytes, ...GEOMETRY })),

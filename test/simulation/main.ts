@@ -4,12 +4,14 @@
 //   npm run simulate -- --seeds 5000 --from 7  so many, from there
 //   npm run simulate -- --seed 42              one seed
 //     --steps K   so many steps      --only 3,9   these steps alone      --trace   every line
-//     --shrink    which steps are needed for its failure
+//     --shrink    which steps are needed for its failure, as seeds.json keeps them
+//   npm run simulate -- --kept                 the kept ones
 //   npm run simulate -- --mutant NAME          the code broken on purpose; --mutants: all of them
 
 import { MUTANTS } from './mutants.js';
 import { mutantNamed, type Noticed, runMutant, writeNoticed } from './mutate.js';
-import { run, type RunResult, STEPS_DEFAULT } from './run.js';
+import { asKept, readKept } from './kept.js';
+import { planOf, run, type RunOptions, type RunResult, STEPS_DEFAULT } from './run.js';
 import { shrink } from './shrink.js';
 
 const SEEDS_DEFAULT = 200;
@@ -35,8 +37,26 @@ function tell(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-const steps = number('steps', STEPS_DEFAULT);
+const stepCount = number('steps', STEPS_DEFAULT);
 const only = text('only')?.split(',').map(Number);
+
+/** The seed as the command line wants it to be run. */
+function optionsOf(seed: number): RunOptions {
+  const steps = planOf(seed, stepCount).filter((_, index) => only?.includes(index) !== false);
+  return { seed, steps, onLine: words.includes('--trace') ? tell : undefined };
+}
+
+/** The runs that are asked for: a range of seeds, one, or the kept ones. */
+function* chosenRuns(): Generator<RunOptions> {
+  if (words.includes('--kept')) {
+    yield* readKept();
+    return;
+  }
+  const isOne = words.includes('--seed');
+  const from = isOne ? number('seed', 1) : number('from', 1);
+  const count = isOne ? 1 : number('seeds', SEEDS_DEFAULT);
+  for (let seed = from; seed < from + count; seed++) yield optionsOf(seed);
+}
 
 function tellFailure({ seed, failure, lines }: RunResult): void {
   if (failure === undefined) return;
@@ -45,53 +65,52 @@ function tellFailure({ seed, failure, lines }: RunResult): void {
   const { step, message, error } = failure;
   tell(`seed ${seed} failed after step ${step}: ${message}`);
   if (error instanceof Error && error.stack !== undefined) tell(error.stack);
-  tell(`again: npm run simulate -- --seed ${seed} --steps ${steps}${chosen}`);
+  tell(`again: npm run simulate -- --seed ${seed} --steps ${stepCount}${chosen}`);
 }
 
 async function runSeeds(): Promise<number> {
-  const isOne = words.includes('--seed');
-  const isFirst = words.includes('--first');
-  const from = isOne ? number('seed', 1) : number('from', 1);
-  const seedCount = isOne ? 1 : number('seeds', SEEDS_DEFAULT);
+  const failuresTold = words.includes('--first') ? 1 : FAILURES_TOLD;
   const totals = new Map<string, number>();
   const add = (what: string, count: number): void => {
     totals.set(what, (totals.get(what) ?? 0) + count);
   };
   const startedAt = performance.now();
   let failed = 0;
-  let seed = from;
-  for (; seed < from + seedCount && failed < (isFirst ? 1 : FAILURES_TOLD); seed++) {
-    const onLine = words.includes('--trace') ? tell : undefined;
-    const result = await run({ seed, steps, only, onLine });
+  let ran = 0;
+  for (const options of chosenRuns()) {
+    if (failed === failuresTold) break;
+    const { seed } = options;
+    const result = await run(options);
+    ran++;
     for (const [what, count] of result.counts.entries) add(what, count);
     add('points read', result.pointsRead);
     add('events', result.eventCount);
-    if (isOne) tell(`digest ${result.digest}`);
+    if (words.includes('--seed')) tell(`digest ${result.digest}`);
     const { failure } = result;
     if (failure === undefined) continue;
     failed++;
     tellFailure(result);
     // for mutate.ts, which reads the first one
     const noticed: Noticed = { seed, step: failure.step, message: failure.message };
-    if (isFirst) tell(JSON.stringify(noticed));
+    if (words.includes('--first')) tell(JSON.stringify(noticed));
   }
   const seconds = (performance.now() - startedAt) / 1000;
   for (const [what, count] of [...totals].sort()) tell(`  ${what}: ${count}`);
-  const ran = seed - from;
   tell(`${ran} seeds, ${(ran / seconds).toFixed(1)} a second, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
 
 async function shrinkOne(): Promise<number> {
   const seed = number('seed', 1);
-  const left = await shrink(seed, steps, (indexes) => {
-    tell(`${indexes.length} steps left`);
+  const left = await shrink(seed, optionsOf(seed).steps, (fewer) => {
+    tell(`${fewer.length} steps left`);
   });
   if (left === undefined) {
     tell(`seed ${seed} does not fail`);
     return 0;
   }
-  tell(`again: npm run simulate -- --seed ${seed} --steps ${steps} --only ${left.join(',')}`);
+  tell('for seeds.json, when its cause is mended:');
+  tell(JSON.stringify(asKept({ seed, steps: left, was: 'what was wrong' })));
   return 1;
 }
 

@@ -203,6 +203,17 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'progress-left',
+    what: 'what a clean-up that was cut off left of a committed cycle is not looked for again',
+    patches: [
+      {
+        file: 'dr-receiver/ingest/vm-desk.js',
+        find: 'if (this.#isTidy)',
+        replace: 'if (this.#isTidy || cycleId !== undefined)',
+      },
+    ],
+  },
+  {
     name: 'foreign-removed',
     what: 'the clean-up removes what bears no tag of ours',
     patches: [
@@ -244,6 +255,67 @@ export const MUTANTS: readonly Mutant[] = [
         file: 'dr-receiver/store/journal.js',
         find: 'await file.write(0, bytes);\n                    await file.flush();',
         replace: 'await file.write(0, bytes);',
+      },
+    ],
+  },
+  {
+    name: 'fold-unhidden',
+    what: 'a fold writes into the base while points are read that no delta hides it from',
+    patches: [
+      {
+        file: 'dr-receiver/reclaim/fold.js',
+        find: 'const lease = await vm.leases.change(segment, seams.patience);',
+        replace: 'const lease = { release: () => undefined };',
+      },
+      // and the lock of the file, which would hold it up as well, lets it in
+      {
+        file: 'shared/vhdx/vhdx-file.js',
+        find: "lock: options.lock ?? (isWritable ? 'exclusive' : 'shared'),",
+        replace: "lock: options.lock ?? (isWritable ? 'none' : 'shared'),",
+      },
+    ],
+  },
+  {
+    name: 'repair-unchecked',
+    what: 'a repair writes what the source gave without comparing its hash with the manifest',
+    patches: [
+      {
+        file: 'dr-receiver/store/repair.js',
+        find: 'const isIt = wanted.hash === undefined ? isZero : hash?.equals(wanted.hash) === true;',
+        replace: 'const isIt = true;',
+      },
+    ],
+  },
+  {
+    name: 'seed-believed',
+    what: 'a staged cell counts as the one of the source, whatever its hash',
+    patches: [
+      {
+        file: 'source-agent/disk-stream.js',
+        find: 'if ((await hashes.at(cell))?.equals(hash) === true)',
+        replace: 'if ((await hashes.at(cell)) !== undefined)',
+      },
+      {
+        file: 'dr-receiver/ingest/staged-cells.js',
+        find: 'if (this.#head?.cell !== cell || !this.#head.hash.equals(hash))',
+        replace: 'if (this.#head?.cell !== cell)',
+      },
+      {
+        file: 'dr-receiver/ingest/staged-cells.js',
+        find: 'return hashCell(bytes).equals(hash) ? bytes : undefined;',
+        replace: 'return bytes;',
+      },
+    ],
+  },
+  {
+    name: 'scrub-blind',
+    what: 'the scrub does not read the base',
+    patches: [
+      {
+        file: 'dr-receiver/maintenance/scrub.js',
+        find: 'async #read(layer, before, isDeviceSound) {',
+        replace: `async #read(layer, before, isDeviceSound) {
+        if (layer.disk.transfer === 'base') return { ...NOTHING_READ, isEnd: true };`,
       },
     ],
   },

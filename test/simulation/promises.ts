@@ -13,7 +13,7 @@ import type {
 import { parseBatch } from '../../shared/delta/index.js';
 import type { Exchange } from './network.js';
 
-/** A point that a source offered to a receiver. */
+/** A point that a source offered to a receiver, or that is brought by another road. */
 export interface Offer {
   readonly vmId: Guid;
   readonly cycleId: Guid;
@@ -71,6 +71,18 @@ export class Promises {
     let at = head;
     while (at !== undefined && at !== pointId) at = this.offers.get(at)?.parentPointId;
     return at === pointId;
+  }
+
+  /** A point that is to come by another road; nothing of it is promised yet. */
+  bring(offer: Offer): void {
+    this.offers.set(offer.pointId, offer);
+  }
+
+  /** A point is listed that came by another road. */
+  acknowledge(vmId: Guid, pointId: Guid): void {
+    const list = this.acknowledged.get(vmId) ?? [];
+    list.push(pointId);
+    this.acknowledged.set(vmId, list);
   }
 
   onRequest({ call, method, request }: Omit<Exchange, 'response'>): void {
@@ -144,8 +156,6 @@ export class Promises {
     this.pointCounts.set(pointId, answer.pointCount);
     const offer = this.offers.get(pointId);
     if (offer?.cycleId !== cycleId) throw new Broken(`point ${pointId} is not of cycle ${cycleId}`);
-    const list = this.acknowledged.get(offer.vmId) ?? [];
-    list.push(pointId);
-    this.acknowledged.set(offer.vmId, list);
+    this.acknowledge(offer.vmId, pointId);
   }
 }

@@ -5,24 +5,32 @@ import { SeededRandom } from '../support/seeded-random.js';
 import { Checker } from './checker.js';
 import { FAIR } from './network.js';
 import { Broken } from './promises.js';
-import { diskSize, STEPS, type StepKind } from './steps.js';
-import { type Site, World } from './world.js';
+import { addVm } from './steps/guest.js';
+import { chooseKind, kindNamed, kindsOf } from './steps/index.js';
+import type { Site } from './site.js';
+import { verifyAll } from './verify.js';
+import { SOURCE, World } from './world.js';
 
 export const STEPS_DEFAULT = 40;
 const EVENTS_BETWEEN_STEPS = 400;
 const ATTEMPTS_AT_THE_END = 8;
 
+/** A step as it can be written down: whatever kinds there will be, it is taken in the same way. */
+export interface PlannedStep {
+  readonly kind: string;
+  /** Of its random numbers. */
+  readonly seed: number;
+}
+
 export interface RunOptions {
   readonly seed: number;
-  /** Default STEPS_DEFAULT. */
-  readonly steps?: number | undefined;
-  /** Indexes of the steps to take; default all. */
-  readonly only?: readonly number[] | undefined;
+  /** Default: those that the seed leads to. */
+  readonly steps?: readonly PlannedStep[] | undefined;
   readonly onLine?: ((line: string) => void) | undefined;
 }
 
 export interface RunFailure {
-  /** Index of the step after which it was found; `steps`: at the end. */
+  /** Index of the step after which it was found; how many there are: at the end. */
   readonly step: number;
   readonly message: string;
   readonly error: unknown;
@@ -30,6 +38,7 @@ export interface RunFailure {
 
 export interface RunResult {
   readonly seed: number;
+  readonly steps: readonly PlannedStep[];
   /** The same for the same seed, steps and code. */
   readonly digest: string;
   readonly eventCount: number;
@@ -40,21 +49,30 @@ export interface RunResult {
   readonly failure: RunFailure | undefined;
 }
 
+/** The steps to which a seed leads, as the kinds are now. */
+export function planOf(seed: number, count = STEPS_DEFAULT): PlannedStep[] {
+  const kinds = kindsOf(randomOf(seed, -3));
+  return Array.from({ length: count }, (_, index) => {
+    const random = randomOf(seed, index);
+    return { kind: chooseKind(kinds, random).name, seed: random.next() };
+  });
+}
+
 export async function run(options: RunOptions): Promise<RunResult> {
-  const { seed, steps = STEPS_DEFAULT, only, onLine } = options;
+  const { seed, steps = planOf(seed), onLine } = options;
   const first = randomOf(seed, -1);
   const world = new World({ seed: first.next(), siteCount: first.chance(0.4) ? 2 : 1 });
   if (onLine !== undefined) world.scheduler.onLine = onLine;
   const checker = new Checker(world);
-  const kinds = kindsOf(first);
   let step = -1;
   let failure: RunFailure | undefined;
   try {
     await begin(world, first);
-    for (step = 0; step < steps; step++) {
-      if (only !== undefined && !only.includes(step)) continue;
-      await takeStep(world, checker, kinds, randomOf(seed, step));
+    for (const [index, planned] of steps.entries()) {
+      step = index;
+      await takeStep(world, checker, planned);
     }
+    step = steps.length;
     await end(world, checker, randomOf(seed, -2));
   } catch (error) {
     const [violation] = world.violations;
@@ -63,6 +81,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   }
   return {
     seed,
+    steps,
     digest: world.scheduler.digest(),
     eventCount: world.scheduler.eventCount,
     pointsRead: checker.pointsRead,
@@ -72,54 +91,27 @@ export async function run(options: RunOptions): Promise<RunResult> {
   };
 }
 
-/** Of one step alone, so that leaving out another one changes little. */
-function randomOf(seed: number, step: number): SeededRandom {
-  return new SeededRandom(Math.imul(seed, 0x9e3779b1) ^ Math.imul(step + 7, 0x85ebca77));
+/** Of one part of a run alone. */
+function randomOf(seed: number, part: number): SeededRandom {
+  return new SeededRandom(Math.imul(seed, 0x9e3779b1) ^ Math.imul(part + 7, 0x85ebca77));
 }
 
 async function begin(world: World, random: SeededRandom): Promise<void> {
-  const vmCount = random.chance(0.4) ? 2 : 1;
-  for (let n = 1; n <= vmCount; n++) {
-    const vm = world.host.addVm(`VM${n}`);
-    for (let count = random.between(1, 3); count > 0; count--) {
-      const disk = world.host.addDisk(vm, diskSize(random));
-      for (let i = random.int(6); i > 0; i--) {
-        disk.write(random.int(disk.cellCount), random.between(1, 1000), world.host.tick());
-      }
-    }
-  }
+  for (let left = random.chance(0.4) ? 2 : 1; left > 0; left--) addVm(world, random);
   for (const site of world.sites) world.startReceiver(site);
   await world.run(random.int(16));
   // a store whose very first start is cut off is met nowhere else
   for (const { process } of world.sites) if (random.chance(0.25)) process?.end();
 }
 
-async function takeStep(
-  world: World,
-  checker: Checker,
-  kinds: readonly StepKind[],
-  random: SeededRandom,
-): Promise<void> {
-  const kind = chooseStep(kinds, random);
+async function takeStep(world: World, checker: Checker, planned: PlannedStep): Promise<void> {
+  const kind = kindNamed(planned.kind);
+  const random = new SeededRandom(planned.seed);
   world.scheduler.random = new SeededRandom(random.next());
   world.scheduler.note(`step: ${kind.name}`);
   await kind.run({ world, checker, random });
   await world.run(random.chance(0.3) ? 0 : random.int(EVENTS_BETWEEN_STEPS));
   await checker.check(random);
-}
-
-/** What can happen in this seed. */
-function kindsOf(random: SeededRandom): readonly StepKind[] {
-  return STEPS.filter(({ isOptional }) => isOptional !== true || random.chance(0.5));
-}
-
-function chooseStep(kinds: readonly StepKind[], random: SeededRandom): StepKind {
-  let at = random.int(kinds.reduce((sum, { weight }) => sum + weight, 0));
-  for (const kind of kinds) {
-    at -= kind.weight;
-    if (at < 0) return kind;
-  }
-  throw new Error('the weights make up their sum');
 }
 
 /** Everything works again; then every chain comes level, and nothing is left behind. */
@@ -136,13 +128,14 @@ async function end(world: World, checker: Checker, random: SeededRandom): Promis
     failConvert: 0,
     failRemoveReference: 0,
   });
-  await world.runUntil(() => world.agents.size === 0, 'the work of the agents');
+  const isIdle = (): boolean => world.agents.size + world.tools.size === 0;
+  await world.runUntil(isIdle, 'the work of the agents');
   for (const site of world.sites) {
     // whatever failed before may have poisoned files until the process starts anew
     site.process?.end();
     world.startReceiver(site);
     await world.runUntil(() => site.receiver !== undefined, `the start of ${site.name}`, 5000);
-    await unpause(world, site);
+    await setRight(world, site);
   }
   await world.scheduler.advance(60_000);
   world.outcomes.clear();
@@ -152,31 +145,27 @@ async function end(world: World, checker: Checker, random: SeededRandom): Promis
     await world.runUntil(() => world.agents.size === 0, 'the work of the agents');
     await world.scheduler.advance(60_000);
   }
-  for (const site of world.sites) await verifyAll(world, site);
+  // what was marked as damaged because the device did not answer is whole again
+  for (const site of world.sites) {
+    for (const vm of world.host.vms) {
+      await operate(world, async () => {
+        const control = world.control(site);
+        if (control !== undefined) await verifyAll(world, site, vm, control, false);
+      });
+    }
+  }
   await world.scheduler.advance(60_000);
   checker.forget();
   await checker.check(random);
   checker.checkTidy();
 }
 
-/** What was marked as damaged because the device did not answer is whole again. */
-async function verifyAll(world: World, site: Site): Promise<void> {
-  for (const vm of world.host.vms) {
+/** What operators did is undone. */
+async function setRight(world: World, site: Site): Promise<void> {
+  for (const { id } of world.host.vms) {
     await operate(world, async () => {
-      const steps = world.control(site)?.verify({ vm: vm.id, point: 'all', isRepair: false }) ?? [];
-      for await (const { step } of steps) {
-        if (step?.$case !== 'done' || site.rotten.has(vm.id)) continue;
-        const count = step.value.damagedPointIds.length;
-        if (count > 0) throw new Broken(`${count} points of ${vm.name} are damaged, without rot`);
-      }
-    });
-  }
-}
-
-async function unpause(world: World, site: Site): Promise<void> {
-  for (const vm of world.host.vms) {
-    await operate(world, async () => {
-      await world.control(site)?.pause({ vm: vm.id, isPaused: false });
+      await world.control(site)?.pause({ vm: id, isPaused: false });
+      await world.control(site)?.rebind({ vm: id, owner: SOURCE.principal });
     });
   }
 }

@@ -198,11 +198,11 @@ export class SimulatedProcess {
     });
   }
 
-  /** Time as the process has it: its wall clock may be wrong. */
-  clock(wallShiftMs = 0): Clock {
+  /** Time as the process has it: the wall clock of its machine may be wrong, and may jump. */
+  clock(wallShiftMs: () => number = () => 0): Clock {
     const { scheduler } = this;
     return {
-      now: () => scheduler.wallMs + wallShiftMs,
+      now: () => scheduler.wallMs + wallShiftMs(),
       monotonic: () => scheduler.nowMs,
       sleep: (durationMs, signal) =>
         new Promise<void>((resolve, reject) => {

@@ -1,6 +1,6 @@
 // A source host with its agents, receivers on machines of their own, and the network between them:
-// the real code of both sides over simulated seams. What happens is told by steps.ts; what must hold
-// by checker.ts.
+// the real code of both sides over simulated seams. What happens is told by steps/; what must hold by
+// checker.ts.
 
 import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
@@ -13,7 +13,13 @@ import {
 import { CELL_BYTES } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { silentLog } from '../../shared/log.js';
-import { controlHandlers, Receiver, replicationHandlers } from '../../dr-receiver/index.js';
+import {
+  controlHandlers,
+  Receiver,
+  replicationHandlers,
+  Scrub,
+  type ScrubOptions,
+} from '../../dr-receiver/index.js';
 import { Agent, type Job } from '../../source-agent/agent.js';
 import { Bandwidth } from '../../source-agent/bandwidth.js';
 import { ReceiverLink } from '../../source-agent/receiver-link.js';
@@ -25,6 +31,7 @@ import { Host, type Vm } from './host.js';
 import { type Endpoint, FAIR, Network } from './network.js';
 import { Promises } from './promises.js';
 import { Scheduler, type SimulatedProcess } from './scheduler.js';
+import { Site } from './site.js';
 
 export const STATE_FOLDER = '/state';
 export const STORE_FOLDER = '/store';
@@ -34,44 +41,23 @@ const SETTLE_BYTES = 128 * 1024;
 const REWRITE_ABOVE_BYTES = 3000;
 const RECLAIM = { share: 0.05, minBytes: CELL_BYTES, rowLayers: 4 };
 
-const SOURCE = {
+/** So short that a scrub is due whenever some time has passed. */
+const SCRUB: ScrubOptions = { rateBytes: 1024 * 1024, periodMs: 3_600_000 };
+
+export const SOURCE = {
   principal: 'site-a',
   keyId: 'key-a',
   role: 'source',
   vmPattern: '*',
   address: 'simulated',
 } as const;
-const OPERATOR = {
+export const OPERATOR = {
   principal: 'operator',
   keyId: 'key-o',
   role: 'operator',
   vmPattern: '*',
   address: 'simulated',
 } as const;
-
-export interface Site {
-  readonly name: string;
-  readonly machine: Machine;
-  readonly endpoint: Endpoint;
-  readonly promises: Promises;
-  process: SimulatedProcess | undefined;
-  receiver: Receiver | undefined;
-  /** Why it did not start the last time. */
-  refusal: DrError | undefined;
-  /** Stays down until it is started again. */
-  isStopped: boolean;
-  /** VMs of whose files some rotted: their points may be refused, never wrong. */
-  readonly rotten: Set<Guid>;
-  /** Points that an operator pinned, and the pin was answered. */
-  readonly pinned: Set<Guid>;
-  /** Copies of the store that an operator made. */
-  readonly copies: StoreCopy[];
-}
-
-export interface StoreCopy {
-  readonly volume: MemoryFileSystem;
-  readonly acknowledged: ReadonlyMap<Guid, readonly Guid[]>;
-}
 
 export interface AgentRun {
   readonly process: SimulatedProcess;
@@ -111,6 +97,8 @@ export class World {
   readonly violations: Error[] = [];
   /** Agents that run now. */
   readonly agents = new Set<AgentRun>();
+  /** Commands of operators that run now. */
+  readonly tools = new Set<SimulatedProcess>();
   /** The last outcome for a VM and a receiver: `site/vm`. */
   readonly outcomes = new Map<string, CycleOutcome>();
   /** VMs whose ledger rotted, was lost or went back: a compare is the price. */
@@ -118,12 +106,14 @@ export class World {
   /** Former states of the source's volume, from which an operator restores. */
   readonly stateCopies: MemoryFileSystem[] = [];
   #agentCount = 0;
+  #toolCount = 0;
+  #number = 0;
 
   constructor({ seed, siteCount }: WorldOptions) {
     this.scheduler = new Scheduler(new SeededRandom(seed));
     this.network = new Network(this.scheduler);
     this.source = new Machine('source', this.scheduler);
-    this.host = new Host(this.scheduler);
+    this.host = new Host(this.scheduler, () => this.source.wallMs);
     this.sites = Array.from({ length: siteCount }, (_, index) => this.#makeSite(`dr${index + 1}`));
   }
 
@@ -138,34 +128,24 @@ export class World {
         }
       };
     };
-    const site: Site = {
+    const endpoint: Endpoint = {
       name,
-      machine: new Machine(name, this.scheduler),
-      promises,
-      process: undefined,
-      receiver: undefined,
-      refusal: undefined,
-      isStopped: true,
-      rotten: new Set(),
-      pinned: new Set(),
-      copies: [],
-      endpoint: {
-        name,
-        weather: FAIR,
-        server: () => {
-          const { process, receiver } = site;
-          if (process === undefined || receiver === undefined || process.isDead) return undefined;
-          return { process, handlers: replicationHandlers(receiver) };
-        },
-        onRequest: noting((request) => promises.onRequest(request)),
-        onAnswer: noting((exchange) => promises.onAnswer(exchange)),
-        onBug: (error) => {
-          this.noteBug(error);
-        },
+      weather: FAIR,
+      server: () => {
+        const { process, receiver } = site;
+        if (process === undefined || receiver === undefined || process.isDead) return undefined;
+        return { process, handlers: replicationHandlers(receiver) };
+      },
+      onRequest: noting((request) => promises.onRequest(request)),
+      onAnswer: noting((exchange) => promises.onAnswer(exchange)),
+      onBug: (error) => {
+        this.noteBug(error);
       },
     };
+    const site = new Site(name, new Machine(name, this.scheduler), endpoint, promises);
     site.machine.onFailure = () => {
       promises.forgetPositions();
+      site.hasFailed = true;
     };
     site.machine.onDurable = ({ kind, path, bytes }) => {
       if (kind !== 'write' || bytes === undefined || !path.endsWith('/journal')) return;
@@ -183,17 +163,16 @@ export class World {
     site.isStopped = false;
     if (site.process !== undefined) return;
     const process = site.machine.start(site.name);
-    site.process = process;
+    site.begins(process);
     process.onDeath(() => {
-      site.process = undefined;
-      site.receiver = undefined;
+      site.ends();
       this.scheduler.after(this.scheduler.random.int(RESTART_MS), () => {
         if (!site.isStopped) this.startReceiver(site);
       });
     });
     const opening = Receiver.open({
       fs: site.machine.filesOf(process),
-      clock: process.clock(),
+      clock: site.machine.clockOf(process),
       random: process.random,
       log: silentLog,
       storeFolder: STORE_FOLDER,
@@ -205,6 +184,7 @@ export class World {
     process.gate(opening).then(
       (receiver) => {
         site.receiver = receiver;
+        site.scrub = new Scrub(receiver, SCRUB);
         site.refusal = undefined;
         this.counts.add('receiver started');
       },
@@ -235,7 +215,7 @@ export class World {
     const { process, receiver } = site;
     if (process === undefined || receiver === undefined) return;
     const { maintenance } = receiver;
-    const clock = process.clock();
+    const clock = site.machine.clockOf(process);
     const working = async (): Promise<void> => {
       for (let left = sliceCount; left > 0; left--) {
         if (!(await maintenance.maintain())) return;
@@ -246,6 +226,21 @@ export class World {
     process.gate(working()).catch((error: unknown) => {
       this.noteRefusal(`maintenance of ${site.name}`, error);
     });
+  }
+
+  /** The scrub of a receiver, slice by slice, until nothing is due; false when its process ended. */
+  async scrubAll(site: Site, onSlice: () => void = () => undefined): Promise<boolean> {
+    const { process, receiver, scrub } = site;
+    if (process === undefined || receiver === undefined || scrub === undefined) return false;
+    const clock = site.machine.clockOf(process);
+    await receiver.allDesks();
+    for (;;) {
+      const readBytes = await scrub.slice();
+      onSlice();
+      if (readBytes === undefined) return true;
+      this.counts.add('scrub slice');
+      await clock.sleep(scrub.pauseMs(readBytes));
+    }
   }
 
   /** What an operator asks of a running receiver; undefined when none runs. */
@@ -276,7 +271,7 @@ export class World {
     this.agents.add(run);
     process.onDeath(() => this.agents.delete(run));
     const fs = this.source.filesOf(process);
-    const clock = process.clock();
+    const clock = this.source.clockOf(process);
     const jobs = sites.map((site): Job => ({
       name: site.name,
       hypervisor: this.host.connect(process),
@@ -324,12 +319,31 @@ export class World {
     return run;
   }
 
+  /** Starts a command of an operator's at the source, which may fail as commands do. */
+  startTool(name: string, work: (process: SimulatedProcess) => Promise<void>): void {
+    const process = this.source.start(`${name}${++this.#toolCount}`);
+    this.tools.add(process);
+    process.onDeath(() => this.tools.delete(process));
+    process.gate(work(process)).then(
+      () => {
+        process.end();
+      },
+      (error: unknown) => {
+        this.noteRefusal(process.name, error);
+        process.end();
+      },
+    );
+  }
+
   #noteOutcome(siteName: string, vmId: Guid, outcome: CycleOutcome): void {
     const { kind } = outcome;
     const what =
       kind === 'done' ? outcome.result.kind : kind === 'failed' ? outcome.error.code : kind;
     this.scheduler.note(`cycle of ${vmId} to ${siteName}: ${kind} ${what}`);
     this.counts.add(kind === 'done' ? `cycle ${what}` : what);
+    if (kind === 'done' && outcome.result.disks.some(({ reusedBytes }) => reusedBytes > 0)) {
+      this.counts.add('cycle with cells that were there');
+    }
     this.outcomes.set(`${siteName}/${vmId}`, outcome);
     if (kind === 'done') this.host.writeOn(vmId);
   }
@@ -355,6 +369,31 @@ export class World {
         throw new Error(`${what}: nothing is left that could happen`);
       }
     }
+  }
+
+  /** Until work of a process has ended or the process has; false when it died or the work was refused. */
+  async untilDone(
+    process: SimulatedProcess,
+    work: Promise<unknown>,
+    what: string,
+  ): Promise<boolean> {
+    const state: { end: 'done' | 'refused' | undefined } = { end: undefined };
+    process.gate(work).then(
+      () => {
+        state.end = 'done';
+      },
+      (error: unknown) => {
+        this.noteRefusal(what, error);
+        state.end = 'refused';
+      },
+    );
+    await this.runUntil(() => state.end !== undefined || process.isDead, what);
+    return state.end === 'done';
+  }
+
+  /** For names that were never given before. */
+  nextNumber(): number {
+    return ++this.#number;
   }
 
   /** A site by chance. */
