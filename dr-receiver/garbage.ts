@@ -84,7 +84,7 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
   const { vm } = desk;
   const { layout, vmId } = vm;
   const found = await filesIn(fs, vmId, layout.folder, {
-    known: ['journal', 'protection.json', 'scrub.json', 'disks', 'cycles'],
+    known: ['journal', 'protection.json', 'scrub.json', 'disks', 'cycles', 'kept'],
     targets: [layout.journal, layout.snapshot, layout.scrub],
     isOurs: (name) => isArchive(layout.journal, name),
   });

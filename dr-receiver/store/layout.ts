@@ -97,6 +97,11 @@ export class VmLayout {
     return join(this.folder, 'cycles');
   }
 
+  /** What an operator kept of a VM that ran here: whole disks, which nobody needs but him. */
+  get kept(): string {
+    return join(this.folder, 'kept');
+  }
+
   cycle(cycleId: Guid): string {
     return join(this.cycles, cycleId);
   }

@@ -49,12 +49,12 @@ export async function registerVm(work: Work): Promise<FailoverPatch> {
   const { parameters } = work.book.operation;
   const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
   await applyNetwork(host, vmId, plan);
-  return { change: { instance: { ...instance, vmId } } };
+  return { instance: { vmId } };
 }
 
 /** From here on the VM may have run, whatever a crash leaves. */
-export function intendPower({ instance, site }: Work): FailoverPatch {
-  return { change: { instance: { ...instance, poweredOnAtMs: site.seams.clock.now() } } };
+export function intendPower({ site }: Work): FailoverPatch {
+  return { instance: { poweredOnAtMs: site.seams.clock.now() } };
 }
 
 /** The VM runs afterwards; whether it serves is what `checks` of the instance says. */
@@ -66,7 +66,7 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   const results = await checkInstance(work);
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
-  return { change: { instance: { ...instance, checks } }, facts };
+  return { instance: { checks }, facts };
 }
 
 export function checkLine({ check, outcome, words }: CheckResult): string {
