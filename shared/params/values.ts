@@ -101,6 +101,7 @@ function parseForm(form: keyof typeof FORMS, text: string): string | BadValue {
     return 'wrong' in rules ? new BadValue(rules.wrong) : text;
   }
   if (form === 'reip-rules') return parseReipForm(text);
+  if (text.split('"').length % 2 === 0) return new BadValue('holds a quote that is not closed');
   const parts = splitOutsideQuotes(text, ',').map((part) => part.trim());
   const sources = new Set<string>();
   for (const part of parts) {

@@ -3,11 +3,7 @@
 import { defined } from '../../../shared/assert.js';
 import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
-import {
-  isParameterName,
-  type ParameterValues,
-  resolveParameters,
-} from '../../../shared/params/index.js';
+import type { ParameterValues } from '../../../shared/params/index.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
 import type { Point } from '../../store/point.js';
 import type { VmStore } from '../../store/vm-store.js';
@@ -17,23 +13,15 @@ import type { FailoverRecord, Instance } from '../model.js';
 import type { SourceOrder, SourceSite, TargetHost } from '../ports.js';
 import type { Run } from '../run.js';
 import { type FailoverSite, requireHost } from '../site.js';
+import { valuesOf } from './values.js';
+
+export { valuesOf } from './values.js';
 
 export interface Asked {
   /** Names of the parameter table with their values as text. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly by: string;
   readonly keyId: string | undefined;
-}
-
-/** @throws DrError E_PARAMETER */
-export function valuesOf(parameters: Readonly<Record<string, string>>): ParameterValues {
-  const given = Object.entries(parameters).map(([key, value]) => {
-    if (!isParameterName(key)) {
-      throw new DrError('E_PARAMETER', `there is no parameter ${key.slice(0, 64)}`);
-    }
-    return { key, value, origin: 'flag' as const, place: `--${key.replaceAll('_', '-')}` };
-  });
-  return resolveParameters(given).values;
 }
 
 export class Work {
@@ -109,7 +97,11 @@ export async function tellIfThere(
   } catch (error) {
     if (!(error instanceof DrError)) throw error;
     const { vmId } = work.vm;
-    work.site.log.warn('failover.source-not-told', { vmId, code: error.code, reason: error.message });
+    work.site.log.warn('failover.source-not-told', {
+      vmId,
+      code: error.code,
+      reason: error.message,
+    });
     return false;
   }
 }
