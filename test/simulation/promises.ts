@@ -40,6 +40,8 @@ export class Promises {
   readonly acknowledged = new Map<Guid, Guid[]>();
   /** By point: how many points were listed after its commit. */
   readonly pointCounts = new Map<Guid, number>();
+  /** Points whose commit may be answered with a count of before others were forgotten. */
+  readonly #uncounted = new Set<Guid>();
   /** By cycle: the answer to its commit. */
   readonly #answers = new Map<Guid, string>();
   /** By cycle and disk index: all cells before it are durable. */
@@ -47,6 +49,12 @@ export class Promises {
   readonly #cycleOfCall = new WeakMap<object, Guid>();
   /** The device has lost or changed what was durable: positions may be taken back. */
   isExcused = false;
+
+  /** Points are being forgotten for their age: how many are left is told to nobody. */
+  forgetCounts(heads: readonly Guid[]): void {
+    this.pointCounts.clear();
+    for (const pointId of heads) this.#uncounted.add(pointId);
+  }
 
   /** What was acknowledged so far, to come back to. */
   snapshot(): ReadonlyMap<Guid, readonly Guid[]> {
@@ -153,7 +161,7 @@ export class Promises {
     }
     if (before !== undefined) return;
     this.#answers.set(cycleId, text);
-    this.pointCounts.set(pointId, answer.pointCount);
+    if (!this.#uncounted.has(pointId)) this.pointCounts.set(pointId, answer.pointCount);
     const offer = this.offers.get(pointId);
     if (offer?.cycleId !== cycleId) throw new Broken(`point ${pointId} is not of cycle ${cycleId}`);
     this.acknowledge(offer.vmId, pointId);

@@ -14,6 +14,7 @@ import { SOURCE, World } from './world.js';
 export const STEPS_DEFAULT = 40;
 const EVENTS_BETWEEN_STEPS = 400;
 const ATTEMPTS_AT_THE_END = 8;
+const SLICES_AT_THE_END = 100;
 
 /** A step as it can be written down: whatever kinds there will be, it is taken in the same way. */
 export interface PlannedStep {
@@ -154,6 +155,8 @@ async function end(world: World, checker: Checker, random: SeededRandom): Promis
       });
     }
   }
+  // what somebody read when a commit would have taken it away is left to the receiver's own work
+  for (const site of world.sites) world.startMaintenance(site, SLICES_AT_THE_END, 0);
   await world.scheduler.advance(60_000);
   checker.forget();
   await checker.check(random);

@@ -152,8 +152,10 @@ export class World {
       const record = /"kind":"([a-z-]+)"/.exec(Buffer.from(bytes).toString('latin1'))?.[1];
       if (record === undefined) return;
       this.counts.add(`record ${record}`);
-      // for their age: how many are left is not told to anybody
-      if (record === 'delist') promises.pointCounts.clear();
+      if (record !== 'delist') return;
+      // the answer to the commit before it may still be on its way
+      const heads = site.receiver?.store.vms.map(({ protection }) => protection.head?.pointId);
+      promises.forgetCounts((heads ?? []).filter((pointId) => pointId !== undefined));
     };
     return site;
   }
