@@ -176,7 +176,11 @@ export class Failovers {
   }
 
   /** Before this site was the active one: as if nothing had been, and the source is told so. */
-  async #giveUp(desk: VmDesk, { operationId, kind, step, facts }: Operation, by: Actor): Promise<void> {
+  async #giveUp(
+    desk: VmDesk,
+    { operationId, kind, step, facts }: Operation,
+    by: Actor,
+  ): Promise<void> {
     const { vm } = desk;
     await vm.change(async () => {
       const { failover } = vm.protection;
@@ -242,7 +246,8 @@ export class Failovers {
       last = book.operation;
       await book.end([...found, table.endPatch(work)]);
       run.tell(table.end.name, table.end.what);
-      wrong = desk.vm.protection.failover.phase === 'failed-over' ? this.#proof(work, kind) : undefined;
+      wrong =
+        desk.vm.protection.failover.phase === 'failed-over' ? this.#proof(work, kind) : undefined;
     } catch (error) {
       throw await this.#afterError(desk, book, run, operation, error);
     }

@@ -180,7 +180,8 @@ async function* told(run: Run, signal: AbortSignal): AsyncGenerator<OperateRespo
   for await (const { step, what } of run.progress(signal)) {
     yield { step: { $case: 'progress', value: { operationId, step, what } } };
   }
-  if (signal.aborted) throw new DrError('E_CHANNEL', 'the call was given up; the operation goes on');
+  if (signal.aborted)
+    throw new DrError('E_CHANNEL', 'the call was given up; the operation goes on');
 }
 
 interface Ended {
