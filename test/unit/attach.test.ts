@@ -112,6 +112,23 @@ describe('attach', () => {
     expect(world.vm.powerState).to.equal('off');
   });
 
+  it('gives an agent up that says nothing, and does not mind its late answer', async () => {
+    await world.attach();
+    let release: () => void = () => undefined;
+    const hangs = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const { source, vm } = world;
+    world.hypervisor.onCall = () => hangs;
+    const asked = source.describe(vm.id);
+    asked.catch(() => undefined);
+    await world.site.clock.advance(11 * 60_000);
+    expect((await refused(() => asked)).message).to.contain('said nothing');
+    world.hypervisor.onCall = () => undefined;
+    release();
+    expect((await world.running(source.describe(vm.id))).powerState).to.equal('running');
+  });
+
   it('starts what the same operation has shut down, and lifts the fence before', async () => {
     await world.attach(['shutdown']);
     const { source, vm } = world;
