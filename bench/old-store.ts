@@ -1,8 +1,10 @@
-// A DR store whose base is no point's any more, made in this process by a source of random bytes: a
-// seed and one delta of ten days ago, of which a receiver keeps the newest only.
+// DR stores made in this process by a source of random bytes: one with points to choose from, and one
+// whose base is no point's any more, a seed and one delta of ten days ago, of which a receiver keeps the
+// newest only.
 
 import { controlHandlers, Receiver, replicationHandlers } from '../dr-receiver/index.js';
-import { type Guid, guid, guidToWire, ZERO_GUID } from '../shared/bytes/index.js';
+import { defined } from '../shared/assert.js';
+import { type Guid, guid, guidFromWire, guidToWire, ZERO_GUID } from '../shared/bytes/index.js';
 import {
   type Caller,
   connectDirectly,
@@ -35,7 +37,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 const BATCH_CELLS = 16;
 
 /** Cells with the bytes that writeRandomFile() and writeDelta() make of the same seed. */
-interface Content {
+export interface Content {
   readonly runs: readonly Run[];
   readonly seed: string;
 }
@@ -52,16 +54,34 @@ export async function makeOldStore(
     monotonic: () => clock.monotonic(),
     sleep: (durationMs, signal) => clock.sleep(durationMs, signal),
   };
+  await makeStore(folder, diskBytes, [base, delta], { clock: behind, maxRestorePoints: 1 });
+}
+
+/** A store with a point for each content, the base first; none is pinned. Durable. */
+export async function makeStore(
+  folder: string,
+  diskBytes: number,
+  contents: readonly Content[],
+  { clock, maxRestorePoints }: { readonly clock: Clock; readonly maxRestorePoints: number },
+): Promise<void> {
   const receiver = await Receiver.open({
-    ...{ fs: nodeFileSystem, clock: behind, random: systemRandom, log: silentLog },
+    ...{ fs: nodeFileSystem, clock, random: systemRandom, log: silentLog },
     storeFolder: folder,
   });
-  const points = [idOf(11), idOf(12)] as const;
-  await bring(receiver, { diskBytes, content: base, n: 1, pointId: points[0], parent: undefined });
-  await bring(receiver, { diskBytes, content: delta, n: 2, pointId: points[1], parent: points[0] });
-  // a delta of more than a quarter of the disk would pin the point before it
+  let parent: Guid | undefined;
+  for (const [index, content] of contents.entries()) {
+    const n = index + 1;
+    const pointId = idOf(10 + n);
+    await bring(receiver, { diskBytes, content, n, pointId, parent, maxRestorePoints });
+    parent = pointId;
+  }
+  // a delta of more than a quarter of the disk pins the point before it
   const control = connectDirectly(controlService, controlHandlers(receiver), CALLER);
-  await control.pinPoint({ vm: VM_NAME, point: points[0], isPinned: false });
+  const { points } = await control.listPoints({ vm: VM_NAME });
+  for (const { pointId } of points) {
+    const point = defined(guidFromWire(pointId), 'a point has an id');
+    await control.pinPoint({ vm: VM_NAME, point, isPinned: false });
+  }
   await receiver.close();
 }
 
@@ -71,6 +91,7 @@ interface Cycle {
   readonly n: number;
   readonly pointId: Guid;
   readonly parent: Guid | undefined;
+  readonly maxRestorePoints: number;
 }
 
 function idOf(n: number): Guid {
@@ -78,9 +99,9 @@ function idOf(n: number): Guid {
 }
 
 async function bring(receiver: Receiver, cycle: Cycle): Promise<void> {
-  const { diskBytes, content, n, pointId, parent } = cycle;
+  const { diskBytes, content, n, pointId, parent, maxRestorePoints } = cycle;
   const calls = connectDirectly(replicationService, replicationHandlers(receiver), CALLER);
-  const cycleId = idOf(20 + n);
+  const cycleId = idOf(0x100 + n);
   const sectors = { logicalSectorBytes: 512, physicalSectorBytes: 4096 };
   const isBase = parent === undefined;
   await calls.open({
@@ -97,7 +118,7 @@ async function bring(receiver: Receiver, cycle: Cycle): Promise<void> {
       },
     ],
     ...{ consistentAtMs: 1n, isApplicationConsistent: true, seededFrom: '', rpoSeconds: 0 },
-    ...{ maxRestorePoints: 1, retentionGrid: '', checkpointId: `checkpoint ${n}` },
+    ...{ maxRestorePoints, retentionGrid: '', checkpointId: `checkpoint ${n}` },
     expectedBytes: 0n,
   });
   const root = new ManifestRoot({

@@ -6,7 +6,12 @@ import type { Command } from './command.js';
 
 /** The helper programs: compiled files of this folder, by name. */
 export type HelperName =
-  'plain-pwrite' | 'delay-proxy' | 'transport-channel' | 'transport-plain' | 'early-warning-cost';
+  | 'plain-pwrite'
+  | 'delay-proxy'
+  | 'transport-channel'
+  | 'transport-plain'
+  | 'early-warning-cost'
+  | 'failover-rto';
 
 export class Product {
   /** The launcher, or a compiled cli/main.js, which then runs on the Node of this process. */

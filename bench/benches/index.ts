@@ -2,6 +2,7 @@ import type { Bench } from '../bench.js';
 import { deltaApply, vhdxScattered } from './apply.js';
 import { deltaDiff } from './delta-diff.js';
 import { earlyWarning } from './early-warning.js';
+import { failoverRto } from './failover-rto.js';
 import { fold } from './fold.js';
 import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
@@ -36,6 +37,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   vhdxStream,
   vhdxMerge,
   fold,
+  failoverRto,
   deltaApply,
   deltaDiff,
   earlyWarning,

@@ -57,8 +57,8 @@ export async function materialisePoint(
       isAnyKept = missing.length < disks.length;
       if (missing.length > 0) {
         const listed = listedPoint(vm, point.pointId);
-        const todo = missing.map(({ disk }) => disk);
-        await requireRoom(seams, vm, listed, todo);
+        const needed = missing.map(({ disk }) => disk);
+        await requireRoom(seams, vm, listed, needed);
         for (const { disk, identity } of missing) {
           await makeDisk(seams, vm, listed, disk, identity, made);
         }

@@ -9,6 +9,7 @@ import type { FileSystem } from '../files/index.js';
 import { childOf, realTargetPath, SealedVhdxWriter, type VhdxDisk } from '../vhdx/index.js';
 import { DeltaError } from './delta-error.js';
 import type { DeltaSource } from './delta-source.js';
+import { OverlappedWrites } from './overlapped-writes.js';
 import { writeUnion } from './union.js';
 
 export interface MaterialiseOptions {
@@ -41,10 +42,14 @@ export async function materialise(
   const target = await realTargetPath(seams.fs, file);
   const child = childOf(base, target, blockSizeBytes, dataWriteGuid);
   const writer = await SealedVhdxWriter.create({ ...child, ...seams, path: file });
+  // the next cell is read and checked while the device takes the one before
+  const writes = new OverlappedWrites(writer);
   try {
-    await writeUnion(sources, writer);
+    await writeUnion(sources, writes);
+    await writes.drain();
     await writer.finish();
   } catch (error) {
+    await writes.settled();
     await writer.abort();
     throw error;
   }

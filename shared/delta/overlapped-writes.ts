@@ -19,13 +19,13 @@ function causeOf(error: unknown): unknown {
 }
 
 export class OverlappedWrites {
-  readonly #target: WritableDisk;
+  readonly #target: Pick<WritableDisk, 'write' | 'zero'>;
   /** Free buffers, the last one used on top; each grows to the longest write it has held. */
   readonly #free: Buffer[] = Array.from({ length: UNDER_WAY_MAX }, () => Buffer.alloc(0));
   readonly #underWay = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(target: WritableDisk) {
+  constructor(target: Pick<WritableDisk, 'write' | 'zero'>) {
     this.#target = target;
   }
 
