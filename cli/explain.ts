@@ -2,6 +2,7 @@
 // command's --markdown output; test/tidy compares the two.
 
 import type { Command } from 'commander';
+import { failoverPage } from '../dr-receiver/index.js';
 import { CATALOGUE, DrError, type ErrorCode, isErrorCode } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
@@ -94,9 +95,18 @@ export function registerExplain(program: Command, context: CliContext): void {
     .description('Tells cause, remedy and exit code of an error; without a code lists all of them.')
     .argument('[code]', 'an error code, for example E_VHDX_LOG')
     .option('--markdown', 'print the page docs/errors.md')
-    .addHelpText('after', examples('hvdr explain E_LOCKED', 'hvdr explain'))
-    .action((wanted: string | undefined, options: { markdown?: true }) => {
+    .option('--states', 'print states, commands and steps of failover, as in docs/failover.md')
+    .addHelpText(
+      'after',
+      examples('hvdr explain E_LOCKED', 'hvdr explain', 'hvdr explain --states'),
+    )
+    .action((wanted: string | undefined, options: { markdown?: true; states?: true }) => {
       const { output } = context;
+      if (options.states === true) {
+        const page = failoverPage();
+        output.result({ page }, () => page);
+        return;
+      }
       if (wanted === undefined) {
         const entries = allCodes().map(explain);
         const width = Math.max(...entries.map(({ code }) => code.length));

@@ -13,6 +13,7 @@ import {
   withAccessOptions,
 } from './receiver-connection.js';
 import { formatSize } from './sizes.js';
+import { failoverDocument, failoverLines } from './status-failover.js';
 
 interface Flags extends AccessFlags {
   readonly vm?: string;
@@ -73,6 +74,14 @@ function alarmDocument({ alarm }: ProtectionStatus): JsonObject | null {
   };
 }
 
+/** A pause stands beside the state; receivers of former releases name no state of failover. */
+function stateText({ state, failoverState }: ProtectionStatus): string {
+  const plain = STATE_NAMES[state] ?? 'UNKNOWN';
+  return failoverState === '' || state === ProtectionState.PROTECTION_STATE_PAUSED
+    ? plain
+    : failoverState;
+}
+
 interface Answer {
   readonly document: JsonObject;
   readonly protections: readonly ProtectionStatus[];
@@ -101,7 +110,7 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
       protections: protections.map((each) => ({
         vm: each.vmName,
         vmId: guidFromWire(each.vmId) ?? '',
-        state: STATE_NAMES[each.state] ?? 'UNKNOWN',
+        state: stateText(each),
         health: each.health,
         reasons: each.reasons,
         direction: each.direction,
@@ -124,6 +133,7 @@ async function ask(context: CliContext, flags: Flags): Promise<Answer> {
           seconds: violatedSeconds,
         })),
         running: each.running,
+        ...failoverDocument(each),
         storedBytes: Number(each.storedBytes),
         scrubbedAt:
           each.scrubbedAtMs === 0n ? null : new Date(Number(each.scrubbedAtMs)).toISOString(),
@@ -169,8 +179,11 @@ async function status(context: CliContext, flags: Flags): Promise<void> {
       const rpo = each.rpoSeconds === 0 ? '' : `/${each.rpoSeconds} s`;
       const newest = age === undefined ? 'no point' : `RPO ${age}${rpo === '' ? ' s' : rpo}`;
       const counts = `${each.pointCount} points${each.pinnedCount === 0 ? '' : ` (${each.pinnedCount} pinned)`}`;
-      const state = STATE_NAMES[each.state] ?? 'UNKNOWN';
-      const running = each.running === '' ? '' : `, ${each.running} under way`;
+      const state = stateText(each);
+      const running = [each.operation, each.running]
+        .filter((what) => what !== '')
+        .map((what) => `, ${what} under way`)
+        .join('');
       const reclaimable =
         each.reclaimableBytes === 0n
           ? ''
@@ -179,6 +192,7 @@ async function status(context: CliContext, flags: Flags): Promise<void> {
         `${each.vmName}  ${state} ${each.health}  ${counts}, ${newest}, ` +
           `${formatSize(Number(each.storedBytes))}${reclaimable}, epoch ${each.epoch}, ${each.direction}${running}`,
         ...each.reasons.map((reason) => `    ${reason}`),
+        ...failoverLines(each, nowMs),
         ...violationLines(each, nowMs),
         ...each.reclaimWaiting.map((what) => `    not reclaimed: ${what}`),
       ];

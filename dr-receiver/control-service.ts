@@ -47,6 +47,7 @@ import type { Point } from './store/protection.js';
 import type { VmStore } from './store/vm-store.js';
 import { goodPoints, verifyCall } from './verify-call.js';
 import { isDoubtful } from './warning/last-clean.js';
+import { failoverWords } from './failover/health-words.js';
 import { requireAnswer } from './failover/refusals.js';
 import { warningWords } from './warning/words.js';
 import {
@@ -310,6 +311,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     unknownCount: vm.unknownCycleIds.length,
     forecast: ahead,
     reclaimFailure: reclaim.failure,
+    failover: failoverWords(protection, nowMs),
     ...warningWords(protection),
   });
   const isBegun =
@@ -333,7 +335,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     running:
       activeRequest === undefined ? '' : `cycle ${activeRequest.cycleId} (${activeRequest.kind})`,
     storedBytes: BigInt(protection.storedBytes),
-    direction: 'A → B',
+    direction: protection.failover.activeSite === 'source' ? 'A → B' : 'B → A',
     scrubbedAtMs: BigInt(vm.scrub.scrubbedAtMs),
     damagedCellCount: BigInt(vm.scrub.damagedCellCount),
     unknown: [...vm.unknownCycleIds],

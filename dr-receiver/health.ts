@@ -1,6 +1,7 @@
 // Health of a protection: a pure function of what is known. RPO is the age of the newest point; every
 // cell of a point was checked against its hash when it came.
 
+import type { FailoverWords } from './failover/health-words.js';
 import type { Forecast } from './forecast.js';
 
 export type Health = 'ok' | 'warn' | 'critical';
@@ -25,6 +26,7 @@ export interface HealthInput {
   readonly suspicion?: string | undefined;
   /** Points that commits have pinned, when there is no room for more. */
   readonly automaticPins?: string | undefined;
+  readonly failover?: FailoverWords | undefined;
 }
 
 /** Findings that are told one by one. */
@@ -39,7 +41,9 @@ export function healthOf(input: HealthInput): { health: Health; reasons: string[
   const critical: string[] = [];
   const warn: string[] = [];
   if (haltReason !== undefined) critical.push(haltReason);
+  critical.push(...(input.failover?.critical ?? []));
   if (alarm !== undefined) critical.push(alarm);
+  warn.push(...(input.failover?.warn ?? []));
   if (suspicion !== undefined) warn.push(suspicion);
   if (automaticPins !== undefined) warn.push(automaticPins);
   if (damaged.length > 0) {
@@ -53,7 +57,7 @@ export function healthOf(input: HealthInput): { health: Health; reasons: string[
   }
   if (newestPointAtMs === undefined) {
     warn.push('there is no restore point yet');
-  } else if (rpoSeconds > 0) {
+  } else if (rpoSeconds > 0 && input.failover?.isWithoutRpo !== true) {
     const ageSeconds = Math.max(0, Math.round((nowMs - newestPointAtMs) / 1000));
     const text = `the newest point is ${ageSeconds} s old, the RPO is ${rpoSeconds} s`;
     if (ageSeconds >= rpoSeconds) critical.push(text);

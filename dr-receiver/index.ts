@@ -11,6 +11,7 @@
 
 export { siteHandlers } from './attach/site-service.js';
 export { controlHandlers } from './control-service.js';
+export { failoverPage } from './failover/page.js';
 export { parsePublicKey, publicKeyOfStore } from './failover/drill/report-key.js';
 export { reportPage, verifyPage } from './failover/drill/report-page.js';
 export { type SignedReport, verifyReport } from './failover/drill/report.js';

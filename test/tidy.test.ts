@@ -7,6 +7,7 @@ import { dirname, join, posix } from 'node:path';
 import { expect } from 'chai';
 import { EXIT_CODES } from '../cli/exit-codes.js';
 import { errorsPage } from '../cli/explain.js';
+import { failoverPage } from '../dr-receiver/index.js';
 import { CATALOGUE } from '../shared/errors.js';
 import { checkoutFolder } from './support/checkout.js';
 import {
@@ -54,6 +55,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
     /^source-agent\/client\.ts$/,
   ],
   '@bufbuild/protobuf': [/^shared\/channel\/gen\//],
+  yaml: [/^shared\/plan\/yaml-text\.ts$/],
   commander: [/^cli\//],
   'node:fs': [
     /^shared\/files\//,
@@ -349,6 +351,11 @@ describe('tidy: docs', () => {
 
   it('hold the error catalogue as it is', () => {
     expect(readText('docs/errors.md'), 'run the command in its first lines').to.equal(errorsPage());
+  });
+
+  it('hold states, commands and steps of failover as they are', () => {
+    const [, printed = ''] = readText('docs/failover.md').split(/<!-- from here on .* -->\n\n/);
+    expect(printed, '`bin/hvdr explain --states`').to.equal(`${failoverPage()}\n`);
   });
 
   it('link to files and headings that are there', () => {

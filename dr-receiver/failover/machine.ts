@@ -289,26 +289,19 @@ const MAY_TAKE_OVER: ReadonlySet<Phase> = new Set(['ordinary', 'failing-over', '
 function haltedAnswer(command: Command, { halted, instance }: AnswerBasis): Answer {
   const refused = refuse('E_HALTED');
   if (halted === undefined) return refused;
-  switch (command) {
-    case 'unplanned':
-      // a disaster must not wait for a broken step
-      return MAY_TAKE_OVER.has(halted.phase) ? { kind: 'supersede', to: 'FAILED_OVER' } : refused;
-    case 'resume':
-      return resume;
-    case 'failback':
-      return halted.phase === 'failing-back' ? resume : refused;
-    case 'forget':
-      // a VM of ours, or its disks, may still stand on the base
-      return instance === undefined ? note('UNPROTECTED') : refused;
-    case 'undo':
-    case 'abort': {
-      if (!halted.allowed.includes(command)) return refused;
-      const isReturn = halted.phase === 'failing-back' || halted.phase === 'failed-back';
-      return takeBack(isReturn ? 'FAILED_OVER' : 'PROTECTED');
-    }
-    default:
-      return refused;
+  // a disaster must not wait for a broken step
+  if (command === 'unplanned' && MAY_TAKE_OVER.has(halted.phase)) {
+    return { kind: 'supersede', to: 'FAILED_OVER' };
   }
+  if (command === 'resume') return resume;
+  if (command === 'failback' && halted.phase === 'failing-back') return resume;
+  // else a VM of ours, or its disks, may still stand on the base
+  if (command === 'forget' && instance === undefined) return note('UNPROTECTED');
+  if ((command === 'undo' || command === 'abort') && halted.allowed.includes(command)) {
+    const isReturn = halted.phase === 'failing-back' || halted.phase === 'failed-back';
+    return takeBack(isReturn ? 'FAILED_OVER' : 'PROTECTED');
+  }
+  return refused;
 }
 
 /** Commands that are not refused in this row; for messages. */

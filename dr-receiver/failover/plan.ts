@@ -193,16 +193,13 @@ const RETURN_BACK: readonly PlannedStep[] = [
 ];
 
 function notesOf(answer: Answer, { vmName, failover: { operation } }: Standing): readonly string[] {
-  switch (answer.kind) {
-    case 'done':
-      return [`nothing is to be done for ${vmName}`];
-    case 'supersede':
-      return operation === undefined ? [] : [`the ${operation.kind} operation is given up for it`];
-    case 'otherPoint':
-      return ['what was written here since the failover is thrown away'];
-    default:
-      return [];
+  if (answer.kind === 'done') return [`nothing is to be done for ${vmName}`];
+  if (answer.kind === 'otherPoint') {
+    return ['what was written here since the failover is thrown away'];
   }
+  return answer.kind === 'supersede' && operation !== undefined
+    ? [`the ${operation.kind} operation is given up for it`]
+    : [];
 }
 
 /** Whether it throws away or decides something, so that the plan's hash is wanted. */

@@ -48,6 +48,7 @@ const VALUES_MAX = 200;
 const TEXT_MAX = 16 * 1024;
 const DISKS_MAX = 260;
 const OWED_MAX = 64;
+const STEP = /^[A-Za-z0-9-]{1,32}$/;
 /** A name in a folder, and nothing that leads out of it. */
 const FILE_NAME = /^[0-9a-z][0-9a-z.-]{0,127}$/;
 
@@ -68,10 +69,10 @@ export function parseTest(fields: Fields): TestSession {
   return {
     operationId: fields.guid('operationId'),
     phase: fields.choice('phase', TEST_PHASES),
-    step: fields.text('step'),
+    step: stepIn(fields),
     startedAtMs: fields.number('startedAtMs'),
     deadlineMs: fields.number('deadlineMs'),
-    by: fields.text('by'),
+    by: shortText(fields, 'by'),
     isKept: fields.flag('isKept'),
     parameters: parseTexts(fields, 'parameters'),
     instance: parseInstance(fields.object('instance')),
@@ -92,9 +93,9 @@ function parseOperation(fields: Fields): Operation {
   return {
     operationId: fields.guid('operationId'),
     kind: fields.choice('kind', KINDS),
-    step: fields.text('step'),
+    step: stepIn(fields),
     startedAtMs: fields.number('startedAtMs'),
-    by: fields.text('by'),
+    by: shortText(fields, 'by'),
     keyId: textIn(fields, 'keyId'),
     parameters: parseTexts(fields, 'parameters'),
     pointId: guidIn(fields, 'pointId'),
@@ -106,7 +107,7 @@ function parseInstance(fields: Fields): Instance {
   return {
     operationId: fields.guid('operationId'),
     pointId: fields.guid('pointId'),
-    vmName: fields.text('vmName'),
+    vmName: shortText(fields, 'vmName'),
     vmId: guidIn(fields, 'vmId'),
     disks: bounded(fields, 'disks', DISKS_MAX, parseDisk),
     poweredOnAtMs: fields.number('poweredOnAtMs'),
@@ -124,6 +125,12 @@ function parseDisk(fields: Fields): InstanceDisk {
   };
 }
 
+function stepIn(fields: Fields): string {
+  const value = fields.text('step');
+  if (!STEP.test(value)) throw new Unusable('"step" is no name of a step');
+  return value;
+}
+
 function fileName(fields: Fields, name: string): string {
   const value = fields.text(name);
   if (!FILE_NAME.test(value)) throw new Unusable(`"${name}" is no name of a file`);
@@ -137,8 +144,8 @@ function parseTimer(fields: Fields): CommitTimer {
 function parseHalted(fields: Fields): HaltedStep {
   return {
     phase: fields.choice('phase', PHASES),
-    step: fields.text('step'),
-    cause: fields.text('cause'),
+    step: stepIn(fields),
+    cause: shortText(fields, 'cause'),
     allowed: fields.list('allowed', (item): Command => {
       const command = COMMANDS.find((each) => each === item);
       if (command === undefined) throw new Unusable('an allowed command is none');
@@ -178,8 +185,15 @@ function bounded<T>(
   return items;
 }
 
+/** Long enough for whatever people or hypervisors write. */
+function shortText(fields: Fields, name: string): string {
+  const text = fields.text(name);
+  if (text.length > TEXT_MAX) throw new Unusable(`"${name}" is too long`);
+  return text;
+}
+
 function textIn(fields: Fields, name: string): string | undefined {
-  return fields.has(name) ? fields.text(name) : undefined;
+  return fields.has(name) ? shortText(fields, name) : undefined;
 }
 
 function guidIn(fields: Fields, name: string): Guid | undefined {

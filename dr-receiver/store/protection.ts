@@ -183,12 +183,12 @@ export class Protection {
         history: this.history.state,
         warning: this.warning.record,
         failover: this.failover,
-        tests: [...this.#tests.values()],
         proof: this.proof,
       },
       points: this.listed,
       segments: this.segments.all,
       answers: [...this.#answers].map(([cycleId, answer]) => ({ cycleId, ...answer })),
+      tests: [...this.#tests.values()],
     };
   }
 
@@ -203,7 +203,7 @@ export class Protection {
     return this.#restore(state);
   }
 
-  #restore({ head, points, segments, answers }: State): string | undefined {
+  #restore({ head, points, segments, answers, tests }: State): string | undefined {
     if (head.owner === '') return 'the protection has no owner';
     const wrong = this.segments.restore(segments);
     if (wrong !== undefined) return wrong;
@@ -228,7 +228,10 @@ export class Protection {
     if (head.history !== undefined) this.history.restore(head.history);
     if (head.warning !== undefined) this.warning.restore(head.warning);
     this.failover = head.failover;
-    for (const test of head.tests) this.#tests.set(test.operationId, test);
+    for (const test of tests) {
+      if (this.#tests.has(test.operationId)) return `test ${test.operationId} is there twice`;
+      this.#tests.set(test.operationId, test);
+    }
     this.proof = head.proof;
     for (const { cycleId, ...answer } of answers) this.#answers.set(cycleId, answer);
     return undefined;

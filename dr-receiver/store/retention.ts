@@ -100,15 +100,14 @@ export function decideRetention(input: RetentionInput): Verdict[] {
     else if (isCounted) goodCount++;
     const because = point.isPinned
       ? 'pinned'
-      : point.use !== undefined
-        ? point.use
-        : point.isLastClean === true
+      : (point.use ??
+        (point.isLastClean === true
           ? 'last clean point'
           : guards.has(pointId)
             ? 'first point of its day'
             : point === lastVerified
               ? 'last verified point'
-              : (inGrid.get(pointId) ?? '');
+              : (inGrid.get(pointId) ?? '')));
     // a damaged one stays as long as there are not enough good ones after it
     const isWanted = point.isDamaged
       ? goodCount < keptCount && damagedCount <= keptCount

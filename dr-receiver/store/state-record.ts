@@ -39,7 +39,6 @@ export interface StateHead {
   readonly history: HistoryState | undefined;
   readonly warning: WarningRecord | undefined;
   readonly failover: FailoverRecord;
-  readonly tests: readonly TestSession[];
   readonly proof: Proof | undefined;
   /** Number of parts. */
   readonly parts: number;
@@ -73,6 +72,7 @@ export interface StateRecord {
   /** Of the segments in their order, each base first. */
   readonly layers: readonly StoredLayer[];
   readonly answers: readonly StateAnswer[];
+  readonly tests: readonly TestSession[];
 }
 
 /** What the parts say together. */
@@ -82,6 +82,7 @@ export interface State {
   readonly points: readonly Point[];
   readonly segments: readonly Segment[];
   readonly answers: readonly StateAnswer[];
+  readonly tests: readonly TestSession[];
 }
 
 /** Half of what a record may hold: the longest item, a VM definition or a point, fits besides. */
@@ -93,6 +94,11 @@ interface Lists {
   readonly segments: StateSegment[];
   readonly layers: StoredLayer[];
   readonly answers: StateAnswer[];
+  readonly tests: TestSession[];
+}
+
+function noLists(): Lists {
+  return { definitions: [], points: [], segments: [], layers: [], answers: [], tests: [] };
 }
 
 /** Puts items into lists; a new set of lists is begun whenever one is full. */
@@ -116,13 +122,13 @@ class Packer {
 
   #begin(): void {
     this.#usedBytes = 0;
-    this.parts.push({ definitions: [], points: [], segments: [], layers: [], answers: [] });
+    this.parts.push(noLists());
   }
 }
 
 /** The state as records, in the order in which they are appended, behind the record `before`. */
 export function encodeState(
-  { head, points, segments, answers }: State,
+  { head, points, segments, answers, tests }: State,
   atMs: number,
   before: JournalMark,
   partBytes = PART_BYTES,
@@ -147,6 +153,7 @@ export function encodeState(
     packer.roomFor(layer).layers.push(layer);
   }
   for (const answer of answers) packer.roomFor(answer).answers.push(answer);
+  for (const test of tests) packer.roomFor(test).tests.push(test);
   const { parts } = packer;
   return parts.map((lists, index) => ({
     kind: 'state',
@@ -162,7 +169,7 @@ export function encodeState(
 export class StateParts {
   #head: StateHead | undefined;
   #part = 0;
-  readonly #lists: Lists = { definitions: [], points: [], segments: [], layers: [], answers: [] };
+  readonly #lists = noLists();
 
   /** Returns why the record cannot be the next part. */
   add(record: StateRecord): string | undefined {
@@ -177,6 +184,7 @@ export class StateParts {
     for (const item of record.segments) this.#lists.segments.push(item);
     for (const item of record.layers) this.#lists.layers.push(item);
     for (const item of record.answers) this.#lists.answers.push(item);
+    for (const item of record.tests) this.#lists.tests.push(item);
     return undefined;
   }
 
@@ -188,7 +196,7 @@ export class StateParts {
   state(): State | { readonly wrong: string } {
     if (this.#head === undefined || !this.isComplete)
       return { wrong: 'the state has not all parts' };
-    const { definitions, layers, answers } = this.#lists;
+    const { definitions, layers, answers, tests } = this.#lists;
     const points: Point[] = [];
     for (const { definition: place, ...point } of this.#lists.points) {
       const definition = definitions[place];
@@ -202,7 +210,7 @@ export class StateParts {
       position += layerCount;
     }
     if (position !== layers.length) return { wrong: `${layers.length} layers for ${position}` };
-    return { head: this.#head, points, segments, answers };
+    return { head: this.#head, points, segments, answers, tests };
   }
 }
 
@@ -235,6 +243,8 @@ function parseState(fields: Fields): StateRecord {
     segments: items('segments', parseSegment),
     layers: items('layers', parseLayer),
     answers: items('answers', parseAnswer),
+    // journals of releases before failover have none
+    tests: fields.has('tests') ? items('tests', parseTest) : [],
   };
 }
 
@@ -256,11 +266,8 @@ function parseHead(fields: Fields): StateHead {
     retentionGrid: parseGrid(fields),
     history: fields.has('history') ? parseHistory(fields.object('history')) : undefined,
     warning: fields.has('warning') ? parseWarningRecord(fields.object('warning')) : undefined,
-    // journals of releases before failover have none of these
+    // journals of releases before failover have neither
     failover: fields.has('failover') ? parseFailover(fields.object('failover')) : ORDINARY,
-    tests: fields.has('tests')
-      ? fields.list('tests', (item) => parseTest(new Fields(item, 'a test')))
-      : [],
     proof: fields.has('proof') ? parseProof(fields.object('proof')) : undefined,
     parts: fields.number('parts'),
   };

@@ -13,6 +13,7 @@ export {
 } from './given.js';
 export { parametersPage } from './page.js';
 export { matchesPattern } from './pattern.js';
+export { splitOutsideQuotes } from './quoted.js';
 export {
   checkTls,
   doubtsOf,

@@ -1,5 +1,6 @@
 // Text to value, by the kind of the row, and in words what is allowed. Pure.
 
+import { splitOutsideQuotes } from './quoted.js';
 import { BadValue, parseRate } from './rate.js';
 import { parseRetentionGrid } from './retention-grid.js';
 import { parseSchedule } from './schedule.js';
@@ -11,7 +12,8 @@ const TEXT_MAX = 4096;
 
 const FORMS = {
   'network-map': 'pairs source=target separated by commas, each source once',
-  'reip-rules': 'rules vm:address/mask/gateway separated by commas',
+  'reip-rules':
+    'rules vm:address/mask/gateway or vm[#nic]:source>target/prefix/gateway separated by commas',
   'retention-grid':
     'parts SPAN/STEP separated by commas, each a number with h, d or w, at most 1000 steps together',
   'bandwidth-schedule':
@@ -98,13 +100,8 @@ function parseForm(form: keyof typeof FORMS, text: string): string | BadValue {
     const rules = parseRetentionGrid(text);
     return 'wrong' in rules ? new BadValue(rules.wrong) : text;
   }
-  const parts = text.split(',').map((part) => part.trim());
-  if (form === 'reip-rules') {
-    const bad = parts.find(
-      (part) => !/^[^:/]+:[^/]+(\/[^/]+){1,2}$/.test(part) && !part.includes('>'),
-    );
-    return bad === undefined ? text : new BadValue('holds a rule without address and mask');
-  }
+  if (form === 'reip-rules') return parseReipForm(text);
+  const parts = splitOutsideQuotes(text, ',').map((part) => part.trim());
   const sources = new Set<string>();
   for (const part of parts) {
     const at = part.indexOf('=');
@@ -114,4 +111,17 @@ function parseForm(form: keyof typeof FORMS, text: string): string | BadValue {
     sources.add(source);
   }
   return text;
+}
+
+/** Whether it looks like rules; what each of them says is read by shared/network. */
+function parseReipForm(text: string): string | BadValue {
+  const parts = text.split(',').map((part) => part.trim());
+  const bad = parts.find((part, index) => {
+    if (part.includes('>') || /^[^:/]+:\s*dhcp\s*(;|$)/i.test(part)) return false;
+    if (/^[^:/]+:[^/]+(\/[^/]+){1,2}$/.test(part)) return false;
+    // a second address of `;dns=`
+    const isAddress = /^[\d.]+$|^\[?[\da-f:.]+\]?$/i.test(part);
+    return !isAddress || !parts.slice(0, index).some((before) => /;\s*dns\s*=/i.test(before));
+  });
+  return bad === undefined ? text : new BadValue('holds a rule without address and mask');
 }

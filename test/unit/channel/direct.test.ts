@@ -55,6 +55,7 @@ const handlers: Handlers<ControlService> = {
   clearAlarm: unused,
   statusPages: unused,
   pointPages: unused,
+  operate: unused,
 };
 
 describe('connectDirectly', () => {

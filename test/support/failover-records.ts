@@ -1,0 +1,79 @@
+// Failover records for tests: whole values, of which a test changes what it is about.
+
+import type {
+  FailoverRecord,
+  Instance,
+  Operation,
+  TestSession,
+} from '../../dr-receiver/failover/model.js';
+import type { Guid } from '../../shared/bytes/index.js';
+import { cycleId, diskId, numbered, pointId } from './protection-records.js';
+
+export const operationId = (n: number): Guid => numbered(6, n);
+
+export function anOperation(fields: Partial<Operation> = {}): Operation {
+  return {
+    operationId: operationId(1),
+    kind: 'planned',
+    step: 'P1',
+    startedAtMs: 5000,
+    by: 'ops',
+    keyId: 'k1',
+    parameters: { network_map: 'a=b' },
+    pointId: pointId(2),
+    facts: { wasRunning: 'yes' },
+    ...fields,
+  };
+}
+
+export function anInstance(fields: Partial<Instance> = {}): Instance {
+  return {
+    operationId: operationId(1),
+    pointId: pointId(2),
+    vmName: 'SQL01',
+    vmId: numbered(1, 77),
+    disks: [
+      {
+        diskId: diskId(1),
+        generation: 0,
+        baseCycleId: cycleId(1),
+        materialised: 'op-1.vhdx',
+        protective: 'op-1.p.vhdx',
+      },
+    ],
+    poweredOnAtMs: 6000,
+    checks: 'passed',
+    ...fields,
+  };
+}
+
+export function aTest(n: number, fields: Partial<TestSession> = {}): TestSession {
+  return {
+    operationId: operationId(n),
+    phase: 'running',
+    step: 'T5',
+    startedAtMs: 7000,
+    deadlineMs: 90_000,
+    by: 'drills',
+    isKept: true,
+    parameters: { test_network: 'bubble' },
+    instance: anInstance({ operationId: operationId(n), vmName: `SQL01-test-${n}` }),
+    cause: undefined,
+    ...fields,
+  };
+}
+
+/** Every field is there. */
+export function aFailover(fields: Partial<FailoverRecord> = {}): FailoverRecord {
+  return {
+    phase: 'failed-over',
+    activeSite: 'target',
+    operation: anOperation(),
+    instance: anInstance(),
+    commit: { policy: 'rollback', deadlineMs: 60_000 },
+    halted: { phase: 'failing-over', step: 'P7', cause: 'full', allowed: ['undo', 'resume'] },
+    isSourceStopped: true,
+    owed: [{ kind: 'fence', operationId: operationId(1) }],
+    ...fields,
+  };
+}
