@@ -15,6 +15,7 @@ import type { CycleRequest } from './ingest/open-request.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
 import { isArchive } from './store/journal-archive.js';
+import type { StoreLayout } from './store/layout.js';
 import { vmIdOf, type VmStore } from './store/vm-store.js';
 
 /** Names that an answer holds at most; the next run tells the rest. */
@@ -69,14 +70,32 @@ async function storeItems({ seams, store }: Receiver): Promise<Found[]> {
   const { fs } = seams;
   const { layout } = store;
   const found = await filesIn(fs, undefined, layout.folder, {
-    known: [...layout.descriptions.map((path) => basename(path)), 'lock', 'vms', 'lost+found'],
-    targets: [...layout.descriptions],
+    known: [
+      ...layout.descriptions.map((path) => basename(path)),
+      ...['lock', 'vms', 'drill.key', 'reports', 'lost+found'],
+    ],
+    targets: [...layout.descriptions, layout.drillKey],
   });
+  found.push(...(await reportItems(fs, layout)));
   for (const name of await fs.list(layout.vms)) {
     const path = join(layout.vms, name);
     if (vmIdOf(name) === undefined) found.push(await foreign(fs, undefined, path));
   }
   return found;
+}
+
+/** Reports of drills are nobody's garbage; what a power cut left of writing one is. */
+async function reportItems(fs: FileSystem, layout: StoreLayout): Promise<Found[]> {
+  if ((await fs.status(layout.reports)) === undefined) return [];
+  const reports = new Set<string>();
+  for (const name of await fs.list(layout.reports)) {
+    const [, id, form] = /^\.?([0-9a-f-]{36})\.(json|html)/.exec(name) ?? [];
+    const operationId = vmIdOf(id ?? '');
+    if (operationId === undefined) continue;
+    reports.add(layout.report(operationId, form === 'html' ? 'html' : 'json'));
+  }
+  const known = [...reports].map((path) => basename(path));
+  return filesIn(fs, undefined, layout.reports, { known, targets: [...reports] });
 }
 
 async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): Promise<Found[]> {

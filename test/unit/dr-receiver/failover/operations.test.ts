@@ -21,9 +21,10 @@ describe('operations of the failover state machine', function () {
   const expectGuest = async (name: string, index: number): Promise<void> => {
     const views = await bench.guest(name);
     for (const [disk, view] of views.entries()) {
-      expect(view.equals(made.plans[index]?.images[disk] ?? Buffer.alloc(0)), `disk ${disk}`).to.equal(
-        true,
-      );
+      expect(
+        view.equals(made.plans[index]?.images[disk] ?? Buffer.alloc(0)),
+        `disk ${disk}`,
+      ).to.equal(true);
     }
   };
 
@@ -40,7 +41,9 @@ describe('operations of the failover state machine', function () {
     expect(protection.failover.owed.map(({ kind }) => kind)).to.deep.equal(['fence']);
     const { source, plans } = made;
     const next = source.plan(4, plans[2]?.pointId, [[1], [1]]);
-    expect((await refusal(() => source.replicate(bench.site, next))).code).to.equal('E_STALE_EPOCH');
+    expect((await refusal(() => source.replicate(bench.site, next))).code).to.equal(
+      'E_STALE_EPOCH',
+    );
   });
 
   it('undo: as if it had not been, but for the epoch; the next cycle is a delta', async () => {
