@@ -1,7 +1,6 @@
 // The command line as a value: builds the program from its commands and runs one command line in
 // it. main.ts gives it the real process, tests give it doubles.
 
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { LogFields } from '../shared/log.js';
@@ -14,6 +13,8 @@ import { registerDrill } from './drill.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerExport } from './export.js';
+import { registerFailoverActs } from './failover-acts.js';
+import { registerFailover } from './failover.js';
 import { registerGc } from './gc.js';
 import { registerImport } from './import.js';
 import { registerLab } from './lab.js';
@@ -26,6 +27,7 @@ import { registerUnhalt } from './unhalt.js';
 import { registerPlan } from './plan.js';
 import { registerPcbt } from './pcbt.js';
 import { registerPoints } from './points.js';
+import { productVersion } from './product-version.js';
 import { registerPsk } from './psk.js';
 import { registerPush } from './push.js';
 import { registerReceiver } from './receiver.js';
@@ -35,16 +37,6 @@ import { registerVerify } from './verify.js';
 import { registerVhdx } from './vhdx.js';
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
-
-/** Version of the product, from the package that this file is part of. */
-export function productVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const parsed: unknown = JSON.parse(text);
-  if (typeof parsed === 'object' && parsed !== null && 'version' in parsed) {
-    return String(parsed.version);
-  }
-  return 'unknown';
-}
 
 /** All commands, registered on one program whose output goes to the context. */
 export function buildProgram(context: CliContext): Command {
@@ -92,6 +84,8 @@ export function buildProgram(context: CliContext): Command {
   registerStatus(program, context);
   registerPoints(program, context);
   registerVerify(program, context);
+  registerFailover(program, context);
+  registerFailoverActs(program, context);
   registerGc(program, context);
   registerExport(program, context);
   registerImport(program, context);

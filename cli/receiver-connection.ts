@@ -21,6 +21,8 @@ import {
 import { DrError } from '../shared/errors.js';
 import { silentLog } from '../shared/log.js';
 import type { CliContext } from './context.js';
+import { productVersion } from './product-version.js';
+import { openSiteHost } from './site-host.js';
 import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
 
 export const DEFAULT_PORT = 9847;
@@ -30,6 +32,8 @@ export interface AccessFlags extends TlsFlags {
   readonly drPort?: string;
   readonly pskFile?: string;
   readonly store?: string;
+  /** With `store`: the hypervisor of the DR site, for commands that bring up a VM there. */
+  readonly siteHost?: string | undefined;
 }
 
 export interface ReceiverAccess {
@@ -81,12 +85,12 @@ export async function openAccess(
   flags: AccessFlags,
   use: 'read' | 'write',
 ): Promise<ReceiverAccess> {
-  const { drHost, drPort, pskFile, store } = flags;
+  const { drHost, drPort, pskFile, store, siteHost } = flags;
   if (store !== undefined) {
     if (drHost !== undefined || drPort !== undefined) {
       throw new DrError('E_USAGE', 'either --store or --dr-host says where the store is, not both');
     }
-    return openLocally(context, store, use, pskFile);
+    return openLocally(context, store, use, { pskFile, siteHost });
   }
   if (drHost === undefined || pskFile === undefined) {
     throw new DrError('E_USAGE', 'the command is not told where the store is', {
@@ -115,7 +119,7 @@ async function openLocally(
   context: CliContext,
   store: string,
   use: 'read' | 'write',
-  pskFile: string | undefined,
+  { pskFile, siteHost }: { pskFile: string | undefined; siteHost: string | undefined },
 ): Promise<ReceiverAccess> {
   const { files: fs, clock, folder, random } = context;
   const storeFolder = path.resolve(folder, store);
@@ -127,7 +131,11 @@ async function openLocally(
   }
   const seedAccess = { folder: undefined, keys: await localKeys(context, pskFile) };
   const seams = { fs, clock, random, log: silentLog };
-  const receiver = await Receiver.open({ ...seams, storeFolder, use, seedAccess });
+  const failover =
+    siteHost === undefined ? undefined : { host: await openSiteHost(siteHost, context) };
+  const programVersion = productVersion();
+  const options = { ...seams, storeFolder, use, seedAccess, failover, programVersion };
+  const receiver = await Receiver.open(options);
   return {
     control: connectDirectly(controlService, controlHandlers(receiver), LOCAL),
     replication: connectDirectly(replicationService, replicationHandlers(receiver), LOCAL),

@@ -19,6 +19,8 @@ import { DrError } from '../shared/errors.js';
 import { type GridRule, parseRetentionGrid } from '../shared/params/index.js';
 import type { CliContext } from './context.js';
 import { DEFAULT_PORT, parsePort } from './receiver-connection.js';
+import { productVersion } from './product-version.js';
+import { openSiteHost } from './site-host.js';
 import { parseSize } from './sizes.js';
 
 interface Flags {
@@ -38,6 +40,7 @@ interface Flags {
   readonly scrubRate?: string;
   readonly scrubPeriod?: string;
   readonly seedDir?: string;
+  readonly scriptDir?: string;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -80,6 +83,7 @@ export function registerReceiver(program: Command, context: CliContext): void {
     .option('--quota-vms <n>', 'VMs that one principal may protect')
     .option('--scrub-rate <size>', 'read the store back at most so fast; 0: not at all', '32M/s')
     .option('--scrub-period <days>', 'read each byte once in so many days', '30')
+    .option('--script-dir <dir>', 'folder of the scripts that checks may run')
     .option('--seed-dir <dir>', 'folder that seeds may be read from; without it none are')
     .addHelpText(
       'after',
@@ -167,11 +171,6 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
   const admin =
     flags.adminListen === undefined ? undefined : parseAddress(flags.adminListen, '--admin-listen');
   if (admin !== undefined) loopbackAddress(admin.host);
-  if (flags.host !== undefined && !/^(lab:.+|hyperv)$/.test(flags.host)) {
-    throw new DrError('E_USAGE', `--host ${flags.host} names no hypervisor`, {
-      hint: 'Give --host lab:DIR or --host hyperv.',
-    });
-  }
   const { retention, maxProtections, maxStoredBytes } = DEFAULT_POLICY;
   const minimum = parseCount(flags.minRestorePoints, '--min-restore-points', 1000);
   const policy = {
@@ -199,7 +198,16 @@ async function serve(context: CliContext, flags: Flags): Promise<void> {
     flags.seedDir === undefined ? undefined : { folder: path.resolve(folder, flags.seedDir), keys };
   await requireFolder(context, seedAccess?.folder);
   const seams = { fs, clock, random, log };
-  const receiver = await Receiver.open({ ...seams, storeFolder, policy, seedAccess });
+  const scriptFolder =
+    flags.scriptDir === undefined ? undefined : path.resolve(folder, flags.scriptDir);
+  const failover =
+    flags.host === undefined
+      ? undefined
+      : { host: await openSiteHost(flags.host, context), scriptFolder };
+  const receiver = await Receiver.open({
+    ...seams,
+    ...{ storeFolder, policy, seedAccess, failover, programVersion: productVersion() },
+  });
   let served: Awaited<ReturnType<typeof serveReceiver>>;
   try {
     const operatorNetworks = flags.operatorFrom;

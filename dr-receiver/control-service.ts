@@ -29,6 +29,7 @@ import { healthOf } from './health.js';
 import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import { rebind, unhalt } from './operator-acts.js';
+import { operate } from './failover/operate.js';
 import type { Receiver } from './receiver.js';
 import { pagesOf } from './pages.js';
 import { stageSeed } from './seed/stage-seed.js';
@@ -177,10 +178,10 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
       });
     },
 
-    operate: () => {
-      throw new DrError('E_STATE', 'this receiver runs no failover');
+    operate: (request, { caller, signal }) => {
+      receiver.requireRole(caller, request.command === 'test' ? ['drill', 'operator'] : ACT);
+      return operate(receiver, request, caller, signal);
     },
-
     compact: ({ vm: pattern }, { caller }) => {
       receiver.requireRole(caller, ACT);
       return compact(receiver, pattern);

@@ -9,6 +9,7 @@ import type {
   GarbageItem,
 } from '../shared/channel/index.js';
 import { type FileSystem, isLeftoverOf, removeLeftovers } from '../shared/files/index.js';
+import { leftoverInstanceFiles, removeFiles } from './failover/instance-files.js';
 import { leftoverCycles, type LeftoverKind, removeCycles } from './ingest/leftover-cycles.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import type { VmDesk } from './ingest/vm-desk.js';
@@ -83,7 +84,7 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
   const { vm } = desk;
   const { layout, vmId } = vm;
   const found = await filesIn(fs, vmId, layout.folder, {
-    known: ['journal', 'protection.json', 'scrub.json', 'disks', 'cycles'],
+    known: ['journal', 'protection.json', 'scrub.json', 'disks', 'cycles', 'kept'],
     targets: [layout.journal, layout.snapshot, layout.scrub],
     isOurs: (name) => isArchive(layout.journal, name),
   });
@@ -92,6 +93,7 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
       found.push(await foreign(fs, vmId, join(layout.cycles, name)));
     }
   }
+  found.push(...(await leftoverDisks(fs, vm, clock.now() - olderThanMs)));
   const unfinished = new Map(
     (await desk.unfinished()).map((cycle) => [cycle.request.cycleId, cycle]),
   );
@@ -113,6 +115,27 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
       sizeBytes,
       remove: kind === 'unknown' || !isOld ? undefined : remove,
       because: because(kind, isOld, begun !== undefined),
+    });
+  }
+  return found;
+}
+
+/** Disks of failovers and tests that the journal does not know of any more. */
+async function leftoverDisks(fs: FileSystem, vm: VmStore, untilMs: number): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const file of await leftoverInstanceFiles(fs, vm)) {
+    const path = join(file.folder, file.name);
+    const status = await fs.status(path);
+    const isOld = (status?.modifiedAtMs ?? untilMs) <= untilMs;
+    found.push({
+      vmId: vm.vmId,
+      kind: 'instance-disk',
+      path,
+      sizeBytes: status?.sizeBytes ?? 0,
+      remove: isOld ? () => removeFiles(fs, [file]) : undefined,
+      because: isOld
+        ? `operation ${file.operationId}, which made it, is over`
+        : `operation ${file.operationId} is over, but somebody wrote to it of late`,
     });
   }
   return found;

@@ -10,6 +10,11 @@ import { DrError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { ServingDisks } from './failover/failback/serving-disks.js';
+import { connectTcp, runScript } from '../shared/probe/index.js';
+import { Failovers } from './failover/failovers.js';
+import { planAdapters } from './failover/plan-adapters.js';
+import type { TargetHost } from './failover/ports.js';
+import { requireHost } from './failover/site.js';
 import type { IngestSeams } from './ingest/incoming-cycle.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js';
@@ -33,6 +38,14 @@ export const DEFAULT_POLICY: ReceiverPolicy = {
   maxStoredBytes: 2 ** 50,
 };
 
+/** What a failover at this site works with, beside the store. */
+export interface FailoverOptions {
+  /** The hypervisor of this site; it is closed with the receiver. */
+  readonly host: TargetHost;
+  /** Where the scripts of drills stand. Default: there are none. */
+  readonly scriptFolder?: string | undefined;
+}
+
 export interface ReceiverOptions extends IngestSeams, StoreSeams {
   readonly storeFolder: string;
   /** Default: write. With read, all that changes something is refused. */
@@ -40,6 +53,10 @@ export interface ReceiverOptions extends IngestSeams, StoreSeams {
   readonly policy?: ReceiverPolicy | undefined;
   /** Where seeds may be read from. Default: nowhere. */
   readonly seedAccess?: SeedAccess | undefined;
+  /** Default: no VM can come up here. */
+  readonly failover?: FailoverOptions | undefined;
+  /** For reports. */
+  readonly programVersion?: string | undefined;
   /** When space is reclaimed. Default: when it is worth its cost. */
   readonly reclaim?: ReclaimLimits | undefined;
   readonly log: Log;
@@ -70,6 +87,7 @@ export class Receiver {
   readonly maintenance: Maintenance;
   /** The agents of primary sites that are attached. */
   readonly sources = new AttachedSources();
+  readonly failovers: Failovers;
   /** Serving VMs that are frozen for a failback, by operation: whoever orders a round puts it here. */
   readonly servingRounds = new Map<Guid, ServingDisks>();
   readonly #desks = new Map<Guid, VmDesk>();
@@ -88,6 +106,18 @@ export class Receiver {
     this.seedAccess = options.seedAccess;
     this.log = log;
     this.#startedAt = { wallMs: clock.now(), monotonicMs: clock.monotonic() };
+    const { failover, programVersion = '' } = options;
+    this.failovers = new Failovers(
+      {
+        ...{ host: failover?.host, scriptFolder: failover?.scriptFolder, programVersion },
+        ...{ sources: this.sources, seams: this.seams, layout: store.layout },
+        ...{ storeId: store.storeId, connect: connectTcp, runScript },
+        log: log.child({ component: 'failover' }),
+        planNetwork: (definition, wish) =>
+          planAdapters(requireHost({ host: failover?.host }), definition, wish),
+      },
+      this,
+    );
     store.onOpened = (vm) => {
       this.#addDesk(vm);
     };
@@ -309,8 +339,10 @@ export class Receiver {
   /** Ends at a safe point: what was taken is durable, open cycles can go on later. */
   async close(): Promise<void> {
     this.sources.close();
+    await this.failovers.close();
     await this.maintenance.close();
     for (const desk of this.#desks.values()) await desk.close();
     await this.store.close();
+    await this.failovers.site.host?.close();
   }
 }

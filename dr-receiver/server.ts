@@ -68,7 +68,7 @@ export async function serveReceiver(
   const scrub = scrubOptions && startScrub(receiver, scrubOptions);
   log.info('receiver.listening', { host, port, store: store.layout.folder });
   // while it serves already; whoever needs them all finds out what went wrong
-  void receiver.allDesks().catch(() => undefined);
+  void receiver.failovers.resumeAll().catch(() => undefined);
   return {
     host,
     port,

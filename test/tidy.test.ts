@@ -58,7 +58,7 @@ const FENCES: Readonly<Record<string, readonly RegExp[]>> = {
   commander: [/^cli\//],
   'node:fs': [
     /^shared\/files\//,
-    /^cli\/(standard-streams|program|find-program|demo(-[a-z]+)?)\.ts$/,
+    /^cli\/(standard-streams|product-version|find-program|demo(-[a-z]+)?)\.ts$/,
   ],
   'node:fs/promises': [/^shared\/files\//],
   'node:child_process': [

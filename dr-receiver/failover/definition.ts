@@ -9,6 +9,18 @@ import type { VmAdapter, VmDefinition } from '../../shared/hypervisor/index.js';
 import type { Point } from '../store/point.js';
 import type { VmStore } from '../store/vm-store.js';
 
+const MIB = 1024 * 1024;
+const CPUS_MAX = 2048;
+const MEMORY_MAX = 240 * 1024 * 1024 * MIB;
+/** Of a VM whose source did not tell. */
+const MEMORY_DEFAULT = 1024 * MIB;
+
+/** What no VM can have is what the source did not tell. */
+function memoryOf(bytes: bigint): number {
+  const isLegal = bytes >= BigInt(MIB) && bytes <= BigInt(MEMORY_MAX);
+  return isLegal ? Number(bytes) : MEMORY_DEFAULT;
+}
+
 /** @throws DrError E_POINT_CORRUPT when the point has no definition that can be used */
 export function definitionOf(vm: VmStore, point: Point): VmDefinition {
   const { vmName } = vm.protection;
@@ -25,8 +37,8 @@ export function definitionOf(vm: VmStore, point: Point): VmDefinition {
     id: vm.vmId,
     name: vmName,
     generation: wire.generation === 1 ? 1 : 2,
-    cpuCount: Math.max(1, wire.cpuCount),
-    memoryBytes: Number(wire.memoryBytes),
+    cpuCount: Math.min(CPUS_MAX, Math.max(1, wire.cpuCount)),
+    memoryBytes: memoryOf(wire.memoryBytes),
     isAutoStart: wire.isAutoStart,
     disks: point.disks.map((disk, index) => {
       const place = wire.diskPlaces[index];

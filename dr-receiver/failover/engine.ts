@@ -48,7 +48,10 @@ export function operationTable<C, P>(
   const rules = STEPS[kind];
   const end = defined(rules.at(-1), 'an operation has steps');
   const names = new Set(rules.slice(0, -1).map(({ name }) => name));
-  assert(Object.keys(effects).every((name) => names.has(name)), `${kind} has these steps`);
+  assert(
+    Object.keys(effects).every((name) => names.has(name)),
+    `${kind} has these steps`,
+  );
   const steps = rules.slice(0, -1).map((rule) => ({ ...rule, ...effects[rule.name] }));
   return { kind, steps, end, endPatch };
 }

@@ -7,11 +7,13 @@ import { DrError } from '../../shared/errors.js';
 import type { Actor } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
 import type { Book } from './engine.js';
-import type { Command, FailoverRecord, Operation, SourceDebt } from './model.js';
+import type { Command, FailoverRecord, Instance, Operation, SourceDebt } from './model.js';
 
 /** What changes in the record of a protection. */
 export interface FailoverPatch {
   readonly change?: Partial<Omit<FailoverRecord, 'operation' | 'owed'>>;
+  /** What becomes known of the VM at this site. */
+  readonly instance?: Partial<Instance>;
   readonly facts?: Readonly<Record<string, string>>;
   readonly pointId?: Guid;
   /** The former epoch is over from now on. */
@@ -95,6 +97,9 @@ export class FailoverBook implements Book<FailoverPatch> {
     let { facts, pointId } = operation;
     for (const patch of patches) {
       Object.assign(record, patch.change);
+      if (record.instance !== undefined) {
+        record.instance = { ...record.instance, ...patch.instance };
+      }
       facts = { ...facts, ...patch.facts };
       pointId = patch.pointId ?? pointId;
       record.owed = owedAfter(record.owed, patch, this.#operationId);

@@ -4,6 +4,7 @@
 
 import { randomGuid, type Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
+import type { LogEvent } from '../../shared/log-events.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import type { Actor } from '../store/records.js';
@@ -175,7 +176,11 @@ export class Failovers {
   }
 
   /** Before this site was the active one: as if nothing had been, and the source is told so. */
-  async #giveUp(desk: VmDesk, { operationId, kind, step, facts }: Operation, by: Actor): Promise<void> {
+  async #giveUp(
+    desk: VmDesk,
+    { operationId, kind, step, facts }: Operation,
+    by: Actor,
+  ): Promise<void> {
     const { vm } = desk;
     await vm.change(async () => {
       const { failover } = vm.protection;
@@ -241,7 +246,8 @@ export class Failovers {
       last = book.operation;
       await book.end([...found, table.endPatch(work)]);
       run.tell(table.end.name, table.end.what);
-      wrong = desk.vm.protection.failover.phase === 'failed-over' ? this.#proof(work, kind) : undefined;
+      wrong =
+        desk.vm.protection.failover.phase === 'failed-over' ? this.#proof(work, kind) : undefined;
     } catch (error) {
       throw await this.#afterError(desk, book, run, operation, error);
     }
@@ -389,18 +395,11 @@ export class Failovers {
     await appendFailover(vm, this.site.seams.clock, record, vm.protection.epoch, { by, keyId });
   }
 
-  #log(desk: VmDesk, event: FailoverEvent, fields: Readonly<Record<string, string>>): void {
+  #log(desk: VmDesk, event: LogEvent, fields: Readonly<Record<string, string>>): void {
     const { vmId, protection } = desk.vm;
     this.site.log.info(event, { vmId, vmName: protection.vmName, ...fields });
   }
 }
-
-type FailoverEvent =
-  | 'failover.began'
-  | 'failover.ended'
-  | 'failover.given-up'
-  | 'failover.resumed'
-  | 'failover.step-failed';
 
 const PHASE_OF: Readonly<Partial<Record<OperationKind, Phase>>> = {
   planned: 'failing-over',

@@ -52,10 +52,7 @@ export async function powerOn(host: TargetHost, vmId: Guid): Promise<void> {
   if (state !== 'running' && state !== 'starting') await host.startVm(vmId);
 }
 
-export async function powerStateOf(
-  host: TargetHost,
-  vmId: Guid,
-): Promise<PowerState | undefined> {
+export async function powerStateOf(host: TargetHost, vmId: Guid): Promise<PowerState | undefined> {
   return (await host.listVms()).find(({ id }) => id === vmId)?.powerState;
 }
 

@@ -252,8 +252,7 @@ export function requireConfirmed(plan: OperationPlan, confirmedHash: string): vo
   if (confirmedHash === '') {
     throw new DrError('E_CONFIRM', `${plan.command} of ${plan.vmName} was not confirmed`);
   }
-  const isSame =
-    confirmedHash.length >= SHORTEST_HASH && planHash(plan).startsWith(confirmedHash);
+  const isSame = confirmedHash.length >= SHORTEST_HASH && planHash(plan).startsWith(confirmedHash);
   if (isSame) return;
   throw new DrError(
     'E_CONFIRM',

@@ -74,7 +74,10 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
   const found = new Collector();
   const { command, site, desk, values } = asking;
   if (needsHost(command) && site.host === undefined) {
-    found.refuse({ code: 'E_STATE', message: 'this receiver was not told the hypervisor of its site' });
+    found.refuse({
+      code: 'E_STATE',
+      message: 'this receiver was not told the hypervisor of its site',
+    });
   }
   if (values.force && (values.reason ?? '').trim() === '') {
     found.refuse({ code: 'E_PARAMETER', message: 'what is forced wants a reason' });
@@ -101,11 +104,17 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
 }
 
 function needsHost(command: Command): boolean {
-  return ['planned', 'unplanned', 'test', 'undo', 'permanent', 'flatten', 'failback'].includes(command);
+  return ['planned', 'unplanned', 'test', 'undo', 'permanent', 'flatten', 'failback'].includes(
+    command,
+  );
 }
 
 /** Checks, network, name and room of a VM that is to come up. */
-async function lookAtRoom(asking: Asking, found: Collector, point: Point | undefined): Promise<void> {
+async function lookAtRoom(
+  asking: Asking,
+  found: Collector,
+  point: Point | undefined,
+): Promise<void> {
   const { site, desk, command, parameters, values } = asking;
   await found.ask(() => parseChecks(values.checks.join(',')));
   if (point === undefined || site.host === undefined) return;

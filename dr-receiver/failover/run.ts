@@ -80,7 +80,7 @@ export class Run<R = unknown> {
         { once: true },
       );
     });
-    for (let next = 0; !signal.aborted; ) {
+    for (let next = 0; !signal.aborted;) {
       const news = this.#news;
       const told = this.#told[next];
       if (told !== undefined) {

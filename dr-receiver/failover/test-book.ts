@@ -37,11 +37,7 @@ export class TestBook implements Book<TestPatch> {
     await this.#append(session, null);
   }
 
-  async enter(
-    step: string,
-    found: readonly TestPatch[],
-    intent?: () => TestPatch,
-  ): Promise<void> {
+  async enter(step: string, found: readonly TestPatch[], intent?: () => TestPatch): Promise<void> {
     await this.#vm.change(async () => {
       const patches = intent === undefined ? found : [...found, intent()];
       const { proof, ...session } = Object.assign({}, this.session, ...patches) as TestSession & {

@@ -7,7 +7,13 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import { instanceFiles } from './instance-files.js';
 import type { TestSession } from './model.js';
-import { cleanUp, newSession, runTest, type TestOutcome, TestWork } from './operations/test-session.js';
+import {
+  cleanUp,
+  newSession,
+  runTest,
+  type TestOutcome,
+  TestWork,
+} from './operations/test-session.js';
 import { type Asked, valuesOf } from './operations/work.js';
 import { Run } from './run.js';
 import type { FailoverSite } from './site.js';
@@ -106,7 +112,9 @@ export class Tests {
       const limitBytes = valuesOf(parameters).test_disk_limit;
       const isFull = limitBytes > 0 && (await this.usedBytes(desk, operationId)) > limitBytes;
       if (!isOver && !isFull) continue;
-      const why = isFull ? `its disks have taken more than ${limitBytes} bytes` : 'its time is over';
+      const why = isFull
+        ? `its disks have taken more than ${limitBytes} bytes`
+        : 'its time is over';
       const reason = new DrError(
         isFull ? 'E_CAPACITY' : 'E_STALLED',
         `test ${operationId} was ended: ${why}`,
@@ -122,7 +130,8 @@ export class Tests {
     const { fs } = this.#site.seams;
     let sum = 0;
     for (const file of await instanceFiles(fs, vm.layout)) {
-      if (file.operationId !== operationId || /^[0-9a-f-]{36}\.\d+\.vhdx$/.test(file.name)) continue;
+      if (file.operationId !== operationId || /^[0-9a-f-]{36}\.\d+\.vhdx$/.test(file.name))
+        continue;
       sum += (await fs.status(`${file.folder}/${file.name}`))?.sizeBytes ?? 0;
     }
     return sum;

@@ -198,7 +198,9 @@ export class Caretaker {
       case 'compact':
         return { steps: compact(seams, vm, action.segment, action.parts), action };
       case 'fold': {
-        const steps = fold({ ...seams, patience }, vm, action.segment, action.pointId);
+        const { segment, pointId } = action;
+        const isBaseHeld = (): boolean => this.#options.isBaseHeld(vm, segment);
+        const steps = fold({ ...seams, patience, isBaseHeld }, vm, segment, pointId);
         return { steps, action };
       }
     }

@@ -21,8 +21,6 @@ export interface MaintenanceOptions {
   readonly seams: ReclaimSeams;
   readonly log: Log;
   readonly limits?: ReclaimLimits | undefined;
-  /** Whether disks that live outside of the store's points hang on the base of a segment. */
-  readonly isBaseHeld?: ((vm: VmStore, segment: Segment) => boolean) | undefined;
 }
 
 export interface CompactResult {
@@ -68,7 +66,9 @@ export class Maintenance {
   #of(vm: VmStore): Caretaker {
     let caretaker = this.#caretakers.get(vm);
     if (caretaker === undefined) {
-      const { seams, log, limits = RECLAIM_LIMITS, isBaseHeld = () => false } = this.#options;
+      const { seams, log, limits = RECLAIM_LIMITS } = this.#options;
+      const isBaseHeld = (of: VmStore, segment: Segment): boolean =>
+        of.baseHolds.isHeld(segment, of.protection);
       const patience = (): Promise<void> => seams.clock.sleep(PATIENCE_MS, this.#stop.signal);
       caretaker = new Caretaker(vm, { seams, log, limits, isBaseHeld, patience });
       this.#caretakers.set(vm, caretaker);

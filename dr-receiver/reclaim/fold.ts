@@ -48,6 +48,8 @@ const SHORT_BATCH_BYTES = 8 * 1024 * 1024;
 export interface FoldSeams extends ReclaimSeams {
   /** Settles when readers have been waited for long enough. */
   readonly patience: () => Promise<unknown>;
+  /** Whether disks hang on the base: then it is not written to any more. */
+  readonly isBaseHeld: () => boolean;
 }
 
 /** @throws DrError E_IO, E_CAPACITY, …; DeltaError, VhdxError when base or a delta is damaged */
@@ -160,6 +162,9 @@ async function* write(
       }
       let bytes = 0;
       try {
+        if (seams.isBaseHeld()) {
+          throw new LayersChanged(`a disk was put on the base of disk ${segment.diskId}`);
+        }
         const batch = await writeBatch(seams, vm, { segment, files, union, reserve });
         ({ bytes, isAtEnd } = batch);
       } finally {

@@ -2,7 +2,7 @@
 // were parsed as such, so no path leaves the store.
 
 import { join, relative } from 'node:path';
-import type { Guid } from '../../shared/bytes/index.js';
+import { type Guid, parseGuid } from '../../shared/bytes/index.js';
 
 /** One disk of a VM, in one of its sizes. */
 export interface DiskKey {
@@ -12,6 +12,16 @@ export interface DiskKey {
 
 export function diskName({ diskId, generation }: DiskKey): string {
   return `${diskId}.${generation}`;
+}
+
+const DISK_NAME = /^([0-9a-f-]{36})\.(\d{1,10})$/;
+
+/** undefined when the name is none of diskName(). */
+export function parseDiskName(name: string): DiskKey | undefined {
+  const [, text = '', generation = ''] = DISK_NAME.exec(name) ?? [];
+  const diskId = parseGuid(text);
+  const key = diskId === undefined ? undefined : { diskId, generation: Number(generation) };
+  return key !== undefined && diskName(key) === name ? key : undefined;
 }
 
 export class StoreLayout {
@@ -80,6 +90,11 @@ export class VmLayout {
 
   get cycles(): string {
     return join(this.folder, 'cycles');
+  }
+
+  /** What an operator kept of a VM that ran here: whole disks, which nobody needs but him. */
+  get kept(): string {
+    return join(this.folder, 'kept');
   }
 
   cycle(cycleId: Guid): string {

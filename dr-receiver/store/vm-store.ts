@@ -13,6 +13,7 @@ import {
   removeLeftovers,
   writeJsonDurably,
 } from '../../shared/files/index.js';
+import { BaseHolds } from './base-holds.js';
 import { Journal } from './journal.js';
 import type { JournalMark } from './journal-read.js';
 import type { VmLayout } from './layout.js';
@@ -46,6 +47,8 @@ export class VmStore {
   readonly layout: VmLayout;
   /** Who reads or changes which segment. */
   readonly leases = new Leases();
+  /** Which bases have to stay as they are for disks that run. */
+  readonly baseHolds = new BaseHolds();
   /** Cycle folders that are being made, or whose record may be in the journal or not: nobody's leftovers. */
   readonly claimedCycleIds = new Set<Guid>();
   /** Cycles with content that no record names, as they were when somebody last looked. */

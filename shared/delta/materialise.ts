@@ -3,12 +3,20 @@
 // its cost is that of the changes. The base is only read, and must not be written to as long as the
 // new disk exists.
 
+import type { Guid } from '../bytes/index.js';
 import type { Random } from '../clock.js';
 import type { FileSystem } from '../files/index.js';
 import { childOf, realTargetPath, SealedVhdxWriter, type VhdxDisk } from '../vhdx/index.js';
 import { DeltaError } from './delta-error.js';
 import type { DeltaSource } from './delta-source.js';
 import { writeUnion } from './union.js';
+
+export interface MaterialiseOptions {
+  /** Default: as Hyper-V makes differencing disks. */
+  readonly blockSizeBytes?: number | undefined;
+  /** Content identity of the new file. Default: random. */
+  readonly dataWriteGuid?: Guid | undefined;
+}
 
 /**
  * Makes `file`, beside the base, from adjacent deltas, the oldest first. Durable and complete under
@@ -20,6 +28,7 @@ export async function materialise(
   base: VhdxDisk,
   sources: readonly DeltaSource[],
   seams: { readonly fs: FileSystem; readonly random: Random },
+  { blockSizeBytes, dataWriteGuid }: MaterialiseOptions = {},
 ): Promise<void> {
   for (const { header } of sources) {
     if (header.diskSizeBytes === base.sizeBytes) continue;
@@ -29,7 +38,8 @@ export async function materialise(
       { context: { deltaSizeBytes: header.diskSizeBytes, baseSizeBytes: base.sizeBytes } },
     );
   }
-  const child = childOf(base, await realTargetPath(seams.fs, file));
+  const target = await realTargetPath(seams.fs, file);
+  const child = childOf(base, target, blockSizeBytes, dataWriteGuid);
   const writer = await SealedVhdxWriter.create({ ...child, ...seams, path: file });
   try {
     await writeUnion(sources, writer);

@@ -22,6 +22,7 @@ export {
   type OutgoingStream,
 } from './convert-stream.js';
 export type { CopyOptions, CopyProgress, CopyTarget } from './copy-disk.js';
+export { flattenVhdx, type FlattenSeams } from './flatten.js';
 export type { ForeignFormat, ImageFormat, OwnFormat } from './image-format.js';
 export { detectImageFormat, openImage, type OpenImageOptions } from './open-image.js';
 export { runTool, type RunTool, type ToolResult } from './qemu-img.js';

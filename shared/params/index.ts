@@ -26,6 +26,7 @@ export { type GridRule, parseRetentionGrid } from './retention-grid.js';
 export { type BandwidthSchedule, rateAt } from './schedule.js';
 export {
   flagOf,
+  isParameterName,
   PARAMETER_NAMES,
   type ParameterName,
   type ParameterRow,

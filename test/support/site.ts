@@ -37,6 +37,8 @@ export class Site {
   readonly folder: string;
   #receiver: Running | undefined;
   port = 0;
+  /** Hypervisor of the DR site. */
+  drHost = 'lab:lab';
   /** Where push goes instead of the receiver's own port, for tests with a proxy between. */
   pushPort: number | undefined;
 
@@ -89,7 +91,7 @@ export class Site {
   /** Starts the receiver, on the port that it had before. */
   async startReceiver(...more: string[]): Promise<void> {
     const running = this.start(
-      ...['receiver', '--store', 'store', '--host', 'lab:lab'],
+      ...['receiver', '--store', 'store', '--host', this.drHost],
       ...['--listen', `127.0.0.1:${this.port}`, '--psk-file', 'keys', ...more],
     );
     this.#receiver = running;

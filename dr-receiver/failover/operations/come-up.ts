@@ -3,11 +3,11 @@
 
 import { DrError } from '../../../shared/errors.js';
 import { definitionOf } from '../definition.js';
-import { materialisePoint, removeInstanceDisks } from '../disks.js';
+import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
 import { type CheckResult, isPassed, runChecks } from '../drill/checks.js';
 import type { FailoverPatch } from '../failover-book.js';
-import { instanceDiskPaths } from '../instance-files.js';
+import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
 import { powerOff, powerOn, register, tagOfInstance, unregister } from '../instance.js';
 import type { Instance } from '../model.js';
@@ -19,7 +19,7 @@ export const CHECKS = 'checks';
 
 /** The record names the disks before they are made, so that their bases are held from then on. */
 export function intendDisks(work: Work): FailoverPatch {
-  const { vm, operationId, point, site } = work;
+  const { vm, operationId, point } = work;
   const instance: Instance = {
     operationId,
     pointId: point.pointId,
@@ -49,12 +49,12 @@ export async function registerVm(work: Work): Promise<FailoverPatch> {
   const { parameters } = work.book.operation;
   const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
   await applyNetwork(host, vmId, plan);
-  return { change: { instance: { ...instance, vmId } } };
+  return { instance: { vmId } };
 }
 
 /** From here on the VM may have run, whatever a crash leaves. */
-export function intendPower({ instance, site }: Work): FailoverPatch {
-  return { change: { instance: { ...instance, poweredOnAtMs: site.seams.clock.now() } } };
+export function intendPower({ site }: Work): FailoverPatch {
+  return { instance: { poweredOnAtMs: site.seams.clock.now() } };
 }
 
 /** The VM runs afterwards; whether it serves is what `checks` of the instance says. */
@@ -66,7 +66,7 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   const results = await checkInstance(work);
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
-  return { change: { instance: { ...instance, checks } }, facts };
+  return { instance: { checks }, facts };
 }
 
 export function checkLine({ check, outcome, words }: CheckResult): string {

@@ -44,7 +44,10 @@ async function takeLastDelta(work: Work): Promise<FailoverPatch> {
     if (!isCompared) throw new DrError('E_DIFFERENT', 'the disks of both sites were not compared');
     const head = defined(vm.protection.head, 'a VM that was replicated has a point');
     if (head.pointId !== pointId) {
-      throw new DrError('E_STATE', `the newest point is ${head.pointId}, the source sent ${pointId}`);
+      throw new DrError(
+        'E_STATE',
+        `the newest point is ${head.pointId}, the source sent ${pointId}`,
+      );
     }
     return { pointId };
   } catch (error) {

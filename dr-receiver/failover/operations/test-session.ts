@@ -125,7 +125,8 @@ async function makeVm(work: TestWork): Promise<TestPatch> {
 
 function vmIdOf({ book }: TestWork): Guid {
   const { vmId } = book.session.instance;
-  if (vmId === undefined) throw new Error('a test VM is registered before anything is done with it');
+  if (vmId === undefined)
+    throw new Error('a test VM is registered before anything is done with it');
   return vmId;
 }
 

@@ -1,15 +1,21 @@
 // Undo (failover.md § 4): as if the failover had not been, except for the epoch. From N2 on forward only.
 
-import { keepInstanceDisks } from '../keep-disks.js';
+import { findInstance, tagOfInstance } from '../instance.js';
+import { keepDisks } from '../keep-disks.js';
 import { operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { takeAway, turnOff } from './come-up.js';
 import { tellIfThere, type Work, type WorkTable } from './work.js';
 
 async function removeVm(work: Work): Promise<FailoverPatch> {
-  const { record, vm, values, site } = work;
-  if (record.instance !== undefined && values.keep_disk !== undefined) {
-    await keepInstanceDisks(site.seams, vm, record.instance.disks, values.keep_disk);
+  const { record, vm, values, site, host } = work;
+  if (record.instance === undefined || values.keep_disk === undefined) return takeAway(work);
+  // once the VM is gone, its disks were kept before
+  const found = await findInstance(host, tagOfInstance(vm.vmId, record.instance));
+  if (found !== undefined) {
+    const { disks } = await host.describeVm(found.vmId);
+    const paths = disks.map(({ path }) => path);
+    await keepDisks(site.seams, vm, paths, values.keep_disk);
   }
   return takeAway(work);
 }

@@ -6,13 +6,7 @@ import { type AfterFailure, operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import type { CommitTimer } from '../model.js';
 import type { SourceVm } from '../ports.js';
-import {
-  intendDisks,
-  intendPower,
-  makeDisks,
-  powerOnAndCheck,
-  registerVm,
-} from './come-up.js';
+import { intendDisks, intendPower, makeDisks, powerOnAndCheck, registerVm } from './come-up.js';
 import { UNDO } from './undo.js';
 import { tellIfThere, type Work, type WorkTable } from './work.js';
 
@@ -58,7 +52,8 @@ export async function tellSource(work: Work): Promise<FailoverPatch | undefined>
     await source.tellEpoch(vm.vmId, { ...order, isSourceActive: false, isRetired: false });
     const { powerState, isFenced } = await source.describe(vm.vmId);
     // a running VM is never touched because of an epoch
-    if (powerState !== 'off') throw new DrError('E_SOURCE_ALIVE', 'the VM runs at the primary site');
+    if (powerState !== 'off')
+      throw new DrError('E_SOURCE_ALIVE', 'the VM runs at the primary site');
     if (!isFenced) await source.fence(vm.vmId, order);
   });
   return isTold ? { paid: ['fence'] } : undefined;
@@ -66,8 +61,7 @@ export async function tellSource(work: Work): Promise<FailoverPatch | undefined>
 
 export function commitTimer({ values, site }: Work): CommitTimer {
   const policy = values.commit_policy;
-  const deadlineMs =
-    policy === 'none' ? 0 : site.seams.clock.now() + values.commit_after * 1000;
+  const deadlineMs = policy === 'none' ? 0 : site.seams.clock.now() + values.commit_after * 1000;
   return { policy, deadlineMs };
 }
 

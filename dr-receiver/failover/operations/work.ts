@@ -109,7 +109,11 @@ export async function tellIfThere(
   } catch (error) {
     if (!(error instanceof DrError)) throw error;
     const { vmId } = work.vm;
-    work.site.log.warn('failover.source-not-told', { vmId, code: error.code, reason: error.message });
+    work.site.log.warn('failover.source-not-told', {
+      vmId,
+      code: error.code,
+      reason: error.message,
+    });
     return false;
   }
 }

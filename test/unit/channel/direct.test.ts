@@ -42,6 +42,7 @@ const handlers: Handlers<ControlService> = {
     }
   },
   listPoints: unused,
+  operate: unused,
   pinPoint: unused,
   verify: unused,
   pause: unused,

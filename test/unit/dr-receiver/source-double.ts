@@ -83,6 +83,7 @@ export async function openSite(
     reclaim?: ReceiverOptions['reclaim'];
     isLazy?: boolean;
     rewriteAboveBytes?: number;
+    failover?: ReceiverOptions['failover'];
   } = {},
 ): Promise<Site> {
   // each process draws other names, as real ones do
@@ -94,6 +95,7 @@ export async function openSite(
     reclaim,
     isLazy = false,
     rewriteAboveBytes,
+    failover,
   } = options;
   const receiver = await Receiver.open({
     fs,
@@ -105,6 +107,7 @@ export async function openSite(
     rewriteAboveBytes,
     seedAccess,
     reclaim,
+    failover,
   });
   // all of them, so that a test meets the same order of calls each time
   if (!isLazy) await receiver.allDesks();

@@ -1,0 +1,24 @@
+// The hypervisor of the DR site, as `--host` names it.
+
+import path from 'node:path';
+import { DrError } from '../shared/errors.js';
+import {
+  openHypervisor,
+  type SourceHypervisor,
+  type TargetHypervisor,
+} from '../shared/hypervisor/index.js';
+import type { CliContext } from './context.js';
+
+/** @throws DrError E_USAGE, E_NOT_FOUND, E_HYPERVISOR */
+export async function openSiteHost(
+  name: string,
+  { files: fs, clock, random, folder, log }: CliContext,
+): Promise<SourceHypervisor & TargetHypervisor> {
+  if (!/^(lab:.+|hyperv)$/.test(name)) {
+    throw new DrError('E_USAGE', `--host ${name} names no hypervisor`, {
+      hint: 'Give --host lab:DIR or --host hyperv.',
+    });
+  }
+  const place = name.startsWith('lab:') ? `lab:${path.resolve(folder, name.slice(4))}` : name;
+  return openHypervisor(place, { fs, clock, random, log: await log() });
+}

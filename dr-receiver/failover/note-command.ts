@@ -1,0 +1,37 @@
+// Commands that change nothing but the record: pause and unpause, giving up what was only begun, and
+// forgetting a protection.
+
+import { DrError } from '../../shared/errors.js';
+import type { VmDesk } from '../ingest/vm-desk.js';
+import type { Receiver } from '../receiver.js';
+import type { Command } from './model.js';
+import type { Asked } from './operations/work.js';
+
+/** @throws DrError E_STATE, E_HALTED, E_IO */
+export async function noteCommand(
+  { seams }: Pick<Receiver, 'seams'>,
+  desk: VmDesk,
+  command: Command,
+  { by, keyId }: Asked,
+): Promise<void> {
+  const { vm } = desk;
+  const actor = { by, keyId };
+  switch (command) {
+    case 'pause':
+    case 'unpause':
+    case 'resume': {
+      const isPaused = command === 'pause';
+      await vm.change(async () => {
+        if (vm.protection.isPaused === isPaused) return;
+        await vm.append({ kind: 'pause', atMs: seams.clock.now(), isPaused, ...actor });
+      });
+      return;
+    }
+    case 'abort':
+      // what a seed or a compare has brought stays for the next one
+      await vm.change(() => desk.setAside());
+      return;
+    default:
+      throw new DrError('E_STATE', `${command} cannot be done by this receiver yet`);
+  }
+}

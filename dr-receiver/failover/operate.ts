@@ -1,0 +1,238 @@
+// ControlService.Operate: one command of the failover state machine, from its plan to its end. The caller
+// hears the plan, then each step, then how it ended; what he began goes on when he goes away.
+
+import { guidToWire } from '../../shared/bytes/index.js';
+import type {
+  Caller,
+  OperateRequest,
+  OperateResponse,
+  OperationPlan as WirePlan,
+} from '../../shared/channel/index.js';
+import { DrError } from '../../shared/errors.js';
+import { findVm } from '../find-vm.js';
+import type { VmDesk } from '../ingest/vm-desk.js';
+import type { Receiver } from '../receiver.js';
+import { actorOf } from '../actor.js';
+import { answerTo, rowOf } from './machine.js';
+import { type Command, COMMANDS } from './model.js';
+import { noteCommand } from './note-command.js';
+import { type Asked, valuesOf } from './operations/work.js';
+import { type OperationPlan, planHash, planOf, requireConfirmed } from './plan.js';
+import { type Findings, lookBefore } from './preconditions.js';
+import { requireAnswer, type Permitted } from './refusals.js';
+import type { Run } from './run.js';
+
+/** What a command is told beside the parameters of the table. */
+interface Extras {
+  /** Of `test`: the session that is to be ended. */
+  readonly stop: string | undefined;
+  /** Of `resolve`: `source` or `replica`. */
+  readonly side: string | undefined;
+}
+
+interface Asking {
+  readonly receiver: Receiver;
+  readonly desk: VmDesk;
+  readonly command: Command;
+  readonly asked: Asked;
+  readonly extras: Extras;
+}
+
+export async function* operate(
+  receiver: Receiver,
+  request: OperateRequest,
+  caller: Caller,
+  signal: AbortSignal,
+): AsyncGenerator<OperateResponse> {
+  const desk = await findVm(receiver, request.vm);
+  desk.vm.requireSound();
+  const { stop, side, ...parameters } = Object.fromEntries(Object.entries(request.parameters));
+  const { by, keyId } = actorOf(caller);
+  const command = commandOf(request.command);
+  const asked = { parameters, by, keyId };
+  const asking = { receiver, desk, command, asked, extras: { stop, side } };
+  if (stop !== undefined && command === 'test') {
+    yield* stopTest(asking, stop, request.isPlan);
+    return;
+  }
+  const { plan, findings, answer } = await planFor(asking);
+  yield { step: { $case: 'plan', value: planToWire(plan) } };
+  if (request.isPlan) return;
+  requireConfirmed(plan, request.confirmedHash);
+  if (answer === undefined) throw new Error('what is refused is not confirmed');
+  yield* carryOut(asking, answer, findings, signal);
+}
+
+function commandOf(text: string): Command {
+  const found = COMMANDS.find((command) => command === text && command !== 'cycle');
+  if (found !== undefined) return found;
+  throw new DrError('E_USAGE', `there is no failover command "${text.slice(0, 64)}"`);
+}
+
+async function planFor({ receiver, desk, command, asked, extras }: Asking): Promise<{
+  readonly plan: OperationPlan;
+  readonly findings: Findings;
+  readonly answer: Permitted | undefined;
+}> {
+  const { failovers } = receiver;
+  const { site } = failovers;
+  const standing = await failovers.standingOf(desk);
+  const values = valuesOf(asked.parameters);
+  const answer = answerTo(rowOf(standing.state, standing.failover), command, standing.failover);
+  const isNew = ['start', 'otherPoint', 'supersede', 'session'].includes(answer.kind);
+  const findings: Findings = isNew
+    ? await lookBefore({ site, desk, command, parameters: asked.parameters, values })
+    : { refusals: [], notes: [], point: undefined, lostSeconds: 0 };
+  const { vmId, protection } = desk.vm;
+  const { parameters } = asked;
+  const given = extras.side === undefined ? parameters : { ...parameters, side: extras.side };
+  const base = planOf({
+    ...{ standing, vmId, command, epoch: protection.epoch, parameters: given },
+    ...{ pointId: findings.point?.pointId, lostSeconds: findings.lostSeconds },
+  });
+  const plan = {
+    ...base,
+    refusals: [...base.refusals, ...findings.refusals],
+    notes: [...base.notes, ...findings.notes],
+    timedNotes: timedNotes(command, desk, site.seams.clock.now()),
+  };
+  const isRefused = answer.kind === 'refuse' || answer.kind === 'asHalted';
+  return { plan, findings, answer: isRefused ? undefined : answer };
+}
+
+/** How long it ran here is what an undo throws away. */
+function timedNotes(command: Command, { vm }: VmDesk, nowMs: number): readonly string[] {
+  const { instance } = vm.protection.failover;
+  if (instance === undefined || instance.poweredOnAtMs === 0) return [];
+  if (command !== 'undo' && command !== 'unplanned' && command !== 'abort') return [];
+  const seconds = Math.round((nowMs - instance.poweredOnAtMs) / 1000);
+  return [`${instance.vmName} ran here for ${seconds} s; what it wrote since then is thrown away`];
+}
+
+function planToWire(plan: OperationPlan): WirePlan {
+  return {
+    command: plan.command,
+    vmName: plan.vmName,
+    fromState: plan.fromState,
+    toState: plan.toState,
+    steps: plan.steps.map(({ name, what }) => ({ name, what })),
+    refusals: plan.refusals.map(({ code, message }) => ({ code, message })),
+    notes: [...plan.notes, ...plan.timedNotes],
+    pointId: plan.pointId === undefined ? Buffer.alloc(0) : guidToWire(plan.pointId),
+    lostSeconds: BigInt(plan.lostSeconds),
+    isDestructive: plan.isDestructive,
+    hash: planHash(plan),
+  };
+}
+
+async function* carryOut(
+  asking: Asking,
+  answer: Permitted,
+  findings: Findings,
+  signal: AbortSignal,
+): AsyncGenerator<OperateResponse> {
+  const { receiver, desk, command, asked } = asking;
+  const { failovers } = receiver;
+  switch (answer.kind) {
+    case 'session': {
+      const { point } = findings;
+      if (point === undefined) throw new Error('a test has a point');
+      const standing = await failovers.standingOf(desk);
+      const run = await failovers.tests.begin(desk, point, asked, () => {
+        const { failover } = desk.vm.protection;
+        requireAnswer({ ...standing, failover }, command);
+      });
+      yield* told(run, signal);
+      const outcome = await run.result();
+      yield await done(asking, {
+        operationId: outcome.operationId,
+        pointId: outcome.pointId,
+        instanceName: outcome.instanceName,
+        instanceVmId: outcome.instanceVmId,
+        isPassed: outcome.isPassed,
+        reportJson: outcome.reportJson,
+      });
+      return;
+    }
+    case 'note':
+      await noteCommand(receiver, desk, command, asked);
+      yield await done(asking, {});
+      return;
+    case 'done':
+    case 'cycle':
+      yield await done(asking, {});
+      return;
+    case 'start':
+    case 'otherPoint':
+    case 'supersede':
+    case 'takeBack':
+    case 'resume': {
+      const run = await failovers.begin(desk, command, asked, findings);
+      yield* told(run, signal);
+      yield await done(asking, await run.result());
+    }
+  }
+}
+
+/** The steps as they come; the run goes on without whoever listens. */
+async function* told(run: Run, signal: AbortSignal): AsyncGenerator<OperateResponse> {
+  const operationId = guidToWire(run.operationId);
+  for await (const { step, what } of run.progress(signal)) {
+    yield { step: { $case: 'progress', value: { operationId, step, what } } };
+  }
+  if (signal.aborted)
+    throw new DrError('E_CHANNEL', 'the call was given up; the operation goes on');
+}
+
+interface Ended {
+  readonly operationId?: Run['operationId'];
+  readonly pointId?: Run['operationId'] | undefined;
+  readonly instanceName?: string;
+  readonly instanceVmId?: Run['operationId'] | undefined;
+  readonly lostSeconds?: number;
+  readonly warnings?: readonly string[];
+  readonly isPassed?: boolean;
+  readonly reportJson?: string;
+}
+
+async function done({ receiver, desk }: Asking, ended: Ended): Promise<OperateResponse> {
+  const { state } = await receiver.failovers.standingOf(desk);
+  const id = (value: Run['operationId'] | undefined): Buffer =>
+    value === undefined ? Buffer.alloc(0) : guidToWire(value);
+  const value = {
+    operationId: id(ended.operationId),
+    state,
+    instanceVmId: id(ended.instanceVmId),
+    instanceName: ended.instanceName ?? '',
+    pointId: id(ended.pointId),
+    lostSeconds: BigInt(ended.lostSeconds ?? 0),
+    warnings: [...(ended.warnings ?? [])],
+    isPassed: ended.isPassed ?? false,
+    reportJson: ended.reportJson ?? '',
+  };
+  return { step: { $case: 'done', value } };
+}
+
+async function* stopTest(
+  asking: Asking,
+  name: string,
+  isPlan: boolean,
+): AsyncGenerator<OperateResponse> {
+  const { receiver, desk, asked } = asking;
+  const { tests } = receiver.failovers;
+  const session = tests.find(desk, name);
+  const { state } = await receiver.failovers.standingOf(desk);
+  const value: WirePlan = {
+    ...{ command: 'test', vmName: desk.vm.protection.vmName, fromState: state, toState: state },
+    steps: [{ name: 'T7', what: `power off and remove ${session.instance.vmName}` }],
+    ...{ refusals: [], notes: [], pointId: guidToWire(session.instance.pointId) },
+    ...{ lostSeconds: 0n, isDestructive: false, hash: '' },
+  };
+  yield { step: { $case: 'plan', value } };
+  if (isPlan) return;
+  await tests.stop(desk, session, valuesOf(asked.parameters).force);
+  const { operationId, instance } = session;
+  const isPassed = desk.vm.protection.proof?.isPassed ?? false;
+  const { pointId, vmName } = instance;
+  yield await done(asking, { operationId, pointId, instanceName: vmName, isPassed });
+}
