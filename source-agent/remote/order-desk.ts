@@ -103,7 +103,10 @@ export class OrderDesk {
     }
     if (action.$case === 'describe') {
       const vm = await describeAttended(attended, scope.storeId, fs);
-      return { ...DONE, vm: scope.isAtCommand ? { ...vm, remoteActions: [...REMOTE_ACTIONS] } : vm };
+      return {
+        ...DONE,
+        vm: scope.isAtCommand ? { ...vm, remoteActions: [...REMOTE_ACTIONS] } : vm,
+      };
     }
     const { vm, job } = attended;
     const told = await toldEpoch(fs, job.stateFolder, vmId, chainKey(scope.storeId));

@@ -208,6 +208,7 @@ const ROWS: Readonly<
   test_timeout: { good: [['60', 60]], bad: ['59', 'x'] },
   test_disk_limit: { good: [['1G', 2 ** 30]], bad: ['1Gbit'] },
   keep: { good: [['yes', true]], bad: ['perhaps'] },
+  hold: { good: [['synced', 'synced']], bad: ['', 'ever'] },
   stop_tests: { good: [['yes', true]], bad: ['perhaps'] },
   commit_policy: { good: [['commit', 'commit']], bad: ['', 'later'] },
   commit_after: { good: [['60', 60]], bad: ['59'] },
