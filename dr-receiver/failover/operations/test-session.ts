@@ -227,6 +227,10 @@ export async function runTest(work: TestWork): Promise<TestOutcome> {
   }
   run.tell('T7', TEST.end.what);
   await cleanUp(site, desk, book, proof);
-  if (failure !== undefined) throw failure;
+  if (failure !== undefined) throw asError(failure);
   return { ...outcome, instanceVmId: undefined };
+}
+
+function asError(failure: unknown): Error {
+  return failure instanceof Error ? failure : new Error(String(failure));
 }
