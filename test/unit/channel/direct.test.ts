@@ -55,7 +55,6 @@ const handlers: Handlers<ControlService> = {
   clearAlarm: unused,
   statusPages: unused,
   pointPages: unused,
-  operate: unused,
 };
 
 describe('connectDirectly', () => {
