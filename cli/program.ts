@@ -24,6 +24,7 @@ import { registerParameters } from './parameters.js';
 import { registerPause } from './pause.js';
 import { registerRebind } from './rebind.js';
 import { registerUnhalt } from './unhalt.js';
+import { registerPlan } from './plan.js';
 import { registerPcbt } from './pcbt.js';
 import { registerPoints } from './points.js';
 import { productVersion } from './product-version.js';
@@ -92,6 +93,7 @@ export function buildProgram(context: CliContext): Command {
   registerPause(program, context);
   registerRebind(program, context);
   registerUnhalt(program, context);
+  registerPlan(program, context);
   registerDrill(program, context);
   registerDemo(program, context);
   registerDoctor(program, context);

@@ -12,13 +12,14 @@ import type { CliContext } from './context.js';
 /** @throws DrError E_USAGE, E_NOT_FOUND, E_HYPERVISOR */
 export async function openSiteHost(
   name: string,
-  { files: fs, clock, random, folder, log }: CliContext,
+  context: CliContext,
 ): Promise<SourceHypervisor & TargetHypervisor> {
+  const { files: fs, clock, random, folder } = context;
   if (!/^(lab:.+|hyperv)$/.test(name)) {
     throw new DrError('E_USAGE', `--host ${name} names no hypervisor`, {
       hint: 'Give --host lab:DIR or --host hyperv.',
     });
   }
   const place = name.startsWith('lab:') ? `lab:${path.resolve(folder, name.slice(4))}` : name;
-  return openHypervisor(place, { fs, clock, random, log: await log() });
+  return openHypervisor(place, { fs, clock, random, log: await context.log() });
 }

@@ -100,7 +100,10 @@ export class Failovers {
         return this.takeBack(desk, command, asked);
       case 'resume':
         return this.resume(desk);
-      default:
+      case 'cycle':
+      case 'session':
+      case 'note':
+      case 'done':
         throw new DrError('E_STATE', `${command} is no operation of its own now`);
     }
   }

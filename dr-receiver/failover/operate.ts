@@ -192,15 +192,26 @@ async function* begun(
 ): AsyncGenerator<OperateResponse> {
   const { receiver, desk, command, asked } = asking;
   const run = await receiver.failovers.begin(desk, command, asked, findings);
-  yield* told(run, signal);
+  const isToHold = asked.parameters['hold'] !== undefined;
+  if (!isToHold) run.release();
+  yield* told(run, signal, isToHold);
+  if (isToHold && run.isHeld) {
+    yield await done(asking, { operationId: run.operationId });
+    return;
+  }
   yield await done(asking, await run.result());
 }
 
-/** The steps as they come; the run goes on without whoever listens. */
-async function* told(run: Run, signal: AbortSignal): AsyncGenerator<OperateResponse> {
+/** The steps as they come, up to a hold when that is waited for; the run goes on without whoever listens. */
+async function* told(
+  run: Run,
+  signal: AbortSignal,
+  isToHold = false,
+): AsyncGenerator<OperateResponse> {
   const operationId = guidToWire(run.operationId);
   for await (const { step, what } of run.progress(signal)) {
     yield { step: { $case: 'progress', value: { operationId, step, what } } };
+    if (isToHold && run.isHeld) return;
   }
   if (signal.aborted)
     throw new DrError('E_CHANNEL', 'the call was given up; the operation goes on');

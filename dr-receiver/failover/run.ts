@@ -21,6 +21,8 @@ export class Run<R = unknown> {
   #news: Promise<void>;
   #ending: Ending<R> | undefined;
   #ended: Promise<Ending<R>> | undefined;
+  readonly #released = new AbortController();
+  #isHeld = false;
 
   constructor(operationId: Guid) {
     this.operationId = operationId;
@@ -104,6 +106,34 @@ export class Run<R = unknown> {
   ended(): Promise<Ending<R>> {
     if (this.#ended === undefined) throw new Error('the run was not started');
     return this.#ended;
+  }
+
+  /** It waits to be released. */
+  get isHeld(): boolean {
+    return this.#isHeld;
+  }
+
+  /**
+   * Waits until release(), which may have come before. @throws the reason of the run's signal
+   */
+  async hold(step: string, what: string): Promise<void> {
+    if (this.#released.signal.aborted) return;
+    this.#isHeld = true;
+    this.tell(step, what);
+    await new Promise<void>((resolve) => {
+      const go = (): void => {
+        resolve();
+      };
+      AbortSignal.any([this.#released.signal, this.signal]).addEventListener('abort', go);
+      if (this.signal.aborted) go();
+    });
+    this.#isHeld = false;
+    this.signal.throwIfAborted();
+  }
+
+  /** Lets the operation go on past its hold. */
+  release(): void {
+    this.#released.abort();
   }
 
   /** Ends when the step that is under way has. */

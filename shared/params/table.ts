@@ -278,6 +278,13 @@ export const PARAMETERS = {
     meaning: 'What a test VM may write, bytes with K, M, G; 0: as much as there is room for.',
   },
   keep: { kind: 'flag', default: 'no', meaning: 'Leave a test running until it is stopped.' },
+  hold: {
+    kind: 'choice',
+    choices: ['synced'],
+    meaning:
+      'A planned failover waits after its last delta, with the VM off, until it is resumed; plans ' +
+      'of many VMs use it.',
+  },
   stop_tests: {
     kind: 'flag',
     default: 'no',

@@ -26,7 +26,6 @@ export interface ActionContext {
   readonly runId: string;
   readonly vmOf: (step: string) => RunVm | undefined;
   readonly recordOf: (step: string) => TaskRecord;
-  readonly ipMapOf: (step: string) => Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
   readonly onStep: (step: string, operationId: string) => void;
 }
@@ -40,6 +39,8 @@ export interface ActionResult {
 
 const POLL_MS = 2000;
 const CONNECT_TRY_MS = 5000;
+/** A receiver that is started again is back within these. */
+const RECONNECT_WAITS_MS = [2000, 5000, 10_000, 30_000, 60_000];
 /** A test that its orchestrator lost is waited for as long as its own deadlines may take. */
 const LOST_TEST_MS = 2 * 60 * 60 * 1000;
 const WORDS_MAX = 1000;
@@ -58,9 +59,8 @@ const REACHED: Readonly<Record<PlanKind, readonly string[]>> = {
 export function hasReached(kind: PlanKind, look: VmLook, vm: RunVm | undefined): boolean {
   if (look.operation !== '') return false;
   if (REACHED[kind].includes(look.state)) return true;
-  return (
-    kind !== 'test' && vm !== undefined && vm.toState === look.state && vm.toState !== vm.fromState
-  );
+  const { fromState, toState } = vm ?? {};
+  return kind !== 'test' && toState === look.state && toState !== fromState;
 }
 
 /** Does a task; never throws but for the reason of the signal. */
@@ -87,7 +87,7 @@ function act(task: Task, context: ActionContext, seams: ActionSeams): Promise<Ac
   const { action } = task.step;
   switch (action.kind) {
     case 'vm':
-      return commandVm(task, action, context, seams);
+      return commandVmUntilAnswered(task, action, context, seams);
     case 'script':
       return callScript(action.script, context, seams);
     case 'delay':
@@ -98,6 +98,26 @@ function act(task: Task, context: ActionContext, seams: ActionSeams): Promise<Ac
       return waitFor(action.condition, action.timeoutMs, context, seams);
     case 'message':
       return Promise.resolve({ status: 'done', words: action.text });
+  }
+}
+
+/** When the connection failed, what became of the command is asked of the VM, and it goes on. */
+async function commandVmUntilAnswered(
+  task: Task,
+  action: Extract<Action, { kind: 'vm' }>,
+  context: ActionContext,
+  seams: ActionSeams,
+): Promise<ActionResult> {
+  for (let tryIndex = 0; ; tryIndex++) {
+    try {
+      const result = await commandVm(task, action, context, seams);
+      return tryIndex > 0 && result.status === 'already' ? { ...result, status: 'done' } : result;
+    } catch (error) {
+      const isLost = error instanceof DrError && error.retry === 'reconnect';
+      const waitMs = RECONNECT_WAITS_MS[tryIndex];
+      if (!isLost || waitMs === undefined) throw error;
+      await seams.clock.sleep(waitMs, context.signal);
+    }
   }
 }
 
@@ -203,9 +223,9 @@ function scriptContext(about: string | undefined, context: ActionContext): Scrip
   // runs that lead to the primary site work on VMs alone
   const site = 'target';
   if (about === undefined) return { kind, site, ipMap: {}, operationId: runId };
-  const { operationId = runId, pointId } = context.recordOf(about);
+  const { operationId = runId, pointId, ipMap = {} } = context.recordOf(about);
   const vm = context.vmOf(about)?.vmName ?? about;
-  return { kind, site, vm, ipMap: context.ipMapOf(about), point: pointId, operationId };
+  return { kind, site, vm, ipMap, point: pointId, operationId };
 }
 
 async function waitFor(

@@ -16,13 +16,7 @@ export {
   type RunRecord,
   type TaskRecord,
 } from './model.js';
-export {
-  beginRun,
-  resumeRun,
-  type RunChange,
-  type RunEnd,
-  type RunSeams as PlanRunSeams,
-} from './orchestrator.js';
+export { beginRun, resumeRun, type RunEnd, type RunSeams as PlanRunSeams } from './orchestrator.js';
 export { parsePlan } from './parse.js';
 export type {
   HeartbeatOf,
@@ -34,4 +28,5 @@ export type {
   VmPlan,
 } from './ports.js';
 export { listRuns, RunFile } from './run-file.js';
+export type { RunChange } from './run-state.js';
 export { PLAN_BYTES_MAX } from './yaml-text.js';

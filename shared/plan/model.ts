@@ -106,6 +106,8 @@ export interface TaskRecord {
   /** At the receiver. */
   readonly operationId?: string;
   readonly pointId?: string;
+  /** Address before → address afterwards, as far as it was told. */
+  readonly ipMap?: Readonly<Record<string, string>>;
   /** Of a planned failover: the VM at the primary site is off, the last delta may be under way. */
   readonly isOff?: boolean;
   /** Of a test: the clone runs, and has to be taken away. */

@@ -21,22 +21,16 @@ import {
 import { checkPlan, type PlanCheck, forEachAtOnce } from './check.js';
 import { isFinished, type Plan, type PlanKind, type RunRecord, type TaskRecord } from './model.js';
 import type { VmLook } from './ports.js';
-import type { RunFile } from './run-file.js';
-import { isDone, nextTasks, recordOf } from './schedule.js';
-import { type Task, tasksOf } from './tasks.js';
+import { RunState, type RunStateSeams } from './run-state.js';
+import { isDone, mayBeLeftOut, nextTasks } from './schedule.js';
+import type { Task } from './tasks.js';
+import { stopTest, stopTests } from './test-clean-up.js';
 
-export interface RunSeams extends ActionSeams {
+export interface RunSeams extends ActionSeams, RunStateSeams {
   readonly random: Random;
-  readonly file: Pick<RunFile, 'read' | 'begin' | 'write'>;
-  /** Told after each change that was written. */
-  readonly onChange?: (record: RunRecord, change: RunChange) => void;
   /** Ends the orchestrator; the run is INTERRUPTED then. */
   readonly signal: AbortSignal;
 }
-
-export type RunChange =
-  | { readonly kind: 'state' }
-  | { readonly kind: 'task'; readonly task: Task; readonly record: TaskRecord };
 
 export interface BeginOptions {
   readonly kind: PlanKind;
@@ -127,11 +121,8 @@ function unfinished(plan: Plan, { state, startedAtMs }: RunRecord): DrError {
 }
 
 class Run {
-  readonly #plan: Plan;
+  readonly #state: RunState;
   readonly #seams: RunSeams;
-  readonly #tasks: readonly Task[];
-  #record: RunRecord;
-  readonly #ipMaps = new Map<string, Readonly<Record<string, string>>>();
   #hold: Hold | undefined;
   /** Activities under way, by task; the record of a task that is given up says 'skipped' already. */
   #activityCount = 0;
@@ -139,28 +130,25 @@ class Run {
   #wake: () => void = () => undefined;
 
   constructor(plan: Plan, record: RunRecord, seams: RunSeams) {
-    this.#plan = plan;
-    this.#record = record;
+    this.#state = new RunState(plan, record, seams);
     this.#seams = seams;
-    this.#tasks = tasksOf(plan, record.kind);
   }
 
   async begin(check: PlanCheck, options: BeginOptions): Promise<RunEnd> {
-    await this.#seams.file.begin(this.#record);
-    this.#told({ kind: 'state' });
-    await this.#change({ state: 'CHECKING' });
-    const isHindered = this.#takeCheck(check, options.isPartial || this.#plan.isPartial);
+    await this.#state.begin();
+    await this.#state.change({ state: 'CHECKING' });
+    const isHindered = this.#takeCheck(check, options.isPartial || this.#state.plan.isPartial);
     if (isHindered) {
-      await this.#change({ state: 'CANCELLED', outcome: 'cancelled' });
-      return { record: this.#record, check };
+      await this.#state.change({ state: 'CANCELLED', outcome: 'cancelled' });
+      return { record: this.#state.record, check };
     }
     const { confirmed } = options;
     if (check.isDestructive && confirmed !== 'any' && confirmed !== check.hash) {
-      await this.#change({ state: 'CANCELLED', outcome: 'cancelled' });
+      await this.#state.change({ state: 'CANCELLED', outcome: 'cancelled' });
       const why = confirmed === undefined ? 'was not confirmed' : 'is not what was confirmed';
-      throw new DrError('E_CONFIRM', `what the plan ${this.#plan.name} would do ${why}`);
+      throw new DrError('E_CONFIRM', `what the plan ${this.#state.plan.name} would do ${why}`);
     }
-    await this.#change({ state: 'RUNNING', tasks: this.#record.tasks });
+    await this.#state.change({ state: 'RUNNING', tasks: this.#state.record.tasks });
     return this.#drive(options.isKept, check);
   }
 
@@ -169,86 +157,87 @@ class Run {
     const vmSteps = new Set(check.vms.map(({ step }) => step));
     for (const { step, plan } of check.vms) {
       if (plan !== undefined) continue;
-      for (const task of this.#tasksOf(step)) this.#put(task, { status: 'already' });
+      for (const task of this.#state.tasksOf(step)) this.#state.put(task, { status: 'already' });
     }
     for (const { step, code, message } of check.refusals) {
-      const [first] = this.#tasksOf(step);
+      const [first] = this.#state.tasksOf(step);
       const isVm = first?.step.action.kind === 'vm' || vmSteps.has(step);
       if (!isPartial || !isVm) return true;
-      if (first !== undefined) this.#put(first, { status: 'failed', words: message, code });
+      if (first !== undefined) this.#state.put(first, { status: 'failed', words: message, code });
     }
     return false;
   }
 
-  #tasksOf(step: string): readonly Task[] {
-    return this.#tasks.filter((task) => task.step.name === step);
-  }
-
   async resume({ how, isKept }: ResumeOptions): Promise<RunEnd> {
     if (how === 'cancel') return this.#cancel();
-    const { state } = this.#record;
+    const { state } = this.#state.record;
     if (['TEST_DONE', 'CLEANUP', 'CLEANUP_INCOMPLETE'].includes(state)) {
       return this.#cleanUp(undefined);
     }
     if (state === 'READY' || state === 'CHECKING') {
       // no effect had begun; whoever wants it confirmed begins it anew
-      await this.#change({ state: 'CANCELLED', outcome: 'cancelled' });
+      await this.#state.change({ state: 'CANCELLED', outcome: 'cancelled' });
       throw new DrError('E_STATE', 'the run had not got beyond its check, and was given up', {
         done: 'no VM was touched',
         hint: 'Begin it anew with `hvdr plan run FILE`.',
       });
     }
-    const { pause } = this.#record;
+    const { pause } = this.#state.record;
     if (state === 'PAUSED' && pause?.because === 'message') {
-      for (const task of this.#tasksOf(pause.step)) this.#put(task, { status: 'done' });
+      for (const task of this.#state.tasksOf(pause.step)) this.#state.put(task, { status: 'done' });
     }
     await this.#reconcile(how);
-    await this.#change({ state: 'RUNNING', pause: undefined });
+    await this.#state.change({ state: 'RUNNING', pause: undefined });
     return this.#drive(isKept, undefined);
   }
 
   /** Asks every VM how far it is; what it says counts, not the record. */
   async #reconcile(how: 'retry' | 'skip'): Promise<void> {
     const looks = new Map<string, VmLook>();
-    await forEachAtOnce(this.#record.vms, this.#plan.concurrency, async ({ step, vmId }) => {
-      looks.set(step, await this.#seams.commands.look(vmId));
-    });
-    for (const task of this.#tasks) {
-      const record = recordOf(this.#record.tasks, task.key);
+    await forEachAtOnce(
+      this.#state.record.vms,
+      this.#state.plan.concurrency,
+      async ({ step, vmId }) => {
+        looks.set(step, await this.#seams.commands.look(vmId));
+      },
+    );
+    for (const task of this.#state.tasks) {
+      const record = this.#state.of(task);
       const look = looks.get(task.step.name);
       const { status } = record;
       // a VM that was given up leaves again only when what failed is tried again
       const isLeftOut = status === 'skipped' && (how === 'retry' || task.part !== 'leave');
-      if (status === 'running' || isLeftOut) this.#put(task, { status: 'waiting' });
+      if (status === 'running' || isLeftOut) this.#state.put(task, { status: 'waiting' });
       if (status === 'running' && look !== undefined) this.#findLostTest(task, look);
       if (status === 'failed' && how === 'retry') {
-        await this.#stopTest(task);
-        this.#replace(task, { status: 'waiting' });
+        await stopTest(task, this.#state, this.#seams);
+        this.#state.replace(task, { status: 'waiting' });
       }
       if (isDone(record) && look !== undefined && !this.#isStillDone(task, look)) {
-        this.#replace(task, { status: 'waiting' });
+        this.#state.replace(task, { status: 'waiting' });
       }
     }
   }
 
   /** A test that began in the moment in which its orchestrator was lost. */
   #findLostTest(task: Task, look: VmLook): void {
-    if (this.#record.kind !== 'test' || this.#of(task).operationId !== undefined) return;
-    const before = this.#vmOf(task.step.name)?.testsBefore ?? [];
+    if (this.#state.record.kind !== 'test' || this.#state.of(task).operationId !== undefined)
+      return;
+    const before = this.#state.vmOf(task.step.name)?.testsBefore ?? [];
     const operationId = look.testOperationIds.find((id) => !before.includes(id));
-    if (operationId !== undefined) this.#put(task, { operationId });
+    if (operationId !== undefined) this.#state.put(task, { operationId });
   }
 
   #isStillDone(task: Task, look: VmLook): boolean {
-    const { kind } = this.#record;
+    const { kind } = this.#state.record;
     if (kind === 'test') return true;
     if (task.part === 'leave' && look.state === 'FAILING_OVER') return true;
-    return hasReached(kind, look, this.#vmOf(task.step.name));
+    return hasReached(kind, look, this.#state.vmOf(task.step.name));
   }
 
   /** Begins nothing more; what has left starts again at the primary site, and clones of tests go. */
   async #cancel(): Promise<RunEnd> {
-    const { kind, state } = this.#record;
+    const { kind, state } = this.#state.record;
     if (['TEST_DONE', 'CLEANUP', 'CLEANUP_INCOMPLETE'].includes(state)) {
       return this.#cleanUp(undefined);
     }
@@ -258,8 +247,8 @@ class Run {
       this.#hold = 'stop';
       return this.#drive(false, undefined);
     }
-    await this.#change({ state: 'CANCELLED', outcome: 'cancelled', pause: undefined });
-    return { record: this.#record, check: undefined };
+    await this.#state.change({ state: 'CANCELLED', outcome: 'cancelled', pause: undefined });
+    return { record: this.#state.record, check: undefined };
   }
 
   // The loop: one event after the other, each written down before the next is looked at.
@@ -283,12 +272,12 @@ class Run {
       signal.removeEventListener('abort', interrupt);
     }
     if (this.#isInterrupted()) {
-      await this.#change({ state: 'INTERRUPTED', pause: undefined });
-      return { record: this.#record, check };
+      await this.#state.change({ state: 'INTERRUPTED', pause: undefined });
+      return { record: this.#state.record, check };
     }
     if (this.#hold === 'pause') {
-      await this.#change({ state: 'PAUSED' });
-      return { record: this.#record, check };
+      await this.#state.change({ state: 'PAUSED' });
+      return { record: this.#state.record, check };
     }
     return this.#end(isKept, check);
   }
@@ -305,12 +294,9 @@ class Run {
     }
     for (const event of this.#events.splice(0)) {
       if (event.isEnd) this.#activityCount--;
-      this.#put(event.task, event.change);
-      if (event.result?.outcome !== undefined) {
-        this.#ipMaps.set(event.task.step.name, event.result.outcome.ipMap);
-      }
-      await this.#write();
-      this.#told({ kind: 'task', task: event.task, record: this.#of(event.task) });
+      this.#state.put(event.task, event.change);
+      await this.#state.write();
+      this.#state.tell(event.task);
       if (event.result?.status === 'failed') this.#onFailure(event.task, event.result);
     }
   }
@@ -323,21 +309,25 @@ class Run {
     }
     this.#hold ??= 'pause';
     const pause = { because: 'error' as const, step: step.name, text: words };
-    this.#record = { ...this.#record, pause: this.#record.pause ?? pause };
+    this.#state.set({ pause: this.#state.record.pause ?? pause });
   }
 
   async #beginNext(): Promise<void> {
     if (this.#hold === 'pause') return;
     if (this.#hold === 'stop') {
       await this.#skip(
-        this.#tasks
-          .filter((task) => this.#of(task).status === 'waiting')
+        this.#state.tasks
+          .filter((task) => mayBeLeftOut(task, this.#state.record.tasks))
           .map((task) => ({ task, words: 'the run was stopped' })),
       );
       return;
     }
     for (;;) {
-      const { begin, skip } = nextTasks(this.#plan, this.#tasks, this.#record.tasks);
+      const { begin, skip } = nextTasks(
+        this.#state.plan,
+        this.#state.tasks,
+        this.#state.record.tasks,
+      );
       if (skip.length > 0) {
         await this.#skip(skip);
         continue;
@@ -346,20 +336,17 @@ class Run {
       if (message?.step.action.kind === 'message') {
         this.#hold = 'pause';
         const { name, action } = message.step;
-        this.#record = {
-          ...this.#record,
-          pause: { because: 'message', step: name, text: action.text },
-        };
+        this.#state.set({ pause: { because: 'message', step: name, text: action.text } });
         return;
       }
       for (const task of begin) {
         // a task that a former orchestrator began is the same one still
-        const { startedAtMs = this.#seams.clock.now() } = this.#of(task);
-        this.#put(task, { status: 'running', startedAtMs });
+        const { startedAtMs = this.#seams.clock.now() } = this.#state.of(task);
+        this.#state.put(task, { status: 'running', startedAtMs });
       }
-      if (begin.length > 0) await this.#write();
+      if (begin.length > 0) await this.#state.write();
       for (const task of begin) {
-        this.#told({ kind: 'task', task, record: this.#of(task) });
+        this.#state.tell(task);
         this.#start(task);
       }
       return;
@@ -369,22 +356,23 @@ class Run {
   async #skip(skip: readonly { readonly task: Task; readonly words: string }[]): Promise<void> {
     if (skip.length === 0) return;
     const endedAtMs = this.#seams.clock.now();
-    for (const { task, words } of skip) this.#put(task, { status: 'skipped', words, endedAtMs });
-    await this.#write();
+    for (const { task, words } of skip)
+      this.#state.put(task, { status: 'skipped', words, endedAtMs });
+    await this.#state.write();
     for (const { task } of skip) {
-      this.#told({ kind: 'task', task, record: this.#of(task) });
+      this.#state.tell(task);
       if (task.part === 'come') this.#giveUp(task);
     }
   }
 
   /** A VM that left, and will not come, starts again at the primary site. */
   #giveUp(task: Task): void {
-    const leave = this.#tasks.find(
+    const leave = this.#state.tasks.find(
       ({ part, step }) => part === 'leave' && step.name === task.step.name,
     );
     const { action } = task.step;
     if (leave === undefined || action.kind !== 'vm') return;
-    const before = this.#of(leave);
+    const before = this.#state.of(leave);
     if (before.startedAtMs === undefined || before.status === 'skipped') return;
     this.#activityCount++;
     const { commands, signal } = this.#seams;
@@ -416,13 +404,16 @@ class Run {
     this.#activityCount++;
     const { name } = task.step;
     const context: ActionContext = {
-      ...{ kind: this.#record.kind, runId: this.#record.runId, signal: this.#seams.signal },
-      vmOf: (step) => this.#vmOf(step),
-      recordOf: (step) => this.#lastRecordOf(step),
-      ipMapOf: (step) => this.#ipMaps.get(step) ?? {},
+      ...{
+        kind: this.#state.record.kind,
+        runId: this.#state.record.runId,
+        signal: this.#seams.signal,
+      },
+      vmOf: (step) => this.#state.vmOf(step),
+      recordOf: (step) => this.#state.lastRecordOf(step),
       onStep: (step, operationId) => {
         const isOff = task.part === 'leave' && /^P[5-9]$/.test(step) ? { isOff: true } : {};
-        const before = this.#of(task);
+        const before = this.#state.of(task);
         const isNew = before.operationId !== operationId || ('isOff' in isOff && !before.isOff);
         if (isNew) this.#send({ task, change: { operationId, ...isOff }, isEnd: false });
       },
@@ -439,7 +430,7 @@ class Run {
   }
 
   #changeOf(task: Task, { status, words, code, outcome }: ActionResult): Partial<TaskRecord> {
-    const isTest = this.#record.kind === 'test' && task.step.action.kind === 'vm';
+    const isTest = this.#state.record.kind === 'test' && task.step.action.kind === 'vm';
     return {
       status,
       endedAtMs: this.#seams.clock.now(),
@@ -447,7 +438,10 @@ class Run {
       ...(code === undefined ? {} : { code }),
       ...(outcome === undefined
         ? {}
-        : { operationId: outcome.operationId, pointId: outcome.pointId }),
+        : {
+            ...{ operationId: outcome.operationId, pointId: outcome.pointId },
+            ipMap: outcome.ipMap,
+          }),
       ...(task.part === 'leave' && status === 'done' ? { isOff: true } : {}),
       ...(isTest && outcome !== undefined ? { isKept: true } : {}),
     };
@@ -461,107 +455,33 @@ class Run {
   // Ends.
 
   async #end(isKept: boolean, check: PlanCheck | undefined): Promise<RunEnd> {
-    if (this.#record.kind === 'test') {
-      await this.#change({ state: 'TEST_DONE' });
-      return isKept ? { record: this.#record, check } : this.#cleanUp(check);
+    if (this.#state.record.kind === 'test') {
+      await this.#state.change({ state: 'TEST_DONE' });
+      return isKept ? { record: this.#state.record, check } : this.#cleanUp(check);
     }
     if (this.#hold === 'stop') {
-      await this.#change({ state: 'CANCELLED', outcome: 'cancelled' });
-      return { record: this.#record, check };
+      await this.#state.change({ state: 'CANCELLED', outcome: 'cancelled' });
+      return { record: this.#state.record, check };
     }
-    const isGood = this.#isGood();
-    await this.#change({
+    const isGood = this.#state.isWhole;
+    await this.#state.change({
       state: isGood ? 'DONE' : 'DONE_WITH_ERRORS',
       outcome: isGood ? 'done' : 'with-errors',
     });
-    return { record: this.#record, check };
-  }
-
-  #isGood(): boolean {
-    return this.#tasks.every((task) => isDone(this.#of(task)));
+    return { record: this.#state.record, check };
   }
 
   /** Takes the clones of a test away. A crash repeats it; one that has gone is no error. */
   async #cleanUp(check: PlanCheck | undefined): Promise<RunEnd> {
-    await this.#change({ state: 'CLEANUP' });
-    const isClean = await this.#stopTests();
+    await this.#state.change({ state: 'CLEANUP' });
+    const isClean = await stopTests(this.#state, this.#seams);
     if (!isClean) {
-      await this.#change({ state: 'CLEANUP_INCOMPLETE' });
-      return { record: this.#record, check };
+      await this.#state.change({ state: 'CLEANUP_INCOMPLETE' });
+      return { record: this.#state.record, check };
     }
     const isStopped = this.#hold === 'stop';
-    const outcome = isStopped ? 'cancelled' : this.#isGood() ? 'done' : 'with-errors';
-    await this.#change({ state: 'READY', outcome });
-    return { record: this.#record, check };
-  }
-
-  /** False when a clone may still be there. */
-  async #stopTests(): Promise<boolean> {
-    const failures: string[] = [];
-    const started = [...this.#tasks].reverse();
-    await forEachAtOnce(started, this.#plan.concurrency, async (task) => {
-      try {
-        await this.#stopTest(task);
-        if (this.#of(task).isKept === true) this.#put(task, { isKept: false });
-      } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
-        this.#put(task, { words: `its clone could not be removed: ${why}` });
-        failures.push(task.key);
-      }
-    });
-    return failures.length === 0;
-  }
-
-  /** Takes the clone away that a task made, if it is a task of a test and the clone is still there. */
-  async #stopTest(task: Task): Promise<void> {
-    const { action } = task.step;
-    const { operationId } = this.#of(task);
-    if (this.#record.kind !== 'test' || action.kind !== 'vm' || operationId === undefined) return;
-    const { commands, signal } = this.#seams;
-    if (!(await commands.look(action.vm)).testOperationIds.includes(operationId)) return;
-    await commands.run({
-      ...{ vm: action.vm, command: 'test', parameters: { stop: operationId }, signal },
-      ...{ confirmedHash: undefined, onStep: () => undefined },
-    });
-  }
-
-  // The record.
-
-  #vmOf(step: string): RunRecord['vms'][number] | undefined {
-    return this.#record.vms.find((vm) => vm.step === step);
-  }
-
-  #of(task: Task): TaskRecord {
-    return recordOf(this.#record.tasks, task.key);
-  }
-
-  /** Of a step with two tasks, that of the later one which has begun. */
-  #lastRecordOf(step: string): TaskRecord {
-    const records = this.#tasksOf(step).map((task) => this.#of(task));
-    return records.findLast(({ status }) => status !== 'waiting') ?? { status: 'waiting' };
-  }
-
-  #put(task: Task, change: Partial<TaskRecord>): void {
-    this.#replace(task, { ...this.#of(task), ...change });
-  }
-
-  #replace(task: Task, record: TaskRecord): void {
-    const tasks = { ...this.#record.tasks, [task.key]: record };
-    this.#record = { ...this.#record, tasks };
-  }
-
-  async #change(change: Partial<RunRecord>): Promise<void> {
-    this.#record = { ...this.#record, ...change };
-    await this.#write();
-    this.#told({ kind: 'state' });
-  }
-
-  async #write(): Promise<void> {
-    this.#record = { ...this.#record, changedAtMs: this.#seams.clock.now() };
-    await this.#seams.file.write(this.#record);
-  }
-
-  #told(change: RunChange): void {
-    this.#seams.onChange?.(this.#record, change);
+    const outcome = isStopped ? 'cancelled' : this.#state.isWhole ? 'done' : 'with-errors';
+    await this.#state.change({ state: 'READY', outcome });
+    return { record: this.#state.record, check };
   }
 }

@@ -239,6 +239,7 @@ class Reader {
       ...optional('code', code),
       ...optional('operationId', text),
       ...optional('pointId', text),
+      ...optional('ipMap', (fields, name) => this.#textMap(fields[name], name)),
       ...optional('isOff', flag),
       ...optional('isKept', flag),
     };
@@ -254,6 +255,11 @@ class Reader {
   #list(value: unknown, name: string): Fields[] {
     if (!Array.isArray(value)) throw this.#damaged(name);
     return value.map((item) => this.#fields(item, name));
+  }
+
+  #textMap(value: unknown, name: string): Readonly<Record<string, string>> {
+    const fields = this.#fields(value, name);
+    return Object.fromEntries(Object.keys(fields).map((key) => [key, this.#text(fields, key)]));
   }
 
   #texts(value: unknown, name: string): string[] {

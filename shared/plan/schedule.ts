@@ -70,11 +70,17 @@ function isReady({ after, needs, whenOff }: Task, records: Records): boolean {
   );
 }
 
+/** A VM that is leaving is waited for, because it is started again when it will not come. */
+export function mayBeLeftOut({ key, part, step }: Task, records: Records): boolean {
+  if (recordOf(records, key).status !== 'waiting') return false;
+  return part !== 'come' || recordOf(records, `leave ${step.name}`).status !== 'running';
+}
+
 /** Waiting tasks of which something that they need will not be done. */
 function skipped(tasks: readonly Task[], records: Records): NextTasks['skip'] {
   const names = new Map(tasks.map(({ key, step }) => [key, step.name]));
   return tasks.flatMap((task) => {
-    if (recordOf(records, task.key).status !== 'waiting') return [];
+    if (!mayBeLeftOut(task, records)) return [];
     const missing = task.needs.find((key) =>
       ['failed', 'skipped'].includes(recordOf(records, key).status),
     );

@@ -72,13 +72,18 @@ describe('runs of random plans', function () {
         randomPlan,
         fc.constantFrom<PlanKind>('unplanned', 'planned'),
         fc.array(fc.boolean(), { minLength: 9, maxLength: 9 }),
-        async (plan, kind, fails) => {
+        fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 9, maxLength: 9 }),
+        async (plan, kind, fails, durations) => {
           const world = new PlanWorld(plan.text);
           const failing = new Set<string>();
           [...plan.needs.keys()].forEach((vm, index) => {
             if (fails[index] !== true) return;
             failing.add(vm);
             world.commands.vm(vm).failsAt = kind;
+          });
+          durations.forEach((seconds, index) => {
+            const vm = world.commands.vms.get(`V${index}`);
+            if (vm !== undefined) vm.durationMs = 3000 * seconds;
           });
           const { record } = await world.begin(kind);
           expectOrder(world, plan, kind);

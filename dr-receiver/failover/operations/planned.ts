@@ -36,6 +36,15 @@ async function noteWhetherItRuns(work: Work): Promise<FailoverPatch> {
   return powerState === 'off' ? {} : { change: { isSourceStopped: true } };
 }
 
+/** A plan of many VMs has all of them off before the first comes up. */
+async function takeLastDeltaAndHold(work: Work): Promise<FailoverPatch> {
+  const found = await takeLastDelta(work);
+  if (work.values.hold !== undefined) {
+    await work.run.hold('P5', 'the last delta is here; waits to be resumed');
+  }
+  return found;
+}
+
 async function takeLastDelta(work: Work): Promise<FailoverPatch> {
   const { vm, order } = work;
   const { vmName } = vm.protection;
@@ -84,7 +93,7 @@ export const PLANNED: WorkTable = operationTable(
         return undefined;
       },
     },
-    P5: { run: takeLastDelta },
+    P5: { run: takeLastDeltaAndHold },
     P6: {
       intent: () => ({ change: { activeSite: 'target' }, raisesEpoch: true, owes: ['fence'] }),
       run: tellSource,

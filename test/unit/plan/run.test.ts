@@ -2,6 +2,7 @@
 // its orchestrator does when it is resumed.
 
 import { expect } from 'chai';
+import { DrError } from '../../../shared/errors.js';
 import type { RunEnd } from '../../../shared/plan/index.js';
 import { PlanWorld } from '../../support/plan-world.js';
 import { refusal } from '../../support/refusal.js';
@@ -245,6 +246,15 @@ describe('run of a plan, planned', () => {
     expect(world.commands.vm('DB2').state).to.equal('FAILED_OVER');
   });
 
+  it('stops a VM that is still leaving only when it has left', async () => {
+    const world = new PlanWorld(APP.replace('continue', 'stop'));
+    world.commands.vm('WEB').durationMs = 90_000;
+    world.commands.vm('DB1').failsAt = 'planned';
+    const { record } = await world.begin('planned');
+    expect(record.state).to.equal('CANCELLED');
+    for (const vm of world.commands.vms.values()) expect(vm.state, vm.vmName).to.equal('PROTECTED');
+  });
+
   it('given up while it waits, starts everything at the primary site that has not come up', async () => {
     const world = new PlanWorld(
       APP.replace('  - {vm: WEB', '  - message: look\n  - {vm: WEB').replace('continue', 'ask'),
@@ -331,6 +341,35 @@ describe('run of a plan as a test', () => {
     expect(record.tasks['run DB1']?.words).to.contain('could not be removed');
     world.commands.vm('DB1').failsAt = undefined;
     expect((await world.resume()).record).to.include({ state: 'READY', outcome: 'done' });
+  });
+});
+
+describe('run of a plan whose receiver goes away', () => {
+  it('asks the VM what became of the command, and goes on', async () => {
+    const world = new PlanWorld(APP);
+    const { commands } = world;
+    const run = commands.run.bind(commands);
+    let lostCount = 0;
+    commands.run = async (order) => {
+      const outcome = await run(order);
+      if (order.vm !== 'DB1' || ++lostCount > 1) return outcome;
+      throw new DrError('E_CHANNEL', 'the connection was lost');
+    };
+    const { record } = await world.begin('unplanned');
+    expect(record.outcome).to.equal('done');
+    expect(commands.timesOf('DB1', 'unplanned')).to.have.length(1);
+  });
+
+  it('gives a VM up after a while', async () => {
+    const world = new PlanWorld(APP);
+    let tryCount = 0;
+    world.commands.run = () => {
+      tryCount++;
+      return Promise.reject(new DrError('E_CHANNEL', 'the connection was lost'));
+    };
+    const { record } = await world.begin('unplanned');
+    expect(record.tasks['run DB1']).to.include({ status: 'failed', code: 'E_CHANNEL' });
+    expect(tryCount).to.equal(12);
   });
 });
 
