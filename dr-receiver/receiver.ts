@@ -118,6 +118,9 @@ export class Receiver {
       },
       this,
     );
+    this.sources.onClaim = (vmId) => {
+      void this.failovers.onClaim(vmId).catch(() => undefined);
+    };
     store.onOpened = (vm) => {
       this.#addDesk(vm);
     };

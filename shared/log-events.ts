@@ -51,7 +51,8 @@ export const LOG_EVENTS = {
   'failover.given-up': 'One was given up before this site had become the active one.',
   'failover.ended': 'One came to its end.',
   'failover.split-brain': 'A source was seen running while this site is the active one.',
-  'failover.source-not-told': 'The source could not be told something; it is told at its next contact.',
+  'failover.source-not-told':
+    'The source could not be told something; it is told at its next contact.',
   'drill.began': 'A test session of a VM began.',
   'drill.ended': 'A test session ended, or was left running.',
   'drill.cleanup-failed': 'VM or disks of a test could not be taken away; it is tried again.',

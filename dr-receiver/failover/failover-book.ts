@@ -60,9 +60,8 @@ export class FailoverBook implements Book<FailoverPatch> {
     await this.#vm.change(async () => {
       const patches = intent === undefined ? found : [...found, intent()];
       const { operation, ...rest } = this.#patched(patches);
-      const facts = Object.fromEntries(
-        Object.entries(operation.facts).filter(([name]) => name !== FAILURE),
-      );
+      const past = Object.entries(operation.facts);
+      const facts = Object.fromEntries(past.filter(([name]) => name !== FAILURE));
       await this.#append({ ...rest, operation: { ...operation, step, facts } }, patches);
     });
   }

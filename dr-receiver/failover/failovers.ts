@@ -19,9 +19,11 @@ import { payDebts } from './operations/debts.js';
 import { PERMANENT } from './operations/permanent.js';
 import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
-import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
+import { isAlive, OTHER_POINT, probeSource, UNPLANNED } from './operations/unplanned.js';
 import { type Asked, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
+import type { SourceVm } from './ports.js';
+import { keepReplica, keepSource } from './resolve.js';
 import type { FailoverSite } from './site.js';
 import { stepRule } from './steps.js';
 import { Tests } from './tests.js';
@@ -98,7 +100,10 @@ export class Failovers {
         return this.takeBack(desk, command, asked);
       case 'resume':
         return this.resume(desk);
-      default:
+      case 'cycle':
+      case 'session':
+      case 'note':
+      case 'done':
         throw new DrError('E_STATE', `${command} is no operation of its own now`);
     }
   }
@@ -197,6 +202,23 @@ export class Failovers {
     });
     this.#log(desk, 'failover.given-up', { kind, operationId, step });
     await payDebts(this.site, desk);
+  }
+
+  /** Decides whose data count. `side`: `source` or `replica`. @throws DrError E_USAGE, E_SOURCE_ALIVE, … */
+  async resolve(
+    desk: VmDesk,
+    side: string,
+    asked: Asked,
+  ): Promise<Run<OperationResult> | undefined> {
+    requireAnswer(await this.standingOf(desk), 'resolve');
+    if (side === 'replica') {
+      await keepReplica(this.site, desk, asked);
+      return undefined;
+    }
+    if (side !== 'source') throw new DrError('E_USAGE', 'keep either source or replica');
+    const parameters = await keepSource(this.site, desk, asked);
+    await this.#enterUndo(desk, { ...asked, parameters });
+    return this.#work(desk, undefined);
   }
 
   /** Goes on with what the journal says is under way. @throws DrError E_STATE when nothing is */
@@ -346,9 +368,37 @@ export class Failovers {
       if (desk.vm.halt !== undefined) continue;
       await this.tests.tick(desk);
       await this.#actOnDeadline(desk);
-      const { owed, operation } = desk.vm.protection.failover;
-      if (owed.length > 0 && operation === undefined) await payDebts(this.site, desk);
+      await this.#settleWithSource(desk);
     }
+  }
+
+  /** An agent of the primary says that it serves this VM, or that something of it has changed. */
+  async onClaim(vmId: Guid): Promise<void> {
+    const desk = await this.#desks.desk(vmId);
+    if (desk?.vm.halt === undefined && desk !== undefined) await this.#settleWithSource(desk);
+  }
+
+  /** While nothing is under way: the source learns what it is owed, and a second active VM is seen. */
+  async #settleWithSource(desk: VmDesk): Promise<void> {
+    const { vm } = desk;
+    const { owed, operation, phase } = vm.protection.failover;
+    if (operation !== undefined) return;
+    if (phase === 'failed-over' && isAlive(await this.#describeSource(desk))) {
+      await vm.change(async () => {
+        const { failover } = vm.protection;
+        if (failover.operation !== undefined || failover.phase !== 'failed-over') return;
+        await this.#append(desk, { ...failover, phase: 'split-brain' }, { by: 'receiver' });
+      });
+      const { vmName } = vm.protection;
+      this.site.log.error('failover.split-brain', { vmId: vm.vmId, vmName });
+      return;
+    }
+    if (owed.length > 0) await payDebts(this.site, desk);
+  }
+
+  async #describeSource({ vm }: VmDesk): Promise<SourceVm | undefined> {
+    const source = this.site.sources.find(vm.vmId, vm.protection.owner);
+    return probeSource({ source, vm });
   }
 
   async #actOnDeadline(desk: VmDesk): Promise<void> {

@@ -16,22 +16,17 @@ export async function noteCommand(
 ): Promise<void> {
   const { vm } = desk;
   const actor = { by, keyId };
-  switch (command) {
-    case 'pause':
-    case 'unpause':
-    case 'resume': {
-      const isPaused = command === 'pause';
-      await vm.change(async () => {
-        if (vm.protection.isPaused === isPaused) return;
-        await vm.append({ kind: 'pause', atMs: seams.clock.now(), isPaused, ...actor });
-      });
-      return;
-    }
-    case 'abort':
-      // what a seed or a compare has brought stays for the next one
-      await vm.change(() => desk.setAside());
-      return;
-    default:
-      throw new DrError('E_STATE', `${command} cannot be done by this receiver yet`);
+  if (command === 'abort') {
+    // what a seed or a compare has brought stays for the next one
+    await vm.change(() => desk.setAside());
+    return;
   }
+  if (command !== 'pause' && command !== 'unpause' && command !== 'resume') {
+    throw new DrError('E_STATE', `${command} cannot be done by this receiver yet`);
+  }
+  const isPaused = command === 'pause';
+  await vm.change(async () => {
+    if (vm.protection.isPaused === isPaused) return;
+    await vm.append({ kind: 'pause', atMs: seams.clock.now(), isPaused, ...actor });
+  });
 }

@@ -13,6 +13,7 @@ import { findVm } from '../find-vm.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Receiver } from '../receiver.js';
 import { actorOf } from '../actor.js';
+import { flattenInstance } from './flatten.js';
 import { answerTo, rowOf } from './machine.js';
 import { type Command, COMMANDS } from './model.js';
 import { noteCommand } from './note-command.js';
@@ -163,21 +164,42 @@ async function* carryOut(
       yield await done(asking, {});
       return;
     case 'start':
+      if (command === 'flatten') {
+        await flattenInstance(failovers.site, desk, asked);
+        yield await done(asking, {});
+        return;
+      }
+      if (command === 'resolve') {
+        const resolving = await failovers.resolve(desk, asking.extras.side ?? '', asked);
+        if (resolving !== undefined) yield* told(resolving, signal);
+        yield await done(asking, (await resolving?.result()) ?? {});
+        return;
+      }
+      yield* begun(asking, findings, signal);
+      return;
     case 'otherPoint':
     case 'supersede':
     case 'takeBack':
-    case 'resume': {
-      const run = await failovers.begin(desk, command, asked, findings);
-      const isToHold = asked.parameters['hold'] !== undefined;
-      if (!isToHold) run.release();
-      yield* told(run, signal, isToHold);
-      if (isToHold && run.isHeld) {
-        yield await done(asking, { operationId: run.operationId });
-        return;
-      }
-      yield await done(asking, await run.result());
-    }
+    case 'resume':
+      yield* begun(asking, findings, signal);
   }
+}
+
+async function* begun(
+  asking: Asking,
+  findings: Findings,
+  signal: AbortSignal,
+): AsyncGenerator<OperateResponse> {
+  const { receiver, desk, command, asked } = asking;
+  const run = await receiver.failovers.begin(desk, command, asked, findings);
+  const isToHold = asked.parameters['hold'] !== undefined;
+  if (!isToHold) run.release();
+  yield* told(run, signal, isToHold);
+  if (isToHold && run.isHeld) {
+    yield await done(asking, { operationId: run.operationId });
+    return;
+  }
+  yield await done(asking, await run.result());
 }
 
 /** The steps as they come, up to a hold when that is waited for; the run goes on without whoever listens. */

@@ -41,7 +41,10 @@ describe('crash: operations of the failover state machine', function () {
     return bench;
   };
 
-  const expectSound = async (bench: FailoverBench, { source, plans }: FailoverVolume): Promise<void> => {
+  const expectSound = async (
+    bench: FailoverBench,
+    { source, plans }: FailoverVolume,
+  ): Promise<void> => {
     for (const plan of plans) {
       for (const [disk, image] of plan.images.entries()) {
         const read = await readPoint(bench.site, 'VM1', plan.pointId, disk);
@@ -58,9 +61,7 @@ describe('crash: operations of the failover state machine', function () {
     source.write(0, 9, 4321);
     const head = vm.protection.head?.pointId;
     await source.replicate(bench.site, source.plan(9, head, [[9], []], { epoch }));
-    const { items } = await bench.site
-      .control()
-      .collectGarbage({ isPlan: false, olderThanMs: 0n });
+    const { items } = await bench.site.control().collectGarbage({ isPlan: false, olderThanMs: 0n });
     expect(items.filter(({ kind }) => kind.startsWith('foreign'))).to.deep.equal([]);
   };
 

@@ -198,12 +198,13 @@ export async function runTest(work: TestWork): Promise<TestOutcome> {
       run.tell(step, what);
     },
   };
-  let failure: unknown;
+  let failure: DrError | undefined;
   try {
     await runSteps(TEST.steps, work, book, tellAndNote, 'T1');
   } catch (error) {
-    failure = error instanceof StepFailure ? error.cause : error;
-    if (!(failure instanceof DrError)) throw failure;
+    const cause = error instanceof StepFailure ? error.cause : error;
+    if (!(cause instanceof DrError)) throw error;
+    failure = cause;
     // a test that came to no result is a result as well, as far as a report of it can be kept
     await report(work, failure.message).catch(() => undefined);
   }

@@ -1,0 +1,56 @@
+// Split brain (failover.md § 5): people decide whose data count. What the other side wrote is kept aside,
+// and never enters the pair.
+
+import { DrError } from '../../shared/errors.js';
+import type { VmDesk } from '../ingest/vm-desk.js';
+import { appendFailover, owedAfter } from './failover-book.js';
+import { payDebts } from './operations/debts.js';
+import { isAlive, probeSource } from './operations/unplanned.js';
+import { type Asked, valuesOf } from './operations/work.js';
+import type { FailoverSite } from './site.js';
+
+/**
+ * The VM here goes on. The one at the primary has to be off: by people, by us where the source allows it,
+ * or because it is lost. @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT
+ */
+export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked): Promise<void> {
+  const { vm } = desk;
+  const { vmId, protection } = vm;
+  const source = site.sources.find(vmId, protection.owner);
+  const found = await probeSource({ source, vm });
+  const operationId = protection.failover.instance?.operationId ?? vmId;
+  if (source !== undefined && isAlive(found)) {
+    if (found?.allowed.includes('shutdown') !== true) {
+      throw new DrError('E_SOURCE_ALIVE', `${protection.vmName} runs at the primary site`, {
+        hint: 'Stop it there first; its disks stay as they are.',
+      });
+    }
+    const values = valuesOf(asked.parameters);
+    const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
+    await source.shutDown(vmId, { operationId, epoch: protection.epoch }, how);
+  }
+  await vm.change(async () => {
+    const { failover, epoch } = vm.protection;
+    const owed = owedAfter(failover.owed, { owes: ['fence'] }, operationId);
+    const record = { ...failover, phase: 'failed-over' as const, owed };
+    await appendFailover(vm, site.seams.clock, record, epoch, asked);
+  });
+  await payDebts(site, desk);
+}
+
+/**
+ * The VM at the primary goes on: from here on every disk is compared before a delta counts. Returns the
+ * parameters of the undo that follows: what the VM here wrote is kept under a name of its epoch.
+ */
+export async function keepSource(
+  { seams }: FailoverSite,
+  { vm }: VmDesk,
+  { by, keyId }: Asked,
+): Promise<Readonly<Record<string, string>>> {
+  const former = vm.protection.epoch;
+  await vm.change(async () => {
+    const epoch = (vm.protection.epoch + 1n).toString();
+    await vm.append({ kind: 'unhalt', atMs: seams.clock.now(), epoch, by, keyId });
+  });
+  return { keep_disk: `orphan-${former}` };
+}
