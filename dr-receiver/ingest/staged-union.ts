@@ -11,7 +11,10 @@ import { type StagedDisk, stagedRecords } from './staged-cells.js';
 
 type DataRecord = ManifestRecord & { readonly kind: 'data' };
 
-/** The staged parts of a disk, the one that counts most first; all are of one size. */
+/**
+ * The staged parts of a disk, the one that counts most first; all are of the size that Describe tells of
+ * the disk, which is that of the first cycle that has it, whether anything of it is staged or not.
+ */
 export function stagedParts(
   layout: VmLayout,
   cycles: readonly UnfinishedCycle[],
@@ -19,8 +22,12 @@ export function stagedParts(
 ): StagedDisk[] {
   const own = cycles.filter(({ request }) => request.seededFrom === '');
   const seeds = cycles.filter(({ request }) => request.seededFrom !== '');
-  const found = [...own, ...seeds].flatMap((cycle) => stagedDisk(layout, cycle, disk) ?? []);
-  const sizeBytes = found[0]?.header.diskSizeBytes;
+  const all = [...own, ...seeds];
+  const found = all.flatMap((cycle) => stagedDisk(layout, cycle, disk) ?? []);
+  const [told] = all.flatMap(({ request }) =>
+    request.disks.filter(({ diskId }) => diskId === disk.diskId),
+  );
+  const sizeBytes = told?.sizeBytes;
   return found.filter(({ header }) => header.diskSizeBytes === sizeBytes);
 }
 

@@ -118,6 +118,23 @@ describe('a staged seed', () => {
     await site.receiver.close();
   });
 
+  it('of a disk that has another size by now is not told as if it were of this one', async () => {
+    const volume = new MemoryFileSystem();
+    putDisks(volume, vm);
+    const site = await open(volume);
+    await seedRaw(site, vm, PATHS);
+    const smaller = new SourceVm(1, [5 * CELL_BYTES, 2 * CELL_BYTES + 512], 'SQL01');
+    smaller.write(0, 1, 2);
+    const broken = smaller.plan(3, undefined, [undefined, undefined], { epoch: 0n });
+    // it broke off before anything of it was there
+    await smaller.open(site, broken);
+    await site.receiver.close();
+    const again = await open(volume);
+    expect([...(await stagedCells(again, smaller, 0)).keys()]).to.deep.equal([]);
+    expect([...(await stagedCells(again, smaller, 1)).keys()]).to.deep.equal([0, 2]);
+    await again.receiver.close();
+  });
+
   it('stands behind what a cycle of the source brought before it broke off', async () => {
     const volume = new MemoryFileSystem();
     putDisks(volume, vm);
