@@ -1,6 +1,7 @@
 // What the network of a VM at this site is to be, adapter by adapter, and how it is applied to a VM that
 // was registered and is off. Which switch and which address is decided in shared/network.
 
+import { DrError } from '../../shared/errors.js';
 import type { AddressSettings } from '../../shared/hypervisor/index.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import type { TargetHost } from './ports.js';
@@ -33,11 +34,20 @@ export async function applyNetwork(
     const wanted = plan[index];
     if (wanted === undefined) continue;
     if (wanted.mac !== undefined) await host.setMacAddress(vmId, adapter.id, wanted.mac);
-    if (wanted.guest !== undefined && host.targetCapabilities.canSetGuestAddress) {
+    if (wanted.guest !== undefined) {
+      requireGuestAddress(host, adapter.name);
       await host.setGuestAddress(vmId, adapter.id, wanted.guest);
     }
     const { switchName, vlan } = wanted;
     const connection = switchName === undefined ? undefined : { switchName, vlan };
     await host.connectAdapter(vmId, adapter.id, connection);
   }
+}
+
+/** @throws DrError E_REIP_GUEST */
+function requireGuestAddress({ targetCapabilities, name }: TargetHost, adapterName: string): void {
+  if (targetCapabilities.canSetGuestAddress) return;
+  throw new DrError('E_REIP_GUEST', `${name} cannot give the guest of ${adapterName} an address`, {
+    hint: 'Leave `reip_rules` out, and set the address in the guest.',
+  });
 }

@@ -7,13 +7,8 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import { instanceFiles } from './instance-files.js';
 import type { TestSession } from './model.js';
-import {
-  cleanUp,
-  newSession,
-  runTest,
-  type TestOutcome,
-  TestWork,
-} from './operations/test-session.js';
+import { cleanUp, newSession, runTest, type TestOutcome } from './operations/test-session.js';
+import { TestWork } from './operations/test-work.js';
 import { type Asked, valuesOf } from './operations/work.js';
 import { Run } from './run.js';
 import type { FailoverSite } from './site.js';

@@ -2,7 +2,7 @@
 
 import { definitionOf } from '../definition.js';
 import { type DrillReport, REPORT_FORMAT, REPORT_VERSION } from '../drill/report.js';
-import type { TestWork } from './test-session.js';
+import type { TestWork } from './test-work.js';
 
 export function drillReport(work: TestWork, problem: string | undefined): DrillReport {
   const { site, desk, book, point, values } = work;

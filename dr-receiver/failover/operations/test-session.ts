@@ -4,26 +4,24 @@
 
 import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
-import type { ParameterValues } from '../../../shared/params/index.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
 import type { Point } from '../../store/point.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
-import { type CheckResult, isPassed, runChecks } from '../drill/checks.js';
+import { runChecks } from '../drill/checks.js';
 import { keepReport } from '../drill/report-store.js';
 import { operationTable, runSteps, StepFailure } from '../engine.js';
 import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
 import { powerOff, powerOn, register, tagOfInstance, unregister } from '../instance.js';
 import type { Proof, TestSession } from '../model.js';
-import { type AdapterPlan, applyNetwork } from '../network.js';
-import type { TargetHost } from '../ports.js';
-import type { Progress, Run } from '../run.js';
+import { applyNetwork } from '../network.js';
 import { type FailoverSite, requireHost } from '../site.js';
 import { TestBook, type TestPatch } from '../test-book.js';
 import { checkLine } from './come-up.js';
 import { drillReport } from './drill-words.js';
+import { TestWork } from './test-work.js';
 import { type Asked, valuesOf } from './work.js';
 
 export interface TestOutcome {
@@ -35,43 +33,6 @@ export interface TestOutcome {
   readonly isPassed: boolean;
   /** Signed; empty when it came to none. */
   readonly reportJson: string;
-}
-
-/** What is gathered on the way; a session that is cut off by a crash proves nothing. */
-export class TestWork {
-  readonly site: FailoverSite;
-  readonly desk: VmDesk;
-  readonly book: TestBook;
-  readonly run: Run;
-  readonly values: ParameterValues;
-  readonly timeline: (Progress & { readonly atMs: number })[] = [];
-  results: readonly CheckResult[] = [];
-  network: readonly AdapterPlan[] = [];
-  reportJson = '';
-
-  constructor(site: FailoverSite, desk: VmDesk, book: TestBook, run: Run) {
-    this.site = site;
-    this.desk = desk;
-    this.book = book;
-    this.run = run;
-    this.values = valuesOf(book.session.parameters);
-  }
-
-  get host(): TargetHost {
-    return requireHost(this.site);
-  }
-
-  get point(): Point {
-    const { vm } = this.desk;
-    const { pointId } = this.book.session.instance;
-    const point = vm.protection.point(pointId);
-    if (point !== undefined) return point;
-    throw new DrError('E_NO_POINT', `${vm.protection.vmName} has no point ${pointId} any more`);
-  }
-
-  get isPassed(): boolean {
-    return isPassed(this.results);
-  }
 }
 
 export function testName(vmName: string, operationId: Guid): string {
