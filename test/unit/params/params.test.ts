@@ -218,6 +218,7 @@ const ROWS: Readonly<
   fence_source: { good: [['yes', true]], bad: ['perhaps'] },
   force: { good: [['no', false]], bad: ['perhaps'] },
   reason: { good: [['the site is gone', 'the site is gone']], bad: [''] },
+  hold: { good: [['synced', 'synced']], bad: ['', 'never'] },
   keep_disk: { good: [['before-undo', 'before-undo']], bad: [''] },
   compare: { good: [['full', 'full']], bad: ['', 'none'] },
   stage: { good: [['sync', 'sync']], bad: ['', 'both'] },
