@@ -78,7 +78,11 @@ export function registerFailover(program: Command, context: CliContext): void {
   const failover = program
     .command('failover')
     .summary('start VMs at the DR site, test that, take it back')
-    .description('Operations of the failover state machine (docs/failover.md).');
+    .description('Operations of the failover state machine (docs/failover.md).')
+    .addHelpText(
+      'after',
+      '\nExample:\n  hvdr failover test SQL01 --dr-host dr1 --psk-file operator.psk\n',
+    );
   for (const [name, { summary, description, parameters, example }] of Object.entries(COMMANDS)) {
     const command = failover.command(name).summary(summary).description(description);
     withOperateOptions(command, parameters);

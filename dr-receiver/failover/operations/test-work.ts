@@ -1,8 +1,8 @@
-// What each step of a test gets: the VM and its session, the site, what was gathered so far.
+// What the steps of a test session get, and what they gather for its report.
 
+import type { VmDesk } from '../../ingest/vm-desk.js';
 import { DrError } from '../../../shared/errors.js';
 import type { ParameterValues } from '../../../shared/params/index.js';
-import type { VmDesk } from '../../ingest/vm-desk.js';
 import type { Point } from '../../store/point.js';
 import { type CheckResult, isPassed } from '../drill/checks.js';
 import type { AdapterPlan } from '../network.js';
@@ -10,7 +10,7 @@ import type { TargetHost } from '../ports.js';
 import type { Progress, Run } from '../run.js';
 import { type FailoverSite, requireHost } from '../site.js';
 import type { TestBook } from '../test-book.js';
-import { valuesOf } from './values.js';
+import { valuesOf } from './work.js';
 
 /** What is gathered on the way; a session that is cut off by a crash proves nothing. */
 export class TestWork {

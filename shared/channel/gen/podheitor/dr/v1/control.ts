@@ -8210,7 +8210,7 @@ export const ControlServiceService = {
   },
   /**
    * Commands of the failover state machine: plans one, or runs it to its end and tells its steps. An
-   * operation whose caller goes away goes on. Roles: operator; drill for `test`.
+   * operation whose caller goes away goes on. A drill key runs tests only. Roles: drill, operator.
    */
   operate: {
     path: "/podheitor.dr.v1.ControlService/Operate" as const,
@@ -8269,7 +8269,7 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   pointPages: handleServerStreamingCall<PointPagesRequest, PointPagesResponse>;
   /**
    * Commands of the failover state machine: plans one, or runs it to its end and tells its steps. An
-   * operation whose caller goes away goes on. Roles: operator; drill for `test`.
+   * operation whose caller goes away goes on. A drill key runs tests only. Roles: drill, operator.
    */
   operate: handleServerStreamingCall<OperateRequest, OperateResponse>;
 }
