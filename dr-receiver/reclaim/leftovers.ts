@@ -8,6 +8,7 @@
 
 import { join } from 'node:path';
 import { type Guid, parseGuid } from '../../shared/bytes/index.js';
+import { DrError } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { leftoverCycles } from '../ingest/leftover-cycles.js';
 import {
@@ -33,10 +34,12 @@ export async function removeDeltaFiles(
   for (const { cycleId } of layers) {
     const { folder, data, manifest } = layout.files(disk, cycleId, 'delta');
     if ((await fs.status(folder)) === undefined) continue;
-    await fs.remove(data);
-    await fs.remove(manifest);
-    await fs.flushFolder(folder);
-    await removeCycleFolder(fs, layout, cycleId);
+    await unlessGone(async () => {
+      await fs.remove(data);
+      await fs.remove(manifest);
+      await fs.flushFolder(folder);
+      await removeCycleFolder(fs, layout, cycleId);
+    });
   }
   await fs.flushFolder(layout.cycles);
 }
@@ -51,12 +54,26 @@ export async function removeBaseFiles(
   const files = layout.files(disk, baseCycleId, 'base');
   const { folder } = files;
   if ((await fs.status(folder)) === undefined) return;
-  for (const path of [files.data, files.manifest, announcedPath(files), reservePath(files)]) {
-    await fs.remove(path);
+  await unlessGone(async () => {
+    for (const path of [files.data, files.manifest, announcedPath(files), reservePath(files)]) {
+      await fs.remove(path);
+    }
+    await fs.flushFolder(folder);
+    await removeIfEmpty(fs, folder);
+  });
+  await unlessGone(() => removeCycleFolder(fs, layout, baseCycleId));
+}
+
+/**
+ * A commit tidies up as well (ingest/leftover-cycles.ts) and may take a folder away in the midst of this.
+ * That it is gone is all that was wanted, and says nothing about any point.
+ */
+async function unlessGone(removal: () => Promise<void>): Promise<void> {
+  try {
+    await removal();
+  } catch (error) {
+    if (!(error instanceof DrError) || error.code !== 'E_NOT_FOUND') throw error;
   }
-  await fs.flushFolder(folder);
-  await removeIfEmpty(fs, folder);
-  await removeCycleFolder(fs, layout, baseCycleId);
 }
 
 async function removeIfEmpty(fs: FileSystem, folder: string): Promise<void> {

@@ -1,6 +1,7 @@
 // Reclaiming while other things go on: cycles that need the same disks, folders that come back, a
 // journal without room. Real receiver, files in memory.
 
+import { dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { CELL_BYTES } from '../../../shared/delta/index.js';
 import { DrError } from '../../../shared/errors.js';
@@ -75,6 +76,39 @@ describe('reclaiming beside other work', () => {
     await folding;
     await pushing;
     expect((await again).outcome?.$case).to.equal('accepted');
+    await site.receiver.close();
+  });
+
+  it('takes no point for damaged when a commit has tidied up before it', async () => {
+    const files = new MemoryFileSystem();
+    let isDue = false;
+    let isTidied = false;
+    const fs = new HookedFileSystem(files, async (call, run) => {
+      const result = await run();
+      if (!isDue || call.kind !== 'remove' || !call.path.endsWith('.delta')) return result;
+      isDue = false;
+      isTidied = true;
+      const folder = dirname(call.path);
+      for (const name of await files.list(folder)) await files.remove(join(folder, name));
+      await files.removeFolder(folder);
+      return result;
+    });
+    const site = await openSite(fs, { clock, reclaim: LIMITS });
+    const vm = new SourceVm(1, [10 * CELL_BYTES]);
+    for (let cell = 0; cell < 10; cell++) vm.write(0, cell, cell + 1);
+    const one = vm.plan(1, undefined, [undefined], MORE);
+    await vm.replicate(site, one);
+    await clock.advance(8 * DAY);
+    vm.write(0, 3, 999);
+    const two = vm.plan(2, one.pointId, [[3]], MORE);
+    await vm.replicate(site, two);
+    await clock.advance(8 * DAY);
+    isDue = true;
+    await reclaimAll(site);
+    expect(isTidied).to.equal(true);
+    const desk = await deskOf(site);
+    expect(desk.vm.protection.listed.map(({ damage }) => damage)).to.deep.equal([undefined]);
+    await expectPoint(site, vm, two);
     await site.receiver.close();
   });
 
