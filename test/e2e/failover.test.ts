@@ -80,6 +80,8 @@ describe('hvdr failover', function () {
 
   it('fails over to an older point; the primary is refused from then on', async () => {
     const point = points[0] ?? '';
+    // whatever took the primary away: its VM does not run when the site is back
+    await site.hvdr('lab', 'stop', 'lab', 'SQL01');
     const plan = await site.try('failover', 'unplanned', 'SQL01', '--plan', ...access());
     expect(plan.stdout.toString()).to.include('PROTECTED → FAILED_OVER').and.include('U4');
     const done = await failover('unplanned', 'SQL01', '--point', point);
@@ -98,6 +100,8 @@ describe('hvdr failover', function () {
     // run at the primary, its agent hears at once that it is the active site again
     const done = await failover('undo', 'SQL01', '--yes', ...atPrimary);
     expect(done.state).to.equal('PROTECTED');
+    // it was off when we came, so it was left off; its fence is lifted
+    await site.hvdr('lab', 'start', 'lab', 'SQL01');
     await write('lab', 0, 5);
     const pushed = await site.push('SQL01');
     expect(pushed.kind).to.equal('delta');

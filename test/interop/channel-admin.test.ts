@@ -104,6 +104,7 @@ describe('interop: health and reflection', () => {
       'podheitor.dr.v1.ControlService',
       'podheitor.dr.v1.HandshakeService',
       'podheitor.dr.v1.ReplicationService',
+      'podheitor.dr.v1.SiteService',
     ]);
   });
 
@@ -179,7 +180,7 @@ describe('interop: health and reflection', () => {
           ]),
       );
     expect(shapes(compiled)).to.deep.equal(shapes(read));
-    expect(Object.keys(shapes(read) as object)).to.have.length(5);
+    expect(Object.keys(shapes(read) as object)).to.have.length(6);
   });
 
   it('listens on loopback and nowhere else', async () => {
