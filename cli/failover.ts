@@ -62,7 +62,7 @@ const COMMANDS: Readonly<Record<string, FailoverCommand>> = {
     description:
       'Powers the VM off at the DR site and throws away what it wrote there. The primary is the active site\n' +
       'again; its VM is started when the failover had stopped it. Wants confirmation.',
-    parameters: ['keep_disk'],
+    parameters: ['keep_disk', 'force', 'reason'],
     example: 'hvdr failover undo SQL01 --yes --dr-host dr1 --psk-file operator.psk',
   },
   permanent: {

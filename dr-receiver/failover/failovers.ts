@@ -19,7 +19,8 @@ import { payDebts } from './operations/debts.js';
 import { PERMANENT } from './operations/permanent.js';
 import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
-import { isAlive, OTHER_POINT, probeSource, UNPLANNED } from './operations/unplanned.js';
+import { isAlive, probeSource } from './operations/probe.js';
+import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
 import { type Asked, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
 import type { SourceVm } from './ports.js';
@@ -243,6 +244,9 @@ export class Failovers {
   #work(desk: VmDesk, entered: string | undefined): Run<OperationResult> {
     const { operation } = desk.vm.protection.failover;
     if (operation === undefined) throw new Error('an operation stands in the journal');
+    const live = this.runOf(desk);
+    // two who ask at once get the same run
+    if (live?.operationId === operation.operationId) return live;
     const table = tableOf(operation);
     const run = new Run<OperationResult>(operation.operationId);
     this.#runs.set(desk.vm.vmId, run);
@@ -366,9 +370,16 @@ export class Failovers {
   async tick(): Promise<void> {
     for (const desk of await this.#desks.allDesks()) {
       if (desk.vm.halt !== undefined) continue;
-      await this.tests.tick(desk);
-      await this.#actOnDeadline(desk);
-      await this.#settleWithSource(desk);
+      for (const look of [
+        () => this.tests.tick(desk),
+        () => this.#actOnDeadline(desk),
+        () => this.#settleWithSource(desk),
+      ]) {
+        // what is wrong with one VM is none of the others' matter
+        await look().catch((error: unknown) => {
+          this.#log(desk, 'failover.step-failed', { step: 'watch', reason: String(error) });
+        });
+      }
     }
   }
 

@@ -23,15 +23,17 @@ export async function flattenInstance(
   if (instance?.vmId === undefined || instance.disks.length === 0) return;
   const { vmId, vmName, disks } = instance;
   const state = await powerStateOf(host, vmId);
-  if (state !== undefined && state !== 'off') {
-    throw new DrError('E_STATE', `${vmName} is ${state}: its disks are in use`, {
+  if (state !== 'off') {
+    const words = state ?? 'not to be found here';
+    throw new DrError('E_STATE', `${vmName} is ${words}: its disks may be in use`, {
       hint: 'Shut it down first.',
     });
   }
-  const current = state === undefined ? [] : (await host.describeVm(vmId)).disks;
+  const current = (await host.describeVm(vmId)).disks;
   for (const disk of disks) {
     const { protective } = instanceDiskPaths(vm.layout, disk);
-    const top = current.find(({ diskId }) => diskId === disk.diskId)?.path ?? protective;
+    const top =
+      current.find(({ diskId }) => diskId === disk.diskId)?.path ?? 'it has not this disk';
     if (top !== protective) {
       throw new DrError('E_STATE', `${vmName} has checkpoints: ${top}`, {
         hint: 'Remove its checkpoints first, so that they are merged.',

@@ -56,9 +56,36 @@ export async function powerStateOf(host: TargetHost, vmId: Guid): Promise<PowerS
   return (await host.listVms()).find(({ id }) => id === vmId)?.powerState;
 }
 
-/** Resolves when the VM is known to be off, or gone. @throws DrError E_HYPERVISOR */
-export async function powerOff(host: TargetHost, tag: OwnerTag): Promise<void> {
+/**
+ * The VM that bears the tag. One that is there under its id and bears it no more is not taken for gone:
+ * its disks may be in use. @throws DrError E_STATE
+ */
+async function findOurs(
+  host: TargetHost,
+  tag: OwnerTag,
+  knownId: Guid | undefined,
+): ReturnType<typeof findInstance> {
   const found = await findInstance(host, tag);
+  if (found !== undefined || knownId === undefined) return found;
+  const state = await powerStateOf(host, knownId);
+  if (state === undefined) return undefined;
+  throw new DrError(
+    'E_STATE',
+    `the VM ${knownId} does not bear our mark any more, and is ${state}`,
+    {
+      context: { vmId: knownId, powerState: state },
+      done: 'neither it nor its disks were touched',
+      hint: 'Look at the VM: somebody changed what it says of its owner.',
+    },
+  );
+}
+
+/**
+ * Resolves when the VM is known to be off, or gone. `knownId`: as it was registered, where that is known.
+ * @throws DrError E_HYPERVISOR, E_STATE
+ */
+export async function powerOff(host: TargetHost, tag: OwnerTag, knownId?: Guid): Promise<void> {
+  const found = await findOurs(host, tag, knownId);
   if (found === undefined || found.powerState === 'off') return;
   await host.turnOffVm(found.vmId);
   const state = await powerStateOf(host, found.vmId);
@@ -68,9 +95,9 @@ export async function powerOff(host: TargetHost, tag: OwnerTag): Promise<void> {
   });
 }
 
-/** Forgets the VM, which is off; its disk files stay. No error when it is gone. */
-export async function unregister(host: TargetHost, tag: OwnerTag): Promise<void> {
-  const found = await findInstance(host, tag);
+/** Forgets the VM, which is off; its disk files stay. No error when it is gone. @throws DrError E_STATE */
+export async function unregister(host: TargetHost, tag: OwnerTag, knownId?: Guid): Promise<void> {
+  const found = await findOurs(host, tag, knownId);
   if (found !== undefined) await host.removeVm(found.vmId);
 }
 

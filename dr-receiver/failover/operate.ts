@@ -33,6 +33,7 @@ interface Extras {
 
 interface Asking {
   readonly receiver: Receiver;
+  readonly caller: Caller;
   readonly desk: VmDesk;
   readonly command: Command;
   readonly asked: Asked;
@@ -51,7 +52,7 @@ export async function* operate(
   const { by, keyId } = actorOf(caller);
   const command = commandOf(request.command);
   const asked = { parameters, by, keyId };
-  const asking = { receiver, desk, command, asked, extras: { stop, side } };
+  const asking = { receiver, desk, command, asked, caller, extras: { stop, side } };
   if (stop !== undefined && command === 'test') {
     yield* stopTest(asking, stop, request.isPlan);
     return;
@@ -263,7 +264,9 @@ async function* stopTest(
   };
   yield { step: { $case: 'plan', value } };
   if (isPlan) return;
-  await tests.stop(desk, session, valuesOf(asked.parameters).force);
+  const isForced = valuesOf(asked.parameters).force;
+  if (isForced) receiver.requireRole(asking.caller, ['operator']);
+  await tests.stop(desk, session, isForced);
   const { operationId, instance } = session;
   const isPassed = desk.vm.protection.proof?.isPassed ?? false;
   const { pointId, vmName } = instance;

@@ -11,7 +11,7 @@ import { definitionOf } from './definition.js';
 import { parseChecks } from './drill/check-list.js';
 import { instanceSpace } from './instance-space.js';
 import type { Command } from './model.js';
-import { isAlive, probeSource } from './operations/unplanned.js';
+import { isAlive, probeSource } from './operations/probe.js';
 import type { PlanRefusal } from './plan.js';
 import type { FailoverSite } from './site.js';
 
@@ -144,13 +144,17 @@ async function lookAtRoom(
 
 async function lookAtSource({ site, desk, values }: Asking, found: Collector): Promise<void> {
   const { vm } = desk;
+  if (values.force) {
+    found.notes.push('it is forced: the source is not asked');
+    return;
+  }
   const source = site.sources.find(vm.vmId, vm.protection.owner);
   const state = await found.ask(() => probeSource({ source, vm }));
   if (state === undefined) {
     found.notes.push('the source does not answer');
     return;
   }
-  if (!isAlive(state) || values.force) return;
+  if (!isAlive(state)) return;
   const { vmName } = vm.protection;
   if (!values.fence_source) {
     found.refuse({ code: 'E_SOURCE_ALIVE', message: `${vmName} runs at the primary site` });

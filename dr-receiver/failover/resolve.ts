@@ -5,7 +5,7 @@ import { DrError } from '../../shared/errors.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { appendFailover, owedAfter } from './failover-book.js';
 import { payDebts } from './operations/debts.js';
-import { isAlive, probeSource } from './operations/unplanned.js';
+import { isAlive, probeSource } from './operations/probe.js';
 import { type Asked, valuesOf } from './operations/work.js';
 import type { FailoverSite } from './site.js';
 
@@ -31,6 +31,12 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
   }
   await vm.change(async () => {
     const { failover, epoch } = vm.protection;
+    // the other site may have taken its time, and somebody else decided meanwhile
+    if (failover.phase !== 'split-brain' || failover.operation !== undefined) {
+      throw new DrError('E_LOCKED', `${vm.protection.vmName} is not in a split brain any more`, {
+        done: 'nothing was changed here',
+      });
+    }
     const owed = owedAfter(failover.owed, { owes: ['fence'] }, operationId);
     const record = { ...failover, phase: 'failed-over' as const, owed };
     await appendFailover(vm, site.seams.clock, record, epoch, asked);

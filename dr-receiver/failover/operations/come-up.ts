@@ -9,9 +9,17 @@ import { type CheckResult, isPassed, runChecks } from '../drill/checks.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
-import { powerOff, powerOn, register, tagOfInstance, unregister } from '../instance.js';
+import {
+  findInstance,
+  powerOff,
+  powerOn,
+  register,
+  tagOfInstance,
+  unregister,
+} from '../instance.js';
 import type { Instance } from '../model.js';
 import { applyNetwork } from '../network.js';
+import { isAlive, probeSource } from './probe.js';
 import type { Work } from './work.js';
 
 /** Fact: the checks that were made, one line for each. */
@@ -62,11 +70,23 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   const { host, instance } = work;
   const { vmId } = instance;
   if (vmId === undefined) throw new Error('a VM is registered before it is started');
+  await requireSourceOff(work);
   await powerOn(host, vmId);
   const results = await checkInstance(work);
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
   return { instance: { checks }, facts };
+}
+
+/** Somebody may have started it at the primary since the operation began. @throws DrError E_SOURCE_ALIVE */
+async function requireSourceOff(work: Work): Promise<void> {
+  const { values, vm } = work;
+  if (values.force) return;
+  const found = await probeSource(work);
+  if (!isAlive(found)) return;
+  throw new DrError('E_SOURCE_ALIVE', `${vm.protection.vmName} runs at the primary site by now`, {
+    context: { vmId: vm.vmId, powerState: found?.powerState ?? '' },
+  });
 }
 
 export function checkLine({ check, outcome, words }: CheckResult): string {
@@ -116,8 +136,20 @@ export function afterChecks({ instance }: Work): DrError | undefined {
   });
 }
 
-export async function turnOff({ host, vm, record }: Work): Promise<undefined> {
-  if (record.instance !== undefined) await powerOff(host, tagOfInstance(vm.vmId, record.instance));
+/** @throws DrError E_HYPERVISOR; E_STATE when nobody knows whether it runs */
+export async function turnOff({ host, vm, record, values }: Work): Promise<undefined> {
+  const { instance } = record;
+  if (instance === undefined) return undefined;
+  const tag = tagOfInstance(vm.vmId, instance);
+  await powerOff(host, tag, instance.vmId);
+  const mayRun = instance.poweredOnAtMs > 0 && !values.force;
+  if (mayRun && (await findInstance(host, tag)) === undefined) {
+    throw new DrError('E_STATE', `${instance.vmName} was started here and is not to be found`, {
+      context: { vmId: instance.vmId ?? '' },
+      done: 'its disks were not touched',
+      hint: 'It may run on another host. When it is gone for good: the same command with `--force --reason TEXT`.',
+    });
+  }
   return undefined;
 }
 
@@ -125,7 +157,7 @@ export async function turnOff({ host, vm, record }: Work): Promise<undefined> {
 export async function takeAway({ host, vm, record, site }: Work): Promise<FailoverPatch> {
   const { instance } = record;
   if (instance !== undefined) {
-    await unregister(host, tagOfInstance(vm.vmId, instance));
+    await unregister(host, tagOfInstance(vm.vmId, instance), instance.vmId);
     await removeInstanceDisks(site.seams.fs, vm, instance.operationId);
   }
   return { change: { instance: undefined } };

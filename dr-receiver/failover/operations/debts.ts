@@ -36,6 +36,9 @@ async function pay(
 export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<void> {
   const { vm } = desk;
   for (const debt of vm.protection.failover.owed) {
+    const { owed, operation } = vm.protection.failover;
+    // while the source was told the one before, something else may have begun
+    if (!owed.includes(debt) || operation !== undefined) return;
     const source = site.sources.find(vm.vmId, vm.protection.owner);
     if (source === undefined) return;
     try {

@@ -5,33 +5,18 @@ import { DrError } from '../../../shared/errors.js';
 import { type AfterFailure, operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import type { CommitTimer } from '../model.js';
-import type { SourceVm } from '../ports.js';
 import { intendDisks, intendPower, makeDisks, powerOnAndCheck, registerVm } from './come-up.js';
+import { isAlive, probeSource } from './probe.js';
 import { UNDO } from './undo.js';
 import { tellIfThere, type Work, type WorkTable } from './work.js';
-
-/** What the source says of itself; undefined: it does not answer. */
-export async function probeSource({
-  source,
-  vm,
-}: Pick<Work, 'source' | 'vm'>): Promise<SourceVm | undefined> {
-  try {
-    return await source?.describe(vm.vmId);
-  } catch (error) {
-    if (error instanceof DrError && error.code === 'E_SOURCE_UNREACHABLE') return undefined;
-    throw error;
-  }
-}
-
-export function isAlive(found: SourceVm | undefined): boolean {
-  return found !== undefined && found.powerState !== 'off';
-}
 
 /** @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT, E_REMOTE_ACTION */
 async function stopSource(work: Work): Promise<FailoverPatch | undefined> {
   const { source, vm, values, order } = work;
+  // what is forced waits for nobody
+  if (values.force || source === undefined) return undefined;
   const found = await probeSource(work);
-  if (source === undefined || found === undefined || values.force) return undefined;
+  if (found === undefined) return undefined;
   if (isAlive(found)) {
     if (!values.fence_source) {
       throw new DrError('E_SOURCE_ALIVE', `${vm.protection.vmName} runs at the primary site`, {
