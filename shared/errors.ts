@@ -191,7 +191,8 @@ export const CATALOGUE = {
     retry: 'operator',
     grpc: 'FAILED_PRECONDITION',
     cause: 'The failover was made permanent: the VM belongs to the DR site now.',
-    remedy: 'To go home: `hvdr reprotect VM`, then a planned failover of the new protection.',
+    remedy:
+      'Nothing takes it back. To go home, protect it at the DR site as a VM of its own: `hvdr push`, with a receiver at the primary site.',
   },
   E_UNCOMMITTED: {
     exitCode: 10,
@@ -324,7 +325,7 @@ export const CATALOGUE = {
     grpc: 'INVALID_ARGUMENT',
     cause: 'A re-IP rule is not legal.',
     remedy:
-      'The message names the rule and the field; `hvdr reip explain VM` shows what each rule does.',
+      'The message names the rule and the field; `hvdr failover … --plan` tries the rules and changes nothing.',
   },
   E_REIP_CONFLICT: {
     exitCode: 31,
@@ -338,8 +339,7 @@ export const CATALOGUE = {
     retry: 'operator',
     grpc: 'INVALID_ARGUMENT',
     cause: 'The guest did not take its new address.',
-    remedy:
-      'Look at the integration services in the guest; `hvdr reip explain VM` shows what it should be.',
+    remedy: 'Leave `reip_rules` out, and set the address in the guest.',
   },
   E_RESYNC_RUNNING: {
     exitCode: 34,

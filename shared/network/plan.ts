@@ -1,6 +1,5 @@
 // What the network of a VM is to be at the site where it comes up, adapter by adapter, with the reasons;
-// or all that speaks against it. Pure: the failover engine applies it, `hvdr network explain` and `hvdr
-// reip explain` show it.
+// or all that speaks against it. Pure: the failover engine applies it.
 
 import type { Guid } from '../bytes/index.js';
 import { DrError } from '../errors.js';

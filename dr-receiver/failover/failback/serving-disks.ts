@@ -169,7 +169,7 @@ async function openDisk(
       throw new DrError(
         'E_DISK_MISMATCH',
         `disk ${disk.diskId} has ${frozen.sizeBytes} bytes where it serves, and ${disk.sizeBytes} in the point that it was started from`,
-        { hint: 'Make the failover permanent and go home by `hvdr reprotect`.' },
+        { hint: 'Make the failover permanent, or undo it.' },
       );
     }
     const above = host.rangesAbove(vmId, id, disk.diskId, materialisedPath(disk.diskId));
