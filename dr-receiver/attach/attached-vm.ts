@@ -9,7 +9,7 @@ import {
   printable,
 } from '../../shared/channel/index.js';
 import { DrError, isErrorCode } from '../../shared/errors.js';
-import type { PowerState } from '../../shared/hypervisor/index.js';
+import type { Heartbeat, PowerState } from '../../shared/hypervisor/index.js';
 import type { RemoteAction, SourceVm } from '../failover/ports.js';
 
 /** One VM as its agent tells it. */
@@ -31,6 +31,7 @@ const POWER_STATES: readonly PowerState[] = [
   'paused',
   'unknown',
 ];
+const HEARTBEATS: readonly Heartbeat[] = ['ok', 'absent'];
 const ACTIONS: readonly RemoteAction[] = ['shutdown', 'start', 'failback'];
 
 /** @throws DrError E_PROTOCOL, E_LIMIT */
@@ -53,6 +54,7 @@ export function attachedVm(vm: WireVm): AttachedVm {
     vmId,
     vmName: printable(vm.vmName.slice(0, NAME_MAX)),
     powerState,
+    heartbeat: HEARTBEATS.find((each) => each === vm.heartbeat),
     isFenced: vm.isFenced,
     epoch: vm.epoch,
     // what a newer agent allows besides is not asked for here

@@ -14,7 +14,13 @@ import {
 } from '../../shared/channel/index.js';
 import type { Clock } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
-import type { FinalPoint, SourceOrder, SourceSite, SourceVm } from '../failover/ports.js';
+import type {
+  FailbackRound,
+  FinalPoint,
+  SourceOrder,
+  SourceSite,
+  SourceVm,
+} from '../failover/ports.js';
 import { attachedVm, type AttachedVm, illegal, orderError } from './attached-vm.js';
 
 type Action = NonNullable<Order['action']>;
@@ -136,6 +142,34 @@ export class Attachment implements SourceSite {
   ): Promise<void> {
     const { isSourceActive, isRetired } = order;
     await this.#send(vmId, order, { $case: 'tellEpoch', value: { isSourceActive, isRetired } });
+  }
+
+  async failbackSync(
+    vmId: Guid,
+    order: SourceOrder,
+    { pointId, headPointId, compare, isLast }: FailbackRound,
+  ): Promise<number> {
+    const ids = { pointId: guidToWire(pointId), headPointId: guidToWire(headPointId) };
+    const action: Action = { $case: 'failbackSync', value: { ...ids, compare, isLast } };
+    const { cellCount } = await this.#send(vmId, order, action, this.#patience.longMs);
+    return Number(cellCount);
+  }
+
+  async failbackStart(vmId: Guid, order: SourceOrder): Promise<void> {
+    await this.#send(vmId, order, { $case: 'failbackStart', value: {} }, this.#patience.longMs);
+  }
+
+  async failbackCommit(
+    vmId: Guid,
+    order: SourceOrder,
+    { pointId, consistentAtMs }: { readonly pointId: Guid; readonly consistentAtMs: number },
+  ): Promise<void> {
+    const value = { pointId: guidToWire(pointId), consistentAtMs: BigInt(consistentAtMs) };
+    await this.#send(vmId, order, { $case: 'failbackCommit', value }, this.#patience.longMs);
+  }
+
+  async failbackUndo(vmId: Guid, order: SourceOrder): Promise<void> {
+    await this.#send(vmId, order, { $case: 'failbackUndo', value: {} }, this.#patience.longMs);
   }
 
   async #send(

@@ -474,6 +474,8 @@ const FIRST_STEP: Readonly<Record<OperationKind, string>> = {
   undo: 'N1',
   permanent: 'C1',
   failback: 'F1',
+  'failback-commit': 'F6',
+  'failback-undo': 'B1',
   resolve: 'R1',
 };
 
@@ -500,6 +502,8 @@ function tableOf({ kind, facts }: Operation): WorkTable {
     case 'permanent':
       return PERMANENT;
     case 'failback':
+    case 'failback-commit':
+    case 'failback-undo':
     case 'resolve':
       throw new DrError('E_STATE', `${kind} cannot be run by this receiver`);
   }

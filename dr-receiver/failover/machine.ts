@@ -18,7 +18,9 @@ export type Row =
   | 'FAILING_OVER, unplanned, before U2'
   | 'FAILING_OVER, from P6 or U2 on'
   | 'FAILING_BACK, sync'
-  | 'FAILING_BACK, switch';
+  | 'FAILING_BACK, switch'
+  | 'FAILING_BACK, going back'
+  | 'FAILED_BACK, committing';
 
 export type Answer =
   /** A cycle of the source is taken. */
@@ -226,13 +228,25 @@ export const TABLE: Readonly<Record<Row, Answers>> = {
     abort: takeBack('FAILED_OVER'),
     resume,
   },
+  'FAILING_BACK, going back': {
+    ...all(locked),
+    undo: resume,
+    abort: resume,
+    resume,
+  },
+  'FAILED_BACK, committing': {
+    ...all(locked),
+    cycle: no,
+    permanent: resume,
+    resume,
+  },
   FAILED_BACK: {
     ...ELSEWHERE,
     cycle: no,
     planned: no,
     unplanned: no,
     test: no,
-    undo: start('FAILED_OVER'),
+    undo: start('FAILED_OVER', 'FAILING_BACK'),
     permanent: start('PROTECTED'),
     reprotect: no,
     failback: done,
@@ -268,8 +282,10 @@ export function rowOf(state: StateName, { operation }: Pick<FailoverRecord, 'ope
       : 'FAILING_OVER, from P6 or U2 on';
   }
   if (state === 'FAILING_BACK') {
+    if (operation?.kind === 'failback-undo') return 'FAILING_BACK, going back';
     return operation?.step === 'F1' ? 'FAILING_BACK, sync' : 'FAILING_BACK, switch';
   }
+  if (state === 'FAILED_BACK' && operation !== undefined) return 'FAILED_BACK, committing';
   return state;
 }
 

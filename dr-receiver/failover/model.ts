@@ -56,13 +56,22 @@ export const COMMANDS = [
 export type Command = (typeof COMMANDS)[number];
 
 /** What works through steps, and therefore stands in the record while it does. */
-export type OperationKind = 'planned' | 'unplanned' | 'undo' | 'failback' | 'permanent' | 'resolve';
+export type OperationKind =
+  | 'planned'
+  | 'unplanned'
+  | 'undo'
+  | 'permanent'
+  | 'failback'
+  /** `failover-permanent` and `failover-undo` while a failback is open. */
+  | 'failback-commit'
+  | 'failback-undo'
+  | 'resolve';
 
 /** An operation under way. Its step was written before its effect began. */
 export interface Operation {
   readonly operationId: Guid;
   readonly kind: OperationKind;
-  /** `P1` … `P9`, `U1` … `U7`, `N1` … `N6`, `F1` … `F6`, as failover.md § 4 names them. */
+  /** `P1` … `P9`, `U1` … `U7`, `N1` … `N6`, `F1` … `F5`, as failover.md § 4 names them. */
   readonly step: string;
   readonly startedAtMs: number;
   /** Principal and key that asked for it. */

@@ -27,6 +27,8 @@ const KIND_TITLES: Readonly<Record<SteppedKind, string>> = {
   undo: '`failover undo` of a failover',
   permanent: '`failover permanent` of a failover',
   failback: '`failback`',
+  'failback-commit': '`failover permanent` of a failback',
+  'failback-undo': '`failover undo` of a failback',
 };
 
 const RECOVERIES = {

@@ -117,6 +117,8 @@ const END: Readonly<Record<SteppedKind | 'resolve', StateName>> = {
   undo: 'PROTECTED',
   permanent: 'COMMITTED',
   failback: 'FAILED_BACK',
+  'failback-commit': 'PROTECTED',
+  'failback-undo': 'FAILED_OVER',
   resolve: 'PROTECTED',
   test: 'PROTECTED',
 };
@@ -154,7 +156,9 @@ function stepsOf(
   switch (answer.kind) {
     case 'start':
       // leaving FAILED_BACK is the end of a failback, or its way back
-      if (state === 'FAILED_BACK') return command === 'permanent' ? of('failback', 5) : RETURN_BACK;
+      if (state === 'FAILED_BACK') {
+        return of(command === 'permanent' ? 'failback-commit' : 'failback-undo');
+      }
       return command in STEPS ? of(command as SteppedKind) : [];
     case 'session':
       return of('test');
@@ -163,7 +167,7 @@ function stepsOf(
     case 'otherPoint':
       return [...of('undo').slice(1, 3), ...of('unplanned')];
     case 'takeBack':
-      if (state === 'FAILING_BACK') return RETURN_BACK;
+      if (state === 'FAILING_BACK') return of('failback-undo');
       return answer.through === undefined ? GIVE_UP : of('undo');
     case 'resume': {
       if (operation === undefined || operation.kind === 'resolve') return [];
@@ -183,13 +187,6 @@ function stepsOf(
 const GIVE_UP: readonly PlannedStep[] = [
   { name: 'A1', what: 'tell the source that it was given up: it lifts its fence' },
   { name: 'A2', what: 'the source starts the VM again if we had stopped it; protected' },
-];
-
-/** Of a failback, as long as it is not committed. */
-const RETURN_BACK: readonly PlannedStep[] = [
-  { name: 'A1', what: 'power the VM off at the primary, and fence it' },
-  { name: 'A2', what: 'drop its protective disk; the old disks are as before' },
-  { name: 'A3', what: 'the VM serves here again' },
 ];
 
 function notesOf(answer: Answer, { vmName, failover: { operation } }: Standing): readonly string[] {

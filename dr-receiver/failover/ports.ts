@@ -3,6 +3,7 @@
 
 import type { Guid } from '../../shared/bytes/index.js';
 import type {
+  Heartbeat,
   SourceHypervisor,
   TargetHypervisor,
   PowerState,
@@ -13,6 +14,8 @@ export type TargetHost = SourceHypervisor & TargetHypervisor;
 
 export interface SourceVm {
   readonly powerState: PowerState;
+  /** As the agent of the primary sees the guest; undefined: it did not say. */
+  readonly heartbeat: Heartbeat | undefined;
   readonly isFenced: boolean;
   /** The last epoch that the source was told for this store. */
   readonly epoch: bigint;
@@ -62,6 +65,32 @@ export interface SourceSite {
     vmId: Guid,
     order: SourceOrder & { readonly isSourceActive: boolean; readonly isRetired: boolean },
   ): Promise<void>;
+  /**
+   * F1, F2: a protective disk over each of the VM's old disks gets what the serving site has; the agent
+   * fetches the cells by FailbackCells meanwhile. Returns the number of cells that came.
+   * @throws DrError E_SOURCE_ALIVE, E_DISK_MISMATCH, E_DIFFERENT
+   */
+  failbackSync(vmId: Guid, order: SourceOrder, round: FailbackRound): Promise<number>;
+  /** F4: the VM starts on its protective disks with its own network, once a last round was level. */
+  failbackStart(vmId: Guid, order: SourceOrder): Promise<void>;
+  /** The ledger goes on from this point, which equals the disks as the VM started with them. */
+  failbackCommit(
+    vmId: Guid,
+    order: SourceOrder,
+    point: { readonly pointId: Guid; readonly consistentAtMs: number },
+  ): Promise<void>;
+  /** The VM is off, fenced and on its old disks afterwards; done as well when nothing was begun. */
+  failbackUndo(vmId: Guid, order: SourceOrder): Promise<void>;
+}
+
+/** One round of a failback. */
+export interface FailbackRound {
+  /** The point that the serving VM was started from. */
+  readonly pointId: Guid;
+  readonly headPointId: Guid;
+  readonly compare: 'changed' | 'full';
+  /** The serving VM is off: afterwards both sites are compared to the byte. */
+  readonly isLast: boolean;
 }
 
 export interface SourceSites {

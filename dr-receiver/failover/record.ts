@@ -37,6 +37,8 @@ const KINDS: readonly OperationKind[] = [
   'unplanned',
   'undo',
   'failback',
+  'failback-commit',
+  'failback-undo',
   'permanent',
   'resolve',
 ];

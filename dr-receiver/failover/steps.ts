@@ -85,8 +85,23 @@ export const STEPS: Readonly<Record<SteppedKind, readonly StepRule[]>> = {
       isEpochRaised: true,
     },
     step('F4', 'start the VM at the primary, with its own network', 'either'),
-    step('F5', 'check it there; the commit timer runs', 'either'),
-    step('F6', 'commit: what was written here becomes a point; protected', 'forward'),
+    step('F5', 'the VM serves at the primary; the commit timer runs', 'either'),
+  ],
+  'failback-commit': [
+    step('F6', 'see whether the VM is healthy at the primary', 'back'),
+    step('F7', 'what was written here becomes a point', 'either'),
+    step('F8', 'the ledger of the source goes on from that point', 'forward'),
+    step('F9', 'remove the VM here and its protective disk', 'forward'),
+    step('F10', 'protected; the next cycle is a delta', 'forward'),
+  ],
+  'failback-undo': [
+    step('B1', 'power the VM off at the primary, fence it, drop its protective disk', 'forward'),
+    {
+      ...step('B2', 'this site becomes the active one again, under the next epoch', 'forward'),
+      isEpochRaised: true,
+    },
+    step('B3', 'start the VM here, and check it', 'forward'),
+    step('B4', 'the VM serves here again', 'forward'),
   ],
 };
 

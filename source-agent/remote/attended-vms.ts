@@ -51,6 +51,7 @@ export async function describeAttended(
     // one that is not off has no fence
     isFenced: vm.powerState === 'off' && (await hypervisor.fenceOf(vm.id)) !== undefined,
     epoch: told?.epoch ?? 0n,
+    heartbeat: '',
     remoteActions: [...allowed],
   });
 }

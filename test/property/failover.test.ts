@@ -61,9 +61,14 @@ const DURING: Readonly<Record<OperationKind, Phase>> = {
   unplanned: 'failing-over',
   undo: 'undoing',
   failback: 'failing-back',
+  'failback-commit': 'failed-back',
+  'failback-undo': 'failing-back',
   permanent: 'failed-over',
   resolve: 'split-brain',
 };
+
+/** Both ways out of FAILED_BACK have steps of their own. */
+const RETURN_KIND = { permanent: 'failback-commit', undo: 'failback-undo' } as const;
 
 /** The record when the last step of an operation has ended. */
 const AFTER: Readonly<Record<OperationKind, FailoverRecord>> = {
@@ -72,6 +77,8 @@ const AFTER: Readonly<Record<OperationKind, FailoverRecord>> = {
   undo: ORDINARY,
   permanent: served('committed'),
   failback: { ...served('failed-back'), activeSite: 'source' },
+  'failback-commit': ORDINARY,
+  'failback-undo': served('failed-over'),
   resolve: ORDINARY,
 };
 
@@ -127,7 +134,7 @@ class Walk {
         this.#begin('unplanned');
         return;
       case 'takeBack':
-        if (answer.to === 'FAILED_OVER') this.#write(served('failed-over'));
+        if (answer.to === 'FAILED_OVER') this.#begin('failback-undo');
         else if (answer.through === undefined && record.halted === undefined) this.#write(ORDINARY);
         else this.#begin('undo');
         return;
@@ -147,15 +154,12 @@ class Walk {
 
   #begin(kind: OperationKind): void {
     const { phase } = this.#record;
-    // both ways out of FAILED_BACK are the end of a failback
-    if (phase === 'failed-back') {
-      this.#write(kind === 'permanent' ? ORDINARY : served('failed-over'), true);
-      return;
-    }
-    const step = kind === 'resolve' ? undefined : STEPS[kind][0];
+    const isReturn = phase === 'failed-back' && (kind === 'permanent' || kind === 'undo');
+    const own = isReturn ? RETURN_KIND[kind] : kind;
+    const step = own === 'resolve' ? undefined : STEPS[own][0];
     if (step === undefined) return;
-    const operation = anOperation({ kind, step: step.name });
-    this.#write({ ...this.#record, phase: DURING[kind], operation, halted: undefined });
+    const operation = anOperation({ kind: own, step: step.name });
+    this.#write({ ...this.#record, phase: DURING[own], operation, halted: undefined });
   }
 
   #endStep(): void {
@@ -165,8 +169,7 @@ class Walk {
     const rules = STEPS[operation.kind];
     const at = rules.findIndex(({ name }) => name === operation.step);
     const next = rules[at + 1];
-    // the commit of a failback is a command of its own
-    if (next === undefined || next.name === 'F6') {
+    if (next === undefined) {
       this.#write(AFTER[operation.kind]);
       return;
     }
@@ -244,7 +247,9 @@ describe('property: failover', () => {
     expect([...seen].sort()).to.deep.equal([
       'COMMITTED',
       'FAILED_BACK',
+      'FAILED_BACK, committing',
       'FAILED_OVER',
+      'FAILING_BACK, going back',
       'FAILING_BACK, switch',
       'FAILING_BACK, sync',
       'FAILING_OVER, from P6 or U2 on',

@@ -4,6 +4,7 @@ import type { Guid } from '../../../../shared/bytes/index.js';
 import { DrError } from '../../../../shared/errors.js';
 import type { PowerState } from '../../../../shared/hypervisor/index.js';
 import type {
+  FailbackRound,
   FinalPoint,
   RemoteAction,
   SourceOrder,
@@ -35,7 +36,8 @@ export class FakeSource implements SourceSite {
 
   describe(): Promise<SourceVm> {
     const { powerState, isFenced, epoch, allowed } = this;
-    return Promise.resolve({ powerState, isFenced, epoch, allowed });
+    const heartbeat = powerState === 'running' ? 'ok' : 'absent';
+    return Promise.resolve({ powerState, heartbeat, isFenced, epoch, allowed });
   }
 
   async presync(_vmId: Guid, order: SourceOrder): Promise<void> {
@@ -83,5 +85,30 @@ export class FakeSource implements SourceSite {
     this.epoch = order.epoch;
     this.isActive = order.isSourceActive;
     this.isRetired = order.isRetired;
+  }
+
+  async failbackSync(_vmId: Guid, order: SourceOrder, { isLast }: FailbackRound): Promise<number> {
+    await Promise.resolve();
+    this.#called(isLast ? 'failbackSync last' : 'failbackSync', order);
+    return 0;
+  }
+
+  async failbackStart(_vmId: Guid, order: SourceOrder): Promise<void> {
+    await Promise.resolve();
+    this.#called('failbackStart', order);
+    this.isFenced = false;
+    this.powerState = 'running';
+  }
+
+  async failbackCommit(_vmId: Guid, order: SourceOrder): Promise<void> {
+    await Promise.resolve();
+    this.#called('failbackCommit', order);
+  }
+
+  async failbackUndo(_vmId: Guid, order: SourceOrder): Promise<void> {
+    await Promise.resolve();
+    this.#called('failbackUndo', order);
+    this.powerState = 'off';
+    this.isFenced = true;
   }
 }

@@ -22,7 +22,10 @@ describe('planned failover with hold=synced', () => {
     const head = plans.at(-1)?.pointId ?? randomGuid(new SeededRandom(1));
     const source: SourceSite = {
       describe: () =>
-        Promise.resolve({ powerState: power, isFenced: false, epoch: 1n, allowed: ['shutdown'] }),
+        Promise.resolve({
+          ...{ powerState: power, heartbeat: undefined, isFenced: false },
+          ...{ epoch: 1n, allowed: ['shutdown'] },
+        }),
       presync: done,
       shutDown: () => {
         power = 'off';
@@ -33,6 +36,8 @@ describe('planned failover with hold=synced', () => {
         return done();
       },
       ...{ fence: done, unfence: done, tellEpoch: done },
+      ...{ failbackStart: done, failbackCommit: done, failbackUndo: done },
+      failbackSync: () => Promise.resolve(0),
       finalCycle: () => Promise.resolve({ pointId: head, isCompared: true }),
     };
     const { site } = bench.site.receiver.failovers;

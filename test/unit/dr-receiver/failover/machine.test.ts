@@ -25,7 +25,7 @@ import { stateName } from '../../../../dr-receiver/failover/states.js';
 import { DrError, type ErrorCode, isErrorCode } from '../../../../shared/errors.js';
 import { anInstance, anOperation } from '../../../support/failover-records.js';
 
-/** failover.md § 3, as it stands there; `-` is E_STATE. The row of an unplanned one before U2 is ours. */
+/** failover.md § 3, as it stands there; `-` is E_STATE. Rows that it lacks are ours. */
 const SPECIFICATION = `
 | State | cycle | planned | unplanned | test | undo | permanent | reprotect | failback | abort | resume |
 | UNPROTECTED | SEEDING | E_NOT_PROTECTED | E_NOT_PROTECTED | E_NOT_PROTECTED | E_NOTHING_TO_UNDO | - | - | - | - | - |
@@ -83,7 +83,7 @@ const OUR_WORDS: Readonly<Record<string, string>> = {
   'FAILING_BACK, switch undo': 'back → FAILED_OVER',
   'FAILING_BACK, switch abort': 'back → FAILED_OVER',
   'FAILING_BACK, switch failback': 'goes on',
-  'FAILED_BACK undo': 'FAILED_OVER',
+  'FAILED_BACK undo': 'FAILING_BACK → FAILED_OVER',
   'FAILED_BACK permanent': 'PROTECTED',
   'FAILED_BACK failback': 'done',
   'SPLIT_BRAIN resume': 'E_SPLIT_BRAIN',
@@ -140,6 +140,8 @@ describe('failover: transition table', () => {
     const wanted = specified();
     expect(ROWS.filter((row) => !wanted.has(row))).to.deep.equal([
       'FAILING_OVER, unplanned, before U2',
+      'FAILING_BACK, going back',
+      'FAILED_BACK, committing',
     ]);
     for (const [row, cells] of wanted) {
       for (const [command, text] of cells) {

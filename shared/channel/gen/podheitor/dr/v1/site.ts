@@ -31,6 +31,8 @@ export const FailbackMode = {
   FAILBACK_MODE_GIVEN: 2,
   /** FAILBACK_MODE_HASHES - No cells: the hashes of all cells that are not zero. */
   FAILBACK_MODE_HASHES: 3,
+  /** FAILBACK_MODE_ROOT - No cells: one SHA-256 over what FAILBACK_MODE_HASHES would send. */
+  FAILBACK_MODE_ROOT: 4,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -41,6 +43,7 @@ export namespace FailbackMode {
   export type FAILBACK_MODE_CHANGED = typeof FailbackMode.FAILBACK_MODE_CHANGED;
   export type FAILBACK_MODE_GIVEN = typeof FailbackMode.FAILBACK_MODE_GIVEN;
   export type FAILBACK_MODE_HASHES = typeof FailbackMode.FAILBACK_MODE_HASHES;
+  export type FAILBACK_MODE_ROOT = typeof FailbackMode.FAILBACK_MODE_ROOT;
   export type UNRECOGNIZED = typeof FailbackMode.UNRECOGNIZED;
 }
 
@@ -58,6 +61,9 @@ export function failbackModeFromJSON(object: any): FailbackMode {
     case 3:
     case "FAILBACK_MODE_HASHES":
       return FailbackMode.FAILBACK_MODE_HASHES;
+    case 4:
+    case "FAILBACK_MODE_ROOT":
+      return FailbackMode.FAILBACK_MODE_ROOT;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -75,6 +81,8 @@ export function failbackModeToJSON(object: FailbackMode): string {
       return "FAILBACK_MODE_GIVEN";
     case FailbackMode.FAILBACK_MODE_HASHES:
       return "FAILBACK_MODE_HASHES";
+    case FailbackMode.FAILBACK_MODE_ROOT:
+      return "FAILBACK_MODE_ROOT";
     case FailbackMode.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -109,6 +117,8 @@ export interface AttachedVm {
   epoch: bigint;
   /** shutdown, start, failback. */
   remoteActions: string[];
+  /** ok, absent, or empty where nobody knows; of an answer to DescribeOrder only. */
+  heartbeat: string;
 }
 
 export interface AttachResponse {
@@ -199,6 +209,8 @@ export interface FailbackStartOrder {
 /** The protective disk becomes the VM's disk for good, and the ledger goes on from this point. */
 export interface FailbackCommitOrder {
   pointId: Buffer;
+  /** Of the point, as the ledger keeps it. */
+  consistentAtMs: bigint;
 }
 
 /** The VM is off, and its protective disk goes. */
@@ -262,6 +274,9 @@ export interface FailbackCellsResponse {
     | //
     /** A message of the push stream (shared/delta/cell-batch.ts): cells, or the end of the disk. */
     { $case: "batch"; value: Buffer }
+    | //
+    /** Of FAILBACK_MODE_ROOT: 32 bytes. */
+    { $case: "root"; value: Buffer }
     | undefined;
 }
 
@@ -456,7 +471,15 @@ export const AttachedVms: MessageFns<AttachedVms> = {
 };
 
 function createBaseAttachedVm(): AttachedVm {
-  return { vmId: Buffer.alloc(0), vmName: "", powerState: "", isFenced: false, epoch: 0n, remoteActions: [] };
+  return {
+    vmId: Buffer.alloc(0),
+    vmName: "",
+    powerState: "",
+    isFenced: false,
+    epoch: 0n,
+    remoteActions: [],
+    heartbeat: "",
+  };
 }
 
 export const AttachedVm: MessageFns<AttachedVm> = {
@@ -481,6 +504,9 @@ export const AttachedVm: MessageFns<AttachedVm> = {
     }
     for (const v of message.remoteActions) {
       writer.uint32(50).string(v!);
+    }
+    if (message.heartbeat !== "") {
+      writer.uint32(58).string(message.heartbeat);
     }
     return writer;
   },
@@ -546,6 +572,14 @@ export const AttachedVm: MessageFns<AttachedVm> = {
             message.remoteActions.push(reader.string());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.heartbeat = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -586,6 +620,7 @@ export const AttachedVm: MessageFns<AttachedVm> = {
         : globalThis.Array.isArray(object?.remote_actions)
         ? object.remote_actions.map((e: any) => globalThis.String(e))
         : [],
+      heartbeat: isSet(object.heartbeat) ? globalThis.String(object.heartbeat) : "",
     };
   },
 
@@ -609,6 +644,9 @@ export const AttachedVm: MessageFns<AttachedVm> = {
     if (message.remoteActions?.length) {
       obj.remoteActions = message.remoteActions;
     }
+    if (message.heartbeat !== "") {
+      obj.heartbeat = message.heartbeat;
+    }
     return obj;
   },
 
@@ -623,6 +661,7 @@ export const AttachedVm: MessageFns<AttachedVm> = {
     message.isFenced = object.isFenced ?? false;
     message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
     message.remoteActions = object.remoteActions?.map((e) => e) || [];
+    message.heartbeat = object.heartbeat ?? "";
     return message;
   },
 };
@@ -1999,13 +2038,19 @@ export const FailbackStartOrder: MessageFns<FailbackStartOrder> = {
 };
 
 function createBaseFailbackCommitOrder(): FailbackCommitOrder {
-  return { pointId: Buffer.alloc(0) };
+  return { pointId: Buffer.alloc(0), consistentAtMs: 0n };
 }
 
 export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
   encode(message: FailbackCommitOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.pointId.length !== 0) {
       writer.uint32(10).bytes(message.pointId);
+    }
+    if (message.consistentAtMs !== 0n) {
+      if (BigInt.asUintN(64, message.consistentAtMs) !== message.consistentAtMs) {
+        throw new globalThis.Error("value provided for field message.consistentAtMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.consistentAtMs);
     }
     return writer;
   },
@@ -2031,6 +2076,14 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
             message.pointId = Buffer.from(reader.bytes());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.consistentAtMs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2050,6 +2103,11 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
         : isSet(object.point_id)
         ? Buffer.from(bytesFromBase64(object.point_id))
         : Buffer.alloc(0),
+      consistentAtMs: isSet(object.consistentAtMs)
+        ? BigInt(object.consistentAtMs)
+        : isSet(object.consistent_at_ms)
+        ? BigInt(object.consistent_at_ms)
+        : 0n,
     };
   },
 
@@ -2057,6 +2115,9 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
     const obj: any = {};
     if (message.pointId.length !== 0) {
       obj.pointId = base64FromBytes(message.pointId);
+    }
+    if (message.consistentAtMs !== 0n) {
+      obj.consistentAtMs = message.consistentAtMs.toString();
     }
     return obj;
   },
@@ -2067,6 +2128,9 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
   fromPartial<I extends Exact<DeepPartial<FailbackCommitOrder>, I>>(object: I): FailbackCommitOrder {
     const message = createBaseFailbackCommitOrder();
     message.pointId = object.pointId ?? Buffer.alloc(0);
+    message.consistentAtMs = (object.consistentAtMs !== undefined && object.consistentAtMs !== null)
+      ? BigInt(object.consistentAtMs)
+      : 0n;
     return message;
   },
 };
@@ -2863,6 +2927,9 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
       case "batch":
         writer.uint32(26).bytes(message.part.value);
         break;
+      case "root":
+        writer.uint32(34).bytes(message.part.value);
+        break;
     }
     return writer;
   },
@@ -2904,6 +2971,14 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
             message.part = { $case: "batch", value: Buffer.from(reader.bytes()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.part = { $case: "root", value: Buffer.from(reader.bytes()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2924,6 +2999,8 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
         ? { $case: "records", value: Buffer.from(bytesFromBase64(object.records)) }
         : isSet(object.batch)
         ? { $case: "batch", value: Buffer.from(bytesFromBase64(object.batch)) }
+        : isSet(object.root)
+        ? { $case: "root", value: Buffer.from(bytesFromBase64(object.root)) }
         : undefined,
     };
   },
@@ -2936,6 +3013,8 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
       obj.records = base64FromBytes(message.part.value);
     } else if (message.part?.$case === "batch") {
       obj.batch = base64FromBytes(message.part.value);
+    } else if (message.part?.$case === "root") {
+      obj.root = base64FromBytes(message.part.value);
     }
     return obj;
   },
@@ -2961,6 +3040,12 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
       case "batch": {
         if (object.part?.value !== undefined && object.part?.value !== null) {
           message.part = { $case: "batch", value: object.part.value };
+        }
+        break;
+      }
+      case "root": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "root", value: object.part.value };
         }
         break;
       }
