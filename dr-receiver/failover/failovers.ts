@@ -7,14 +7,23 @@ import { DrError } from '../../shared/errors.js';
 import type { LogEvent } from '../../shared/log-events.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
+import { listedPoint } from '../store/point-sources.js';
 import type { Actor } from '../store/records.js';
 import { nameOfState } from '../wire.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
 import type { Permitted, Standing } from './refusals.js';
 import { operationWords, requireAnswer } from './refusals.js';
-import type { Command, FailoverRecord, Operation, OperationKind, Phase } from './model.js';
-import { afterChecks } from './operations/come-up.js';
+import { removeInstanceDisks } from './instance-files.js';
+import type {
+  Command,
+  FailoverRecord,
+  Instance,
+  Operation,
+  OperationKind,
+  Phase,
+} from './model.js';
+import { afterChecks, newInstance } from './operations/come-up.js';
 import { payDebts } from './operations/debts.js';
 import { PERMANENT } from './operations/permanent.js';
 import { PLANNED } from './operations/planned.js';
@@ -121,20 +130,28 @@ export class Failovers {
     // a step that waits for a source which does not answer is not waited for: its next word is refused
     if (answer.kind === 'supersede') this.#abandon(desk, 'another failover takes its place');
     const operationId = randomGuid(this.site.seams.random);
+    let left: Instance | undefined;
     await desk.vm.change(async () => {
       const now = requireAnswer(standing(desk, false), command);
       if (now.kind !== answer.kind) throw changedMeanwhile(desk);
       const { failover } = desk.vm.protection;
+      left = failover.replacement;
       const isReplacing = kind === 'unplanned' && failover.instance !== undefined;
+      const replacement =
+        isReplacing && point !== undefined
+          ? newInstance(desk.vm, listedPoint(desk.vm, point.pointId), operationId)
+          : undefined;
       const operation = this.#newOperation(kind, operationId, asked, point, {
         ...(isReplacing ? { [REPLACES]: 'yes' } : {}),
         [LOST_SECONDS]: String(lostSeconds),
       });
       const phase = PHASE_OF[kind] ?? failover.phase;
-      const timer = kind === 'permanent' ? {} : { commit: undefined };
-      const record = { ...failover, ...timer, phase, operation, halted: undefined };
+      // what serves keeps its timer until it is gone
+      const timer = kind === 'permanent' || isReplacing ? {} : { commit: undefined };
+      const record = { ...failover, ...timer, phase, operation, replacement, halted: undefined };
       await this.#append(desk, record, asked);
     });
+    await this.#dropDisks(desk, left);
     this.#log(desk, 'failover.began', { kind, operationId, by: asked.by });
     return this.#work(desk, undefined);
   }
@@ -158,7 +175,9 @@ export class Failovers {
     const answer = requireAnswer(await this.standingOf(desk), command);
     if (answer.kind !== 'takeBack') throw changedMeanwhile(desk);
     const { operation, halted, instance } = desk.vm.protection.failover;
-    const isEarly = answer.through === undefined && halted === undefined && instance === undefined;
+    const isBeside = command === 'abort' && operation?.facts[REPLACES] === 'yes';
+    const isNothing = instance === undefined || isBeside;
+    const isEarly = answer.through === undefined && halted === undefined && isNothing;
     if (isEarly && operation !== undefined) {
       const run = new Run<OperationResult>(operation.operationId);
       return run.start(async () => {
@@ -188,9 +207,11 @@ export class Failovers {
     by: Actor,
   ): Promise<void> {
     const { vm } = desk;
+    let left: Instance | undefined;
     await vm.change(async () => {
       const { failover } = vm.protection;
       if (failover.operation?.operationId !== operationId) throw changedMeanwhile(desk);
+      left = failover.replacement;
       const isReturn = kind === 'permanent' || facts[REPLACES] === 'yes';
       const phase: Phase = isReturn ? 'failed-over' : 'ordinary';
       // the step may have had its effect, whatever is known of it
@@ -198,11 +219,23 @@ export class Failovers {
       const owes = !isTouched || isReturn ? [] : giveBackOf(failover);
       const owed = owedAfter(failover.owed, { owes }, operationId);
       const isSourceStopped = isReturn ? failover.isSourceStopped : false;
-      const record = { ...failover, phase, operation: undefined, isSourceStopped, owed };
-      await this.#append(desk, { ...record, halted: undefined }, by);
+      const gone = { operation: undefined, replacement: undefined, halted: undefined };
+      await this.#append(desk, { ...failover, ...gone, phase, isSourceStopped, owed }, by);
     });
+    await this.#dropDisks(desk, left);
     this.#log(desk, 'failover.given-up', { kind, operationId, step });
     await payDebts(this.site, desk);
+  }
+
+  /** Of a VM that never came up. What cannot be removed now is a leftover, which no record names. */
+  async #dropDisks(desk: VmDesk, left: Instance | undefined): Promise<void> {
+    if (left === undefined) return;
+    try {
+      await removeInstanceDisks(this.site.seams.fs, desk.vm, left.operationId);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      this.#log(desk, 'failover.step-failed', { step: 'remove', reason: error.message });
+    }
   }
 
   /** Decides whose data count. `side`: `source` or `replica`. @throws DrError E_USAGE, E_SOURCE_ALIVE, … */

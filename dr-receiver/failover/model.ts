@@ -137,6 +137,8 @@ export interface FailoverRecord {
   readonly operation: Operation | undefined;
   /** Of a failover; the VM that serves, or that is coming up or going off. */
   readonly instance: Instance | undefined;
+  /** What is to take the place of `instance`, which goes on until the disks of this one are there. */
+  readonly replacement: Instance | undefined;
   readonly commit: CommitTimer | undefined;
   readonly halted: HaltedStep | undefined;
   /** We stopped and fenced the VM at the source, so that an undo starts it again. */
@@ -156,6 +158,7 @@ export const ORDINARY: FailoverRecord = {
   activeSite: 'source',
   operation: undefined,
   instance: undefined,
+  replacement: undefined,
   commit: undefined,
   halted: undefined,
   isSourceStopped: false,

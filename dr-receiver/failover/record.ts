@@ -60,6 +60,7 @@ export function parseFailover(fields: Fields): FailoverRecord {
     activeSite: fields.choice('activeSite', ['source', 'target']),
     operation: optional(fields, 'operation', parseOperation),
     instance: optional(fields, 'instance', parseInstance),
+    replacement: optional(fields, 'replacement', parseInstance),
     commit: optional(fields, 'commit', parseTimer),
     halted: optional(fields, 'halted', parseHalted),
     isSourceStopped: fields.flag('isSourceStopped'),

@@ -46,6 +46,7 @@ interface InstanceOf {
 
 /** All VMs at this site that the record of a protection names, of failover and tests. */
 export function instancesOf({ failover, tests }: Protection): InstanceOf[] {
-  const sessions = [...tests.values()].map(({ instance }) => instance);
-  return failover.instance === undefined ? sessions : [failover.instance, ...sessions];
+  const { instance, replacement } = failover;
+  const sessions = [...tests.values()].map((session) => session.instance);
+  return [instance, replacement, ...sessions].filter((each) => each !== undefined);
 }

@@ -70,6 +70,7 @@ export function aFailover(fields: Partial<FailoverRecord> = {}): FailoverRecord 
     activeSite: 'target',
     operation: anOperation(),
     instance: anInstance(),
+    replacement: anInstance({ operationId: operationId(2) }),
     commit: { policy: 'rollback', deadlineMs: 60_000 },
     halted: { phase: 'failing-over', step: 'P7', cause: 'full', allowed: ['undo', 'resume'] },
     isSourceStopped: true,

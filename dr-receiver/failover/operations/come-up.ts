@@ -1,7 +1,10 @@
 // How a VM comes up at this site, in the steps that planned and unplanned failover share: its disks, its
 // network, its power, its proof.
 
+import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
+import type { Point } from '../../store/point.js';
+import type { VmStore } from '../../store/vm-store.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
@@ -25,10 +28,9 @@ import type { Work } from './work.js';
 /** Fact: the checks that were made, one line for each. */
 export const CHECKS = 'checks';
 
-/** The record names the disks before they are made, so that their bases are held from then on. */
-export function intendDisks(work: Work): FailoverPatch {
-  const { vm, operationId, point } = work;
-  const instance: Instance = {
+/** As the record names it before its disks are made. @throws DrError E_POINT_CORRUPT */
+export function newInstance(vm: VmStore, point: Point, operationId: Guid): Instance {
+  return {
     operationId,
     pointId: point.pointId,
     vmName: vm.protection.vmName,
@@ -37,7 +39,11 @@ export function intendDisks(work: Work): FailoverPatch {
     poweredOnAtMs: 0,
     checks: 'pending',
   };
-  return { change: { instance } };
+}
+
+/** The record names the disks before they are made, so that their bases are held from then on. */
+export function intendDisks({ vm, operationId, point }: Work): FailoverPatch {
+  return { change: { instance: newInstance(vm, point, operationId), replacement: undefined } };
 }
 
 export async function makeDisks(work: Work): Promise<undefined> {
@@ -153,12 +159,17 @@ export async function turnOff({ host, vm, record, values }: Work): Promise<undef
   return undefined;
 }
 
-/** The VM and its disks go; the VM is off. */
-export async function takeAway({ host, vm, record, site }: Work): Promise<FailoverPatch> {
-  const { instance } = record;
+/** The VM and its disks go, with those that an operation before had made beside them; the VM is off. */
+export async function takeAway(work: Work): Promise<FailoverPatch> {
+  const { host, vm, record, site, operationId } = work;
+  const { instance, replacement } = record;
   if (instance !== undefined) {
     await unregister(host, tagOfInstance(vm.vmId, instance), instance.vmId);
     await removeInstanceDisks(site.seams.fs, vm, instance.operationId);
   }
-  return { change: { instance: undefined } };
+  if (replacement === undefined || replacement.operationId === operationId) {
+    return { change: { instance: undefined } };
+  }
+  await removeInstanceDisks(site.seams.fs, vm, replacement.operationId);
+  return { change: { instance: undefined, replacement: undefined } };
 }

@@ -1,7 +1,10 @@
 // Unplanned failover (failover.md § 4): one verified point runs here, and the old source cannot come back
 // into the pair. Before U2 nothing has happened; from then on forward, or undo.
 
+import { defined } from '../../../shared/assert.js';
 import { DrError } from '../../../shared/errors.js';
+import { listedPoint } from '../../store/point-sources.js';
+import { materialisePoint } from '../disks.js';
 import { type AfterFailure, operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import type { CommitTimer } from '../model.js';
@@ -75,10 +78,24 @@ export const UNPLANNED: WorkTable = operationTable(
   (work) => ({ change: { phase: 'failed-over', commit: commitTimer(work) } }),
 );
 
-/** From FAILED_OVER to another point: what runs goes away behind U2 (failover.md § 3). */
+/** What serves goes on until the other point was read to its end. @throws DrError E_POINT_CORRUPT, … */
+async function makeReplacement(work: Work): Promise<FailoverPatch | undefined> {
+  const { vm, record, operationId, site } = work;
+  const { pointId } = defined(record.replacement, 'the record names what is to come');
+  await materialisePoint(vm, listedPoint(vm, pointId), operationId, site.seams);
+  return stopSource(work);
+}
+
+/**
+ * From FAILED_OVER to another point: its disks are made beside those of the VM that serves, which goes
+ * away behind U2 (failover.md § 3). Whatever fails before leaves it as it is.
+ */
 export const OTHER_POINT: WorkTable = {
   ...UNPLANNED,
   steps: UNPLANNED.steps.flatMap((step) => {
+    if (step.name === 'U1') return [{ ...step, run: makeReplacement }];
+    // the source does not get the VM back because of a file that was read to its end before
+    if (step.name === 'U4') return [{ ...step, afterFailure: 'stay' }];
     if (step.name !== 'U3') return [step];
     const away = UNDO.steps.filter(({ name }) => name === 'N2' || name === 'N3');
     return [...away, step];
