@@ -50,6 +50,7 @@ export interface OperationResult {
 
 /** Facts of an operation. */
 const REPLACES = 'replaces';
+const TOUCHES_SOURCE = 'touchesSource';
 const LOST_SECONDS = 'lostSeconds';
 
 /** How often deadlines and sizes are looked at. */
@@ -143,12 +144,15 @@ export class Failovers {
           : undefined;
       const operation = this.#newOperation(kind, operationId, asked, point, {
         ...(isReplacing ? { [REPLACES]: 'yes' } : {}),
+        ...(mayBeFenced(failover) ? { [TOUCHES_SOURCE]: 'yes' } : {}),
         [LOST_SECONDS]: String(lostSeconds),
       });
       const phase = PHASE_OF[kind] ?? failover.phase;
       // what serves keeps its timer until it is gone
       const timer = kind === 'permanent' || isReplacing ? {} : { commit: undefined };
-      const record = { ...failover, ...timer, phase, operation, replacement, halted: undefined };
+      const isSourceStopped = failover.isSourceStopped && !isBeforeShutdown(failover);
+      const change = { ...timer, phase, operation, replacement, isSourceStopped };
+      const record = { ...failover, ...change, halted: undefined };
       await this.#append(desk, record, asked);
     });
     await this.#dropDisks(desk, left);
@@ -214,8 +218,7 @@ export class Failovers {
       left = failover.replacement;
       const isReturn = kind === 'permanent' || facts[REPLACES] === 'yes';
       const phase: Phase = isReturn ? 'failed-over' : 'ordinary';
-      // the step may have had its effect, whatever is known of it
-      const isTouched = kind === 'planned' ? step > 'P2' : failover.isSourceStopped;
+      const isTouched = mayBeFenced(failover) || (failover.isSourceStopped && kind !== 'planned');
       const owes = !isTouched || isReturn ? [] : giveBackOf(failover);
       const owed = owedAfter(failover.owed, { owes }, operationId);
       const isSourceStopped = isReturn ? failover.isSourceStopped : false;
@@ -540,6 +543,17 @@ function tableOf({ kind, facts }: Operation): WorkTable {
     case 'resolve':
       throw new DrError('E_STATE', `${kind} cannot be run by this receiver`);
   }
+}
+
+function isBeforeShutdown({ operation }: FailoverRecord): boolean {
+  return operation?.kind === 'planned' && operation.step < 'P3';
+}
+
+/** The operation, or the one whose place it took, may have had its effect at the source. */
+function mayBeFenced(failover: FailoverRecord): boolean {
+  const { operation } = failover;
+  if (operation?.kind === 'planned') return !isBeforeShutdown(failover);
+  return operation?.facts[TOUCHES_SOURCE] === 'yes';
 }
 
 function giveBackOf({ isSourceStopped }: FailoverRecord): ('unfence' | 'start')[] {

@@ -8,6 +8,7 @@ import { materialisePoint } from '../disks.js';
 import { type AfterFailure, operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import type { CommitTimer } from '../model.js';
+import type { SourceSite } from '../ports.js';
 import { intendDisks, intendPower, makeDisks, powerOnAndCheck, registerVm } from './come-up.js';
 import { isAlive, probeSource } from './probe.js';
 import { UNDO } from './undo.js';
@@ -15,7 +16,7 @@ import { tellIfThere, type Work, type WorkTable } from './work.js';
 
 /** @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT, E_REMOTE_ACTION */
 async function stopSource(work: Work): Promise<FailoverPatch | undefined> {
-  const { source, vm, values, order } = work;
+  const { source, vm, values } = work;
   // what is forced waits for nobody
   if (values.force || source === undefined) return undefined;
   const found = await probeSource(work);
@@ -26,11 +27,28 @@ async function stopSource(work: Work): Promise<FailoverPatch | undefined> {
         context: { vmId: vm.vmId, powerState: found.powerState },
       });
     }
-    const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
-    await source.shutDown(vm.vmId, order, how);
-    return { change: { isSourceStopped: true } };
+    await fenceOff(work, source);
   }
   return undefined;
+}
+
+/** A guest of which these are told runs on. */
+const NOT_STOPPED: ReadonlySet<string> = new Set(['E_SHUTDOWN_TIMEOUT', 'E_REMOTE_ACTION']);
+
+/** From before the VM is asked to stop on, it is owed to be started when the failover comes to nothing. */
+async function fenceOff(work: Work, source: SourceSite): Promise<void> {
+  const { vm, values, order, book, record } = work;
+  const { isSourceStopped } = record;
+  await book.note({ change: { isSourceStopped: true } });
+  const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
+  try {
+    await source.shutDown(vm.vmId, order, how);
+  } catch (error) {
+    if (error instanceof DrError && NOT_STOPPED.has(error.code)) {
+      await book.note({ change: { isSourceStopped } });
+    }
+    throw error;
+  }
 }
 
 /** The source learns that it is not the active site; as long as it has not, it is owed. */
