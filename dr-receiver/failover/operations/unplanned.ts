@@ -24,8 +24,10 @@ async function stopSource(work: Work): Promise<FailoverPatch | undefined> {
       });
     }
     const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
+    // before it is off: whoever takes this back after a crash starts it again
+    const { book } = work;
+    await book.enter(book.operation.step, [{ change: { isSourceStopped: true } }]);
     await source.shutDown(vm.vmId, order, how);
-    return { change: { isSourceStopped: true } };
   }
   return undefined;
 }
