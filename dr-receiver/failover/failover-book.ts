@@ -66,6 +66,14 @@ export class FailoverBook implements Book<FailoverPatch> {
     });
   }
 
+  /** What a step found out, before it has come to its end. */
+  async note(patch: FailoverPatch): Promise<void> {
+    await this.#vm.change(async () => {
+      const patches = [patch];
+      await this.#append(this.#patched(patches), patches);
+    });
+  }
+
   /** The operation is over. */
   async end(patches: readonly FailoverPatch[]): Promise<void> {
     await this.#vm.change(async () => {
@@ -75,10 +83,7 @@ export class FailoverBook implements Book<FailoverPatch> {
 
   /** The operation stands at its step until somebody goes on or back. */
   async noteFailure(message: string): Promise<void> {
-    await this.#vm.change(async () => {
-      const patches = [{ facts: { [FAILURE]: message.slice(0, 4000) } }];
-      await this.#append(this.#patched(patches), patches);
-    });
+    await this.note({ facts: { [FAILURE]: message.slice(0, 4000) } });
   }
 
   /** Neither forward nor back is safe alone. */
@@ -126,6 +131,7 @@ export function owedAfter(
     retire: ['retire', 'fence', 'unfence', 'start'],
     unfence: ['unfence', 'fence', 'retire'],
     start: ['start', 'fence', 'retire'],
+    dropFailback: ['dropFailback'],
   };
   const gone = new Set([...paid, ...owes.flatMap((kind) => opposite[kind])]);
   return [

@@ -38,7 +38,9 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
       });
     }
     const owed = owedAfter(failover.owed, { owes: ['fence'] }, operationId);
-    const record = { ...failover, phase: 'failed-over' as const, owed };
+    // the primary has run: a failback compares every disk
+    const instance = failover.instance && { ...failover.instance, isPlanned: false };
+    const record = { ...failover, phase: 'failed-over' as const, instance, owed };
     await appendFailover(vm, site.seams.clock, record, epoch, asked);
   });
   await payDebts(site, desk);

@@ -1,11 +1,12 @@
 // How a VM comes up at this site, in the steps that planned and unplanned failover share: its disks, its
 // network, its power, its proof.
 
+import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
-import { type CheckResult, isPassed, runChecks } from '../drill/checks.js';
+import { type CheckResult, isPassed, type PlannedAdapter, runChecks } from '../drill/checks.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
@@ -36,6 +37,8 @@ export function intendDisks(work: Work): FailoverPatch {
     disks: plannedDisks(vm, point, operationId),
     poweredOnAtMs: 0,
     checks: 'pending',
+    isPlanned: work.book.operation.kind === 'planned',
+    servedUntilMs: 0,
   };
   return { change: { instance } };
 }
@@ -72,7 +75,17 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   if (vmId === undefined) throw new Error('a VM is registered before it is started');
   await requireSourceOff(work);
   await powerOn(host, vmId);
-  const results = await checkInstance(work);
+  return proven(await checkInstance(work, await plannedAdapters(work, vmId)));
+}
+
+/** As powerOnAndCheck(), of a VM that has served before: its network is what it was. */
+export async function serveAndCheck(work: Work, vmId: Guid): Promise<FailoverPatch> {
+  await requireSourceOff(work);
+  await powerOn(work.host, vmId);
+  return proven(await checkInstance(work, []));
+}
+
+function proven(results: readonly CheckResult[]): FailoverPatch {
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
   return { instance: { checks }, facts };
@@ -93,18 +106,26 @@ export function checkLine({ check, outcome, words }: CheckResult): string {
   return `${check}: ${outcome}, ${words}`;
 }
 
-async function checkInstance(work: Work): Promise<readonly CheckResult[]> {
-  const { site, host, instance, values, vm, point, run, book } = work;
-  const { vmId } = instance;
-  if (vmId === undefined) return [];
+async function plannedAdapters(work: Work, vmId: Guid): Promise<readonly PlannedAdapter[]> {
+  const { site, host, vm, point, book } = work;
   const definition = definitionOf(vm, point);
-  const { kind, parameters } = book.operation;
+  const { parameters } = book.operation;
   const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
   const { adapters } = await host.describeVm(vmId);
-  const planned = adapters.map(({ id }, index) => ({
+  return adapters.map(({ id }, index) => ({
     adapterId: id,
     addresses: plan[index]?.guest?.addresses ?? [],
   }));
+}
+
+async function checkInstance(
+  work: Work,
+  planned: readonly PlannedAdapter[],
+): Promise<readonly CheckResult[]> {
+  const { site, host, instance, values, vm, point, run, book } = work;
+  const { vmId } = instance;
+  if (vmId === undefined) return [];
+  const { kind } = book.operation;
   const { clock, fs } = site.seams;
   const seams = { host, clock, fs, connect: site.connect, runScript: site.runScript };
   return runChecks({ vmId, adapters: planned }, parseChecks(values.checks.join(',')), seams, {
