@@ -7,6 +7,7 @@ import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
 import type { ReferencePoint } from '../../../shared/hypervisor/index.js';
 import { instanceDiskPaths } from '../instance-files.js';
+import type { ParameterValues } from '../../../shared/params/index.js';
 import type { Instance } from '../model.js';
 import { requireSource } from '../operations/planned.js';
 import type { Work } from '../operations/work.js';
@@ -78,14 +79,17 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
 }
 
 /** What is compared while no earlier round is known. */
-export function firstCompare({
-  book,
-  values,
-  instance,
-}: Pick<Work, 'book' | 'values' | 'instance'>): FailbackRound['compare'] {
-  if (book.operation.facts[COMPARE] === 'full') return 'full';
-  if (values.compare !== 'auto') return values.compare;
-  return instance.isPlanned ? 'changed' : 'full';
+function firstCompare({ book, values, instance }: Work): FailbackRound['compare'] {
+  return book.operation.facts[COMPARE] === 'full' ? 'full' : comparedFirst(values, instance);
+}
+
+/** What is compared in the first round, as it was asked for. */
+export function comparedFirst(
+  { compare }: Pick<ParameterValues, 'compare'>,
+  { isPlanned }: Pick<Instance, 'isPlanned'>,
+): FailbackRound['compare'] {
+  if (compare !== 'auto') return compare;
+  return isPlanned ? 'changed' : 'full';
 }
 
 /** The moment of the round before, when the hypervisor still knows it; others of ours are taken away. */
