@@ -111,6 +111,7 @@ export class Receiver {
       {
         ...{ host: failover?.host, scriptFolder: failover?.scriptFolder, programVersion },
         ...{ sources: this.sources, seams: this.seams, layout: store.layout },
+        rounds: this.servingRounds,
         ...{ storeId: store.storeId, connect: connectTcp, runScript },
         log: log.child({ component: 'failover' }),
         planNetwork: (definition, wish) =>

@@ -130,6 +130,7 @@ export function owedAfter(
     retire: ['retire', 'fence', 'unfence', 'start'],
     unfence: ['unfence', 'fence', 'retire'],
     start: ['start', 'fence', 'retire'],
+    dropFailback: ['dropFailback'],
   };
   const gone = new Set([...paid, ...owes.flatMap((kind) => opposite[kind])]);
   return [

@@ -109,6 +109,10 @@ export interface Instance {
   /** 0: never was. */
   readonly poweredOnAtMs: number;
   readonly checks: 'pending' | 'passed' | 'failed';
+  /** It came up by a planned failover, and the primary has not run since: what differs there is known. */
+  readonly isPlanned: boolean;
+  /** It was shut down then, for its last bytes to go home; 0: it serves. */
+  readonly servedUntilMs: number;
 }
 
 export type CommitPolicy = 'none' | 'commit' | 'rollback';
@@ -149,7 +153,7 @@ export interface FailoverRecord {
 
 /** Something that the source must learn before its next cycle. */
 export interface SourceDebt {
-  readonly kind: 'unfence' | 'start' | 'fence' | 'retire';
+  readonly kind: 'unfence' | 'start' | 'fence' | 'retire' | 'dropFailback';
   readonly operationId: Guid;
 }
 

@@ -104,9 +104,11 @@ async function planFor({ receiver, desk, command, asked, extras }: Asking): Prom
 
 /** How long it ran here is what an undo throws away. */
 function timedNotes(command: Command, { vm }: VmDesk, nowMs: number): readonly string[] {
-  const { instance } = vm.protection.failover;
+  const { instance, phase } = vm.protection.failover;
   if (instance === undefined || instance.poweredOnAtMs === 0) return [];
   if (command !== 'undo' && command !== 'unplanned' && command !== 'abort') return [];
+  // what it wrote here is what is gone back to
+  if (phase === 'failing-back' || phase === 'failed-back') return [];
   const seconds = Math.round((nowMs - instance.poweredOnAtMs) / 1000);
   return [`${instance.vmName} ran here for ${seconds} s; what it wrote since then is thrown away`];
 }

@@ -45,7 +45,13 @@ const KINDS: readonly OperationKind[] = [
 const POLICIES: readonly CommitPolicy[] = ['none', 'commit', 'rollback'];
 const TEST_PHASES: readonly TestPhase[] = ['starting', 'running', 'stopping', 'cleanup-failed'];
 const CHECKS: readonly Instance['checks'][] = ['pending', 'passed', 'failed'];
-const DEBTS: readonly SourceDebt['kind'][] = ['unfence', 'start', 'fence', 'retire'];
+const DEBTS: readonly SourceDebt['kind'][] = [
+  'unfence',
+  'start',
+  'fence',
+  'retire',
+  'dropFailback',
+];
 const VALUES_MAX = 200;
 const TEXT_MAX = 16 * 1024;
 const DISKS_MAX = 260;
@@ -115,6 +121,9 @@ function parseInstance(fields: Fields): Instance {
     disks: bounded(fields, 'disks', DISKS_MAX, parseDisk),
     poweredOnAtMs: fields.number('poweredOnAtMs'),
     checks: fields.choice('checks', CHECKS),
+    // records of a release without failback do not say it: then every disk is compared
+    isPlanned: fields.has('isPlanned') && fields.flag('isPlanned'),
+    servedUntilMs: fields.has('servedUntilMs') ? fields.number('servedUntilMs') : 0,
   };
 }
 

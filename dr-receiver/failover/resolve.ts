@@ -32,8 +32,10 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
     await changeSplitBrain(site, desk, asked, () => ({ isSourceStopped: true }));
     await source.shutDown(vmId, { operationId, epoch: protection.epoch }, how);
   }
-  await changeSplitBrain(site, desk, asked, ({ owed }) => ({
+  await changeSplitBrain(site, desk, asked, ({ owed, instance }) => ({
     phase: 'failed-over',
+    // the primary has run: a failback compares every disk
+    instance: instance && { ...instance, isPlanned: false },
     owed: owedAfter(owed, { owes: ['fence'] }, operationId),
   }));
   await payDebts(site, desk);

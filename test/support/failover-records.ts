@@ -43,6 +43,8 @@ export function anInstance(fields: Partial<Instance> = {}): Instance {
     ],
     poweredOnAtMs: 6000,
     checks: 'passed',
+    isPlanned: false,
+    servedUntilMs: 0,
     ...fields,
   };
 }

@@ -145,7 +145,7 @@ export class ServingDisks {
 }
 
 /** What a receiver that died in a round left behind. */
-async function removeOwnCheckpoints(
+export async function removeOwnCheckpoints(
   host: TargetHost,
   vmId: Guid,
   operationId: Guid,

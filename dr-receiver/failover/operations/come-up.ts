@@ -8,7 +8,7 @@ import type { VmStore } from '../../store/vm-store.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
-import { type CheckResult, isPassed, runChecks } from '../drill/checks.js';
+import { type CheckResult, isPassed, type PlannedAdapter, runChecks } from '../drill/checks.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
@@ -38,12 +38,16 @@ export function newInstance(vm: VmStore, point: Point, operationId: Guid): Insta
     disks: plannedDisks(vm, point, operationId),
     poweredOnAtMs: 0,
     checks: 'pending',
+    isPlanned: false,
+    servedUntilMs: 0,
   };
 }
 
 /** The record names the disks before they are made, so that their bases are held from then on. */
-export function intendDisks({ vm, operationId, point }: Work): FailoverPatch {
-  return { change: { instance: newInstance(vm, point, operationId), replacement: undefined } };
+export function intendDisks({ vm, operationId, point, book }: Work): FailoverPatch {
+  const isPlanned = book.operation.kind === 'planned';
+  const instance = { ...newInstance(vm, point, operationId), isPlanned };
+  return { change: { instance, replacement: undefined } };
 }
 
 export async function makeDisks(work: Work): Promise<undefined> {
@@ -78,7 +82,17 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   if (vmId === undefined) throw new Error('a VM is registered before it is started');
   await requireSourceOff(work);
   await powerOn(host, vmId);
-  const results = await checkInstance(work);
+  return proven(await checkInstance(work, await plannedAdapters(work, vmId)));
+}
+
+/** As powerOnAndCheck(), of a VM that has served before: its network is what it was. */
+export async function serveAndCheck(work: Work, vmId: Guid): Promise<FailoverPatch> {
+  await requireSourceOff(work);
+  await powerOn(work.host, vmId);
+  return proven(await checkInstance(work, []));
+}
+
+function proven(results: readonly CheckResult[]): FailoverPatch {
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
   return { instance: { checks }, facts };
@@ -99,18 +113,26 @@ export function checkLine({ check, outcome, words }: CheckResult): string {
   return `${check}: ${outcome}, ${words}`;
 }
 
-async function checkInstance(work: Work): Promise<readonly CheckResult[]> {
-  const { site, host, instance, values, vm, point, run, book } = work;
-  const { vmId } = instance;
-  if (vmId === undefined) return [];
+async function plannedAdapters(work: Work, vmId: Guid): Promise<readonly PlannedAdapter[]> {
+  const { site, host, vm, point, book } = work;
   const definition = definitionOf(vm, point);
-  const { kind, parameters } = book.operation;
+  const { parameters } = book.operation;
   const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
   const { adapters } = await host.describeVm(vmId);
-  const planned = adapters.map(({ id }, index) => ({
+  return adapters.map(({ id }, index) => ({
     adapterId: id,
     addresses: plan[index]?.guest?.addresses ?? [],
   }));
+}
+
+async function checkInstance(
+  work: Work,
+  planned: readonly PlannedAdapter[],
+): Promise<readonly CheckResult[]> {
+  const { site, host, instance, values, vm, point, run, book } = work;
+  const { vmId } = instance;
+  if (vmId === undefined) return [];
+  const { kind } = book.operation;
   const { clock, fs } = site.seams;
   const seams = { host, clock, fs, connect: site.connect, runScript: site.runScript };
   return runChecks({ vmId, adapters: planned }, parseChecks(values.checks.join(',')), seams, {

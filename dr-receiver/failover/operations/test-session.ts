@@ -66,6 +66,8 @@ export function newSession(
       disks: plannedDisks(vm, point, operationId),
       poweredOnAtMs: 0,
       checks: 'pending',
+      isPlanned: false,
+      servedUntilMs: 0,
     },
     cause: undefined,
   };

@@ -48,6 +48,8 @@ function instanceOf(pointId: Instance['pointId'], disks: Instance['disks']): Ins
     disks,
     poweredOnAtMs: 0,
     checks: 'pending',
+    isPlanned: false,
+    servedUntilMs: 0,
   };
 }
 
