@@ -1,6 +1,7 @@
 // A primary lab and a DR lab with its receiver, joined by the control connection: a VM that was failed
 // over, served and wrote there, and rounds of its failback, which the receiver's operations would drive.
 
+import { join } from 'node:path';
 import { defined } from '../../../shared/assert.js';
 import { type Guid, guid } from '../../../shared/bytes/index.js';
 import {
@@ -26,7 +27,9 @@ import type { VmDesk } from '../../../dr-receiver/ingest/vm-desk.js';
 import { replicationHandlers, siteHandlers } from '../../../dr-receiver/index.js';
 import { Bandwidth } from '../../../source-agent/bandwidth.js';
 import { type CycleResult, runCycle } from '../../../source-agent/cycle.js';
-import type { PointFacts } from '../../../source-agent/ledger.js';
+import { ReturnFile, type ReturnRecord } from '../../../source-agent/failback/return-record.js';
+import { chainKey, type Ledger, type PointFacts, withChain } from '../../../source-agent/ledger.js';
+import { LedgerStore } from '../../../source-agent/ledger-store.js';
 import {
   AttachedAgent,
   type Job,
@@ -318,19 +321,62 @@ export class FailbackWorld {
     return { pointId: plan.pointId, consistentAtMs: 1_760_000_000_000 };
   }
 
-  /** Names beside the disks of the primary. */
+  /** Protective files beside the disks of the primary. */
   async filesOfFailback(): Promise<string[]> {
     const found: string[] = [];
     const look = async (folder: string): Promise<void> => {
       for (const name of await this.files.list(folder)) {
-        const file = `${folder}/${name}`;
-        if (name.endsWith('.failback.vhdx')) found.push(name);
+        const file = join(folder, name);
+        if (name.endsWith('.failback.vhdx')) found.push(file);
         const status = await this.files.status(file);
         if (status?.kind === 'folder') await look(file);
       }
     };
     await look(PRIMARY_LAB);
     return found;
+  }
+
+  /** Empty when there is none. */
+  async ledgerText(): Promise<string> {
+    const file = join(STATE, `${this.vm.id}.json`);
+    if ((await this.files.status(file)) === undefined) return '';
+    const opened = await this.files.open(file, { mode: 'read', lock: 'none' });
+    const bytes = Buffer.alloc(await opened.size());
+    await opened.read(0, bytes);
+    await opened.close();
+    return bytes.toString();
+  }
+
+  async ledger(): Promise<Ledger> {
+    const seams = { fs: this.files, random: this.random, now: () => 0 };
+    return defined(await LedgerStore.look(STATE, this.vm.id, seams), 'there is a ledger');
+  }
+
+  /** What another store said, with as much in its sets as this one's. */
+  async tellOfStore(
+    storeId: Guid,
+    { epoch, isSourceActive }: { readonly epoch: bigint; readonly isSourceActive: boolean },
+  ): Promise<void> {
+    const seams = { fs: this.files, random: this.random, now: () => 0 };
+    const { store, ledger } = await LedgerStore.open(STATE, this.vm.id, VM_NAME, seams);
+    const [ours] = ledger.chains.values();
+    const standing = {
+      activeSite: isSourceActive ? 'source' : 'target',
+      isRetired: false,
+    } as const;
+    const chain = { ...defined(ours, 'there is a chain'), key: chainKey(storeId), epoch, standing };
+    await store.save(withChain(ledger, chain));
+  }
+
+  async stage(): Promise<string | undefined> {
+    const file = new ReturnFile(STATE, this.vm.id, { fs: this.files, random: this.random });
+    return (await file.read())?.stage;
+  }
+
+  /** The record of the failback says something else. */
+  async changeRecord(change: Partial<ReturnRecord>): Promise<void> {
+    const file = new ReturnFile(STATE, this.vm.id, { fs: this.files, random: this.random });
+    await file.write({ ...defined(await file.read(), 'a failback is open'), ...change });
   }
 
   /** All agents are gone. */
