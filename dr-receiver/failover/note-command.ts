@@ -1,5 +1,4 @@
-// Commands that change nothing but the record: pause and unpause, giving up what was only begun, and
-// forgetting a protection.
+// Commands that change nothing but the record: pause and unpause, and giving up what was only begun.
 
 import { DrError } from '../../shared/errors.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
@@ -22,7 +21,7 @@ export async function noteCommand(
     return;
   }
   if (command !== 'pause' && command !== 'unpause' && command !== 'resume') {
-    throw new DrError('E_STATE', `${command} cannot be done by this receiver yet`);
+    throw new DrError('E_STATE', `${command} is none of these`);
   }
   const isPaused = command === 'pause';
   await vm.change(async () => {
