@@ -22,6 +22,7 @@ import { type Asked, valuesOf } from './operations/work.js';
 import { type OperationPlan, planHash, planOf, requireConfirmed } from './plan.js';
 import { type Findings, lookBefore } from './preconditions.js';
 import { requireAnswer, type Permitted } from './refusals.js';
+import { reprotectFacts } from './reprotect.js';
 import type { Run } from './run.js';
 
 /** What a command is told beside the parameters of the table. */
@@ -60,6 +61,10 @@ export async function* operate(
   }
   const { plan, findings, answer } = await planFor(asking);
   yield { step: { $case: 'plan', value: planToWire(plan) } };
+  if (command === 'reprotect' && answer !== undefined) {
+    const value = await reprotectFacts(receiver.failovers.site, desk);
+    yield { step: { $case: 'reprotect', value } };
+  }
   if (request.isPlan) return;
   requireConfirmed(plan, request.confirmedHash);
   if (answer === undefined) throw new Error('what is refused is not confirmed');
