@@ -72,7 +72,7 @@ async function storeItems({ seams, store }: Receiver): Promise<Found[]> {
   const found = await filesIn(fs, undefined, layout.folder, {
     known: [
       ...layout.descriptions.map((path) => basename(path)),
-      ...['lock', 'vms', 'drill.key', 'reports', 'lost+found'],
+      ...['lock', 'vms', 'drill.key', 'reports', 'machines', 'forgotten', 'lost+found'],
     ],
     targets: [...layout.descriptions, layout.drillKey],
   });

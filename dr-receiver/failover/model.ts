@@ -149,6 +149,14 @@ export interface FailoverRecord {
   readonly isSourceStopped: boolean;
   /** What a returning source has to be told at first contact. */
   readonly owed: readonly SourceDebt[];
+  /** The VM that stays here is protected anew, in the other direction. */
+  readonly reprotected?: Reprotected | undefined;
+}
+
+export interface Reprotected {
+  readonly atMs: number;
+  /** Until then the points are a safety copy, as the old disks of the primary are. */
+  readonly safetyUntilMs: number;
 }
 
 /** Something that the source must learn before its next cycle. */

@@ -16,6 +16,7 @@ import {
   type OperationKind,
   type Phase,
   type Proof,
+  type Reprotected,
   type SourceDebt,
   type TestPhase,
   type TestSession,
@@ -71,6 +72,7 @@ export function parseFailover(fields: Fields): FailoverRecord {
     halted: optional(fields, 'halted', parseHalted),
     isSourceStopped: fields.flag('isSourceStopped'),
     owed: bounded(fields, 'owed', OWED_MAX, parseDebt),
+    ...(fields.has('reprotected') ? { reprotected: parseReprotected(fields) } : {}),
   };
 }
 
@@ -164,6 +166,11 @@ function parseHalted(fields: Fields): HaltedStep {
       return command;
     }),
   };
+}
+
+function parseReprotected(fields: Fields): Reprotected {
+  const inside = fields.object('reprotected');
+  return { atMs: inside.number('atMs'), safetyUntilMs: inside.number('safetyUntilMs') };
 }
 
 function parseDebt(fields: Fields): SourceDebt {

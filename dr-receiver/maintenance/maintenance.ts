@@ -92,6 +92,15 @@ export class Maintenance {
     return result;
   }
 
+  /** Runs `work`, after which nothing is done for this VM any more, while no slice is under way. */
+  leave(vm: VmStore, work: () => Promise<void>): Promise<void> {
+    return this.#inTurn(async () => {
+      await work();
+      for (const known of [this.#caretakers, this.#waits, this.#agedAt]) known.delete(vm);
+      if (this.#last === vm) this.#last = undefined;
+    });
+  }
+
   async #maintain(): Promise<boolean> {
     const { clock } = this.#options.seams;
     const desks = await this.#options.desks();
