@@ -5,6 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { CellSet } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import { waitForMerge } from '../checkpoint-lease.js';
 import { type DirtyCells, noCells } from '../dirty-cells.js';
 import { withVmLease } from '../inspect.js';
 import { staleEpoch } from '../start-block.js';
@@ -31,6 +32,8 @@ export interface SyncRequest {
   /** The serving VM is off: afterwards every byte has to be the same. */
   readonly isLast: boolean;
 }
+
+const MERGE_TIMEOUT_MS = 10 * 60 * 1000;
 
 /**
  * One round. Returns the number of cells that came; durable then.
@@ -114,6 +117,8 @@ async function prepare(
 ): Promise<{ record: ReturnRecord; own: ReadonlyMap<Guid, DirtyCells> }> {
   const { vm, operationId, storeId } = of;
   const { hypervisor } = seams;
+  // of a checkpoint that a killed cycle left: until then its file stands among the disks'
+  await waitForMerge(hypervisor, vm.id, MERGE_TIMEOUT_MS, seams);
   const here = await requireMovableDisks(vm.id, hypervisor);
   const serving = await servingDisks({ vmId: vm.id, operationId }, seams);
   requireSameDisks(here, serving, vm.name);

@@ -27,6 +27,8 @@ import type { VmDesk } from '../../../dr-receiver/ingest/vm-desk.js';
 import { replicationHandlers, siteHandlers } from '../../../dr-receiver/index.js';
 import { Bandwidth } from '../../../source-agent/bandwidth.js';
 import { type CycleResult, runCycle } from '../../../source-agent/cycle.js';
+import { commitBack, startBack, undoBack } from '../../../source-agent/failback/failback.js';
+import { syncBack } from '../../../source-agent/failback/sync-back.js';
 import { ReturnFile, type ReturnRecord } from '../../../source-agent/failback/return-record.js';
 import { chainKey, type Ledger, type PointFacts, withChain } from '../../../source-agent/ledger.js';
 import { LedgerStore } from '../../../source-agent/ledger-store.js';
@@ -54,6 +56,14 @@ export interface RoundOptions {
   readonly isLast?: boolean;
   readonly operationId?: Guid;
   readonly epoch?: bigint;
+}
+
+export interface PrimarySteps {
+  readonly lab: Lab;
+  readonly sync: (isLast: boolean) => Promise<number>;
+  readonly start: () => Promise<void>;
+  readonly commit: (point: PointFacts) => Promise<void>;
+  readonly undo: () => Promise<void>;
 }
 
 export class FailbackWorld {
@@ -293,6 +303,29 @@ export class FailbackWorld {
     return this.inRound(() => this.source.failbackSync(this.vm.id, order, round), operationId);
   }
 
+  /** The agent's own steps on another volume that holds the primary, without an attachment. */
+  async stepsOn(fs: FileSystem): Promise<PrimarySteps> {
+    const hypervisor = await Lab.open(PRIMARY_LAB, labSeams(fs));
+    const epoch = (await this.epoch()) + 1n;
+    const { storeId } = this.site.receiver.store;
+    const of = { vm: this.vm, operationId: OPERATION, epoch, storeId };
+    const { headPointId } = await this.points();
+    const seams = {
+      ...{ fs, clock: systemClock, random: this.random, log: silentLog, stateFolder: STATE },
+      signal: new AbortController().signal,
+      hypervisor,
+      client: this.siteClient,
+      onProgress: () => undefined,
+    };
+    return {
+      lab: hypervisor,
+      sync: (isLast) => syncBack(of, { headPointId, compare: 'changed', isLast }, seams),
+      start: () => startBack(of, seams),
+      commit: (point) => commitBack(of, point, seams),
+      undo: () => undoBack(of, seams),
+    };
+  }
+
   /** F3: the primary is the active site, as the receiver's record would say. Returns the epoch. */
   async makeActive(): Promise<bigint> {
     const epoch = (await this.epoch()) + 1n;
@@ -322,13 +355,13 @@ export class FailbackWorld {
   }
 
   /** Protective files beside the disks of the primary. */
-  async filesOfFailback(): Promise<string[]> {
+  async filesOfFailback(fs = this.files): Promise<string[]> {
     const found: string[] = [];
     const look = async (folder: string): Promise<void> => {
-      for (const name of await this.files.list(folder)) {
+      for (const name of await fs.list(folder)) {
         const file = join(folder, name);
         if (name.endsWith('.failback.vhdx')) found.push(file);
-        const status = await this.files.status(file);
+        const status = await fs.status(file);
         if (status?.kind === 'folder') await look(file);
       }
     };
@@ -347,8 +380,8 @@ export class FailbackWorld {
     return bytes.toString();
   }
 
-  async ledger(): Promise<Ledger> {
-    const seams = { fs: this.files, random: this.random, now: () => 0 };
+  async ledger(fs = this.files): Promise<Ledger> {
+    const seams = { fs, random: this.random, now: () => 0 };
     return defined(await LedgerStore.look(STATE, this.vm.id, seams), 'there is a ledger');
   }
 
@@ -368,8 +401,8 @@ export class FailbackWorld {
     await store.save(withChain(ledger, chain));
   }
 
-  async stage(): Promise<string | undefined> {
-    const file = new ReturnFile(STATE, this.vm.id, { fs: this.files, random: this.random });
+  async stage(fs = this.files): Promise<string | undefined> {
+    const file = new ReturnFile(STATE, this.vm.id, { fs, random: this.random });
     return (await file.read())?.stage;
   }
 
