@@ -57,6 +57,8 @@ export const LOG_EVENTS = {
   'drill.began': 'A test session of a VM began.',
   'drill.ended': 'A test session ended, or was left running.',
   'drill.cleanup-failed': 'VM or disks of a test could not be taken away; it is tried again.',
+  'drill.left-behind':
+    'A test was ended by force; its VM may still run, and its base is held until gc finds it gone.',
   'alarm.raised':
     'Data of a VM look as if they were being encrypted; the last clean point is a field.',
   'alarm.cleared': 'An operator said that an alarm is over.',

@@ -137,7 +137,9 @@ export class Failovers {
     { point, lostSeconds }: { readonly point: Point | undefined; readonly lostSeconds: number },
   ): Promise<Run<OperationResult>> {
     const kind = kindOf(command, desk.vm.protection.failover);
-    if (kind === 'planned' || kind === 'unplanned') await this.tests.endAll(desk);
+    // a disaster does not wait for a test that cannot be ended
+    if (kind === 'planned') await this.tests.endAll(desk, false);
+    if (kind === 'unplanned') await this.tests.endAll(desk, true);
     // a step that waits for a source which does not answer is not waited for: its next word is refused
     if (answer.kind === 'supersede') this.#abandon(desk, 'another failover takes its place');
     const operationId = randomGuid(this.site.seams.random);
