@@ -132,7 +132,11 @@ export class Failovers {
       });
       const phase = PHASE_OF[kind] ?? failover.phase;
       const timer = kind === 'permanent' ? {} : { commit: undefined };
-      const record = { ...failover, ...timer, phase, operation, halted: undefined };
+      // what an earlier one stopped, and could not start again yet, stays ours to start
+      const isSourceStopped =
+        failover.isSourceStopped || failover.owed.some((debt) => debt.kind === 'start');
+      const change = { phase, operation, halted: undefined, isSourceStopped };
+      const record = { ...failover, ...timer, ...change };
       await this.#append(desk, record, asked);
     });
     this.#log(desk, 'failover.began', { kind, operationId, by: asked.by });
