@@ -163,7 +163,10 @@ export class Failovers {
       const phase = PHASE_OF[kind] ?? failover.phase;
       // what serves keeps its timer until it is gone
       const timer = isCommitting(kind) || isReplacing ? {} : { commit: undefined };
-      const isSourceStopped = failover.isSourceStopped && !isBeforeShutdown(failover);
+      // what an earlier one stopped, and could not start again yet, stays ours to start
+      const isSourceStopped =
+        (failover.isSourceStopped && !isBeforeShutdown(failover)) ||
+        failover.owed.some((debt) => debt.kind === 'start');
       const change = { ...timer, phase, operation, replacement, isSourceStopped };
       const record = { ...failover, ...change, halted: undefined };
       await this.#append(desk, record, asked);

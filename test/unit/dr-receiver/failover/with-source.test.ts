@@ -163,6 +163,23 @@ describe('failovers with the source', function () {
     expect(source.powerState).to.equal('running');
   });
 
+  it('what an earlier operation stopped and could not start again is started by a later undo', async () => {
+    source.onFinalCycle = () => {
+      bench.site.receiver.sources.find = () => undefined;
+      return Promise.reject(new DrError('E_SOURCE_UNREACHABLE', 'it is gone'));
+    };
+    const failure = await refusal(() => bench.operate('planned'));
+    expect(failure.code).to.equal('E_FINAL_SYNC_FAILED');
+    expect(source.powerState).to.equal('off');
+    await bench.operate('unplanned');
+    bench.site.receiver.sources.find = () => source;
+    await bench.operate('undo');
+    expect({ power: source.powerState, isFenced: source.isFenced }).to.deep.equal({
+      power: 'running',
+      isFenced: false,
+    });
+  });
+
   it('the commit timer makes permanent what nobody took back', async () => {
     source.powerState = 'off';
     await bench.operate('unplanned', { commit_policy: 'commit', commit_after: '60' });
