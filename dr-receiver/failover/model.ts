@@ -109,6 +109,8 @@ export interface Instance {
   /** 0: never was. */
   readonly poweredOnAtMs: number;
   readonly checks: 'pending' | 'passed' | 'failed';
+  /** Of a failover: the parameters of its network, by name; what a way back turns round. */
+  readonly network?: Readonly<Record<string, string>>;
 }
 
 export type CommitPolicy = 'none' | 'commit' | 'rollback';

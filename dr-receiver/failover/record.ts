@@ -114,6 +114,8 @@ function parseInstance(fields: Fields): Instance {
     disks: bounded(fields, 'disks', DISKS_MAX, parseDisk),
     poweredOnAtMs: fields.number('poweredOnAtMs'),
     checks: fields.choice('checks', CHECKS),
+    // instances of former versions do not tell it
+    ...(fields.has('network') ? { network: parseTexts(fields, 'network') } : {}),
   };
 }
 

@@ -2,6 +2,7 @@
 // network, its power, its proof.
 
 import { DrError } from '../../../shared/errors.js';
+import { ipMapOf } from '../../../shared/network/index.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
@@ -18,7 +19,7 @@ import {
   unregister,
 } from '../instance.js';
 import type { Instance } from '../model.js';
-import { applyNetwork } from '../network.js';
+import { applyNetwork, withAddressCheck } from '../network.js';
 import { isAlive, probeSource } from './probe.js';
 import type { Work } from './work.js';
 
@@ -27,7 +28,7 @@ export const CHECKS = 'checks';
 
 /** The record names the disks before they are made, so that their bases are held from then on. */
 export function intendDisks(work: Work): FailoverPatch {
-  const { vm, operationId, point } = work;
+  const { vm, operationId, point, book } = work;
   const instance: Instance = {
     operationId,
     pointId: point.pointId,
@@ -36,8 +37,16 @@ export function intendDisks(work: Work): FailoverPatch {
     disks: plannedDisks(vm, point, operationId),
     poweredOnAtMs: 0,
     checks: 'pending',
+    network: networkParameters(book.operation.parameters),
   };
   return { change: { instance } };
+}
+
+function networkParameters(
+  parameters: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const names = ['network_map', 'unmapped', 'mac_policy', 'reip_rules'];
+  return Object.fromEntries(Object.entries(parameters).filter(([name]) => names.includes(name)));
 }
 
 export async function makeDisks(work: Work): Promise<undefined> {
@@ -73,6 +82,7 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   await requireSourceOff(work);
   await powerOn(host, vmId);
   const results = await checkInstance(work);
+  work.checks = results;
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
   return { instance: { checks }, facts };
@@ -99,15 +109,17 @@ async function checkInstance(work: Work): Promise<readonly CheckResult[]> {
   if (vmId === undefined) return [];
   const definition = definitionOf(vm, point);
   const { kind, parameters } = book.operation;
-  const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
+  const wish = { purpose: 'failover', parameters, isApplied: true } as const;
+  const plan = await site.planNetwork(definition, wish);
   const { adapters } = await host.describeVm(vmId);
   const planned = adapters.map(({ id }, index) => ({
     adapterId: id,
     addresses: plan[index]?.guest?.addresses ?? [],
   }));
+  const checks = withAddressCheck(parseChecks(values.checks.join(',')), plan);
   const { clock, fs } = site.seams;
   const seams = { host, clock, fs, connect: site.connect, runScript: site.runScript };
-  return runChecks({ vmId, adapters: planned }, parseChecks(values.checks.join(',')), seams, {
+  return runChecks({ vmId, adapters: planned }, checks, seams, {
     bootTimeoutMs: values.boot_timeout * 1000,
     checkTimeoutMs: values.check_timeout * 1000,
     scriptFolder: site.scriptFolder,
@@ -115,7 +127,7 @@ async function checkInstance(work: Work): Promise<readonly CheckResult[]> {
       kind: kind === 'planned' ? 'planned' : 'unplanned',
       vm: vm.protection.vmName,
       site: 'target',
-      ipMap: {},
+      ipMap: ipMapOf(plan),
       point: point.pointId,
       operationId: work.operationId,
     },
@@ -126,9 +138,23 @@ async function checkInstance(work: Work): Promise<readonly CheckResult[]> {
   });
 }
 
-/** When the VM came up without a proof, the failover is done and nobody may think that all is well. */
-export function afterChecks({ instance }: Work): DrError | undefined {
+/**
+ * When the VM came up without a proof, the failover is done and nobody may think that all is well:
+ * E_REIP_GUEST when the guest did not take the address of a rule, E_HYPERVISOR otherwise.
+ */
+export function afterChecks({ instance, checks }: Work): DrError | undefined {
   if (instance.checks !== 'failed') return undefined;
+  const address = checks.find(({ check, outcome }) => check === 'address' && outcome === 'failed');
+  const hasBooted = checks.every(
+    ({ check, outcome }) => check !== 'heartbeat' || outcome !== 'failed',
+  );
+  if (address !== undefined && hasBooted) {
+    return new DrError('E_REIP_GUEST', `${instance.vmName} runs here: ${address.words}`, {
+      context: { vmName: instance.vmName, vmId: instance.vmId ?? '' },
+      done: 'the failover stands; nothing was taken back',
+      hint: 'Set the address in the guest, or `hvdr failover undo VM`.',
+    });
+  }
   return new DrError('E_HYPERVISOR', `${instance.vmName} runs here, but not all checks passed`, {
     context: { vmName: instance.vmName, vmId: instance.vmId ?? '' },
     done: 'the failover stands; nothing was taken back',
