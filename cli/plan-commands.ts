@@ -8,7 +8,8 @@ import {
 import { verifyReport } from '../dr-receiver/index.js';
 import { guidFromWire } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
-import type { VmCommands, VmLook, VmOutcome, VmPlan } from '../shared/plan/index.js';
+import { ipMapOf } from '../shared/network/index.js';
+import type { VmAddress, VmCommands, VmLook, VmOutcome, VmPlan } from '../shared/plan/index.js';
 import { allPages } from './receiver-connection.js';
 
 type Control = Pick<ServiceClient<ControlService>, 'statusPages' | 'operate'>;
@@ -28,12 +29,14 @@ export function vmCommands(control: Control): VmCommands {
 
     async run({ vm, command, parameters, confirmedHash = '', signal, onStep }) {
       const request = { vm, command, parameters: { ...parameters }, isPlan: false, confirmedHash };
+      let addresses: readonly VmAddress[] = [];
       for await (const { step } of control.operate(request, { signal })) {
+        if (step?.$case === 'plan') ({ addresses } = step.value);
         if (step?.$case === 'progress') {
           const operationId = guidFromWire(step.value.operationId);
           if (operationId !== undefined) onStep(step.value.step, operationId);
         }
-        if (step?.$case === 'done') return outcomeOf(step.value);
+        if (step?.$case === 'done') return outcomeOf(step.value, addresses);
       }
       throw new DrError('E_PROTOCOL', `the receiver did not say how ${command} of ${vm} ended`);
     },
@@ -68,25 +71,28 @@ async function look(control: Control, vm: string): Promise<VmLook> {
 type StepOf<K> = Extract<OperateResponse['step'], { $case: K }>;
 
 function planOf(plan: StepOf<'plan'>['value']): VmPlan {
-  const { fromState, toState, refusals, notes, isDestructive, hash } = plan;
+  const { fromState, toState, refusals, notes, isDestructive, hash, addresses } = plan;
   return {
-    ...{ fromState, toState, refusals, notes, isDestructive, hash },
+    ...{ fromState, toState, refusals, notes, isDestructive, hash, addresses },
     lostSeconds: Number(plan.lostSeconds),
   };
 }
 
-function outcomeOf(done: StepOf<'done'>['value']): VmOutcome {
+function outcomeOf(done: StepOf<'done'>['value'], addresses: readonly VmAddress[]): VmOutcome {
   const { state, warnings, isPassed } = done;
   return {
-    ...{ state, warnings, isPassed, ipMap: ipMapOf(done.reportJson) },
+    ...{ state, warnings, isPassed, ipMap: addressMap(done.reportJson, addresses) },
     operationId: guidFromWire(done.operationId) ?? '',
     pointId: guidFromWire(done.pointId) ?? '',
   };
 }
 
-/** Of the report of a test. */
-function ipMapOf(reportJson: string): Readonly<Record<string, string>> {
-  if (reportJson === '') return {};
+/** Of the report of a test; of a failover, as it was planned. */
+function addressMap(
+  reportJson: string,
+  addresses: readonly VmAddress[],
+): Readonly<Record<string, string>> {
+  if (reportJson === '') return ipMapOf([{ moves: addresses.filter(({ from }) => from !== '') }]);
   const { report } = verifyReport(reportJson, 'the answer of the receiver');
   return report.network.ipMap;
 }

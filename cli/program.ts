@@ -19,6 +19,7 @@ import { registerFailover } from './failover.js';
 import { registerGc } from './gc.js';
 import { registerImport } from './import.js';
 import { registerLab } from './lab.js';
+import { registerNetworkExplain } from './network-explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
 import { registerParameters } from './parameters.js';
@@ -95,6 +96,7 @@ export function buildProgram(context: CliContext): Command {
   registerPause(program, context);
   registerRebind(program, context);
   registerUnhalt(program, context);
+  registerNetworkExplain(program, context);
   registerPlan(program, context);
   registerDrill(program, context);
   registerDemo(program, context);

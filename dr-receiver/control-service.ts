@@ -29,6 +29,7 @@ import { healthOf } from './health.js';
 import { importDelta } from './import-delta.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import { rebind, unhalt } from './operator-acts.js';
+import { explainNetwork } from './failover/explain-network.js';
 import { operate } from './failover/operate.js';
 import type { Receiver } from './receiver.js';
 import { pagesOf } from './pages.js';
@@ -87,6 +88,11 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
     pointPages: ({ vm }, { caller }) => {
       receiver.requireRole(caller, LOOK);
       return pointPages(receiver, vm);
+    },
+
+    explainNetwork: async (request, { caller }) => {
+      receiver.requireRole(caller, LOOK);
+      return explainNetwork(receiver, request);
     },
 
     pinPoint: async ({ vm: name, point: pointName, isPinned }, { caller }) => {

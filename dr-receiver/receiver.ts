@@ -12,8 +12,9 @@ import { matchesPattern } from '../shared/params/index.js';
 import type { ServingDisks } from './failover/failback/serving-disks.js';
 import { connectTcp, runScript } from '../shared/probe/index.js';
 import { Failovers } from './failover/failovers.js';
-import { planAdapters } from './failover/plan-adapters.js';
+import { networkPlan, type NetworkSurroundings, planAdapters } from './failover/plan-adapters.js';
 import type { TargetHost } from './failover/ports.js';
+import { addressesOfStore } from './failover/taken-addresses.js';
 import { requireHost } from './failover/site.js';
 import type { IngestSeams } from './ingest/incoming-cycle.js';
 import type { CycleRequest } from './ingest/open-request.js';
@@ -115,8 +116,8 @@ export class Receiver {
         rounds: this.servingRounds,
         ...{ storeId: store.storeId, connect: connectTcp, runScript },
         log: log.child({ component: 'failover' }),
-        planNetwork: (definition, wish) =>
-          planAdapters(requireHost({ host: failover?.host }), definition, wish),
+        planNetwork: (definition, wish) => planAdapters(this.#surroundings(), definition, wish),
+        explainNetwork: (definition, wish) => networkPlan(this.#surroundings(), definition, wish),
       },
       this,
     );
@@ -144,6 +145,18 @@ export class Receiver {
     const store = await Store.open(storeFolder, use, seams);
     for (const file of store.mended) options.log.warn('store.description-mended', { file });
     return new Receiver(store, options);
+  }
+
+  /** @throws DrError E_STATE when this receiver has no hypervisor */
+  #surroundings(): NetworkSurroundings {
+    const host = requireHost(this.failovers.site);
+    return {
+      host,
+      othersOf: async (vmId) => {
+        const vms = (await this.allDesks()).map(({ vm }) => vm);
+        return addressesOfStore(vms, vmId, await host.listSwitches());
+      },
+    };
   }
 
   /** Also in place of one whose files could not be read. */

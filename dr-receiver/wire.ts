@@ -18,7 +18,9 @@ import type { CommitAnswer, Point, Protection } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
 import { cycleRefusal, rowOf, validCommands } from './failover/machine.js';
 import type { StateName } from './failover/model.js';
+import type { AdapterPlan } from './failover/network.js';
 import { type OperationPlan, planHash } from './failover/plan.js';
+import { addressesToWire } from './failover/planned-addresses.js';
 import type { Standing } from './failover/refusals.js';
 import { stateName } from './failover/states.js';
 import { lostDisks, wantedCount } from './store/repair.js';
@@ -99,7 +101,7 @@ export function standingOf(desk: VmDesk, hasUnfinished: boolean): Standing {
   return { vmName, state: nameOfState(desk, hasUnfinished), failover };
 }
 
-export function planToWire(plan: OperationPlan): WirePlan {
+export function planToWire(plan: OperationPlan, network: readonly AdapterPlan[] = []): WirePlan {
   return {
     command: plan.command,
     vmName: plan.vmName,
@@ -112,6 +114,7 @@ export function planToWire(plan: OperationPlan): WirePlan {
     lostSeconds: BigInt(plan.lostSeconds),
     isDestructive: plan.isDestructive,
     hash: planHash(plan),
+    addresses: addressesToWire(network),
   };
 }
 

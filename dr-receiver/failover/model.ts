@@ -113,6 +113,8 @@ export interface Instance {
   readonly isPlanned: boolean;
   /** It was shut down then, for its last bytes to go home; 0: it serves. */
   readonly servedUntilMs: number;
+  /** Of a failover: the parameters of its network, by name; what a way back turns round. */
+  readonly network?: Readonly<Record<string, string>>;
 }
 
 export type CommitPolicy = 'none' | 'commit' | 'rollback';

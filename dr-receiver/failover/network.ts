@@ -4,10 +4,13 @@
 import { DrError } from '../../shared/errors.js';
 import type { AddressSettings } from '../../shared/hypervisor/index.js';
 import type { Guid } from '../../shared/bytes/index.js';
+import type { Check } from './drill/check-list.js';
+import type { AddressMove } from '../../shared/network/index.js';
 import type { TargetHost } from './ports.js';
 
 /** One adapter of the definition, in its order. */
 export interface AdapterPlan {
+  readonly name: string;
   /** undefined: it stays disconnected. */
   readonly switchName: string | undefined;
   readonly vlan: number | undefined;
@@ -15,12 +18,16 @@ export interface AdapterPlan {
   readonly mac: string | undefined;
   /** undefined: the guest keeps what it has. */
   readonly guest: AddressSettings | undefined;
+  /** Address before and at this site, as far as both are known. */
+  readonly moves: readonly AddressMove[];
 }
 
 export interface NetworkWish {
   readonly purpose: 'failover' | 'test';
   /** Names of the parameter table. */
   readonly parameters: Readonly<Record<string, string>>;
+  /** The VM has it already: whoever else claims an address now came later. */
+  readonly isApplied?: boolean;
 }
 
 /** Applies a plan to a VM that is off; the same plan again changes nothing. @throws DrError E_REIP_GUEST */
@@ -42,6 +49,17 @@ export async function applyNetwork(
     const connection = switchName === undefined ? undefined : { switchName, vlan };
     await host.connectAdapter(vmId, adapter.id, connection);
   }
+}
+
+/** Who gives a guest an address looks whether it has taken it, whatever else proves that it serves. */
+export function withAddressCheck(
+  checks: readonly Check[],
+  plan: readonly Pick<AdapterPlan, 'guest'>[],
+): readonly Check[] {
+  const isGiven = plan.some(({ guest }) => guest !== undefined && guest.addresses.length > 0);
+  if (!isGiven || checks.some(({ kind }) => kind === 'address')) return checks;
+  const at = checks.findIndex(({ kind }) => kind === 'heartbeat') + 1;
+  return checks.toSpliced(at, 0, { kind: 'address' });
 }
 
 function cannotReaddress({ name }: TargetHost, adapter: string): DrError {

@@ -13,13 +13,14 @@ import { findVm } from '../find-vm.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Receiver } from '../receiver.js';
 import { actorOf } from '../actor.js';
+import { planToWire } from '../wire.js';
 import { flattenInstance } from './flatten.js';
 import { forget, lookBeforeForget } from './forget.js';
 import { answerTo, rowOf } from './machine.js';
 import { type Command, COMMANDS, type StateName } from './model.js';
 import { noteCommand } from './note-command.js';
 import { type Asked, valuesOf } from './operations/work.js';
-import { type OperationPlan, planHash, planOf, requireConfirmed } from './plan.js';
+import { type OperationPlan, planOf, requireConfirmed } from './plan.js';
 import { type Findings, lookBefore } from './preconditions.js';
 import { requireAnswer, type Permitted } from './refusals.js';
 import { reprotectFacts } from './reprotect.js';
@@ -60,7 +61,7 @@ export async function* operate(
     return;
   }
   const { plan, findings, answer } = await planFor(asking);
-  yield { step: { $case: 'plan', value: planToWire(plan) } };
+  yield { step: { $case: 'plan', value: planToWire(plan, findings.network) } };
   if (command === 'reprotect' && answer !== undefined) {
     const value = await reprotectFacts(receiver.failovers.site, desk);
     yield { step: { $case: 'reprotect', value } };
@@ -77,7 +78,9 @@ function commandOf(text: string): Command {
   throw new DrError('E_USAGE', `there is no failover command "${text.slice(0, 64)}"`);
 }
 
-const NOTHING_FOUND: Findings = { refusals: [], notes: [], point: undefined, lostSeconds: 0 };
+const NOTHING_FOUND: Findings = {
+  ...{ refusals: [], notes: [], point: undefined, lostSeconds: 0, network: undefined },
+};
 
 async function planFor({ receiver, desk, command, asked, extras }: Asking): Promise<{
   readonly plan: OperationPlan;
@@ -123,22 +126,6 @@ function timedNotes(command: Command, { vm }: VmDesk, nowMs: number): readonly s
   if (phase === 'failing-back' || phase === 'failed-back') return [];
   const seconds = Math.round((nowMs - instance.poweredOnAtMs) / 1000);
   return [`${instance.vmName} ran here for ${seconds} s; what it wrote since then is thrown away`];
-}
-
-function planToWire(plan: OperationPlan): WirePlan {
-  return {
-    command: plan.command,
-    vmName: plan.vmName,
-    fromState: plan.fromState,
-    toState: plan.toState,
-    steps: plan.steps.map(({ name, what }) => ({ name, what })),
-    refusals: plan.refusals.map(({ code, message }) => ({ code, message })),
-    notes: [...plan.notes, ...plan.timedNotes],
-    pointId: plan.pointId === undefined ? Buffer.alloc(0) : guidToWire(plan.pointId),
-    lostSeconds: BigInt(plan.lostSeconds),
-    isDestructive: plan.isDestructive,
-    hash: planHash(plan),
-  };
 }
 
 async function* carryOut(
@@ -284,7 +271,7 @@ async function* stopTest(
     ...{ command: 'test', vmName: desk.vm.protection.vmName, fromState: state, toState: state },
     steps: [{ name: 'T7', what: `power off and remove ${session.instance.vmName}` }],
     ...{ refusals: [], notes: [], pointId: guidToWire(session.instance.pointId) },
-    ...{ lostSeconds: 0n, isDestructive: false, hash: '' },
+    ...{ lostSeconds: 0n, isDestructive: false, hash: '', addresses: [] },
   };
   yield { step: { $case: 'plan', value } };
   if (isPlan) return;

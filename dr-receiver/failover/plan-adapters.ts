@@ -2,33 +2,30 @@
 // already. What follows from these is decided in shared/network.
 
 import { defined } from '../../shared/assert.js';
+import type { Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { VmDefinition } from '../../shared/hypervisor/index.js';
-import { planNetwork, type TakenAddress } from '../../shared/network/index.js';
+import { type NetworkPlan, planNetwork, type TakenAddress } from '../../shared/network/index.js';
 import type { AdapterPlan, NetworkWish } from './network.js';
 import { valuesOf } from './operations/values.js';
 import type { TargetHost } from './ports.js';
+import { addressesAtHost } from './taken-addresses.js';
+
+/** What a plan of a network looks at. */
+export interface NetworkSurroundings {
+  readonly host: TargetHost;
+  /** Of the other VMs of the store, as they serve or come up at this site. */
+  readonly othersOf: (vmId: Guid) => Promise<readonly TakenAddress[]>;
+}
 
 /** @throws DrError E_NET_UNMAPPED, E_NOT_ISOLATED, E_REIP_…: the first of all that is wrong, the others named */
 export async function planAdapters(
-  host: TargetHost,
+  site: NetworkSurroundings,
   definition: VmDefinition,
-  { purpose, parameters }: NetworkWish,
-): Promise<AdapterPlan[]> {
-  const values = valuesOf(parameters);
-  const plan = planNetwork({
-    vmName: definition.name,
-    adapters: definition.adapters,
-    switches: await host.listSwitches(),
-    parameters: values,
-    kind: purpose,
-    // a test is in a network of its own; without rules nobody gets a new address
-    others:
-      purpose === 'test' || values.reip_rules === undefined
-        ? []
-        : await addressesAt(host, definition.name),
-  });
-  if (plan.kind === 'planned') return [...plan.adapters];
+  wish: NetworkWish,
+): Promise<readonly AdapterPlan[]> {
+  const plan = await networkPlan(site, definition, wish);
+  if (plan.kind === 'planned') return plan.adapters;
   const first = defined(plan.refusals[0], 'who refuses says why');
   if (plan.refusals.length === 1) throw first;
   throw new DrError(first.code, plan.refusals.map(({ message }) => message).join('; '), {
@@ -37,19 +34,30 @@ export async function planAdapters(
   });
 }
 
-/** Of all VMs of the host but those of this name, which may be this very VM. */
-async function addressesAt(host: TargetHost, vmName: string): Promise<TakenAddress[]> {
-  const taken: TakenAddress[] = [];
-  for (const { id, name } of await host.listVms()) {
-    if (name.toLowerCase() === vmName.toLowerCase()) continue;
-    const vm = await host.describeVm(id).catch((error: unknown) => {
-      // it went away meanwhile
-      if (error instanceof DrError && error.code === 'E_NOT_FOUND') return undefined;
-      throw error;
-    });
-    for (const { guest } of vm?.adapters ?? []) {
-      for (const address of guest.addresses) taken.push({ holder: name, address });
-    }
-  }
-  return taken;
+/** The whole plan, with its reasons and all that speaks against it. */
+export async function networkPlan(
+  site: NetworkSurroundings,
+  definition: VmDefinition,
+  wish: NetworkWish,
+): Promise<NetworkPlan> {
+  const values = valuesOf(wish.parameters);
+  return planNetwork({
+    vmName: definition.name,
+    adapters: definition.adapters,
+    switches: await site.host.listSwitches(),
+    parameters: values,
+    kind: wish.purpose,
+    // without rules nobody gets a new address
+    others:
+      values.reip_rules === undefined || wish.isApplied === true
+        ? []
+        : await othersOf(site, definition),
+  });
+}
+
+async function othersOf(
+  { host, othersOf: ofStore }: NetworkSurroundings,
+  { id, name }: VmDefinition,
+): Promise<TakenAddress[]> {
+  return [...(await addressesAtHost(host, name)), ...(await ofStore(id))];
 }

@@ -13,6 +13,7 @@ import { parseChecks } from './drill/check-list.js';
 import { lookBeforeFailback } from './failback/look-before.js';
 import { instanceSpace } from './instance-space.js';
 import type { Command } from './model.js';
+import type { AdapterPlan } from './network.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import type { PlanRefusal } from './plan.js';
 import type { FailoverSite } from './site.js';
@@ -23,6 +24,8 @@ export interface Findings {
   /** The point that would come up. */
   readonly point: Point | undefined;
   readonly lostSeconds: number;
+  /** Of the VM that would come up; undefined: none would, or its network is refused. */
+  readonly network: readonly AdapterPlan[] | undefined;
 }
 
 interface Asking {
@@ -63,10 +66,11 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
     found.refuse({ code: 'E_PARAMETER', message: 'what is forced wants a reason' });
   }
   let point: Point | undefined;
+  let network: Findings['network'];
   if (command === 'planned' || command === 'unplanned' || command === 'test') {
     const name = command === 'planned' ? 'latest' : values.point;
     point = await found.ask(() => usablePoint(desk, name));
-    await lookAtRoom(asking, found, point);
+    network = await lookAtRoom(asking, found, point);
   }
   if (command === 'unplanned') await lookAtSource(asking, found);
   if (command === 'planned') await lookBeforePlanned(asking, found);
@@ -79,7 +83,7 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
   return {
     refusals: found.refusals,
     notes: found.notes,
-    point,
+    ...{ point, network },
     lostSeconds: command === 'unplanned' ? Math.max(0, Math.round(lostMs / 1000)) : 0,
   };
 }
@@ -90,19 +94,20 @@ function needsHost(command: Command): boolean {
   );
 }
 
-/** Checks, network, name and room of a VM that is to come up. */
+/** Checks, network, name and room of a VM that is to come up; its network, unless that is refused. */
 async function lookAtRoom(
   asking: Asking,
   found: Collector,
   point: Point | undefined,
-): Promise<void> {
+): Promise<Findings['network']> {
   const { site, desk, command, parameters, values } = asking;
   await found.ask(() => parseChecks(values.checks.join(',')));
-  if (point === undefined || site.host === undefined) return;
+  if (point === undefined || site.host === undefined) return undefined;
   const { host } = site;
   const { vm } = desk;
   const purpose = command === 'test' ? 'test' : 'failover';
-  await found.ask(() => site.planNetwork(definitionOf(vm, point), { purpose, parameters }));
+  const wish = { purpose, parameters } as const;
+  const network = await found.ask(() => site.planNetwork(definitionOf(vm, point), wish));
   await found.ask(async () => {
     const operationId = randomGuid(site.seams.random);
     const { neededBytes, freeBytes } = await instanceSpace(site.seams, vm, point, operationId);
@@ -112,7 +117,7 @@ async function lookAtRoom(
       `the disks of the point need ${neededBytes} bytes, ${freeBytes} are free in ${vm.layout.disks}`,
     );
   });
-  if (purpose === 'test') return;
+  if (purpose === 'test') return network;
   await found.ask(async () => {
     const name = vm.protection.vmName.toLowerCase();
     const holder = (await host.listVms()).find((each) => each.name.toLowerCase() === name);
@@ -121,6 +126,7 @@ async function lookAtRoom(
       context: { vmId: holder.id },
     });
   });
+  return network;
 }
 
 async function lookAtSource({ site, desk, values }: Asking, found: Collector): Promise<void> {

@@ -126,6 +126,8 @@ function parseInstance(fields: Fields): Instance {
     // records of a release without failback do not say it: then every disk is compared
     isPlanned: fields.has('isPlanned') && fields.flag('isPlanned'),
     servedUntilMs: fields.has('servedUntilMs') ? fields.number('servedUntilMs') : 0,
+    // instances of former versions do not tell it
+    ...(fields.has('network') ? { network: parseTexts(fields, 'network') } : {}),
   };
 }
 

@@ -6,6 +6,7 @@ import type { VmDefinition } from '../../shared/hypervisor/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { ConnectTcp, RunScript } from '../../shared/probe/index.js';
+import type { NetworkPlan } from '../../shared/network/index.js';
 import type { IngestSeams } from '../ingest/incoming-cycle.js';
 import type { StoreLayout } from '../store/layout.js';
 import type { AdapterPlan, NetworkWish } from './network.js';
@@ -19,7 +20,12 @@ export interface FailoverSite {
   /** Serving VMs that are frozen for a failback, by operation: there the primary fetches from. */
   readonly rounds: Map<Guid, ServingDisks>;
   /** @throws DrError E_NET_UNMAPPED, E_NOT_ISOLATED, E_REIP_… */
-  readonly planNetwork: (definition: VmDefinition, wish: NetworkWish) => Promise<AdapterPlan[]>;
+  readonly planNetwork: (
+    definition: VmDefinition,
+    wish: NetworkWish,
+  ) => Promise<readonly AdapterPlan[]>;
+  /** The same plan with all that speaks against it. @throws DrError E_PARAMETER */
+  readonly explainNetwork: (definition: VmDefinition, wish: NetworkWish) => Promise<NetworkPlan>;
   readonly seams: IngestSeams;
   readonly layout: StoreLayout;
   readonly storeId: Guid;

@@ -35,6 +35,7 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/ClearAlarm', OPERATORS],
   ['/podheitor.dr.v1.ControlService/StatusPages', LOOKERS],
   ['/podheitor.dr.v1.ControlService/PointPages', LOOKERS],
+  ['/podheitor.dr.v1.ControlService/ExplainNetwork', LOOKERS],
   // what is more than a test is refused by the handler
   ['/podheitor.dr.v1.ControlService/Operate', ['drill', 'operator']],
 ]);

@@ -116,8 +116,11 @@ export function unusable({ address, prefix }: IpInterface): string | undefined {
   }
   if (family === 4 ? first >= 224 && first < 240 : first === 255) return 'is a multicast address';
   if (family === 4 && first >= 240) return 'is reserved';
-  if (family === 6 || prefix >= 31) return undefined;
-  if (hostBits(address, prefix).every((bit) => bit === 0)) return 'is the address of the network';
+  if (prefix >= bitsOf(family) - 1) return undefined;
+  const isFirst = hostBits(address, prefix).every((bit) => bit === 0);
+  // RFC 4291 § 2.6.1
+  if (family === 6) return isFirst ? 'is the address of all routers of the network' : undefined;
+  if (isFirst) return 'is the address of the network';
   if (hostBits(address, prefix).every((bit) => bit === 1)) return 'is the broadcast address';
   return undefined;
 }

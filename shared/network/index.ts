@@ -1,10 +1,8 @@
 // The network of a VM at another site: which switch, which MAC policy, which addresses. Pure.
 
+export { ipMapOf } from './ip-map.js';
 export { formatNetworkMap, invertMap, type NetworkMap, parseNetworkMap } from './network-map.js';
-export {
-  type NetworkPlan,
-  type NetworkRequest,
-  type PlannedAdapter,
-  planNetwork,
-  type TakenAddress,
-} from './plan.js';
+export { isOneAddress, type TakenAddress } from './conflicts.js';
+export { type NetworkPlan, type NetworkRequest, type PlannedAdapter, planNetwork } from './plan.js';
+export type { AddressMove } from './readdress.js';
+export { mapBack, rulesBack, type WayBackRequest } from './way-back.js';

@@ -5,9 +5,9 @@ import type { Guid } from '../bytes/index.js';
 import { DrError } from '../errors.js';
 import type { AddressSettings, SwitchInfo, VmAdapter } from '../hypervisor/index.js';
 import type { ParameterValues } from '../params/index.js';
-import { isSameAddress, parseAddress } from './address.js';
+import { type AddressedAdapter, conflictsOf, type TakenAddress } from './conflicts.js';
 import { type NetworkMap, NO_MAP, parseNetworkMap, targetOf } from './network-map.js';
-import { readdress } from './readdress.js';
+import { type AddressMove, readdress, type Readdressed, UNCHANGED } from './readdress.js';
 import { parseReipRules, type ReipRule } from './reip-rules.js';
 
 export interface NetworkRequest {
@@ -26,13 +26,6 @@ export interface NetworkRequest {
   readonly others: readonly TakenAddress[];
 }
 
-export interface TakenAddress {
-  /** For messages: the VM's name. */
-  readonly holder: string;
-  /** Without or with a prefix. */
-  readonly address: string;
-}
-
 export interface PlannedAdapter {
   readonly adapterId: Guid;
   readonly name: string;
@@ -44,13 +37,25 @@ export interface PlannedAdapter {
   readonly vlan: number | undefined;
   /** undefined: the guest keeps what it has. */
   readonly guest: AddressSettings | undefined;
+  /** Of the addresses that the guest is known to have; those that stay lead to themselves. */
+  readonly moves: readonly AddressMove[];
   /** Which rule holds and why others do not; for people. */
   readonly because: readonly string[];
 }
 
-export type NetworkPlan =
-  | { readonly kind: 'planned'; readonly adapters: readonly PlannedAdapter[] }
-  | { readonly kind: 'refused'; readonly refusals: readonly DrError[] };
+export type NetworkPlan = {
+  /** Of a plan that is refused: as far as it could be made. */
+  readonly adapters: readonly PlannedAdapter[];
+  /** Rules and pairs that concern no adapter of the VM. */
+  readonly notes: readonly string[];
+} & (
+  | { readonly kind: 'planned' }
+  | {
+      readonly kind: 'refused';
+      /** All that speaks against it; the context names the adapter, where one is concerned. */
+      readonly refusals: readonly DrError[];
+    }
+);
 
 export function planNetwork(request: NetworkRequest): NetworkPlan {
   const refusals: DrError[] = [];
@@ -72,6 +77,7 @@ export function planNetwork(request: NetworkRequest): NetworkPlan {
   const rules = tried(() => (usesRules ? parseReipRules(rulesText) : noRules), noRules);
   const bubble = tried(() => testSwitch(request, map), undefined);
   const macPolicy = parameters.mac_policy ?? (kind === 'test' ? 'new' : 'keep');
+  const used = new Set<ReipRule>();
   const planned = adapters.map((adapter, index): PlannedAdapter => {
     const nothing = { switchName: undefined, because: [] };
     const connection =
@@ -79,8 +85,12 @@ export function planNetwork(request: NetworkRequest): NetworkPlan {
         ? { switchName: bubble, because: [bubbleReason(bubble)] }
         : tried(() => connectionOf(request, map, adapter), nothing);
     const place = { vmName, nic: index + 1, nicCount: adapters.length };
-    const unchanged = { guest: undefined, vlan: undefined, because: [] };
-    const addressing = tried(() => readdress(rules, adapter, place), unchanged);
+    const unchanged = { ...UNCHANGED, because: [] };
+    const addressing = tried(
+      () => withAdapter(adapter, () => readdress(rules, adapter, place)),
+      unchanged,
+    );
+    for (const rule of addressing.used) used.add(rule);
     const isKept = kind === 'failback' || macPolicy === 'keep';
     return {
       adapterId: adapter.id,
@@ -88,15 +98,59 @@ export function planNetwork(request: NetworkRequest): NetworkPlan {
       macPolicy: isKept ? 'keep' : 'new',
       mac: isKept ? adapter.mac : undefined,
       switchName: connection.switchName,
-      vlan: connection.switchName === undefined ? undefined : (addressing.vlan ?? adapter.vlan),
+      vlan: connection.switchName === undefined ? undefined : vlanOf(addressing, adapter),
       guest: addressing.guest,
+      moves: addressing.moves,
       because: [...connection.because, ...addressing.because],
     };
   });
-  refusals.push(...conflictsOf(request, planned));
+  refusals.push(...addressConflicts(request, planned));
+  const notes = [...unusedPairs(request, map), ...unusedRules(rules, used)];
   return refusals.length > 0
-    ? { kind: 'refused', refusals }
-    : { kind: 'planned', adapters: planned };
+    ? { kind: 'refused', adapters: planned, notes, refusals }
+    : { kind: 'planned', adapters: planned, notes };
+}
+
+function vlanOf(addressing: Readdressed, { vlan }: VmAdapter): number | undefined {
+  if (addressing.vlan === undefined) return vlan;
+  return addressing.vlan === 0 ? undefined : addressing.vlan;
+}
+
+/** What is refused names the adapter in its context. */
+function withAdapter<T>({ name }: VmAdapter, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof DrError)) throw error;
+    const { code, message, hint, context, done } = error;
+    throw new DrError(code, message, { hint, done, context: { ...context, adapter: name } });
+  }
+}
+
+function unusedRules(rules: readonly ReipRule[], used: ReadonlySet<ReipRule>): string[] {
+  return rules
+    .filter((rule) => !used.has(rule))
+    .map(({ number, text }) => `re-IP rule ${number} (${text}) concerns no adapter of the VM`);
+}
+
+function unusedPairs({ kind, adapters }: NetworkRequest, { pairs }: NetworkMap): string[] {
+  if (kind !== 'failover') return [];
+  const sources = new Set(adapters.map(({ switchName }) => switchName?.trim().toLowerCase()));
+  return [...pairs]
+    .filter(([key]) => !sources.has(key))
+    .map(([, { source, target }]) => {
+      const pair = `${source}=${target ?? ''}`;
+      return `network_map ${pair} concerns no adapter of the VM`;
+    });
+}
+
+function addressConflicts(
+  { vmName, others, kind, switches }: NetworkRequest,
+  adapters: readonly AddressedAdapter[],
+): DrError[] {
+  const isPrivate = (name: string): boolean =>
+    switches.some((each) => each.name === name && each.isPrivate);
+  return conflictsOf({ vmName, others, adapters, isPrivate, isApart: kind === 'test' });
 }
 
 interface Connection {
@@ -182,37 +236,4 @@ function notIsolated(switchName: string, why: string): DrError {
 
 function bubbleReason(bubble: string | undefined): string {
   return bubble === undefined ? 'a test without test_network' : `test_network ${bubble}`;
-}
-
-/** Addresses that rules give and somebody else has: another VM, or another adapter of this one. */
-function conflictsOf(
-  { vmName, others }: NetworkRequest,
-  planned: readonly PlannedAdapter[],
-): DrError[] {
-  const conflicts: DrError[] = [];
-  const seen: TakenAddress[] = [...others];
-  for (const { name, guest } of planned) {
-    const own = (guest?.addresses ?? []).map((address) => ({
-      holder: `adapter ${name} of ${vmName}`,
-      address,
-    }));
-    for (const { holder, address } of own) {
-      const other = seen.find((each) => isOneAddress(each.address, address));
-      if (other === undefined) continue;
-      conflicts.push(
-        new DrError(
-          'E_REIP_CONFLICT',
-          `${holder} is to have ${address}, which ${other.holder} has`,
-          { context: { address, other: other.holder } },
-        ),
-      );
-    }
-    seen.push(...own);
-  }
-  return conflicts;
-}
-
-function isOneAddress(one: string, other: string): boolean {
-  const [left, right] = [one, other].map((text) => parseAddress(text.split('/')[0] ?? ''));
-  return left !== undefined && right !== undefined && isSameAddress(left, right);
 }

@@ -13,14 +13,31 @@ import {
 } from './address.js';
 import { applyRule, misfitOf, type ReipAsk, type ReipRule } from './reip-rules.js';
 
+/** An address of the guest, and the one that it has at the other site, both with their prefix. */
+export interface AddressMove {
+  readonly from: string;
+  readonly to: string;
+}
+
 export interface Readdressed {
   /** undefined: no rule fits, the guest keeps what it has. */
   readonly guest: AddressSettings | undefined;
-  /** Of the first rule that fits and names one. */
+  /** Of the first rule that fits and names one; 0: untagged. */
   readonly vlan: number | undefined;
+  /** Of the addresses that are known before and after; those that stay lead to themselves. */
+  readonly moves: readonly AddressMove[];
+  /** The rules that fit. */
+  readonly used: readonly ReipRule[];
   /** Why it is so, for people. */
   readonly because: readonly string[];
 }
+
+export const UNCHANGED: Omit<Readdressed, 'because'> = {
+  guest: undefined,
+  vlan: undefined,
+  moves: [],
+  used: [],
+};
 
 /** @throws DrError E_REIP_INVALID when a rule that fits gives what no host can have */
 export function readdress(
@@ -34,6 +51,7 @@ export function readdress(
   const taken: IpInterface[] = [];
   const kept: IpInterface[] = [];
   const gateways: IpAddress[] = [];
+  const moves: AddressMove[] = [];
   const fitting = new Set<ReipRule>();
   let isDhcp = false;
   for (const ask of asksOf(interfaces, place)) {
@@ -41,7 +59,9 @@ export function readdress(
       ask.address === undefined ? `no IPv${ask.family} address` : formatAddress(ask.address);
     const rule = firstFit(rules, ask, name, because);
     if (rule === undefined) {
-      kept.push(...interfaces.filter(({ address }) => address === ask.address));
+      const staying = interfaces.filter(({ address }) => address === ask.address);
+      kept.push(...staying);
+      if (!guest.isDhcp) moves.push(...staying.map(stays));
       continue;
     }
     fitting.add(rule);
@@ -54,6 +74,10 @@ export function readdress(
     because.push(
       `${name}: rule ${rule.number} (${rule.text}) fits: ${formatInterface(result.address)}`,
     );
+    const before = interfaces.find(({ address }) => address === ask.address);
+    if (before !== undefined) {
+      moves.push({ from: formatInterface(before), to: formatInterface(result.address) });
+    }
     if (!taken.some(({ address }) => isSameAddress(address, result.address.address))) {
       taken.push(result.address);
     }
@@ -63,12 +87,15 @@ export function readdress(
     }
   }
   const used = [...fitting];
-  if (used.length === 0) return { guest: undefined, vlan: undefined, because };
+  if (used.length === 0) return { ...UNCHANGED, moves, because };
   const vlan = used.find((rule) => rule.vlan !== undefined)?.vlan;
+  if (vlan !== undefined)
+    because.push(vlan === 0 ? 'untagged by its rule' : `VLAN ${vlan} by its rule`);
   const named = [...new Set(used.flatMap(({ dnsServers }) => dnsServers ?? []))];
+  const isDnsNamed = used.some(({ dnsServers }) => dnsServers !== undefined);
   if (isDhcp) {
     const settings = { isDhcp, addresses: [], gateways: [], dnsServers: named };
-    return { guest: settings, vlan, because };
+    return { guest: settings, vlan, moves: [], used, because };
   }
   // What the guest had by DHCP is no address of its own at another site.
   const staying = guest.isDhcp ? [] : kept;
@@ -84,11 +111,18 @@ export function readdress(
         ...gateways,
         ...(guest.isDhcp ? [] : oldGateways.filter(({ family }) => untouched.has(family))),
       ].map(formatAddress),
-      dnsServers: named.length > 0 ? named : guest.dnsServers,
+      dnsServers: isDnsNamed ? named : guest.dnsServers,
     },
     vlan,
+    moves,
+    used,
     because,
   };
+}
+
+function stays(address: IpInterface): AddressMove {
+  const text = formatInterface(address);
+  return { from: text, to: text };
 }
 
 function asksOf(

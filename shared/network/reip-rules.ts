@@ -6,8 +6,8 @@
 //
 // vm is a name or wildcard. nic counts from 1. source is an address, with `*` for any part of it; `*` in
 // target and gateway copies the part of the guest's address; `*` alone is any IPv4 address, or one that
-// the guest does not tell. target may be `dhcp`. IPv6 addresses stand bare or in brackets. A part between
-// commas that is nothing but an address goes on with the `dns` before it: no rule looks like that.
+// the guest does not tell. target may be `dhcp`. An empty `dns` is no server at all, vlan 0 is untagged. IPv6 addresses stand bare or in brackets. A part between
+// commas that begins with nothing but an address goes on with the `dns` before it: no rule looks like that.
 
 import { DrError } from '../errors.js';
 import { matchesPattern } from '../params/index.js';
@@ -43,6 +43,7 @@ export interface ReipRule {
   readonly gateway: AddressPattern | undefined;
   /** undefined: as the guest has them. */
   readonly dnsServers: readonly string[] | undefined;
+  /** 0: untagged. undefined: as the adapter has it. */
   readonly vlan: number | undefined;
 }
 
@@ -52,7 +53,8 @@ export function parseReipRules(text: string): readonly ReipRule[] {
   for (const part of text.split(',').map((each) => each.trim())) {
     const last = rules.at(-1);
     const goesOn = last !== undefined && /;\s*dns\s*=[^;]*$/i.test(last);
-    if (goesOn && parseBracketed(part) !== undefined) rules[rules.length - 1] = `${last},${part}`;
+    const [server = ''] = part.split(';');
+    if (goesOn && parseBracketed(server) !== undefined) rules[rules.length - 1] = `${last},${part}`;
     else rules.push(part);
   }
   return rules.map((rule, index) => parseRule(rule, index + 1));
@@ -125,15 +127,16 @@ function parseOptions(
     const [given = '', value = ''] = option.split('=').map((part) => part.trim());
     const name = given.toLowerCase();
     if (name === 'dns') {
-      dnsServers = value.split(',').map((each) => {
+      const servers = value === '' ? [] : value.split(',');
+      dnsServers = servers.map((each) => {
         const address = parseBracketed(each);
         if (address === undefined) throw invalid(number, 'dns', `"${each}" is no address`);
         return formatAddress(address);
       });
     } else if (name === 'vlan') {
       vlan = Number(value);
-      if (!/^\d{1,4}$/.test(value) || vlan < 1 || vlan > 4094) {
-        throw invalid(number, 'vlan', `"${value}" is no number from 1 to 4094`);
+      if (!/^\d{1,4}$/.test(value) || vlan > 4094) {
+        throw invalid(number, 'vlan', `"${value}" is no number from 1 to 4094, nor 0 for none`);
       }
     } else {
       throw invalid(number, 'option', `"${name}" is neither dns nor vlan`);

@@ -120,8 +120,8 @@ function parseReipForm(text: string): string | BadValue {
   const bad = parts.find((part, index) => {
     if (part.includes('>') || /^[^:/]+:\s*dhcp\s*(;|$)/i.test(part)) return false;
     if (/^[^:/]+:[^/]+(\/[^/]+){1,2}$/.test(part)) return false;
-    // a second address of `;dns=`
-    const isAddress = /^[\d.]+$|^\[?[\da-f:.]+\]?$/i.test(part);
+    // a second address of `;dns=`, and what stands after it
+    const isAddress = /^(?:[\d.]+|\[?[\da-f:.]+\]?)(?:;|$)/i.test(part);
     return !isAddress || !parts.slice(0, index).some((before) => /;\s*dns\s*=/i.test(before));
   });
   return bad === undefined ? text : new BadValue('holds a rule without address and mask');

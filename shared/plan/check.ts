@@ -3,10 +3,11 @@
 
 import { createHash } from 'node:crypto';
 import { isErrorCode, DrError, type ErrorCode } from '../errors.js';
+import { isOneAddress } from '../network/index.js';
 import { findScript } from '../probe/index.js';
 import { type ActionSeams, hasReached } from './actions.js';
 import type { Action, Plan, PlanKind, PlanStep } from './model.js';
-import type { VmLook, VmPlan } from './ports.js';
+import type { VmAddress, VmLook, VmPlan } from './ports.js';
 
 export interface StepRefusal {
   readonly step: string;
@@ -55,9 +56,36 @@ export async function checkPlan(plan: Plan, kind: PlanKind, seams: CheckSeams): 
   const byPlace = (a: { step: string }, b: { step: string }): number =>
     (place.get(a.step) ?? 0) - (place.get(b.step) ?? 0);
   vms.sort(byPlace);
+  refusals.push(...sharedAddresses(vms, kind));
   refusals.sort(byPlace);
   const isDestructive = vms.some(({ plan: own }) => own?.isDestructive === true);
   return { vms, refusals, isDestructive, hash: hashOf(kind, vms, refusals) };
+}
+
+/** Members of the plan that would have one address; each is told against those before it. */
+function sharedAddresses(vms: readonly CheckedVm[], kind: PlanKind): StepRefusal[] {
+  const seen: (VmAddress & { readonly vmName: string })[] = [];
+  return vms.flatMap(({ step, look: { vmName }, plan }) => {
+    const own = (plan?.addresses ?? []).filter(({ switchName }) => switchName !== '');
+    const refused = own.flatMap((address): StepRefusal[] => {
+      const other = seen.find((each) => canMeet(kind, each, address) && isTaken(each, address));
+      if (other === undefined) return [];
+      const message = `adapter ${address.adapter} of ${vmName} is to have ${address.to}, as is ${other.vmName}`;
+      return [{ step, code: 'E_REIP_CONFLICT', message }];
+    });
+    seen.push(...own.map((address) => ({ ...address, vmName })));
+    return refused;
+  });
+}
+
+/** Tests run on private switches, and meet on the same one only. */
+function canMeet(kind: PlanKind, one: VmAddress, other: VmAddress): boolean {
+  return kind !== 'test' || one.switchName.toLowerCase() === other.switchName.toLowerCase();
+}
+
+/** What both had before they keep for good: nobody knows whether their networks ever meet. */
+function isTaken(one: VmAddress, other: VmAddress): boolean {
+  return (one.isByRule || other.isByRule) && isOneAddress(one.to, other.to);
 }
 
 function hashOf(

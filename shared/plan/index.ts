@@ -20,6 +20,7 @@ export { beginRun, resumeRun, type RunEnd, type RunSeams as PlanRunSeams } from 
 export { parsePlan } from './parse.js';
 export type {
   HeartbeatOf,
+  VmAddress,
   VmCommand,
   VmCommands,
   VmLook,

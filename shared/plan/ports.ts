@@ -27,6 +27,20 @@ export interface VmRefusal {
   readonly message: string;
 }
 
+/** An address that a VM would have. */
+export interface VmAddress {
+  /** Name of the adapter. */
+  readonly adapter: string;
+  /** Empty: it is not connected. */
+  readonly switchName: string;
+  /** With its prefix; empty: the guest told none. */
+  readonly from: string;
+  /** With its prefix. */
+  readonly to: string;
+  /** A rule gave it; otherwise the guest keeps it. */
+  readonly isByRule: boolean;
+}
+
 /** What a command would do with a VM. */
 export interface VmPlan {
   readonly fromState: string;
@@ -37,6 +51,8 @@ export interface VmPlan {
   readonly isDestructive: boolean;
   /** Another one means that the world has changed. */
   readonly hash: string;
+  /** Of the VM that would come up, as far as they are known. */
+  readonly addresses: readonly VmAddress[];
 }
 
 export interface VmOrder {

@@ -5,7 +5,14 @@ import { assert } from '../../shared/assert.js';
 import { type Guid, randomGuid } from '../../shared/bytes/index.js';
 import type { Clock } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
-import type { VmCommands, VmLook, VmOrder, VmOutcome, VmPlan } from '../../shared/plan/index.js';
+import type {
+  VmAddress,
+  VmCommands,
+  VmLook,
+  VmOrder,
+  VmOutcome,
+  VmPlan,
+} from '../../shared/plan/index.js';
 import { SeededRandom } from './seeded-random.js';
 
 export interface FakeVm {
@@ -25,6 +32,7 @@ export interface FakeVm {
   provenAtMs: number;
   isProofPassed: boolean;
   readonly tests: Set<string>;
+  addresses: readonly VmAddress[];
   changeCount: number;
 }
 
@@ -61,7 +69,7 @@ export class FakeVmCommands implements VmCommands {
       ...{ vmId: randomGuid(this.#random), vmName, state: 'PROTECTED', durationMs: 9000 },
       ...{ failsAt: undefined, refusal: undefined, isTestBad: false, underWay: undefined },
       ...{ isHeld: false, provenAtMs: 0, isProofPassed: false, tests: new Set<string>() },
-      ...{ changeCount: 0, ...change },
+      ...{ changeCount: 0, addresses: [], ...change },
     };
     this.vms.set(vmName, vm);
     return vm;
@@ -100,6 +108,7 @@ export class FakeVmCommands implements VmCommands {
       refusals: vm.refusal === undefined ? [] : [vm.refusal],
       isDestructive: command === 'undo' || command === 'permanent',
       hash: `${vm.vmId} ${vm.state} ${command} ${vm.changeCount}`,
+      addresses: vm.addresses,
     };
   }
 

@@ -5,6 +5,7 @@ import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
 import type { Point } from '../../store/point.js';
 import type { VmStore } from '../../store/vm-store.js';
+import { ipMapOf } from '../../../shared/network/index.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
@@ -21,7 +22,7 @@ import {
   unregister,
 } from '../instance.js';
 import type { Instance } from '../model.js';
-import { applyNetwork } from '../network.js';
+import { type AdapterPlan, applyNetwork, withAddressCheck } from '../network.js';
 import { isAlive, probeSource } from './probe.js';
 import type { Work } from './work.js';
 
@@ -45,9 +46,18 @@ export function newInstance(vm: VmStore, point: Point, operationId: Guid): Insta
 
 /** The record names the disks before they are made, so that their bases are held from then on. */
 export function intendDisks({ vm, operationId, point, book }: Work): FailoverPatch {
-  const isPlanned = book.operation.kind === 'planned';
-  const instance = { ...newInstance(vm, point, operationId), isPlanned };
+  const { kind, parameters } = book.operation;
+  const isPlanned = kind === 'planned';
+  const network = networkParameters(parameters);
+  const instance = { ...newInstance(vm, point, operationId), isPlanned, network };
   return { change: { instance, replacement: undefined } };
+}
+
+function networkParameters(
+  parameters: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const names = ['network_map', 'unmapped', 'mac_policy', 'reip_rules'];
+  return Object.fromEntries(Object.entries(parameters).filter(([name]) => names.includes(name)));
 }
 
 export async function makeDisks(work: Work): Promise<undefined> {
@@ -82,17 +92,19 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   if (vmId === undefined) throw new Error('a VM is registered before it is started');
   await requireSourceOff(work);
   await powerOn(host, vmId);
-  return proven(await checkInstance(work, await plannedAdapters(work, vmId)));
+  const plan = await networkOf(work);
+  return proven(work, await checkInstance(work, plan, await plannedAdapters(work, vmId, plan)));
 }
 
 /** As powerOnAndCheck(), of a VM that has served before: its network is what it was. */
 export async function serveAndCheck(work: Work, vmId: Guid): Promise<FailoverPatch> {
   await requireSourceOff(work);
   await powerOn(work.host, vmId);
-  return proven(await checkInstance(work, []));
+  return proven(work, await checkInstance(work, [], []));
 }
 
-function proven(results: readonly CheckResult[]): FailoverPatch {
+function proven(work: Work, results: readonly CheckResult[]): FailoverPatch {
+  work.checks = results;
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
   return { instance: { checks }, facts };
@@ -113,11 +125,18 @@ export function checkLine({ check, outcome, words }: CheckResult): string {
   return `${check}: ${outcome}, ${words}`;
 }
 
-async function plannedAdapters(work: Work, vmId: Guid): Promise<readonly PlannedAdapter[]> {
-  const { site, host, vm, point, book } = work;
-  const definition = definitionOf(vm, point);
+/** The plan that registerVm() has applied. */
+function networkOf({ site, vm, point, book }: Work): Promise<readonly AdapterPlan[]> {
   const { parameters } = book.operation;
-  const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
+  const wish = { purpose: 'failover', parameters, isApplied: true } as const;
+  return site.planNetwork(definitionOf(vm, point), wish);
+}
+
+async function plannedAdapters(
+  { host }: Work,
+  vmId: Guid,
+  plan: readonly AdapterPlan[],
+): Promise<readonly PlannedAdapter[]> {
   const { adapters } = await host.describeVm(vmId);
   return adapters.map(({ id }, index) => ({
     adapterId: id,
@@ -127,15 +146,17 @@ async function plannedAdapters(work: Work, vmId: Guid): Promise<readonly Planned
 
 async function checkInstance(
   work: Work,
+  plan: readonly AdapterPlan[],
   planned: readonly PlannedAdapter[],
 ): Promise<readonly CheckResult[]> {
   const { site, host, instance, values, vm, point, run, book } = work;
   const { vmId } = instance;
   if (vmId === undefined) return [];
   const { kind } = book.operation;
+  const checks = withAddressCheck(parseChecks(values.checks.join(',')), plan);
   const { clock, fs } = site.seams;
   const seams = { host, clock, fs, connect: site.connect, runScript: site.runScript };
-  return runChecks({ vmId, adapters: planned }, parseChecks(values.checks.join(',')), seams, {
+  return runChecks({ vmId, adapters: planned }, checks, seams, {
     bootTimeoutMs: values.boot_timeout * 1000,
     checkTimeoutMs: values.check_timeout * 1000,
     scriptFolder: site.scriptFolder,
@@ -143,7 +164,7 @@ async function checkInstance(
       kind: kind === 'planned' ? 'planned' : 'unplanned',
       vm: vm.protection.vmName,
       site: 'target',
-      ipMap: {},
+      ipMap: ipMapOf(plan),
       point: point.pointId,
       operationId: work.operationId,
     },
@@ -154,9 +175,23 @@ async function checkInstance(
   });
 }
 
-/** When the VM came up without a proof, the failover is done and nobody may think that all is well. */
-export function afterChecks({ instance }: Work): DrError | undefined {
+/**
+ * When the VM came up without a proof, the failover is done and nobody may think that all is well:
+ * E_REIP_GUEST when the guest did not take the address of a rule, E_HYPERVISOR otherwise.
+ */
+export function afterChecks({ instance, checks }: Work): DrError | undefined {
   if (instance.checks !== 'failed') return undefined;
+  const address = checks.find(({ check, outcome }) => check === 'address' && outcome === 'failed');
+  const hasBooted = checks.every(
+    ({ check, outcome }) => check !== 'heartbeat' || outcome !== 'failed',
+  );
+  if (address !== undefined && hasBooted) {
+    return new DrError('E_REIP_GUEST', `${instance.vmName} runs here: ${address.words}`, {
+      context: { vmName: instance.vmName, vmId: instance.vmId ?? '' },
+      done: 'the failover stands; nothing was taken back',
+      hint: 'Set the address in the guest, or `hvdr failover undo VM`.',
+    });
+  }
   return new DrError('E_HYPERVISOR', `${instance.vmName} runs here, but not all checks passed`, {
     context: { vmName: instance.vmName, vmId: instance.vmId ?? '' },
     done: 'the failover stands; nothing was taken back',

@@ -1,6 +1,6 @@
 // The report of a test, out of what its steps have gathered.
 
-import { definitionOf } from '../definition.js';
+import { ipMapOf } from '../../../shared/network/index.js';
 import { type DrillReport, REPORT_FORMAT, REPORT_VERSION } from '../drill/report.js';
 import type { TestWork } from './test-work.js';
 
@@ -40,21 +40,9 @@ export function drillReport(work: TestWork, problem: string | undefined): DrillR
     endedAtMs,
     ...(isPassed ? { recoveryTimeMs: endedAtMs - startedAtMs } : {}),
     rpoTargetMs: protection.rpoSeconds * 1000,
-    network: { testNetwork: values.test_network ?? 'none', ipMap: ipMapOf(work) },
+    network: { testNetwork: values.test_network ?? 'none', ipMap: ipMapOf(work.network) },
     checks: work.results,
     timeline: work.timeline,
     warnings: [],
   };
-}
-
-/** Address before → address in the drill. */
-function ipMapOf({ desk, point, network }: TestWork): Readonly<Record<string, string>> {
-  const map: Record<string, string> = {};
-  for (const [index, { guest }] of definitionOf(desk.vm, point).adapters.entries()) {
-    for (const [position, address] of guest.addresses.entries()) {
-      const now = network[index]?.guest?.addresses[position];
-      if (now !== undefined) map[address] = now;
-    }
-  }
-  return map;
 }

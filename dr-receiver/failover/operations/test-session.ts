@@ -6,6 +6,7 @@ import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
 import type { Point } from '../../store/point.js';
+import { ipMapOf } from '../../../shared/network/index.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
@@ -16,7 +17,7 @@ import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
 import { powerOff, powerOn, register, tagOfInstance, unregister } from '../instance.js';
 import type { Proof, TestSession } from '../model.js';
-import { applyNetwork } from '../network.js';
+import { applyNetwork, withAddressCheck } from '../network.js';
 import { type FailoverSite, requireHost } from '../site.js';
 import { TestBook, type TestPatch } from '../test-book.js';
 import { checkLine } from './come-up.js';
@@ -113,7 +114,7 @@ async function check(work: TestWork): Promise<TestPatch> {
   }));
   work.results = await runChecks(
     { vmId: vmIdOf(work), adapters: planned },
-    parseChecks(values.checks.join(',')),
+    withAddressCheck(parseChecks(values.checks.join(',')), work.network),
     { host, clock, fs, connect: site.connect, runScript: site.runScript },
     {
       bootTimeoutMs: values.boot_timeout * 1000,
@@ -123,7 +124,7 @@ async function check(work: TestWork): Promise<TestPatch> {
         kind: 'test',
         vm: desk.vm.protection.vmName,
         site: 'target',
-        ipMap: {},
+        ipMap: ipMapOf(work.network),
         point: point.pointId,
         operationId,
       },

@@ -7,6 +7,7 @@ import type { ParameterValues } from '../../../shared/params/index.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
 import type { Point } from '../../store/point.js';
 import type { VmStore } from '../../store/vm-store.js';
+import type { CheckResult } from '../drill/checks.js';
 import type { OperationTable } from '../engine.js';
 import type { FailoverBook, FailoverPatch } from '../failover-book.js';
 import type { FailoverRecord, Instance } from '../model.js';
@@ -31,6 +32,8 @@ export class Work {
   readonly run: Run;
   /** Of the operation; what was asked for with an earlier one counts for its own. */
   readonly values: ParameterValues;
+  /** Of the VM that came up, as far as they were made by this process. */
+  checks: readonly CheckResult[] = [];
 
   constructor(site: FailoverSite, desk: VmDesk, book: FailoverBook, run: Run) {
     this.site = site;

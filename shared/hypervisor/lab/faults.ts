@@ -19,6 +19,7 @@ export const FAULTS = {
   'shutdown-ignored': { argument: undefined, effect: 'the guest does not shut down' },
   'boot-fails': { argument: undefined, effect: 'the VM does not start' },
   'no-heartbeat': { argument: undefined, effect: 'a started guest gives no sign of life' },
+  'address-ignored': { argument: undefined, effect: 'a guest takes no address that it is given' },
   'convert-fails': { argument: undefined, effect: 'no checkpoint becomes a reference point' },
   'tracking-lost': { argument: undefined, effect: 'nobody knows what changed' },
   'die-before': { argument: 'call', effect: 'the process ends before this call, once' },

@@ -186,6 +186,7 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
       if ((await activeFault(this.#context, 'boot-fails', vmId)) !== undefined) {
         throw checkpoints.scripted('E_HYPERVISOR', vmId, 'boot-fails', 'it did not start');
       }
+      const ignores = await this.#ignoresAddresses(vmId);
       await this.#change(vmId, (vm) => {
         refuseFenced(vm);
         return {
@@ -193,7 +194,7 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
           powerState: 'running',
           adapters: vm.adapters.map((adapter) => ({
             ...adapter,
-            guest: adapter.nextGuest ?? adapter.guest,
+            guest: ignores ? adapter.guest : (adapter.nextGuest ?? adapter.guest),
             nextGuest: undefined,
           })),
         };
@@ -383,13 +384,17 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   }
 
   setGuestAddress(vmId: Guid, adapterId: Guid, settings: AddressSettings): Promise<void> {
-    return this.#call('setGuestAddress', vmId, () =>
-      this.#changeAdapter(vmId, adapterId, (adapter, vm) =>
-        vm.powerState === 'running'
-          ? { ...adapter, guest: settings, nextGuest: undefined }
-          : { ...adapter, nextGuest: settings },
-      ),
-    );
+    return this.#call('setGuestAddress', vmId, async () => {
+      const ignores = await this.#ignoresAddresses(vmId);
+      await this.#changeAdapter(vmId, adapterId, (adapter, vm) => {
+        if (vm.powerState !== 'running') return { ...adapter, nextGuest: settings };
+        return { ...adapter, guest: ignores ? adapter.guest : settings, nextGuest: undefined };
+      });
+    });
+  }
+
+  async #ignoresAddresses(vmId: Guid): Promise<boolean> {
+    return (await activeFault(this.#context, 'address-ignored', vmId)) !== undefined;
   }
 
   async #changeAdapter(

@@ -43,6 +43,7 @@ const handlers: Handlers<ControlService> = {
   },
   listPoints: unused,
   operate: unused,
+  explainNetwork: unused,
   pinPoint: unused,
   verify: unused,
   pause: unused,

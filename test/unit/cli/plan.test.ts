@@ -89,6 +89,7 @@ describe('commands of a VM, asked of a receiver', () => {
     const asked: OperateRequest[] = [];
     const value = {
       ...{ fromState: 'PROTECTED', toState: 'FAILED_OVER', notes: [], lostSeconds: 7n },
+      addresses: [],
       ...{ refusals: [{ code: 'E_NO_POINT', message: 'none' }], isDestructive: false, hash: 'x' },
     };
     const plan = await vmCommands(control([], [{ step: { $case: 'plan', value } }], asked)).plan(
@@ -112,8 +113,13 @@ describe('commands of a VM, asked of a receiver', () => {
       ...{ operationId: id, state: 'FAILED_OVER', pointId: Buffer.alloc(0), warnings: ['w'] },
       ...{ isPassed: false, reportJson: '' },
     };
+    const moved = { adapter: 'nic', switchName: 'DR', isByRule: true };
+    const addresses = [
+      { ...moved, from: '10.0.0.1/24', to: '10.9.0.1/16' },
+      { ...moved, from: '', to: '10.9.0.2/16' },
+    ];
     const responses = [
-      { step: { $case: 'plan', value: {} } },
+      { step: { $case: 'plan', value: { addresses } } },
       { step: { $case: 'progress', value: { operationId: id, step: 'U4', what: '' } } },
       { step: { $case: 'done', value: done } },
     ];
@@ -125,7 +131,7 @@ describe('commands of a VM, asked of a receiver', () => {
     expect(steps).to.deep.equal([`U4 ${operationId}`]);
     expect(outcome).to.deep.equal({
       ...{ operationId, state: 'FAILED_OVER', pointId: '', warnings: ['w'], isPassed: false },
-      ipMap: {},
+      ipMap: { '10.0.0.1': '10.9.0.1' },
     });
     expect(asked[0]).to.include({ isPlan: false, confirmedHash: 'h' });
   });

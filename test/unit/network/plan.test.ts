@@ -3,7 +3,7 @@
 import { expect } from 'chai';
 import type { Guid } from '../../../shared/bytes/index.js';
 import type { VmAdapter } from '../../../shared/hypervisor/index.js';
-import { type NetworkRequest, planNetwork } from '../../../shared/network/index.js';
+import { ipMapOf, type NetworkRequest, planNetwork } from '../../../shared/network/index.js';
 
 const ID = '00000000-0000-4000-8000-000000000001' as Guid;
 
@@ -106,6 +106,7 @@ describe('the network of a VM at another site', () => {
       ['E_NET_UNMAPPED', 'E_NET_UNMAPPED'],
     ],
     ['a rule sets the VLAN', { rules: 'web*:*>10.2.0.*/24/10.2.0.1;vlan=9' }, ['DR 9']],
+    ['VLAN 0 of a rule is none', { rules: 'web*:*>10.2.0.*/24;vlan=0' }, ['DR none']],
     ['a test without a switch has no network', { kind: 'test' }, ['none none']],
     [
       'a test runs on a private switch',
@@ -216,6 +217,56 @@ describe('the network of a VM at another site', () => {
       },
       ['E_REIP_CONFLICT adapter b of web1 is to have 10.2.0.9/24, which adapter a of web1 has'],
     ],
+    [
+      'one IPv6 address in two forms is one',
+      {
+        adapters: [addressed('2001:db8::5/64')],
+        rules: 'web1:*:*:*:*:*:*:*:*>2001:db8:2::9/64',
+        others: [{ holder: 'db1', address: '2001:DB8:2:0:0:0:0.0.0.9' }],
+      },
+      ['E_REIP_CONFLICT adapter nic of web1 is to have 2001:db8:2::9/64, which db1 has'],
+    ],
+    [
+      'who is on a private switch is met by nobody else',
+      {
+        rules: 'web1:10.2.0.9/24',
+        others: [{ holder: 'web1-test', address: '10.2.0.9', privateSwitch: 'bubble' }],
+      },
+      ['10.2.0.9/24  10.1.0.2'],
+    ],
+    [
+      'two tests on one private switch meet',
+      {
+        kind: 'test',
+        more: { test_network: 'bubble' },
+        rules: 'web1:10.2.0.9/24',
+        others: [
+          { holder: 'db1', address: '10.2.0.9' },
+          { holder: 'db1-test', address: '10.2.0.9', privateSwitch: 'Bubble' },
+        ],
+      },
+      ['E_REIP_CONFLICT adapter nic of web1 is to have 10.2.0.9/24, which db1-test has'],
+    ],
+    [
+      'a link-local address is the own one of each link',
+      {
+        adapters: [addressed('fe80::1/64', '10.1.0.5/24')],
+        rules: 'web1:10.1.0.5>10.2.0.9/24',
+        others: [{ holder: 'db1', address: 'fe80::1' }],
+      },
+      ['10.2.0.9/24+fe80::1/64  '],
+    ],
+    [
+      'the gateway of another adapter is no address of the VM',
+      {
+        adapters: [adapter({ name: 'a' }), adapter({ name: 'b' })],
+        rules: 'web1#1:10.2.0.9/24/10.2.0.1,web1#2:10.2.0.1/24',
+      },
+      [
+        'E_REIP_CONFLICT adapter b of web1 is to have 10.2.0.1/24, which adapter a uses as its gateway',
+      ],
+    ],
+    ['no DNS server, when the rule says so', { rules: 'web1:10.2.0.9/24;dns=' }, ['10.2.0.9/24  ']],
   ];
   for (const [rule, asked, expected] of ADDRESSES) {
     it(`re-IP: ${rule}`, () => {
@@ -229,6 +280,7 @@ describe('the network of a VM at another site', () => {
     ['web1:224.0.0.5/24', 're-IP rule 1: target 224.0.0.5/24 is a multicast address'],
     ['web1:127.0.0.5/24', 're-IP rule 1: target 127.0.0.5/24 is a loopback address'],
     ['web1:::1/64', 're-IP rule 1: target ::1/64 is a loopback address'],
+    ['web1:2001:db8::/64', 're-IP rule 1: target 2001:db8::/64 is the address of all routers'],
     ['web1:10.2.0.9/24/10.3.0.1', 're-IP rule 1: gateway 10.3.0.1 is not in the network of'],
     ['web1:10.2.0.9/24/10.2.0.9', 're-IP rule 1: gateway 10.2.0.9 is the address of the VM itself'],
     ['web1:10.2.0.9/24/10.2.0.255', 're-IP rule 1: gateway 10.2.0.255 is the broadcast address'],
@@ -248,6 +300,32 @@ describe('the network of a VM at another site', () => {
       expect(guests({ rules })[0]).to.include(`E_REIP_INVALID ${told}`);
     });
   }
+
+  it('names the adapter of a rule that gives what no host can have, and still plans the others', () => {
+    const adapters = [adapter({ name: 'a' }), adapter({ name: 'b' })];
+    const result = plan({ adapters, rules: 'web1#2:10.2.0.255/24,web1#1:10.2.0.9/24' });
+    if (result.kind === 'planned') throw new Error('it was not refused');
+    const context = { rule: 1, field: 'target', adapter: 'b' };
+    expect(result.refusals.map((each) => each.context)).to.deep.equal([context]);
+    expect(result.adapters[0]?.guest?.addresses).to.deep.equal(['10.2.0.9/24']);
+  });
+
+  it('tells which addresses lead to which, whatever their order, and what nobody uses', () => {
+    const adapters = [addressed('192.0.2.1/24', '10.1.0.5/24')];
+    const result = plan({
+      adapters,
+      map: 'x=DR,*=DR',
+      rules: 'web1:10.1.0.*>10.2.0.*/24,db1:*>dhcp',
+    });
+    expect(ipMapOf(result.adapters)).to.deep.equal({
+      '192.0.2.1': '192.0.2.1',
+      '10.1.0.5': '10.2.0.5',
+    });
+    expect(result.notes).to.deep.equal([
+      'network_map x=DR concerns no adapter of the VM',
+      're-IP rule 2 (db1:*>dhcp) concerns no adapter of the VM',
+    ]);
+  });
 
   it('tells which rule fits, and why others do not', () => {
     const result = plan({ rules: 'db*:10.9.0.1/24,web1:10.2.0.9/24' });

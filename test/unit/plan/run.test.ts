@@ -81,6 +81,29 @@ describe('run of a plan, unplanned', () => {
     expect(partial.record.outcome).to.equal('with-errors');
   });
 
+  it('refuses members that would have one address, unless both keep what they had', async () => {
+    const address = { adapter: 'nic', switchName: 'DR', from: '2001:db8:1::5/64', isByRule: true };
+    const check = async (
+      kind: 'unplanned' | 'test',
+      first: object,
+      second: object,
+    ): Promise<string[]> => {
+      const world = new PlanWorld(APP);
+      world.commands.vm('DB1').addresses = [{ ...address, to: '2001:db8::5/64', ...first }];
+      world.commands.vm('WEB').addresses = [{ ...address, to: '2001:DB8:0::5/48', ...second }];
+      const { check: found } = await world.begin(kind);
+      return (found?.refusals ?? []).map(({ step, code, message }) => `${step} ${code} ${message}`);
+    };
+    const told = ['WEB E_REIP_CONFLICT adapter nic of WEB is to have 2001:DB8:0::5/48, as is DB1'];
+    const kept = { isByRule: false };
+    expect(await check('unplanned', {}, {})).to.deep.equal(told);
+    expect(await check('unplanned', kept, { switchName: 'DR2' })).to.deep.equal(told);
+    expect(await check('unplanned', kept, kept)).to.deep.equal([]);
+    expect(await check('unplanned', {}, { switchName: '' })).to.deep.equal([]);
+    expect(await check('test', {}, {})).to.deep.equal(told);
+    expect(await check('test', {}, { switchName: 'other' })).to.deep.equal([]);
+  });
+
   it('keeps to the concurrency of plan and groups', async () => {
     const vms = Array.from({ length: 12 }, (_, i) => `{vm: V${i}}`).join(', ');
     const text = (own: string): string =>

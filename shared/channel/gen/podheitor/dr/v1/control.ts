@@ -546,6 +546,20 @@ export interface OperationPlan {
   isDestructive: boolean;
   /** Of everything above but the times; another one means that the world has changed. */
   hash: string;
+  /** The addresses of the VM that would come up, as far as they are known. */
+  addresses: PlannedAddress[];
+}
+
+export interface PlannedAddress {
+  /** Name of the adapter. */
+  adapter: string;
+  /** Empty: not connected. */
+  switchName: string;
+  /** With their prefixes. `from` is empty when the guest told none before. */
+  from: string;
+  to: string;
+  /** A re-IP rule gave it; otherwise the guest keeps it. */
+  isByRule: boolean;
 }
 
 export interface PlannedStep {
@@ -576,6 +590,79 @@ export interface OperationDone {
   /** Of a test: the verdict and the report as JSON, signed. */
   isPassed: boolean;
   reportJson: string;
+}
+
+export interface ExplainNetworkRequest {
+  vm: string;
+  /** Of which the adapters are asked for: latest, an id … as of a failover. */
+  point: string;
+  /**
+   * failover, test, failback (to the primary, by undo or failback) or reprotect (the way back of a VM that
+   * stays at the DR site).
+   */
+  purpose: string;
+  /** Names of the parameter table with their values as text. */
+  parameters: { [key: string]: string };
+}
+
+export interface ExplainNetworkRequest_ParametersEntry {
+  key: string;
+  value: string;
+}
+
+export interface ExplainNetworkResponse {
+  vmName: string;
+  pointId: Buffer;
+  /** Hypervisor at which the VM would come up. */
+  host: string;
+  adapters: ExplainedAdapter[];
+  /** Why it cannot be done so; empty when it can. */
+  refusals: NetworkRefusal[];
+  notes: string[];
+  /** Of reprotect: the map and the rules of the way back; empty when there are none. */
+  networkMap: string;
+  reipRules: string;
+}
+
+export interface ExplainedAdapter {
+  name: string;
+  before: AdapterNetwork | undefined;
+  after:
+    | AdapterNetwork
+    | undefined;
+  /** keep or new. */
+  macPolicy: string;
+  /** Which rule holds and why others do not. */
+  because: string[];
+  addresses: PlannedAddress[];
+}
+
+export interface AdapterNetwork {
+  /** Empty: the one that the hypervisor gives. */
+  mac: string;
+  /** Empty: not connected. */
+  switchName: string;
+  /** 0: untagged. */
+  vlan: number;
+  isDhcp: boolean;
+  addresses: string[];
+  gateways: string[];
+  dnsServers: string[];
+  /** The guest keeps what it has. */
+  isUnchanged: boolean;
+}
+
+export interface NetworkRefusal {
+  code: string;
+  message: string;
+  hint: string;
+  /** Adapter, switch, rule, field, pair, address and who else has it, by these names. */
+  details: { [key: string]: string };
+}
+
+export interface NetworkRefusal_DetailsEntry {
+  key: string;
+  value: string;
 }
 
 function createBaseStatusRequest(): StatusRequest {
@@ -7695,6 +7782,7 @@ function createBaseOperationPlan(): OperationPlan {
     lostSeconds: 0n,
     isDestructive: false,
     hash: "",
+    addresses: [],
   };
 }
 
@@ -7735,6 +7823,9 @@ export const OperationPlan: MessageFns<OperationPlan> = {
     }
     if (message.hash !== "") {
       writer.uint32(90).string(message.hash);
+    }
+    for (const v of message.addresses) {
+      PlannedAddress.encode(v!, writer.uint32(162).fork()).join();
     }
     return writer;
   },
@@ -7840,6 +7931,14 @@ export const OperationPlan: MessageFns<OperationPlan> = {
             message.hash = reader.string();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.addresses.push(PlannedAddress.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -7891,6 +7990,9 @@ export const OperationPlan: MessageFns<OperationPlan> = {
         ? globalThis.Boolean(object.is_destructive)
         : false,
       hash: isSet(object.hash) ? globalThis.String(object.hash) : "",
+      addresses: globalThis.Array.isArray(object?.addresses)
+        ? object.addresses.map((e: any) => PlannedAddress.fromJSON(e))
+        : [],
     };
   },
 
@@ -7929,6 +8031,9 @@ export const OperationPlan: MessageFns<OperationPlan> = {
     if (message.hash !== "") {
       obj.hash = message.hash;
     }
+    if (message.addresses?.length) {
+      obj.addresses = message.addresses.map((e) => PlannedAddress.toJSON(e));
+    }
     return obj;
   },
 
@@ -7950,6 +8055,148 @@ export const OperationPlan: MessageFns<OperationPlan> = {
       : 0n;
     message.isDestructive = object.isDestructive ?? false;
     message.hash = object.hash ?? "";
+    message.addresses = object.addresses?.map((e) => PlannedAddress.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePlannedAddress(): PlannedAddress {
+  return { adapter: "", switchName: "", from: "", to: "", isByRule: false };
+}
+
+export const PlannedAddress: MessageFns<PlannedAddress> = {
+  encode(message: PlannedAddress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.adapter !== "") {
+      writer.uint32(10).string(message.adapter);
+    }
+    if (message.switchName !== "") {
+      writer.uint32(18).string(message.switchName);
+    }
+    if (message.from !== "") {
+      writer.uint32(26).string(message.from);
+    }
+    if (message.to !== "") {
+      writer.uint32(34).string(message.to);
+    }
+    if (message.isByRule !== false) {
+      writer.uint32(40).bool(message.isByRule);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlannedAddress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlannedAddress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.adapter = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.switchName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.from = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.isByRule = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PlannedAddress {
+    return {
+      adapter: isSet(object.adapter) ? globalThis.String(object.adapter) : "",
+      switchName: isSet(object.switchName)
+        ? globalThis.String(object.switchName)
+        : isSet(object.switch_name)
+        ? globalThis.String(object.switch_name)
+        : "",
+      from: isSet(object.from) ? globalThis.String(object.from) : "",
+      to: isSet(object.to) ? globalThis.String(object.to) : "",
+      isByRule: isSet(object.isByRule)
+        ? globalThis.Boolean(object.isByRule)
+        : isSet(object.is_by_rule)
+        ? globalThis.Boolean(object.is_by_rule)
+        : false,
+    };
+  },
+
+  toJSON(message: PlannedAddress): unknown {
+    const obj: any = {};
+    if (message.adapter !== "") {
+      obj.adapter = message.adapter;
+    }
+    if (message.switchName !== "") {
+      obj.switchName = message.switchName;
+    }
+    if (message.from !== "") {
+      obj.from = message.from;
+    }
+    if (message.to !== "") {
+      obj.to = message.to;
+    }
+    if (message.isByRule !== false) {
+      obj.isByRule = message.isByRule;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PlannedAddress>, I>>(base?: I): PlannedAddress {
+    return PlannedAddress.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlannedAddress>, I>>(object: I): PlannedAddress {
+    const message = createBasePlannedAddress();
+    message.adapter = object.adapter ?? "";
+    message.switchName = object.switchName ?? "";
+    message.from = object.from ?? "";
+    message.to = object.to ?? "";
+    message.isByRule = object.isByRule ?? false;
     return message;
   },
 };
@@ -8471,6 +8718,1053 @@ export const OperationDone: MessageFns<OperationDone> = {
   },
 };
 
+function createBaseExplainNetworkRequest(): ExplainNetworkRequest {
+  return { vm: "", point: "", purpose: "", parameters: {} };
+}
+
+export const ExplainNetworkRequest: MessageFns<ExplainNetworkRequest> = {
+  encode(message: ExplainNetworkRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.point !== "") {
+      writer.uint32(18).string(message.point);
+    }
+    if (message.purpose !== "") {
+      writer.uint32(26).string(message.purpose);
+    }
+    globalThis.Object.entries(message.parameters).forEach(([key, value]: [string, string]) => {
+      ExplainNetworkRequest_ParametersEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainNetworkRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainNetworkRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.point = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.purpose = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            const entry4 = ExplainNetworkRequest_ParametersEntry.decode(reader, reader.uint32());
+            if (entry4.value !== undefined) {
+              message.parameters[entry4.key] = entry4.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainNetworkRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      point: isSet(object.point) ? globalThis.String(object.point) : "",
+      purpose: isSet(object.purpose) ? globalThis.String(object.purpose) : "",
+      parameters: isObject(object.parameters)
+        ? (globalThis.Object.entries(object.parameters) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+    };
+  },
+
+  toJSON(message: ExplainNetworkRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.point !== "") {
+      obj.point = message.point;
+    }
+    if (message.purpose !== "") {
+      obj.purpose = message.purpose;
+    }
+    if (message.parameters) {
+      const entries = globalThis.Object.entries(message.parameters) as [string, string][];
+      if (entries.length > 0) {
+        obj.parameters = {};
+        entries.forEach(([k, v]) => {
+          obj.parameters[k] = v;
+        });
+      }
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainNetworkRequest>, I>>(base?: I): ExplainNetworkRequest {
+    return ExplainNetworkRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainNetworkRequest>, I>>(object: I): ExplainNetworkRequest {
+    const message = createBaseExplainNetworkRequest();
+    message.vm = object.vm ?? "";
+    message.point = object.point ?? "";
+    message.purpose = object.purpose ?? "";
+    message.parameters = (globalThis.Object.entries(object.parameters ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseExplainNetworkRequest_ParametersEntry(): ExplainNetworkRequest_ParametersEntry {
+  return { key: "", value: "" };
+}
+
+export const ExplainNetworkRequest_ParametersEntry: MessageFns<ExplainNetworkRequest_ParametersEntry> = {
+  encode(message: ExplainNetworkRequest_ParametersEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainNetworkRequest_ParametersEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainNetworkRequest_ParametersEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainNetworkRequest_ParametersEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: ExplainNetworkRequest_ParametersEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainNetworkRequest_ParametersEntry>, I>>(
+    base?: I,
+  ): ExplainNetworkRequest_ParametersEntry {
+    return ExplainNetworkRequest_ParametersEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainNetworkRequest_ParametersEntry>, I>>(
+    object: I,
+  ): ExplainNetworkRequest_ParametersEntry {
+    const message = createBaseExplainNetworkRequest_ParametersEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseExplainNetworkResponse(): ExplainNetworkResponse {
+  return {
+    vmName: "",
+    pointId: Buffer.alloc(0),
+    host: "",
+    adapters: [],
+    refusals: [],
+    notes: [],
+    networkMap: "",
+    reipRules: "",
+  };
+}
+
+export const ExplainNetworkResponse: MessageFns<ExplainNetworkResponse> = {
+  encode(message: ExplainNetworkResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmName !== "") {
+      writer.uint32(10).string(message.vmName);
+    }
+    if (message.pointId.length !== 0) {
+      writer.uint32(18).bytes(message.pointId);
+    }
+    if (message.host !== "") {
+      writer.uint32(26).string(message.host);
+    }
+    for (const v of message.adapters) {
+      ExplainedAdapter.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.refusals) {
+      NetworkRefusal.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.notes) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.networkMap !== "") {
+      writer.uint32(58).string(message.networkMap);
+    }
+    if (message.reipRules !== "") {
+      writer.uint32(66).string(message.reipRules);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainNetworkResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainNetworkResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmName = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pointId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.adapters.push(ExplainedAdapter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.refusals.push(NetworkRefusal.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.notes.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.networkMap = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.reipRules = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainNetworkResponse {
+    return {
+      vmName: isSet(object.vmName)
+        ? globalThis.String(object.vmName)
+        : isSet(object.vm_name)
+        ? globalThis.String(object.vm_name)
+        : "",
+      pointId: isSet(object.pointId)
+        ? Buffer.from(bytesFromBase64(object.pointId))
+        : isSet(object.point_id)
+        ? Buffer.from(bytesFromBase64(object.point_id))
+        : Buffer.alloc(0),
+      host: isSet(object.host) ? globalThis.String(object.host) : "",
+      adapters: globalThis.Array.isArray(object?.adapters)
+        ? object.adapters.map((e: any) => ExplainedAdapter.fromJSON(e))
+        : [],
+      refusals: globalThis.Array.isArray(object?.refusals)
+        ? object.refusals.map((e: any) => NetworkRefusal.fromJSON(e))
+        : [],
+      notes: globalThis.Array.isArray(object?.notes)
+        ? object.notes.map((e: any) => globalThis.String(e))
+        : [],
+      networkMap: isSet(object.networkMap)
+        ? globalThis.String(object.networkMap)
+        : isSet(object.network_map)
+        ? globalThis.String(object.network_map)
+        : "",
+      reipRules: isSet(object.reipRules)
+        ? globalThis.String(object.reipRules)
+        : isSet(object.reip_rules)
+        ? globalThis.String(object.reip_rules)
+        : "",
+    };
+  },
+
+  toJSON(message: ExplainNetworkResponse): unknown {
+    const obj: any = {};
+    if (message.vmName !== "") {
+      obj.vmName = message.vmName;
+    }
+    if (message.pointId.length !== 0) {
+      obj.pointId = base64FromBytes(message.pointId);
+    }
+    if (message.host !== "") {
+      obj.host = message.host;
+    }
+    if (message.adapters?.length) {
+      obj.adapters = message.adapters.map((e) => ExplainedAdapter.toJSON(e));
+    }
+    if (message.refusals?.length) {
+      obj.refusals = message.refusals.map((e) => NetworkRefusal.toJSON(e));
+    }
+    if (message.notes?.length) {
+      obj.notes = message.notes;
+    }
+    if (message.networkMap !== "") {
+      obj.networkMap = message.networkMap;
+    }
+    if (message.reipRules !== "") {
+      obj.reipRules = message.reipRules;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainNetworkResponse>, I>>(base?: I): ExplainNetworkResponse {
+    return ExplainNetworkResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainNetworkResponse>, I>>(object: I): ExplainNetworkResponse {
+    const message = createBaseExplainNetworkResponse();
+    message.vmName = object.vmName ?? "";
+    message.pointId = object.pointId ?? Buffer.alloc(0);
+    message.host = object.host ?? "";
+    message.adapters = object.adapters?.map((e) => ExplainedAdapter.fromPartial(e)) || [];
+    message.refusals = object.refusals?.map((e) => NetworkRefusal.fromPartial(e)) || [];
+    message.notes = object.notes?.map((e) => e) || [];
+    message.networkMap = object.networkMap ?? "";
+    message.reipRules = object.reipRules ?? "";
+    return message;
+  },
+};
+
+function createBaseExplainedAdapter(): ExplainedAdapter {
+  return { name: "", before: undefined, after: undefined, macPolicy: "", because: [], addresses: [] };
+}
+
+export const ExplainedAdapter: MessageFns<ExplainedAdapter> = {
+  encode(message: ExplainedAdapter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.before !== undefined) {
+      AdapterNetwork.encode(message.before, writer.uint32(18).fork()).join();
+    }
+    if (message.after !== undefined) {
+      AdapterNetwork.encode(message.after, writer.uint32(26).fork()).join();
+    }
+    if (message.macPolicy !== "") {
+      writer.uint32(34).string(message.macPolicy);
+    }
+    for (const v of message.because) {
+      writer.uint32(42).string(v!);
+    }
+    for (const v of message.addresses) {
+      PlannedAddress.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainedAdapter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainedAdapter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.before = AdapterNetwork.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.after = AdapterNetwork.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.macPolicy = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.because.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.addresses.push(PlannedAddress.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExplainedAdapter {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      before: isSet(object.before) ? AdapterNetwork.fromJSON(object.before) : undefined,
+      after: isSet(object.after) ? AdapterNetwork.fromJSON(object.after) : undefined,
+      macPolicy: isSet(object.macPolicy)
+        ? globalThis.String(object.macPolicy)
+        : isSet(object.mac_policy)
+        ? globalThis.String(object.mac_policy)
+        : "",
+      because: globalThis.Array.isArray(object?.because) ? object.because.map((e: any) => globalThis.String(e)) : [],
+      addresses: globalThis.Array.isArray(object?.addresses)
+        ? object.addresses.map((e: any) => PlannedAddress.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ExplainedAdapter): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.before !== undefined) {
+      obj.before = AdapterNetwork.toJSON(message.before);
+    }
+    if (message.after !== undefined) {
+      obj.after = AdapterNetwork.toJSON(message.after);
+    }
+    if (message.macPolicy !== "") {
+      obj.macPolicy = message.macPolicy;
+    }
+    if (message.because?.length) {
+      obj.because = message.because;
+    }
+    if (message.addresses?.length) {
+      obj.addresses = message.addresses.map((e) => PlannedAddress.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ExplainedAdapter>, I>>(base?: I): ExplainedAdapter {
+    return ExplainedAdapter.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainedAdapter>, I>>(object: I): ExplainedAdapter {
+    const message = createBaseExplainedAdapter();
+    message.name = object.name ?? "";
+    message.before = (object.before !== undefined && object.before !== null)
+      ? AdapterNetwork.fromPartial(object.before)
+      : undefined;
+    message.after = (object.after !== undefined && object.after !== null)
+      ? AdapterNetwork.fromPartial(object.after)
+      : undefined;
+    message.macPolicy = object.macPolicy ?? "";
+    message.because = object.because?.map((e) => e) || [];
+    message.addresses = object.addresses?.map((e) => PlannedAddress.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAdapterNetwork(): AdapterNetwork {
+  return {
+    mac: "",
+    switchName: "",
+    vlan: 0,
+    isDhcp: false,
+    addresses: [],
+    gateways: [],
+    dnsServers: [],
+    isUnchanged: false,
+  };
+}
+
+export const AdapterNetwork: MessageFns<AdapterNetwork> = {
+  encode(message: AdapterNetwork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.mac !== "") {
+      writer.uint32(10).string(message.mac);
+    }
+    if (message.switchName !== "") {
+      writer.uint32(18).string(message.switchName);
+    }
+    if (message.vlan !== 0) {
+      writer.uint32(24).uint32(message.vlan);
+    }
+    if (message.isDhcp !== false) {
+      writer.uint32(32).bool(message.isDhcp);
+    }
+    for (const v of message.addresses) {
+      writer.uint32(42).string(v!);
+    }
+    for (const v of message.gateways) {
+      writer.uint32(50).string(v!);
+    }
+    for (const v of message.dnsServers) {
+      writer.uint32(58).string(v!);
+    }
+    if (message.isUnchanged !== false) {
+      writer.uint32(64).bool(message.isUnchanged);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdapterNetwork {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdapterNetwork();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mac = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.switchName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.vlan = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isDhcp = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.addresses.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.gateways.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.dnsServers.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.isUnchanged = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AdapterNetwork {
+    return {
+      mac: isSet(object.mac) ? globalThis.String(object.mac) : "",
+      switchName: isSet(object.switchName)
+        ? globalThis.String(object.switchName)
+        : isSet(object.switch_name)
+        ? globalThis.String(object.switch_name)
+        : "",
+      vlan: isSet(object.vlan) ? globalThis.Number(object.vlan) : 0,
+      isDhcp: isSet(object.isDhcp)
+        ? globalThis.Boolean(object.isDhcp)
+        : isSet(object.is_dhcp)
+        ? globalThis.Boolean(object.is_dhcp)
+        : false,
+      addresses: globalThis.Array.isArray(object?.addresses)
+        ? object.addresses.map((e: any) => globalThis.String(e))
+        : [],
+      gateways: globalThis.Array.isArray(object?.gateways) ? object.gateways.map((e: any) => globalThis.String(e)) : [],
+      dnsServers: globalThis.Array.isArray(object?.dnsServers)
+        ? object.dnsServers.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.dns_servers)
+        ? object.dns_servers.map((e: any) => globalThis.String(e))
+        : [],
+      isUnchanged: isSet(object.isUnchanged)
+        ? globalThis.Boolean(object.isUnchanged)
+        : isSet(object.is_unchanged)
+        ? globalThis.Boolean(object.is_unchanged)
+        : false,
+    };
+  },
+
+  toJSON(message: AdapterNetwork): unknown {
+    const obj: any = {};
+    if (message.mac !== "") {
+      obj.mac = message.mac;
+    }
+    if (message.switchName !== "") {
+      obj.switchName = message.switchName;
+    }
+    if (message.vlan !== 0) {
+      obj.vlan = Math.round(message.vlan);
+    }
+    if (message.isDhcp !== false) {
+      obj.isDhcp = message.isDhcp;
+    }
+    if (message.addresses?.length) {
+      obj.addresses = message.addresses;
+    }
+    if (message.gateways?.length) {
+      obj.gateways = message.gateways;
+    }
+    if (message.dnsServers?.length) {
+      obj.dnsServers = message.dnsServers;
+    }
+    if (message.isUnchanged !== false) {
+      obj.isUnchanged = message.isUnchanged;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AdapterNetwork>, I>>(base?: I): AdapterNetwork {
+    return AdapterNetwork.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AdapterNetwork>, I>>(object: I): AdapterNetwork {
+    const message = createBaseAdapterNetwork();
+    message.mac = object.mac ?? "";
+    message.switchName = object.switchName ?? "";
+    message.vlan = object.vlan ?? 0;
+    message.isDhcp = object.isDhcp ?? false;
+    message.addresses = object.addresses?.map((e) => e) || [];
+    message.gateways = object.gateways?.map((e) => e) || [];
+    message.dnsServers = object.dnsServers?.map((e) => e) || [];
+    message.isUnchanged = object.isUnchanged ?? false;
+    return message;
+  },
+};
+
+function createBaseNetworkRefusal(): NetworkRefusal {
+  return { code: "", message: "", hint: "", details: {} };
+}
+
+export const NetworkRefusal: MessageFns<NetworkRefusal> = {
+  encode(message: NetworkRefusal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== "") {
+      writer.uint32(10).string(message.code);
+    }
+    if (message.message !== "") {
+      writer.uint32(18).string(message.message);
+    }
+    if (message.hint !== "") {
+      writer.uint32(26).string(message.hint);
+    }
+    globalThis.Object.entries(message.details).forEach(([key, value]: [string, string]) => {
+      NetworkRefusal_DetailsEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NetworkRefusal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNetworkRefusal();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.hint = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            const entry4 = NetworkRefusal_DetailsEntry.decode(reader, reader.uint32());
+            if (entry4.value !== undefined) {
+              message.details[entry4.key] = entry4.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NetworkRefusal {
+    return {
+      code: isSet(object.code) ? globalThis.String(object.code) : "",
+      message: isSet(object.message) ? globalThis.String(object.message) : "",
+      hint: isSet(object.hint) ? globalThis.String(object.hint) : "",
+      details: isObject(object.details)
+        ? (globalThis.Object.entries(object.details) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+    };
+  },
+
+  toJSON(message: NetworkRefusal): unknown {
+    const obj: any = {};
+    if (message.code !== "") {
+      obj.code = message.code;
+    }
+    if (message.message !== "") {
+      obj.message = message.message;
+    }
+    if (message.hint !== "") {
+      obj.hint = message.hint;
+    }
+    if (message.details) {
+      const entries = globalThis.Object.entries(message.details) as [string, string][];
+      if (entries.length > 0) {
+        obj.details = {};
+        entries.forEach(([k, v]) => {
+          obj.details[k] = v;
+        });
+      }
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<NetworkRefusal>, I>>(base?: I): NetworkRefusal {
+    return NetworkRefusal.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NetworkRefusal>, I>>(object: I): NetworkRefusal {
+    const message = createBaseNetworkRefusal();
+    message.code = object.code ?? "";
+    message.message = object.message ?? "";
+    message.hint = object.hint ?? "";
+    message.details = (globalThis.Object.entries(object.details ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseNetworkRefusal_DetailsEntry(): NetworkRefusal_DetailsEntry {
+  return { key: "", value: "" };
+}
+
+export const NetworkRefusal_DetailsEntry: MessageFns<NetworkRefusal_DetailsEntry> = {
+  encode(message: NetworkRefusal_DetailsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NetworkRefusal_DetailsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNetworkRefusal_DetailsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NetworkRefusal_DetailsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: NetworkRefusal_DetailsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<NetworkRefusal_DetailsEntry>, I>>(base?: I): NetworkRefusal_DetailsEntry {
+    return NetworkRefusal_DetailsEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NetworkRefusal_DetailsEntry>, I>>(object: I): NetworkRefusal_DetailsEntry {
+    const message = createBaseNetworkRefusal_DetailsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
 export type ControlServiceService = typeof ControlServiceService;
 export const ControlServiceService = {
   /** Roles: viewer, drill, operator. */
@@ -8651,6 +9945,21 @@ export const ControlServiceService = {
     responseSerialize: (value: OperateResponse): Buffer => Buffer.from(OperateResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): OperateResponse => OperateResponse.decode(value),
   },
+  /**
+   * What would become of the network of a VM, by which rule, and what speaks against it. Changes
+   * nothing. Roles: viewer, drill, operator.
+   */
+  explainNetwork: {
+    path: "/podheitor.dr.v1.ControlService/ExplainNetwork" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ExplainNetworkRequest): Buffer =>
+      Buffer.from(ExplainNetworkRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExplainNetworkRequest => ExplainNetworkRequest.decode(value),
+    responseSerialize: (value: ExplainNetworkResponse): Buffer =>
+      Buffer.from(ExplainNetworkResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExplainNetworkResponse => ExplainNetworkResponse.decode(value),
+  },
 } as const;
 
 export interface ControlServiceServer extends UntypedServiceImplementation {
@@ -8702,6 +10011,11 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
    * operation whose caller goes away goes on. A drill key runs tests only. Roles: drill, operator.
    */
   operate: handleServerStreamingCall<OperateRequest, OperateResponse>;
+  /**
+   * What would become of the network of a VM, by which rule, and what speaks against it. Changes
+   * nothing. Roles: viewer, drill, operator.
+   */
+  explainNetwork: handleUnaryCall<ExplainNetworkRequest, ExplainNetworkResponse>;
 }
 
 function bytesFromBase64(b64: string): Uint8Array {
