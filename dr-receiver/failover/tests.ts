@@ -7,6 +7,7 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import { instanceFiles } from './instance-files.js';
 import type { TestSession } from './model.js';
+import { adopt } from './operations/adopt.js';
 import { cleanUp, newSession, runTest, type TestOutcome } from './operations/test-session.js';
 import { TestWork } from './operations/test-work.js';
 import { type Asked, valuesOf } from './operations/work.js';
@@ -14,9 +15,16 @@ import { Run } from './run.js';
 import type { FailoverSite } from './site.js';
 import { TestBook } from './test-book.js';
 
+/** Between two tries at taking away what could not be taken away. */
+const CLEANUP_AGAIN_MS = 60_000;
+
 export class Tests {
   readonly #site: FailoverSite;
   readonly #runs = new Map<Guid, Run<TestOutcome>>();
+  /** Sessions whose VM is being given away; nobody else does anything with them. */
+  readonly #adopting = new Set<Guid>();
+  /** When what failed to be taken away is tried again, by the clock that nobody sets. */
+  readonly #nextCleanUp = new Map<Guid, number>();
 
   constructor(site: FailoverSite) {
     this.#site = site;
@@ -69,10 +77,16 @@ export class Tests {
 
   /**
    * Ends a session, whatever it is at. With `isForced` it is forgotten although its VM or its disks could
-   * not be taken away; what is left of them is a leftover then. @throws DrError E_HYPERVISOR, E_IO, …
+   * not be taken away; what is left of them is a leftover then. @throws DrError E_HYPERVISOR, E_IO, …;
+   *   E_LOCKED while its VM is being adopted
    */
   async stop(desk: VmDesk, session: TestSession, isForced = false): Promise<void> {
     const { operationId } = session;
+    if (this.#isAdopting(session)) {
+      throw new DrError('E_LOCKED', `${session.instance.vmName} is being adopted`, {
+        context: { operationId },
+      });
+    }
     const reason = new DrError('E_STATE', `test ${operationId} was stopped`);
     await this.#runs.get(operationId)?.stop(reason);
     const left = desk.vm.protection.tests.get(operationId);
@@ -88,21 +102,60 @@ export class Tests {
 
   /** Before a failover: production does not wait for a test. */
   async endAll(desk: VmDesk): Promise<void> {
-    for (const session of desk.vm.protection.tests.values()) await this.stop(desk, session);
-  }
-
-  /** What a crash cut off is taken away; what was left running goes on. */
-  async resume(desk: VmDesk): Promise<void> {
     for (const session of desk.vm.protection.tests.values()) {
-      if (session.phase === 'running') continue;
-      await this.#end(desk, session);
+      // it is nearly nobody's test any more, and in no failover's way
+      if (!this.#isAdopting(session)) await this.stop(desk, session);
     }
   }
 
-  /** Deadlines and sizes. */
+  #isAdopting({ operationId, phase }: TestSession): boolean {
+    return phase === 'adopting' || this.#adopting.has(operationId);
+  }
+
+  /**
+   * Keeps the VM of a session for good: it is off, its disks stand alone afterwards, and nothing of ours
+   * counts or touches it any more. Begun again after a failure it goes on.
+   * @throws DrError E_STATE, E_LOCKED, E_CAPACITY, E_IO, E_HYPERVISOR
+   */
+  async adopt(desk: VmDesk, session: TestSession): Promise<void> {
+    const { operationId, phase, instance } = session;
+    if (phase !== 'running' && phase !== 'adopting') {
+      throw new DrError('E_STATE', `test ${operationId} is ${phase}: its VM does not stay`, {
+        hint: 'Keep a test running with `hvdr failover test VM --keep`, and adopt that one.',
+      });
+    }
+    if (this.#adopting.has(operationId)) {
+      throw new DrError('E_LOCKED', `${instance.vmName} is being adopted already`);
+    }
+    this.#adopting.add(operationId);
+    try {
+      await adopt(this.#site, desk, this.#bookOf(desk, session));
+    } finally {
+      this.#adopting.delete(operationId);
+    }
+    const { vmId } = desk.vm;
+    this.#site.log.info('drill.adopted', { vmId, vmName: instance.vmName, operationId });
+  }
+
+  /** What a crash cut off is taken away, or given away; what was left running goes on. */
+  async resume(desk: VmDesk): Promise<void> {
+    for (const session of desk.vm.protection.tests.values()) {
+      if (session.phase === 'running') continue;
+      await this.#byItself(desk, session, () =>
+        session.phase === 'adopting' ? this.adopt(desk, session) : this.stop(desk, session),
+      );
+    }
+  }
+
+  /** Deadlines, sizes, and what could not be taken away. */
   async tick(desk: VmDesk): Promise<void> {
     for (const session of desk.vm.protection.tests.values()) {
       const { operationId, deadlineMs, parameters } = session;
+      if (this.#isAdopting(session)) continue;
+      if (session.phase === 'cleanup-failed') {
+        await this.#cleanUpAgain(desk, session);
+        continue;
+      }
       const isOver = deadlineMs !== 0 && deadlineMs <= this.#site.seams.clock.now();
       const limitBytes = valuesOf(parameters).test_disk_limit;
       const isFull = limitBytes > 0 && (await this.usedBytes(desk, operationId)) > limitBytes;
@@ -115,9 +168,22 @@ export class Tests {
         `test ${operationId} was ended: ${why}`,
       );
       const run = this.#runs.get(operationId);
-      if (run === undefined) await this.#end(desk, session);
-      else await run.stop(reason);
+      if (run === undefined) {
+        await this.#byItself(desk, session, () => this.stop(desk, session));
+      } else {
+        await run.stop(reason);
+      }
     }
+  }
+
+  async #cleanUpAgain(desk: VmDesk, session: TestSession): Promise<void> {
+    const { operationId } = session;
+    const nowMs = this.#site.seams.clock.monotonic();
+    const nextMs = this.#nextCleanUp.get(operationId) ?? nowMs;
+    if (nextMs > nowMs) return;
+    this.#nextCleanUp.set(operationId, nowMs + CLEANUP_AGAIN_MS);
+    await this.#byItself(desk, session, () => this.stop(desk, session));
+    if (!desk.vm.protection.tests.has(operationId)) this.#nextCleanUp.delete(operationId);
   }
 
   /** What the test VM has written, with the files that its hypervisor put above. */
@@ -132,10 +198,10 @@ export class Tests {
     return sum;
   }
 
-  /** By itself: what cannot be taken away stands as CLEANUP_FAILED, and is tried again. */
-  async #end(desk: VmDesk, session: TestSession): Promise<void> {
+  /** What fails stands in the record, as CLEANUP_FAILED, and is tried again. */
+  async #byItself(desk: VmDesk, session: TestSession, act: () => Promise<void>): Promise<void> {
     try {
-      await this.stop(desk, session);
+      await act();
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
       const { vmId } = desk.vm;
