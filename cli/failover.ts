@@ -1,7 +1,7 @@
 // `hvdr failover planned|unplanned|test|undo|permanent`: VMs come up at the DR site, go off there again,
 // or stay.
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { ParameterName } from '../shared/params/index.js';
 import type { CliContext } from './context.js';
 import { type OperateFlags, parametersGiven, runOperation, withOperateOptions } from './operate.js';
@@ -16,6 +16,13 @@ interface FailoverCommand {
   readonly description: string;
   readonly parameters: readonly ParameterName[];
   readonly example: string;
+}
+
+/** Of `test` alone. */
+interface SessionFlags {
+  readonly stop?: string;
+  readonly adopt?: string;
+  readonly report?: string;
 }
 
 const COMMANDS: Readonly<Record<string, FailoverCommand>> = {
@@ -88,15 +95,22 @@ export function registerFailover(program: Command, context: CliContext): void {
     withOperateOptions(command, parameters);
     if (name === 'test') {
       command
-        .option('--stop <operation>', 'end a test that was kept running')
+        .addOption(
+          new Option('--stop <operation>', 'end a test that was kept running').conflicts('adopt'),
+        )
+        .option('--adopt <operation>', 'keep the VM of a test, which is off, for good')
         .option('--report <file>', 'write the report there, .json or .html');
     }
     command
       .addHelpText('after', `\nExample:\n  ${example}\n`)
-      .action((vm: string, flags: OperateFlags & { stop?: string; report?: string }) => {
+      .action((vm: string, flags: OperateFlags & SessionFlags) => {
         const given = parametersGiven(command, parameters);
-        const { stop, report } = flags;
-        const all = stop === undefined ? given : { ...given, stop };
+        const { stop, adopt, report } = flags;
+        const all = {
+          ...given,
+          ...(stop === undefined ? {} : { stop }),
+          ...(adopt === undefined ? {} : { adopt }),
+        };
         return runOperation(context, { vm, command: name, parameters: all, report }, flags);
       });
   }

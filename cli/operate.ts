@@ -172,8 +172,12 @@ async function carryOut(
     doneText(operation, end),
   );
   for (const warning of end.warnings) output.note(warning);
-  const isVerdict = command === 'test' && parameters['stop'] === undefined;
-  if (isVerdict && !end.isPassed) output.exitCode = 1;
+  if (isVerdict(operation) && !end.isPassed) output.exitCode = 1;
+}
+
+/** Ending or adopting a test says nothing new of whether it passed. */
+function isVerdict({ command, parameters }: Operation): boolean {
+  return command === 'test' && !('stop' in parameters) && !('adopt' in parameters);
 }
 
 async function planOf(
@@ -239,13 +243,16 @@ function doneDocument({ vm, command }: Operation, done: OperationDone): JsonObje
   };
 }
 
-function doneText({ vm, command, parameters }: Operation, done: OperationDone): string {
+function doneText(operation: Operation, done: OperationDone): string {
+  const { vm, parameters } = operation;
   const lines = [`${vm} is ${done.state}`];
-  if (done.instanceName !== '' && idOf(done.instanceVmId) !== null) {
+  if ('adopt' in parameters) {
+    lines.push(`${done.instanceName} is no test any more; its disks stand alone`);
+  } else if (done.instanceName !== '' && idOf(done.instanceVmId) !== null) {
     lines.push(`${done.instanceName} runs here from point ${idOf(done.pointId) ?? ''}`);
   }
   if (done.lostSeconds > 0n) lines.push(`changes of ${done.lostSeconds} s were lost`);
-  if (command === 'test' && parameters['stop'] === undefined) {
+  if (isVerdict(operation)) {
     lines.push(`test ${idOf(done.operationId) ?? ''}: ${done.isPassed ? 'passed' : 'FAILED'}`);
   }
   return lines.join('\n');

@@ -56,6 +56,7 @@ export const LOG_EVENTS = {
     'The source could not be told something; it is told at its next contact.',
   'drill.began': 'A test session of a VM began.',
   'drill.ended': 'A test session ended, or was left running.',
+  'drill.adopted': 'The VM of a test was given to its owner, and is no test any more.',
   'drill.cleanup-failed': 'VM or disks of a test could not be taken away; it is tried again.',
   'drill.left-behind':
     'A test was ended by force; its VM may still run, and its base is held until gc finds it gone.',

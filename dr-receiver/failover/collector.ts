@@ -19,9 +19,9 @@ export class Collector {
     }
   }
 
-  refuse({ code, message }: Pick<DrError, 'code' | 'message'>): void {
+  refuse({ code, message, hint, context }: PlanRefusal): void {
     if (!this.refusals.some((known) => known.message === message)) {
-      this.refusals.push({ code, message });
+      this.refusals.push({ code, message, hint, context });
     }
   }
 }

@@ -12,6 +12,7 @@ import type { Actor } from '../store/records.js';
 import { nameOfState } from '../wire.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
+import { validCommands } from './machine.js';
 import type { Permitted, Standing } from './refusals.js';
 import { operationWords, requireAnswer } from './refusals.js';
 import { removeInstanceDisks } from './instance-files.js';
@@ -361,6 +362,7 @@ export class Failovers {
     if (commit?.policy === 'rollback') {
       await this.#enterUndo(desk, { by: 'commit policy', keyId: undefined, parameters: {} });
       await this.#work(desk, undefined).ended();
+      if (desk.vm.protection.failover.phase === 'ordinary') throw rolledBack(desk, wrong);
     }
     throw wrong;
   }
@@ -677,13 +679,24 @@ function stays({ vm }: VmDesk, step: string, cause: unknown): unknown {
   });
 }
 
-function halted({ vm }: VmDesk, step: string, cause: unknown): DrError {
+function rolledBack({ vm }: VmDesk, wrong: DrError): DrError {
   const { vmName } = vm.protection;
+  return new DrError(wrong.code, `${vmName} came up, but not all checks passed`, {
+    context: wrong.context,
+    done: 'it was taken back, as commit_policy=rollback says',
+    hint: `\`hvdr failover test ${vmName}\` tries it again beside production.`,
+    cause: wrong,
+  });
+}
+
+function halted({ vm }: VmDesk, step: string, cause: unknown): DrError {
+  const { vmName, failover } = vm.protection;
   const why = cause instanceof Error ? cause.message : String(cause);
+  const allowed = validCommands('HALTED', failover);
   return new DrError('E_HALTED', `${vmName} is halted at step ${step}: ${why}`, {
-    context: { step },
+    context: { step, valid: allowed.join(' ') },
     done: 'it is safe neither to go on nor to go back',
-    hint: `Mend the cause, then \`hvdr resume ${vmName}\`.`,
+    hint: `Mend the cause, then \`hvdr resume ${vmName}\`. Valid now are: ${allowed.join(', ')}.`,
     cause,
   });
 }

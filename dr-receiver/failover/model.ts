@@ -179,7 +179,8 @@ export const ORDINARY: FailoverRecord = {
   owed: [],
 };
 
-export type TestPhase = 'starting' | 'running' | 'stopping' | 'cleanup-failed';
+/** 'adopting': its VM is being given to its new owner, and is not taken away any more. */
+export type TestPhase = 'starting' | 'running' | 'stopping' | 'cleanup-failed' | 'adopting';
 
 /** A test session; several may stand beside each other. */
 export interface TestSession {

@@ -17,7 +17,7 @@ import { planToWire } from '../wire.js';
 import { flattenInstance } from './flatten.js';
 import { forget, lookBeforeForget } from './forget.js';
 import { answerTo, rowOf } from './machine.js';
-import { type Command, COMMANDS, type StateName } from './model.js';
+import { type Command, COMMANDS, type StateName, type TestSession } from './model.js';
 import { noteCommand } from './note-command.js';
 import { type Asked, valuesOf } from './operations/work.js';
 import { type OperationPlan, planOf, requireConfirmed } from './plan.js';
@@ -30,6 +30,8 @@ import type { Run } from './run.js';
 interface Extras {
   /** Of `test`: the session that is to be ended. */
   readonly stop: string | undefined;
+  /** Of `test`: the session whose VM stays for good. */
+  readonly adopt: string | undefined;
   /** Of `resolve`: `source` or `replica`. */
   readonly side: string | undefined;
 }
@@ -51,13 +53,19 @@ export async function* operate(
 ): AsyncGenerator<OperateResponse> {
   const desk = await findVm(receiver, request.vm);
   desk.vm.requireSound();
-  const { stop, side, ...parameters } = Object.fromEntries(Object.entries(request.parameters));
+  const { stop, adopt, side, ...parameters } = Object.fromEntries(
+    Object.entries(request.parameters),
+  );
   const { by, keyId } = actorOf(caller);
   const command = commandOf(request.command);
   const asked = { parameters, by, keyId };
-  const asking = { receiver, desk, command, asked, caller, extras: { stop, side } };
+  const asking = { receiver, desk, command, asked, caller, extras: { stop, adopt, side } };
   if (stop !== undefined && command === 'test') {
     yield* stopTest(asking, stop, request.isPlan);
+    return;
+  }
+  if (adopt !== undefined && command === 'test') {
+    yield* adoptTest(asking, adopt, request.isPlan);
     return;
   }
   const { plan, findings, answer } = await planFor(asking);
@@ -266,14 +274,7 @@ async function* stopTest(
   const { receiver, desk, asked } = asking;
   const { tests } = receiver.failovers;
   const session = tests.find(desk, name);
-  const { state } = await receiver.failovers.standingOf(desk);
-  const value: WirePlan = {
-    ...{ command: 'test', vmName: desk.vm.protection.vmName, fromState: state, toState: state },
-    steps: [{ name: 'T7', what: `power off and remove ${session.instance.vmName}` }],
-    ...{ refusals: [], notes: [], pointId: guidToWire(session.instance.pointId) },
-    ...{ lostSeconds: 0n, isDestructive: false, hash: '', addresses: [] },
-  };
-  yield { step: { $case: 'plan', value } };
+  yield await planOfSession(asking, session, `power off and remove ${session.instance.vmName}`);
   if (isPlan) return;
   const isForced = valuesOf(asked.parameters).force;
   if (isForced) receiver.requireRole(asking.caller, ['operator']);
@@ -282,4 +283,39 @@ async function* stopTest(
   const isPassed = desk.vm.protection.proof?.isPassed ?? false;
   const { pointId, vmName } = instance;
   yield await done(asking, { operationId, pointId, instanceName: vmName, isPassed });
+}
+
+async function* adoptTest(
+  asking: Asking,
+  name: string,
+  isPlan: boolean,
+): AsyncGenerator<OperateResponse> {
+  const { receiver, desk, caller } = asking;
+  receiver.requireRole(caller, ['operator']);
+  const { tests } = receiver.failovers;
+  const session = tests.find(desk, name);
+  const { operationId, instance } = session;
+  const { pointId, vmName, vmId } = instance;
+  yield await planOfSession(asking, session, `let the disks of ${vmName} stand alone; it stays`);
+  if (isPlan) return;
+  await tests.adopt(desk, session);
+  const isPassed = desk.vm.protection.proof?.isPassed ?? false;
+  const end = { operationId, pointId, instanceName: vmName, instanceVmId: vmId, isPassed };
+  yield await done(asking, end);
+}
+
+/** What is done with a session that stands: one step, which nothing hinders. */
+async function planOfSession(
+  { receiver, desk }: Asking,
+  { instance }: TestSession,
+  what: string,
+): Promise<OperateResponse> {
+  const { state } = await receiver.failovers.standingOf(desk);
+  const value: WirePlan = {
+    ...{ command: 'test', vmName: desk.vm.protection.vmName, fromState: state, toState: state },
+    steps: [{ name: 'T7', what }],
+    ...{ refusals: [], notes: [], pointId: guidToWire(instance.pointId) },
+    ...{ lostSeconds: 0n, isDestructive: false, hash: '', addresses: [] },
+  };
+  return { step: { $case: 'plan', value } };
 }

@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Guid } from '../../shared/bytes/index.js';
-import { DrError, type ErrorCode } from '../../shared/errors.js';
+import { DrError, type ErrorCode, type ErrorContext } from '../../shared/errors.js';
 import { type Answer, answerTo, rowOf } from './machine.js';
 import type { Command, StateName } from './model.js';
 import { refusal, type Standing } from './refusals.js';
@@ -18,6 +18,9 @@ export interface PlannedStep {
 export interface PlanRefusal {
   readonly code: ErrorCode;
   readonly message: string;
+  /** What to do next, where that is said better than the catalogue does. */
+  readonly hint?: string | undefined;
+  readonly context?: ErrorContext | undefined;
 }
 
 export interface OperationPlan {
@@ -93,9 +96,7 @@ function refusalsOf(
   { standing, command, parameters }: PlanInput,
   answer: Answer,
 ): readonly PlanRefusal[] {
-  const refused = (code: ErrorCode): PlanRefusal[] => [
-    { code, message: refusal(standing, command, code).message },
-  ];
+  const refused = (code: ErrorCode): PlanRefusal[] => [refusal(standing, command, code)];
   if (answer.kind === 'refuse') return refused(answer.code);
   if (answer.kind === 'asHalted') return refused('E_HALTED');
   const isPointMissing =
@@ -270,7 +271,11 @@ export function requireConfirmed(plan: OperationPlan, confirmedHash: string): vo
   const [first, ...others] = plan.refusals;
   if (first !== undefined) {
     const besides = others.map(({ code, message }) => `${code}: ${message}`);
-    throw new DrError(first.code, [first.message, ...besides].join('; and besides '));
+    const { context = {}, hint } = first;
+    throw new DrError(first.code, [first.message, ...besides].join('; and besides '), {
+      context,
+      ...(hint === undefined ? {} : { hint }),
+    });
   }
   if (!plan.isDestructive) return;
   if (confirmedHash === '') {

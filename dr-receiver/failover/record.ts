@@ -44,7 +44,9 @@ const KINDS: readonly OperationKind[] = [
   'resolve',
 ];
 const POLICIES: readonly CommitPolicy[] = ['none', 'commit', 'rollback'];
-const TEST_PHASES: readonly TestPhase[] = ['starting', 'running', 'stopping', 'cleanup-failed'];
+const TEST_PHASES: readonly TestPhase[] = [
+  ...(['starting', 'running', 'stopping', 'cleanup-failed', 'adopting'] satisfies TestPhase[]),
+];
 const CHECKS: readonly Instance['checks'][] = ['pending', 'passed', 'failed'];
 const DEBTS: readonly SourceDebt['kind'][] = [
   'unfence',

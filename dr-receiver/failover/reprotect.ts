@@ -15,14 +15,13 @@ import { type Asked, valuesOf } from './operations/work.js';
 import { type FailoverSite, requireHost } from './site.js';
 
 /** Of a protection that is COMMITTED. @throws DrError E_STATE, E_NOT_FOUND, E_POINT_CORRUPT, E_HYPERVISOR */
-export async function reprotectFacts(
-  site: FailoverSite,
-  { vm }: VmDesk,
-): Promise<ReprotectFacts> {
+export async function reprotectFacts(site: FailoverSite, { vm }: VmDesk): Promise<ReprotectFacts> {
   const { failover, vmName } = vm.protection;
   const { instance, reprotected } = failover;
   if (instance?.vmId === undefined) {
-    throw new DrError('E_STATE', `${vmName} has no VM at this site`, { context: { vmId: vm.vmId } });
+    throw new DrError('E_STATE', `${vmName} has no VM at this site`, {
+      context: { vmId: vm.vmId },
+    });
   }
   const here = await requireHost(site).describeVm(instance.vmId);
   const point = vm.protection.point(instance.pointId) ?? vm.protection.head;

@@ -8,6 +8,7 @@ import type { Point } from '../store/point.js';
 import { BackOff } from './back-off.js';
 import { instanceFiles } from './instance-files.js';
 import type { TestSession } from './model.js';
+import { adopt } from './operations/adopt.js';
 import {
   cleanUp,
   newSession,
@@ -28,6 +29,8 @@ export class Tests {
   readonly #site: FailoverSite;
   readonly #runs = new Map<Guid, Run<TestOutcome>>();
   readonly #tries: BackOff;
+  /** Sessions whose VM is being given away; nobody else does anything with them. */
+  readonly #adopting = new Set<Guid>();
 
   constructor(site: FailoverSite) {
     this.#site = site;
@@ -82,10 +85,15 @@ export class Tests {
   /**
    * Ends a session, whatever it is at. With `isForced` it is forgotten although its VM or its disks could
    * not be taken away: what is left holds its base, and gc removes it when the hypervisor has no VM on it
-   * any more. @throws DrError E_HYPERVISOR, E_IO, …
+   * any more. @throws DrError E_HYPERVISOR, E_IO, …; E_LOCKED while its VM is being adopted
    */
   async stop(desk: VmDesk, session: TestSession, isForced = false): Promise<void> {
     const { operationId } = session;
+    if (this.#isAdopting(session)) {
+      throw new DrError('E_LOCKED', `${session.instance.vmName} is being adopted`, {
+        context: { operationId },
+      });
+    }
     if (!isForced) {
       await this.#stop(desk, session);
       return;
@@ -131,7 +139,9 @@ export class Tests {
    * @throws DrError E_HYPERVISOR, E_IO, …, unless it is urgent
    */
   async endAll(desk: VmDesk, isUrgent: boolean): Promise<void> {
-    const sessions = [...desk.vm.protection.tests.values()];
+    // one that is being adopted is nearly nobody's test any more, and in no failover's way
+    const { tests } = desk.vm.protection;
+    const sessions = [...tests.values()].filter((session) => !this.#isAdopting(session));
     if (isUrgent) {
       await Promise.all(sessions.map((session) => this.#end(desk, session)));
       return;
@@ -139,18 +149,49 @@ export class Tests {
     for (const session of sessions) await this.stop(desk, session);
   }
 
-  /** What a crash cut off is taken away; what was left running goes on. */
+  #isAdopting({ operationId, phase }: TestSession): boolean {
+    return phase === 'adopting' || this.#adopting.has(operationId);
+  }
+
+  /**
+   * Keeps the VM of a session for good: it is off, its disks stand alone afterwards, and nothing of ours
+   * counts or touches it any more. Begun again after a failure it goes on.
+   * @throws DrError E_STATE, E_LOCKED, E_CAPACITY, E_IO, E_HYPERVISOR
+   */
+  async adopt(desk: VmDesk, session: TestSession): Promise<void> {
+    const { operationId, phase, instance } = session;
+    if (phase !== 'running' && phase !== 'adopting') {
+      throw new DrError('E_STATE', `test ${operationId} is ${phase}: its VM does not stay`, {
+        hint: 'Keep a test running with `hvdr failover test VM --keep`, and adopt that one.',
+      });
+    }
+    if (this.#adopting.has(operationId)) {
+      throw new DrError('E_LOCKED', `${instance.vmName} is being adopted already`);
+    }
+    this.#adopting.add(operationId);
+    try {
+      await adopt(this.#site, desk, this.#bookOf(desk, session));
+    } finally {
+      this.#adopting.delete(operationId);
+    }
+    const { vmId } = desk.vm;
+    this.#site.log.info('drill.adopted', { vmId, vmName: instance.vmName, operationId });
+  }
+
+  /** What a crash cut off is taken away, or given away; what was left running goes on. */
   async resume(desk: VmDesk): Promise<void> {
     for (const session of desk.vm.protection.tests.values()) {
       if (session.phase === 'running') continue;
-      await this.#end(desk, session);
+      if (session.phase === 'adopting') await this.#goOnAdopting(desk, session);
+      else await this.#end(desk, session);
     }
   }
 
-  /** Deadlines and sizes. */
+  /** Deadlines, sizes, and what could not be taken away. */
   async tick(desk: VmDesk): Promise<void> {
     for (const session of desk.vm.protection.tests.values()) {
       const { operationId, deadlineMs, parameters, phase } = session;
+      if (this.#isAdopting(session)) continue;
       const isOver = deadlineMs !== 0 && deadlineMs <= this.#site.seams.clock.now();
       const limitBytes = valuesOf(parameters).test_disk_limit;
       const isFull = limitBytes > 0 && (await this.usedBytes(desk, operationId)) > limitBytes;
@@ -168,6 +209,14 @@ export class Tests {
       if (run === undefined) await this.#end(desk, session);
       else await this.#within(run.stop(reason)).catch(() => undefined);
     }
+  }
+
+  async #goOnAdopting(desk: VmDesk, session: TestSession): Promise<void> {
+    const { operationId } = session;
+    await this.adopt(desk, session).catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#site.log.warn('drill.cleanup-failed', { vmId: desk.vm.vmId, operationId, reason });
+    });
   }
 
   /** What the test VM has written, with the files that its hypervisor put above. */

@@ -57,6 +57,9 @@ export interface TargetHypervisor extends VmInventory, VmPower {
   /** The tag under which a VM was registered; undefined for a VM that is not ours. */
   tagOf(vmId: Guid): Promise<OwnerTag | undefined>;
 
+  /** From then on the VM is its owner's alone. No error when it bears no tag. @throws DrError E_NOT_FOUND */
+  dropTag(vmId: Guid): Promise<void>;
+
   listSwitches(): Promise<readonly SwitchInfo[]>;
 
   /** Connects an adapter, or disconnects it with undefined. @throws DrError E_NOT_FOUND */

@@ -473,6 +473,21 @@ export function hypervisorConformance(
     describe('registering', () => {
       const definitionOf = async (vmId: Guid) => host.describeVm(vmId);
 
+      it('gives a VM away by its tag, again and again', async () => {
+        const model = await definitionOf(await under.makeVm('model', [SIZE]));
+        const file = await under.makeDiskFile(SIZE, Buffer.from('given'));
+        const vmId = await host.registerVm({
+          definition: model,
+          name: 'copy',
+          diskPaths: [file],
+          tag: TAG,
+        });
+        for (let times = 0; times < 2; times++) await host.dropTag(vmId);
+        expect(await host.tagOf(vmId)).to.equal(undefined);
+        expect((await under.guestRead(vmId, 0, 0, 5)).toString()).to.equal('given');
+        await refuses('E_NOT_FOUND', () => host.dropTag(UNKNOWN));
+      });
+
       it('makes a VM over disks that stand ready, disconnected and off, with a tag', async () => {
         const model = await definitionOf(await under.makeVm('model', [SIZE]));
         const file = await under.makeDiskFile(SIZE, Buffer.from('ready'));

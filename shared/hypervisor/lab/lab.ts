@@ -218,9 +218,12 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   }
 
   turnOffVm(vmId: Guid): Promise<void> {
-    return this.#call('turnOffVm', vmId, () =>
-      this.#change(vmId, (vm) => ({ ...vm, powerState: 'off' })),
-    );
+    return this.#call('turnOffVm', vmId, async () => {
+      if ((await activeFault(this.#context, 'turn-off-fails', vmId)) !== undefined) {
+        throw checkpoints.scripted('E_HYPERVISOR', vmId, 'turn-off-fails', 'it was not turned off');
+      }
+      await this.#change(vmId, (vm) => ({ ...vm, powerState: 'off' }));
+    });
   }
 
   async #change(vmId: Guid, change: (vm: VmRecord) => VmRecord): Promise<void> {
@@ -344,6 +347,12 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
 
   tagOf(vmId: Guid): Promise<OwnerTag | undefined> {
     return this.#call('tagOf', vmId, async () => (await loadVm(this.#context, vmId)).tag);
+  }
+
+  dropTag(vmId: Guid): Promise<void> {
+    return this.#call('dropTag', vmId, () =>
+      this.#change(vmId, (vm) => (vm.tag === undefined ? vm : { ...vm, tag: undefined })),
+    );
   }
 
   listSwitches(): Promise<readonly SwitchInfo[]> {

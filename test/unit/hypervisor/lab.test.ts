@@ -238,6 +238,7 @@ describe('the lab', () => {
       ['disk-full', 'E_CAPACITY', () => lab.createCheckpoint(vmId, LAB_REQUEST)],
       ['disk-full', 'E_CAPACITY', () => lab.guestWrite(vmId, 0, 0, Buffer.alloc(512, 1))],
       ['disk-full', 'E_CAPACITY', () => lab.addUserCheckpoint(vmId)],
+      ['turn-off-fails', 'E_HYPERVISOR', () => lab.turnOffVm(vmId)],
       ['boot-fails', 'E_HYPERVISOR', () => lab.startVm(vmId)],
     ];
     for (const [fault, code, action] of CASES) {
