@@ -279,6 +279,21 @@ describe('network map and re-IP', function () {
     expect(await adaptersOf('lab', 'SQL01')).to.deep.equal(home);
   });
 
+  it('who stays is turned round by what he came with', async () => {
+    await site.hvdr('lab', 'fault', 'dr', 'clear', 'address-ignored');
+    await failover(
+      ...['unplanned', 'SQL02', '--network-map', '*=DR-LAN', '--reip-rules', 'SQL02:10.9.0.8/24'],
+    );
+    await failover('permanent', 'SQL02', '--yes');
+    const back = ['network', 'explain', 'SQL02', '--purpose', 'reprotect'];
+    const { code, told } = await explain(...back);
+    expect(code).to.equal(0);
+    expect(told).to.include({ networkMap: 'DR-LAN=lan', reipRules: 'SQL02#1:10.9.0.8>dhcp' });
+    expect(told.adapters[0]?.after.switch).to.equal('lan');
+    const given = await explain(...back, '--reip-rules-back', 'SQL02:10.1.0.9/24');
+    expect(given.told.adapters[0]?.after.addresses).to.deep.equal(['10.1.0.9/24']);
+  });
+
   it('explains beside a store on which no receiver runs', async () => {
     await site.stopReceiver();
     const run = await site.hvdr(

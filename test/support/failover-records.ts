@@ -43,6 +43,7 @@ export function anInstance(fields: Partial<Instance> = {}): Instance {
     ],
     poweredOnAtMs: 6000,
     checks: 'passed',
+    network: { network_map: 'a=b', reip_rules: 'SQL01:10.9.0.5/24' },
     ...fields,
   };
 }
