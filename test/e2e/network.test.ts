@@ -207,6 +207,22 @@ describe('network map and re-IP', function () {
     await failover('test', 'SQL01', '--stop', operation);
   });
 
+  it('the check of a plan finds two members on one address', async () => {
+    const plan = [
+      ...['version: 1', 'name: Both', 'parameters:', "  network_map: '*=DR-LAN'", 'steps:'],
+      ...['  - vm: SQL01', '    parameters: {reip_rules: "SQL01#1:10.9.0.7/24"}'],
+      ...['  - vm: SQL02', '    parameters: {reip_rules: "SQL02:10.9.0.7/16"}', ''],
+    ];
+    writeFileSync(work.file('both.yaml'), plan.join('\n'));
+    const run = await site.try(
+      ...['plan', 'check', 'both.yaml', '--kind', 'unplanned', ...access('operator')],
+    );
+    expect(`${run.stdout.toString()}${run.stderr}`).to.include(
+      'adapter Network Adapter of SQL02 is to have 10.9.0.7/16, as is SQL01',
+    );
+    expect(run.code).not.to.equal(0);
+  });
+
   it('comes up with the switches of the map and the addresses of the rules; scripts are told', async () => {
     await failover(
       ...['unplanned', 'SQL01', '--network-map', MAP, '--reip-rules', RULES],
