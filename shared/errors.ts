@@ -325,7 +325,7 @@ export const CATALOGUE = {
     grpc: 'INVALID_ARGUMENT',
     cause: 'A re-IP rule is not legal.',
     remedy:
-      'The message names the rule and the field; `hvdr failover … --plan` tries the rules and changes nothing.',
+      'The message names the rule and the field; `hvdr reip explain VM` tries the rules and changes nothing.',
   },
   E_REIP_CONFLICT: {
     exitCode: 31,

@@ -207,6 +207,22 @@ describe('network map and re-IP', function () {
     await failover('test', 'SQL01', '--stop', operation);
   });
 
+  it('the check of a plan finds two members on one address', async () => {
+    const plan = [
+      ...['version: 1', 'name: Both', 'parameters:', "  network_map: '*=DR-LAN'", 'steps:'],
+      ...['  - vm: SQL01', '    parameters: {reip_rules: "SQL01#1:10.9.0.7/24"}'],
+      ...['  - vm: SQL02', '    parameters: {reip_rules: "SQL02:10.9.0.7/16"}', ''],
+    ];
+    writeFileSync(work.file('both.yaml'), plan.join('\n'));
+    const run = await site.try(
+      ...['plan', 'check', 'both.yaml', '--kind', 'unplanned', ...access('operator')],
+    );
+    expect(`${run.stdout.toString()}${run.stderr}`).to.include(
+      'adapter Network Adapter of SQL02 is to have 10.9.0.7/16, as is SQL01',
+    );
+    expect(run.code).not.to.equal(0);
+  });
+
   it('comes up with the switches of the map and the addresses of the rules; scripts are told', async () => {
     await failover(
       ...['unplanned', 'SQL01', '--network-map', MAP, '--reip-rules', RULES],
@@ -277,6 +293,21 @@ describe('network map and re-IP', function () {
       .and.include('which SQL01 has');
     await failover('undo', 'SQL01', '--yes', ...atPrimary);
     expect(await adaptersOf('lab', 'SQL01')).to.deep.equal(home);
+  });
+
+  it('who stays is turned round by what he came with', async () => {
+    await site.hvdr('lab', 'fault', 'dr', 'clear', 'address-ignored');
+    await failover(
+      ...['unplanned', 'SQL02', '--network-map', '*=DR-LAN', '--reip-rules', 'SQL02:10.9.0.8/24'],
+    );
+    await failover('permanent', 'SQL02', '--yes');
+    const back = ['network', 'explain', 'SQL02', '--purpose', 'reprotect'];
+    const { code, told } = await explain(...back);
+    expect(code).to.equal(0);
+    expect(told).to.include({ networkMap: 'DR-LAN=lan', reipRules: 'SQL02#1:10.9.0.8>dhcp' });
+    expect(told.adapters[0]?.after.switch).to.equal('lan');
+    const given = await explain(...back, '--reip-rules-back', 'SQL02:10.1.0.9/24');
+    expect(given.told.adapters[0]?.after.addresses).to.deep.equal(['10.1.0.9/24']);
   });
 
   it('explains beside a store on which no receiver runs', async () => {

@@ -115,6 +115,7 @@ describe('failover: records of the journal', () => {
       aFailover({ operation: anOperation({ step: 'P1; drop' }) }),
       aFailover({ operation: anOperation({ by: 'x'.repeat(16_385) }) }),
       aFailover({ owed: Array.from({ length: 65 }, () => aFailover().owed[0] ?? never()) }),
+      aFailover({ instance: { ...instance, network: { reip_rules: 'x'.repeat(16_385) } } }),
       aFailover({ instance: { ...instance, disks: Array.from({ length: 261 }, () => disk) } }),
       ...['../base.vhdx', '/etc/passwd', 'a/b.vhdx', '', '.', 'A.vhdx', 'x'.repeat(200)].map(
         (protective) => aFailover({ instance: { ...instance, disks: [{ ...disk, protective }] } }),
