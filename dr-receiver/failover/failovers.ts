@@ -288,8 +288,7 @@ export class Failovers {
       const { operation } = failover;
       if (operation === undefined) return;
       const next = parametersOnResume(operation, command, parameters);
-      if (next === undefined || JSON.stringify(next) === JSON.stringify(operation.parameters))
-        return;
+      if (next === undefined || isSame(next, operation.parameters)) return;
       if (isWorkedAt) throw changedMeanwhile(desk);
       const record = { ...failover, operation: { ...operation, parameters: next } };
       await this.#append(desk, record, { by, keyId });
@@ -381,8 +380,9 @@ export class Failovers {
     operation: Operation,
     error: unknown,
   ): Promise<unknown> {
+    if (!(error instanceof StepFailure)) return error;
     // whoever stopped it knows what comes next
-    if (!(error instanceof StepFailure) || run.signal.aborted) return error;
+    if (run.signal.aborted) return error.cause;
     const { step, cause } = error as StepFailure<Work, FailoverPatch>;
     const message = cause instanceof Error ? cause.message : String(cause);
     const recovery = afterFailure(error as StepFailure<Work, FailoverPatch>);
@@ -579,6 +579,14 @@ function kindOf(command: Command, failover: FailoverRecord): OwnKind {
 
 function isFailback({ phase, halted }: FailoverRecord): boolean {
   return ['failing-back', 'failed-back'].includes(halted?.phase ?? phase);
+}
+
+/** Two who ask for the same get the same run. */
+function isSame(one: Operation['parameters'], other: Operation['parameters']): boolean {
+  const valueIn = (given: Operation['parameters'], name: string): string | undefined =>
+    given[name] ?? (name === 'stage' ? 'all' : undefined);
+  const names = [...Object.keys(one), ...Object.keys(other)];
+  return names.every((name) => valueIn(one, name) === valueIn(other, name));
 }
 
 /** undefined: the operation goes on as it was begun. @throws DrError E_PARAMETER */

@@ -1,167 +1,132 @@
-// Power cuts of the primary at every durable step of a failback: whichever of its orders was under way,
-// the same order again comes to the same end, and an undo finds the former disks as they were.
+// Power loss during every operation of the file system that a failback, its commit and its way back make, at
+// the receiver and its lab host. After a restart each goes on, or was taken back; one VM runs, at one site,
+// with every byte that was written; points read back, and nothing is left over.
 
 import { expect } from 'chai';
 import type { FileSystem } from '../../shared/files/index.js';
-import { crashEverywhere } from '../support/crash-everywhere.js';
-import type { SurvivorStyle } from '../support/crash-file.js';
-import { testGuid } from '../support/fake-source-hypervisor.js';
-import { expectViews, viewsOf } from '../support/lab-model.js';
-import { MemoryFileSystem } from '../support/memory-file.js';
-import { FailbackWorld, type PrimarySteps } from '../unit/source-agent/failback-world.js';
+import { crashEverywhere, type CrashPlace } from '../support/crash-everywhere.js';
+import type { MemoryFileSystem } from '../support/memory-file.js';
+import {
+  FailoverBench,
+  failoverVolume,
+  type FailoverVolume,
+} from '../unit/dr-receiver/failover/failover-double.js';
+import { failedOver, type Primary } from '../unit/dr-receiver/failover/primary-double.js';
+import { readPoint } from '../unit/dr-receiver/source-double.js';
 
-const SLOW = process.env['SLOW'] === '1';
-const STYLES: readonly SurvivorStyle[] = SLOW
-  ? ['none', 'all', 'prefix', 'random', 'names', 'data']
-  : ['none', 'all', 'prefix'];
-const POINT = { pointId: testGuid(0xf6), consistentAtMs: 1_760_000_000_000 };
+/** Of more than a thousand; SLOW=1 tries all. */
+const OPERATIONS = process.env['SLOW'] === '1' ? undefined : 30;
 
-type Step = 'sync' | 'last' | 'start' | 'commit' | 'undo';
+describe('crash: failback', function () {
+  this.timeout(600_000);
 
-describe('failback at the primary: power cuts', function () {
-  this.timeout(SLOW ? 3_600_000 : 240_000);
-  let world: FailbackWorld;
-  let volume: MemoryFileSystem;
-  let former: readonly Buffer[];
-  let wanted: readonly Buffer[];
-  let endRound: () => void;
-  let inRound: Promise<unknown>;
+  let made: FailoverVolume;
+  let views: readonly Buffer[];
+  /** As the primary stands before what is cut off. */
+  let before: Primary;
+  /** As it stands when the power at the DR site goes. */
+  let primary: Primary;
 
-  beforeEach(async () => {
-    volume = new MemoryFileSystem();
-    world = await FailbackWorld.planned(volume);
-    await world.detach();
-    former = await world.views();
-    await world.stopServing();
-    wanted = await world.servingViews();
-    // one frozen moment for all trials: the serving VM is off
-    const over = new Promise<void>((resolve) => {
-      endRound = resolve;
-    });
-    await new Promise<void>((begun) => {
-      inRound = world.inRound(() => {
-        begun();
-        return over;
-      });
-    });
-  });
-  afterEach(async () => {
-    endRound();
-    await inRound;
-    await world.close();
-  });
-
-  const doStep = async (steps: PrimarySteps, step: Step): Promise<void> => {
-    if (step === 'sync' || step === 'last') await steps.sync(step === 'last');
-    else if (step === 'commit') await steps.commit(POINT);
-    else await steps[step]();
-  };
-  const run = async (fs: FileSystem, ...list: Step[]): Promise<void> => {
-    const steps = await world.stepsOn(fs);
-    for (const step of list) await doStep(steps, step);
-    await steps.lab.close();
+  const prepare = async (commands: readonly string[]): Promise<void> => {
+    made = await failoverVolume();
+    const bench = await FailoverBench.open(made.volume, { seed: 4 });
+    before = await failedOver(bench, made.source);
+    views = await bench.guest('VM1');
+    for (const command of commands) await bench.operate(command);
+    await bench.close();
   };
 
-  /** Cuts the power everywhere in a step, and does what comes then on what is left. */
-  const everywhere = async (
-    step: Step,
-    check: (found: MemoryFileSystem) => Promise<void>,
-  ): Promise<number> =>
-    crashEverywhere({
-      volume,
-      run: (fs) => run(fs, step),
-      check,
-      styles: STYLES,
-      seedCount: 1,
-      operationsMax: SLOW ? undefined : 24,
-    });
-
-  const expectBack = async (found: MemoryFileSystem): Promise<void> => {
-    const { lab } = await world.stepsOn(found);
-    expectViews(await viewsOf(lab, world.vm.id), wanted, 'the VM that is back');
-    expect((await lab.listVms())[0]?.powerState).to.equal('running');
-    expect(await lab.fenceOf(world.vm.id)).to.equal(undefined);
-    expect(await lab.listCheckpoints(world.vm.id)).to.deep.equal([]);
-    const { length } = await lab.listReferencePoints(world.vm.id);
-    expect(length, 'marks').to.be.within(1, 2);
+  const act = async (fs: FileSystem, command: string): Promise<void> => {
+    const bench = await FailoverBench.open(fs, { seed: 5 });
+    primary = before.copy(bench);
+    try {
+      await bench.operate(command);
+    } finally {
+      await bench.close().catch(() => undefined);
+    }
   };
 
-  const expectUndone = async (found: MemoryFileSystem): Promise<void> => {
-    const { lab } = await world.stepsOn(found);
-    expectViews(await viewsOf(lab, world.vm.id), former, 'the former disks');
-    expect((await lab.listVms())[0]?.powerState).to.equal('off');
-    expect(await lab.fenceOf(world.vm.id)).not.to.equal(undefined);
-    expect(await world.filesOfFailback(found)).to.deep.equal([]);
-    expect(await world.stage(found)).to.equal(undefined);
-    expect(await lab.listCheckpoints(world.vm.id)).to.deep.equal([]);
+  const expectBytes = (found: Buffer | undefined, disk: number, what: string): void => {
+    const wanted = views[disk] ?? Buffer.alloc(0);
+    expect(found?.equals(wanted), `${what}, disk ${disk}`).to.equal(true);
   };
 
-  for (const step of ['sync', 'last'] as const) {
-    it(`in a ${step === 'last' ? 'last' : 'first'} round: it is repeated, or undone`, async () => {
-      if (step === 'last') await run(volume, 'sync');
-      let turn = 0;
-      const states = await everywhere(step, async (found) => {
-        if (++turn % 2 === 0) {
-          await run(found, 'undo');
-          await expectUndone(found);
-          return;
-        }
-        await run(found, step, 'last', 'start');
-        await expectBack(found);
-      });
-      expect(states).to.be.greaterThan(30);
-    });
-  }
-
-  it('at the start: the VM comes up on what serves, and its changes are known from there', async () => {
-    await run(volume, 'sync', 'last');
-    let turn = 0;
-    await everywhere('start', async (found) => {
-      if (++turn % 3 === 0) {
-        await run(found, 'undo');
-        await expectUndone(found);
-        return;
+  const expectPoints = async (bench: FailoverBench): Promise<void> => {
+    for (const { pointId, images } of made.plans) {
+      for (const [disk, image] of images.entries()) {
+        const read = await readPoint(bench.site, 'VM1', pointId, disk);
+        expect(read.equals(image), `point ${pointId}, disk ${disk}`).to.equal(true);
       }
-      await run(found, 'start');
-      await expectBack(found);
-      await run(found, 'commit');
-      await expectCommitted(found);
-    });
-  });
-
-  const expectCommitted = async (found: MemoryFileSystem): Promise<void> => {
-    const { lab } = await world.stepsOn(found);
-    const { chains, reference } = await world.ledger(found);
-    expect(await world.stage(found)).to.equal(undefined);
-    const marks = await lab.listReferencePoints(world.vm.id);
-    expect(marks.map(({ id }) => id)).to.deep.equal([reference?.id]);
-    const [chain] = chains.values();
-    expect(chain?.confirmed).to.deep.equal(POINT);
-    const owed = [...(chain?.disks.values() ?? [])].map(({ pending }) =>
-      pending === 'all' ? 'all' : pending.count,
-    );
-    expect(owed).to.deep.equal([0, 0]);
-    expect((await lab.listVms())[0]?.powerState).to.equal('running');
+    }
   };
 
-  it('at the commit: the ledger is the one before or the one after, and the next try ends it', async () => {
-    await run(volume, 'sync', 'last', 'start');
-    await everywhere('commit', async (found) => {
-      await run(found, 'commit');
-      await expectCommitted(found);
-      expectViews(
-        await viewsOf((await world.stepsOn(found)).lab, world.vm.id),
-        wanted,
-        'after the commit',
-      );
+  const check =
+    (ends: readonly string[]) =>
+    async (volume: MemoryFileSystem, { hasFinished }: CrashPlace): Promise<void> => {
+      const bench = await FailoverBench.open(volume, { seed: 6 });
+      const there = primary.copy(bench);
+      try {
+        const { failovers } = bench.site.receiver;
+        await failovers.resumeAll();
+        await failovers.runOf(await bench.desk())?.result();
+        const { failover } = (await bench.desk()).vm.protection;
+        expect(failover.operation, 'operation').to.equal(undefined);
+        expect(failover.phase).to.be.oneOf(hasFinished ? ends.slice(-1) : [...ends]);
+        await expectHome(bench, there, failover.phase);
+        await expectPoints(bench);
+        const { items } = await bench.site
+          .control()
+          .collectGarbage({ isPlan: false, olderThanMs: 0n });
+        expect(items.filter(({ kind }) => kind.startsWith('foreign'))).to.deep.equal([]);
+      } finally {
+        await bench.close();
+      }
+    };
+
+  /** One VM runs, with all that was written here; made permanent, that is a point. */
+  const expectHome = async (bench: FailoverBench, there: Primary, phase: string): Promise<void> => {
+    const [here] = await bench.lab.listVms();
+    const isHere = phase === 'failed-over';
+    expect(here?.powerState === 'running', 'it runs here').to.equal(isHere);
+    expect(there.powerState, 'at the primary').to.equal(isHere ? 'off' : 'running');
+    if (isHere) {
+      for (const [disk, view] of (await bench.guest('VM1')).entries())
+        expectBytes(view, disk, 'VM');
+      return;
+    }
+    for (const [disk, view] of there.views.entries()) expectBytes(view, disk, 'primary');
+    if (phase === 'failed-back') await bench.operate('permanent');
+    const { head } = (await bench.desk()).vm.protection;
+    expect(there.committed?.pointId).to.equal(head?.pointId);
+    for (const disk of views.keys()) {
+      const bytes = await readPoint(bench.site, 'VM1', head?.pointId ?? '', disk);
+      expectBytes(bytes, disk, 'return point');
+    }
+    expect(await bench.lab.listVms()).to.deep.equal([]);
+  };
+
+  const cut = async (command: string, ends: readonly string[]): Promise<void> => {
+    await crashEverywhere({
+      volume: made.volume,
+      operationsMax: OPERATIONS,
+      seedCount: 1,
+      run: (fs) => act(fs, command),
+      check: check(ends),
     });
+  };
+
+  it('failback: from its first record on it comes to its end', async () => {
+    await prepare([]);
+    await cut('failback', ['failed-over', 'failed-back']);
   });
 
-  it('at the undo: the former disks are there, whole, and nothing else is', async () => {
-    await run(volume, 'sync', 'last', 'start');
-    await everywhere('undo', async (found) => {
-      await run(found, 'undo');
-      await expectUndone(found);
-    });
+  it('permanent: the return point is listed once, and the VM here goes behind it', async () => {
+    await prepare(['failback']);
+    await cut('permanent', ['failed-back', 'ordinary']);
+  });
+
+  it('undo: the VM serves here again, with every byte', async () => {
+    await prepare(['failback']);
+    await cut('undo', ['failed-back', 'failed-over']);
   });
 });

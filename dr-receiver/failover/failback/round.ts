@@ -65,7 +65,7 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
     site.rounds.delete(operationId);
     isOver = true;
     if (isLast) await frozen.discard();
-    else await book.note({ facts: { [SINCE]: (await frozen.release()).id } });
+    else await book.note({ facts: { [SINCE]: (await released(work, frozen)).id } });
     return { cellCount, elapsedMs };
   } catch (error) {
     const isDifferent = error instanceof DrError && error.code === 'E_DIFFERENT';
@@ -78,9 +78,24 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
   }
 }
 
+/** The guest is not left on a checkpoint when there can be no reference point. */
+async function released({ host }: Work, frozen: ServingDisks): Promise<ReferencePoint> {
+  try {
+    return await frozen.release();
+  } catch (error) {
+    const { vmId, id } = frozen.checkpoint;
+    // what went wrong first is what counts; the next round takes away what is left
+    await host.removeCheckpoint(vmId, id).catch(() => undefined);
+    throw error;
+  }
+}
+
 /** What is compared while no earlier round is known. */
 function firstCompare({ book, values, instance }: Work): FailbackRound['compare'] {
-  return book.operation.facts[COMPARE] === 'full' ? 'full' : comparedFirst(values, instance);
+  const { [COMPARE]: compare, [SINCE]: since = '' } = book.operation.facts;
+  // what an earlier round brought may have been taken back here since, with a checkpoint of the user
+  const isLost = since !== '';
+  return isLost || compare === 'full' ? 'full' : comparedFirst(values, instance);
 }
 
 /** What is compared in the first round, as it was asked for. */

@@ -2,7 +2,7 @@
 
 import type { Guid } from '../../../../shared/bytes/index.js';
 import { DrError } from '../../../../shared/errors.js';
-import type { PowerState } from '../../../../shared/hypervisor/index.js';
+import type { Heartbeat, PowerState } from '../../../../shared/hypervisor/index.js';
 import type {
   FailbackRound,
   FinalPoint,
@@ -15,6 +15,8 @@ import type {
 export class FakeSource implements SourceSite {
   powerState: PowerState = 'running';
   isFenced = false;
+  /** Of a VM that runs. */
+  heartbeat: Heartbeat = 'ok';
   epoch = 1n;
   isActive = true;
   isRetired = false;
@@ -38,7 +40,7 @@ export class FakeSource implements SourceSite {
 
   describe(): Promise<SourceVm> {
     const { powerState, isFenced, epoch, allowed } = this;
-    const heartbeat = powerState === 'running' ? 'ok' : 'absent';
+    const heartbeat = powerState === 'running' ? this.heartbeat : 'absent';
     return Promise.resolve({ powerState, heartbeat, isFenced, epoch, allowed });
   }
 

@@ -14,9 +14,34 @@ import { isAllZero } from '../../../../shared/disk/index.js';
 import { DrError } from '../../../../shared/errors.js';
 import { failbackCells } from '../../../../dr-receiver/failover/failback/cells-call.js';
 import type { FailbackRound, SourceOrder } from '../../../../dr-receiver/failover/ports.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import type { SourceVm } from '../source-double.js';
 import type { FailoverBench } from './failover-double.js';
 import { FakeSource } from './fake-source.js';
+
+/** What a guest at the DR site writes: a cell and a part of one, zeros over data, and less than a sector. */
+export async function writeHere(bench: FailoverBench, seed: number): Promise<void> {
+  const { id } = await bench.lab.findVm('VM1');
+  const bytes = Buffer.alloc(CELL_BYTES + 512);
+  new SeededRandom(seed).fill(bytes);
+  await bench.lab.guestWrite(id, 0, 7 * CELL_BYTES, bytes);
+  await bench.lab.guestZero(id, 0, CELL_BYTES, CELL_BYTES);
+  await bench.lab.guestWrite(id, 1, 512 * seed, bytes.subarray(0, 512));
+}
+
+/** Both sites as they stand after a failover, with something written here. */
+export async function failedOver(
+  bench: FailoverBench,
+  vm: SourceVm,
+  parameters: Readonly<Record<string, string>> = {},
+): Promise<Primary> {
+  const primary = new Primary(bench, vm);
+  bench.site.receiver.sources.find = () => primary;
+  await bench.operate('unplanned', parameters);
+  await writeHere(bench, 1);
+  primary.calls.length = 0;
+  return primary;
+}
 
 export class Primary extends FakeSource {
   /** What its VM has stood on since before the failover. */
@@ -35,6 +60,17 @@ export class Primary extends FakeSource {
     this.powerState = 'off';
     this.allowed = ['shutdown', 'start', 'failback'];
     this.disks = vm.disks.map(({ bytes }) => Buffer.from(bytes));
+  }
+
+  /** As it is now, before another receiver. */
+  copy(bench: FailoverBench): Primary {
+    const copy = new Primary(bench, this.#vm);
+    const { powerState, isFenced, epoch, isActive, isRetired, committed } = this;
+    Object.assign(copy, { powerState, isFenced, epoch, isActive, isRetired, committed });
+    for (const [disk, bytes] of this.disks.entries()) bytes.copy(copy.disks[disk] ?? bytes);
+    copy.#protective = this.#protective?.map((bytes) => Buffer.from(bytes));
+    bench.site.receiver.sources.find = () => copy;
+    return copy;
   }
 
   /** What its VM sees. */
