@@ -182,6 +182,7 @@ export function describeToWire(
       wantedCellCount: 0n,
       lostDiskIds: [],
       earlierDisks: [],
+      isSourceActive: false,
     };
   }
   const { protection } = desk.vm;
@@ -207,6 +208,7 @@ export function describeToWire(
       geometry: geometryToWire(disk),
       pointId: guidToWire(point.pointId),
     })),
+    isSourceActive: protection.failover.activeSite === 'source',
   };
 }
 

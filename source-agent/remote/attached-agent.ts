@@ -14,11 +14,14 @@ import { DrError } from '../../shared/errors.js';
 import type { Job } from '../agent.js';
 import { Backoff, type ReceiverLink } from '../receiver-link.js';
 import { protocolError } from '../receiver-view.js';
+import { chainKey } from '../ledger.js';
+import { toldEpoch } from '../ledger-store.js';
 import { blockStart } from '../start-block.js';
 import { attendedVms, describeAttended } from './attended-vms.js';
 import { OrderDesk } from './order-desk.js';
 import { REMOTE_ACTIONS } from './remote-actions.js';
 import type { AttachSeams } from './seams.js';
+import { keepWord } from './told.js';
 import { failedOrder, receivedOrder } from './wire.js';
 
 export interface AttachOptions {
@@ -167,11 +170,16 @@ export class AttachedAgent {
       const id = guidFromWire(vmId);
       const mine = id === undefined ? undefined : attended.get(id);
       if (mine === undefined || storeId === undefined) continue;
-      const { epoch: known } = await describeAttended(mine, storeId, this.#seams.fs);
-      if (epoch <= known) continue;
-      const { hypervisor } = mine.job;
-      const block = { epoch, operationId: randomGuid(this.#seams.random) };
-      await blockStart(mine.vm, block, hypervisor, this.#seams.log);
+      const { hypervisor, stateFolder } = mine.job;
+      const known = await toldEpoch(this.#seams.fs, stateFolder, mine.vm.id, chainKey(storeId));
+      if (epoch <= (known?.epoch ?? 0n)) continue;
+      const operationId = randomGuid(this.#seams.random);
+      const { log } = this.#seams;
+      if (!(await blockStart(mine.vm, { epoch, operationId }, hypervisor, log))) continue;
+      // so that no other store's word lifts the fence
+      const isRetired = known?.standing.isRetired ?? false;
+      const word = { operationId, epoch, activeSite: 'target', isRetired } as const;
+      await keepWord(mine.vm, storeId, word, stateFolder, this.#seams);
     }
   }
 
