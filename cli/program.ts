@@ -23,6 +23,7 @@ import { overview } from './overview.js';
 import { registerParameters } from './parameters.js';
 import { registerPause } from './pause.js';
 import { registerRebind } from './rebind.js';
+import { registerUnfence } from './unfence.js';
 import { registerUnhalt } from './unhalt.js';
 import { registerPlan } from './plan.js';
 import { registerPcbt } from './pcbt.js';
@@ -93,6 +94,7 @@ export function buildProgram(context: CliContext): Command {
   registerPause(program, context);
   registerRebind(program, context);
   registerUnhalt(program, context);
+  registerUnfence(program, context);
   registerPlan(program, context);
   registerDrill(program, context);
   registerDemo(program, context);

@@ -12,7 +12,7 @@ import {
 } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { Job } from '../agent.js';
-import { Backoff, type ReceiverLink } from '../receiver-link.js';
+import { Backoff, isBroken, type ReceiverLink } from '../receiver-link.js';
 import { protocolError } from '../receiver-view.js';
 import { chainKey } from '../ledger.js';
 import { toldEpoch } from '../ledger-store.js';
@@ -45,6 +45,7 @@ export class AttachedAgent {
   readonly #first: Promise<void>;
   #jobs: readonly Job[];
   #accept: () => void = () => undefined;
+  #refuse: (error: DrError) => void = () => undefined;
   #look = new AbortController();
   /** Of the receiver that was attached to last. */
   #storeId: Guid | undefined;
@@ -55,12 +56,18 @@ export class AttachedAgent {
     this.#jobs = options.jobs;
     this.#seams = { ...seams, log: seams.log.child({ component: 'attach' }) };
     this.#desk = new OrderDesk(this.#seams);
-    this.#first = new Promise((resolve) => {
+    this.#first = new Promise((resolve, reject) => {
       this.#accept = resolve;
+      this.#refuse = reject;
     });
+    // a daemon need not wait for it
+    this.#first.catch(() => undefined);
   }
 
-  /** Settles when a receiver has taken the VMs for the first time. */
+  /**
+   * Settles when a receiver has taken the VMs for the first time. For one command it rejects with what the
+   * receiver refuses them for, unless that may pass by itself; a daemon goes on trying.
+   */
   get attached(): Promise<void> {
     return this.#first;
   }
@@ -95,6 +102,9 @@ export class AttachedAgent {
 
   /** The same failure again says nothing new. */
   #tellFailure(error: unknown): void {
+    if (this.#options.isAtCommand === true && error instanceof DrError && !isBroken(error)) {
+      this.#refuse(error);
+    }
     const text = error instanceof Error ? error.message : String(error);
     const isNews = text !== this.#lastFailure;
     this.#lastFailure = text;
