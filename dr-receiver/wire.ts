@@ -189,6 +189,7 @@ export function describeToWire(
       wantedCellCount: 0n,
       lostDiskIds: [],
       earlierDisks: [],
+      isSourceActive: false,
     };
   }
   const { protection } = desk.vm;
@@ -214,6 +215,7 @@ export function describeToWire(
       geometry: geometryToWire(disk),
       pointId: guidToWire(point.pointId),
     })),
+    isSourceActive: protection.failover.activeSite === 'source',
   };
 }
 

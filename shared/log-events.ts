@@ -31,6 +31,10 @@ export const LOG_EVENTS = {
   'epoch.told': 'The source knows from now on which site is active.',
   'fence.set': 'A VM that serves at the other site cannot be started here any more.',
   'fence.lifted': 'A VM may be started here again.',
+  'fence.forced':
+    'Somebody at the primary site lifted a fence by force, for the reason that is named.',
+  'fence.kept':
+    'The primary site is active again, and a fence that is not to be lifted by that stands.',
   'fence.missing': 'A VM runs here although the other site is active: people have to decide.',
   'receiver.listening': 'A receiver takes calls; address and store are fields.',
   'receiver.stopped': 'A receiver has ended at a safe point.',

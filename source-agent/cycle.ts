@@ -54,21 +54,14 @@ import {
   settle,
   withChain,
 } from './ledger.js';
+import { heed } from './heard.js';
 import { LedgerStore } from './ledger-store.js';
-import {
-  checkReceiver,
-  type CycleKind,
-  type CyclePlan,
-  type DiskPlan,
-  isTakenOver,
-  planCycle,
-} from './plan.js';
+import { checkReceiver, type CycleKind, type CyclePlan, type DiskPlan, planCycle } from './plan.js';
 import { ProgressWatch } from './progress-watch.js';
 import { commitCycle, type PushDisk, pushDisks, type PushSeams } from './push.js';
 import type { ReceiverLink } from './receiver-link.js';
 import { repairReceiver } from './repair.js';
 import { checkCommit, type ReceiverView, receiverView } from './receiver-view.js';
-import { blockStart } from './start-block.js';
 import { changesSince, referenceOf } from './tracked-changes.js';
 import { takeVmLease } from './vm-lease.js';
 
@@ -264,25 +257,22 @@ class Cycle {
     const { id, name } = this.#vm;
     await refuseDuringFailback(stateFolder, this.#vm, { fs, random });
     const seams = { fs, random, now: () => clock.now() };
-    const { store, ledger, setAside } = await LedgerStore.open(stateFolder, id, name, seams);
+    const opened = await LedgerStore.open(stateFolder, id, name, seams);
+    const { store, setAside } = opened;
     if (setAside !== undefined) {
       const { path, error } = setAside;
       this.#log.warn('ledger.set-aside', { path, error });
       this.#warn('W_LEDGER', `the ledger could not be used (${error.message}); now at ${path}`);
     }
-    await removeLeftoversOf(hypervisor, id, id, ledger.reference?.id, this.#log);
+    await removeLeftoversOf(hypervisor, id, id, opened.ledger.reference?.id, this.#log);
     const watch = this.#watch('describe');
     const receiver = await this.#call(watch, (client, signal) =>
       client.describe({ vmId: guidToWire(id), vmName: name }, { signal }),
     ).then(receiverView);
     const key = chainKey(receiver.storeId);
-    const known = ledger.chains.get(key);
-    const chain = known ?? newChain(key, receiver.epoch);
-    if (isTakenOver(receiver, known)) {
-      const { epoch } = receiver;
-      const block = { epoch, operationId: this.#cycleId };
-      await blockStart(this.#vm, block, hypervisor, this.#log);
-    }
+    const hearing = { vm: this.#vm, operationId: this.#cycleId, store, hypervisor };
+    const ledger = await heed(receiver, opened.ledger, { ...hearing, log: this.#log });
+    const chain = ledger.chains.get(key) ?? newChain(key, receiver.epoch);
     checkReceiver(receiver, chain, name);
     if (this.#settings.isSeedOnly === true && receiver.headPointId !== undefined) {
       throw new DrError('E_EXISTS', `${name} has restore points at the receiver already`, {

@@ -9,6 +9,7 @@ import type { Clock, Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import { type FileSystem, removeLeftovers, TEMPORARY_SUFFIX } from '../shared/files/index.js';
 import type { OwnerTag, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
+import { type OpenFailback, openFailback, protectiveFiles } from './failback/leftovers.js';
 import { ledgerNames } from './ledger-store.js';
 import { leaseState, takeVmLease } from './vm-lease.js';
 
@@ -30,6 +31,7 @@ export type SourceGarbageKind =
   | 'checkpoint'
   | 'reference-point'
   | 'temporary-file'
+  | 'protective-file'
   | 'ledger'
   | 'foreign-checkpoint'
   | 'foreign-reference-point'
@@ -115,11 +117,10 @@ async function collectOf(
 }
 
 /** Checkpoints and reference points of a VM that nobody works on. */
-async function marksOf(
-  vm: VmSummary,
-  { hypervisor, fs, stateFolder, isForgetting }: SourceGarbageOptions,
-): Promise<Found[]> {
+async function marksOf(vm: VmSummary, options: SourceGarbageOptions): Promise<Found[]> {
+  const { hypervisor, fs, random, stateFolder, isForgetting } = options;
   const names = await ledgerNames(fs, stateFolder, vm.id);
+  const failback = await openFailback(vm.id, stateFolder, { fs, random });
   const mark = (
     kind: 'checkpoint' | 'reference-point',
     { id, tag }: { readonly id: string; readonly tag: OwnerTag | undefined },
@@ -139,6 +140,7 @@ async function marksOf(
   };
   const found: Found[] = [];
   for (const checkpoint of await hypervisor.listCheckpoints(vm.id)) {
+    if (isInUse(checkpoint, failback)) continue;
     // a lease alone does not tell: looking at a VM from another folder leaves one
     const isKnown = names !== 'none' || isForgetting;
     const remove = (): Promise<void> => hypervisor.removeCheckpoint(vm.id, checkpoint.id);
@@ -147,13 +149,42 @@ async function marksOf(
   }
   for (const point of await hypervisor.listReferencePoints(vm.id)) {
     if (typeof names === 'object' && names.referenceId === point.id) continue;
+    if (isInUse(point, failback)) continue;
     const isKnown = typeof names === 'object' || isForgetting;
     const remove = (): Promise<void> => hypervisor.removeReferencePoint(vm.id, point.id);
     const why = isKnown ? 'no ledger names it' : names === 'unusable' ? UNUSABLE : NOT_KNOWN;
     found.push(mark('reference-point', point, remove, isKnown, why));
   }
+  if (failback !== undefined) return found;
+  for (const { file, isStoodOn } of await protectiveFiles(vm.id, hypervisor, { fs, random })) {
+    if (isStoodOn === 'yes') continue;
+    const isKnown = names !== 'none' || isForgetting;
+    const isRemovable = isKnown && isStoodOn === 'no';
+    const why = isKnown ? 'the failback that made it is over' : NOT_KNOWN;
+    const because = isStoodOn === 'unknown' ? UNREAD : why;
+    const remove = async (): Promise<void> => {
+      await fs.remove(file);
+      await fs.flushFolder(path.dirname(file));
+    };
+    found.push({
+      ...{ kind: 'protective-file', vmName: vm.name, what: file },
+      ...{ isRemovable, because, remove },
+    });
+  }
   return found;
 }
+
+/** Marks of a failback under way; all of ours when its record cannot be read. */
+function isInUse(
+  { tag }: { readonly tag: OwnerTag | undefined },
+  failback: OpenFailback | undefined,
+): boolean {
+  if (failback === undefined || tag === undefined) return false;
+  return failback === 'unreadable' || tag.operationId === failback.operationId;
+}
+
+const UNREAD =
+  'the disks of a VM of this host cannot be read, so nobody knows whether one stands on it';
 
 const UNUSABLE = 'the ledger cannot be read, so nobody knows whether it names it';
 const NOT_KNOWN =
@@ -202,7 +233,8 @@ async function fileOf(
   if (rest.startsWith('.unusable-')) {
     return make('ledger', isForgetting, 'a ledger that could not be used; for people');
   }
-  if (isThere) return rest === '.json' ? undefined : strayCells(name, vmId, make);
+  if (isThere && (rest === '.json' || rest === '.failback.json')) return undefined;
+  if (isThere) return strayCells(name, vmId, make);
   return make('ledger', isForgetting, 'its VM is not on this host (--forget removes it)');
 
   async function strayCells(
@@ -219,7 +251,9 @@ async function fileOf(
 
 /** What stands behind the VM's id in a name of ours. */
 function isOurName(rest: string): boolean {
-  return /^\.(json|lock|[0-9]{1,16}\.cells|unusable-[0-9TZ-]{1,40}\.json)$/.test(rest);
+  return /^\.(json|failback\.json|lock|[0-9]{1,16}\.cells|unusable-[0-9TZ-]{1,40}\.json)$/.test(
+    rest,
+  );
 }
 
 /** A file that we write under a temporary name. */

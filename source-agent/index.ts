@@ -11,6 +11,8 @@
 //     repair.ts             what rotted at the receiver, given back from the frozen disks
 //     push.ts               stream and commit, over breaks ─▶ disk-stream.ts ─▶ batcher.ts
 //
+//   failback/     failback.ts, sync-back.ts     a VM comes back on protective disks over its own
+//   heard.ts      which site is active, as a receiver says it at Describe
 //   remote/       attached-agent.ts ─▶ order-desk.ts   what the DR site asks for, as far as it is allowed
 //
 //   inspect.ts    a frozen look without a point ─▶ against-source.ts, repair.ts, seed-medium.ts
@@ -39,4 +41,5 @@ export {
   type VmReport,
 } from './run-report.js';
 export { type SeedMediumResult, type SeedMediumSeams, writeVmMedium } from './seed-medium.js';
+export { strangeFence } from './start-block.js';
 export { presentStateFolder, stateFolder, type StateFolderSeams } from './state-folder.js';

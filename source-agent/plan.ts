@@ -119,7 +119,18 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
 /** The receiver serves the VM under an epoch that this source was not told of. */
 export function isTakenOver(receiver: ReceiverView, known: Chain | undefined): boolean {
   if (receiver.state !== 'failed-over' && receiver.state !== 'committed') return false;
+  if (receiver.isSourceActive) return false;
   return known === undefined || receiver.epoch > known.epoch;
+}
+
+/**
+ * The primary site is active again under an epoch that this source was not told of: an undo, or a
+ * failback, ended while it was away. What is retired stays so.
+ */
+export function isGivenBack(receiver: ReceiverView, known: Chain | undefined): boolean {
+  if (known === undefined || known.standing.isRetired) return false;
+  const isTaking = ['seeding', 'protected', 'resync'].includes(receiver.state);
+  return isTaking && receiver.isSourceActive && receiver.epoch > known.epoch;
 }
 
 export function planCycle(input: PlanInput): CyclePlan {

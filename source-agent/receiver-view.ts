@@ -32,6 +32,8 @@ export interface ReceiverView {
   readonly storeId: Guid;
   readonly state: ReceiverState;
   readonly epoch: bigint;
+  /** The primary site is the active one under that epoch. False of a receiver that does not say. */
+  readonly isSourceActive: boolean;
   readonly headPointId: Guid | undefined;
   readonly disks: readonly ReceiverDisk[];
   /** How many cells rotted there, which the source may still have. */
@@ -70,6 +72,7 @@ export function receiverView(response: DescribeResponse): ReceiverView {
     storeId: wireGuid(response.storeId, 'store id'),
     state,
     epoch: response.epoch,
+    isSourceActive: response.isSourceActive,
     headPointId:
       response.headPointId.length === 0 ? undefined : wireGuid(response.headPointId, 'head point'),
     disks: receiverDisks(response.disks),

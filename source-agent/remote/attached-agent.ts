@@ -12,13 +12,16 @@ import {
 } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { Job } from '../agent.js';
-import { Backoff, type ReceiverLink } from '../receiver-link.js';
+import { Backoff, isBroken, type ReceiverLink } from '../receiver-link.js';
 import { protocolError } from '../receiver-view.js';
+import { chainKey } from '../ledger.js';
+import { toldEpoch } from '../ledger-store.js';
 import { blockStart } from '../start-block.js';
 import { attendedVms, describeAttended } from './attended-vms.js';
 import { OrderDesk } from './order-desk.js';
 import { REMOTE_ACTIONS } from './remote-actions.js';
 import type { AttachSeams } from './seams.js';
+import { keepWord } from './told.js';
 import { failedOrder, receivedOrder } from './wire.js';
 
 export interface AttachOptions {
@@ -42,6 +45,7 @@ export class AttachedAgent {
   readonly #first: Promise<void>;
   #jobs: readonly Job[];
   #accept: () => void = () => undefined;
+  #refuse: (error: DrError) => void = () => undefined;
   #look = new AbortController();
   /** Of the receiver that was attached to last. */
   #storeId: Guid | undefined;
@@ -52,12 +56,18 @@ export class AttachedAgent {
     this.#jobs = options.jobs;
     this.#seams = { ...seams, log: seams.log.child({ component: 'attach' }) };
     this.#desk = new OrderDesk(this.#seams);
-    this.#first = new Promise((resolve) => {
+    this.#first = new Promise((resolve, reject) => {
       this.#accept = resolve;
+      this.#refuse = reject;
     });
+    // a daemon need not wait for it
+    this.#first.catch(() => undefined);
   }
 
-  /** Settles when a receiver has taken the VMs for the first time. */
+  /**
+   * Settles when a receiver has taken the VMs for the first time. For one command it rejects with what the
+   * receiver refuses them for, unless that may pass by itself; a daemon goes on trying.
+   */
   get attached(): Promise<void> {
     return this.#first;
   }
@@ -92,6 +102,9 @@ export class AttachedAgent {
 
   /** The same failure again says nothing new. */
   #tellFailure(error: unknown): void {
+    if (this.#options.isAtCommand === true && error instanceof DrError && !isBroken(error)) {
+      this.#refuse(error);
+    }
     const text = error instanceof Error ? error.message : String(error);
     const isNews = text !== this.#lastFailure;
     this.#lastFailure = text;
@@ -167,11 +180,16 @@ export class AttachedAgent {
       const id = guidFromWire(vmId);
       const mine = id === undefined ? undefined : attended.get(id);
       if (mine === undefined || storeId === undefined) continue;
-      const { epoch: known } = await describeAttended(mine, storeId, this.#seams.fs);
-      if (epoch <= known) continue;
-      const { hypervisor } = mine.job;
-      const block = { epoch, operationId: randomGuid(this.#seams.random) };
-      await blockStart(mine.vm, block, hypervisor, this.#seams.log);
+      const { hypervisor, stateFolder } = mine.job;
+      const known = await toldEpoch(this.#seams.fs, stateFolder, mine.vm.id, chainKey(storeId));
+      if (epoch <= (known?.epoch ?? 0n)) continue;
+      const operationId = randomGuid(this.#seams.random);
+      const { log } = this.#seams;
+      if (!(await blockStart(mine.vm, { epoch, operationId }, hypervisor, log))) continue;
+      // so that no other store's word lifts the fence
+      const isRetired = known?.standing.isRetired ?? false;
+      const word = { operationId, epoch, activeSite: 'target', isRetired } as const;
+      await keepWord(mine.vm, storeId, word, stateFolder, this.#seams);
     }
   }
 

@@ -178,6 +178,7 @@ export class NaiveReceiver {
       headPointId: head === undefined ? Buffer.alloc(0) : guidToWire(head.id),
       disks: head?.disks.map(({ geometry }) => geometry) ?? [],
       earlierDisks: [],
+      isSourceActive: false,
       unfinished:
         reusable === undefined
           ? undefined

@@ -201,6 +201,13 @@ describe('attach', () => {
     expect([claims[0], claims.at(-1)]).to.deep.equal(['true running', 'true off']);
   });
 
+  it('tells a command why the receiver does not take its VMs, instead of trying for ever', async () => {
+    const viewer = caller('somebody', 'viewer');
+    const error = await refused(() => world.attach([], { as: viewer, isAtCommand: true }));
+    expect(error.code).to.equal('E_AUTH');
+    expect(error.message).to.contain('viewer');
+  });
+
   it('takes no claim of a VM from whom it does not belong to', async () => {
     let count = 0;
     world.site.receiver.sources.onClaim = () => count++;

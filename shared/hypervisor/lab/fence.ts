@@ -61,6 +61,7 @@ export function refuseFenced(vm: VmRecord): void {
   throw new DrError('E_FENCED', `the VM ${vm.name} is fenced since epoch ${fence.epoch}`, {
     context: { vmId: vm.id, epoch: fence.epoch.toString(), ...tagFields(fence) },
     done: 'it was not started',
+    hint: `\`hvdr status\` at the DR site shows who is active; undo the failover or fail back there. When that site is lost: \`hvdr unfence ${vm.name} --host … --force --reason TEXT\`.`,
   });
 }
 

@@ -401,6 +401,15 @@ export class FailbackWorld {
     await store.save(withChain(ledger, chain));
   }
 
+  /** The store said that the VM runs at its site for good. */
+  async retire(): Promise<void> {
+    const seams = { fs: this.files, random: this.random, now: () => 0 };
+    const { store, ledger } = await LedgerStore.open(STATE, this.vm.id, VM_NAME, seams);
+    const [ours] = ledger.chains.values();
+    const standing = { activeSite: 'target', isRetired: true } as const;
+    await store.save(withChain(ledger, { ...defined(ours, 'there is a chain'), standing }));
+  }
+
   async stage(fs = this.files): Promise<string | undefined> {
     const file = new ReturnFile(STATE, this.vm.id, { fs, random: this.random });
     return (await file.read())?.stage;

@@ -3,8 +3,10 @@
 
 import { expect } from 'chai';
 import { join } from 'node:path';
+import { systemClock } from '../../../shared/clock.js';
 import { CELL_BYTES } from '../../../shared/delta/index.js';
 import { openVhdx } from '../../../shared/vhdx/index.js';
+import { collectSourceGarbage } from '../../../source-agent/index.js';
 import { testGuid } from '../../support/fake-source-hypervisor.js';
 import { expectViews } from '../../support/lab-model.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
@@ -310,6 +312,51 @@ describe('failback at the primary', function () {
     await world.attach([]);
     await world.source.failbackCommit(world.vm.id, order, point);
     expect((await world.cycle()).kind).to.equal('resync');
+  });
+
+  describe('gc at the primary', () => {
+    const collect = async (isPlan: boolean): Promise<string[]> => {
+      const { files: fs, random, lab: hypervisor } = world;
+      const { signal } = new AbortController();
+      const items = await collectSourceGarbage({
+        ...{ hypervisor, fs, clock: systemClock, random, stateFolder: STATE, signal, isPlan },
+        isForgetting: false,
+      });
+      return items.map(({ kind, isRemovable }) => `${kind} ${isRemovable}`);
+    };
+    const loseRecord = (): Promise<void> =>
+      world.files.remove(join(STATE, `${world.vm.id}.failback.json`));
+
+    it('takes nothing of a failback under way, whose mark is kept as well', async () => {
+      await world.sync();
+      expect(await collect(false)).to.deep.equal([]);
+      expect(await world.filesOfFailback()).to.have.length(2);
+      await world.stopServing();
+      await world.sync({ isLast: true });
+      await start();
+      expect(await collect(false)).to.deep.equal([]);
+      expect(await world.lab.listReferencePoints(world.vm.id)).to.have.length(2);
+    });
+
+    it('takes protective files whose record is gone, and lists them first', async () => {
+      await world.sync();
+      await loseRecord();
+      const wanted = ['protective-file true', 'protective-file true'];
+      expect(await collect(true)).to.deep.equal(wanted);
+      expect(await world.filesOfFailback()).to.have.length(2);
+      expect(await collect(false)).to.deep.equal(wanted);
+      expect(await world.filesOfFailback()).to.deep.equal([]);
+    });
+
+    it('never takes one on which a VM stands, through a checkpoint of its user as well', async () => {
+      const wanted = await level();
+      await start();
+      await loseRecord();
+      await world.lab.addUserCheckpoint(world.vm.id, 'later');
+      const kinds = await collect(false);
+      expect(kinds.filter((kind) => kind.startsWith('protective'))).to.deep.equal([]);
+      expectViews(await world.views(), wanted, 'after gc');
+    });
   });
 
   it('says how the guest is only when it is asked', async () => {

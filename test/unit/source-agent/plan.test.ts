@@ -45,6 +45,7 @@ function view(part: Partial<ReceiverView>): ReceiverView {
     wantedCellCount: 0,
     lostDiskIds: [],
     earlierDisks: [],
+    isSourceActive: false,
     unfinished: undefined,
     ...part,
   };

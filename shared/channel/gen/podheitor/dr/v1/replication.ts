@@ -221,6 +221,11 @@ export interface DescribeResponse {
    * such a disk may name cells of that point, whose hashes Hashes tells. One for each disk and size.
    */
   earlierDisks: EarlierDisk[];
+  /**
+   * The primary site is the active one under this epoch: a source that knows an earlier epoch is told so
+   * by this, not suspected.
+   */
+  isSourceActive: boolean;
 }
 
 export interface UnfinishedCycle {
@@ -679,6 +684,7 @@ function createBaseDescribeResponse(): DescribeResponse {
     wantedCellCount: 0n,
     lostDiskIds: [],
     earlierDisks: [],
+    isSourceActive: false,
   };
 }
 
@@ -719,6 +725,9 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     }
     for (const v of message.earlierDisks) {
       EarlierDisk.encode(v!, writer.uint32(82).fork()).join();
+    }
+    if (message.isSourceActive !== false) {
+      writer.uint32(88).bool(message.isSourceActive);
     }
     return writer;
   },
@@ -816,6 +825,14 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
             message.earlierDisks.push(EarlierDisk.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.isSourceActive = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -864,6 +881,11 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
         : globalThis.Array.isArray(object?.earlier_disks)
         ? object.earlier_disks.map((e: any) => EarlierDisk.fromJSON(e))
         : [],
+      isSourceActive: isSet(object.isSourceActive)
+        ? globalThis.Boolean(object.isSourceActive)
+        : isSet(object.is_source_active)
+        ? globalThis.Boolean(object.is_source_active)
+        : false,
     };
   },
 
@@ -899,6 +921,9 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
     if (message.earlierDisks?.length) {
       obj.earlierDisks = message.earlierDisks.map((e) => EarlierDisk.toJSON(e));
     }
+    if (message.isSourceActive !== false) {
+      obj.isSourceActive = message.isSourceActive;
+    }
     return obj;
   },
 
@@ -921,6 +946,7 @@ export const DescribeResponse: MessageFns<DescribeResponse> = {
       : 0n;
     message.lostDiskIds = object.lostDiskIds?.map((e) => e) || [];
     message.earlierDisks = object.earlierDisks?.map((e) => EarlierDisk.fromPartial(e)) || [];
+    message.isSourceActive = object.isSourceActive ?? false;
     return message;
   },
 };
