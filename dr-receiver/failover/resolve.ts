@@ -3,6 +3,7 @@
 
 import { DrError } from '../../shared/errors.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
+import type { VmStore } from '../store/vm-store.js';
 import { appendFailover, owedAfter } from './failover-book.js';
 import { payDebts } from './operations/debts.js';
 import { isAlive, probeSource } from './operations/probe.js';
@@ -31,12 +32,7 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
   }
   await vm.change(async () => {
     const { failover, epoch } = vm.protection;
-    // the other site may have taken its time, and somebody else decided meanwhile
-    if (failover.phase !== 'split-brain' || failover.operation !== undefined) {
-      throw new DrError('E_LOCKED', `${vm.protection.vmName} is not in a split brain any more`, {
-        done: 'nothing was changed here',
-      });
-    }
+    requireUndecided(vm);
     const owed = owedAfter(failover.owed, { owes: ['fence'] }, operationId);
     const record = { ...failover, phase: 'failed-over' as const, owed };
     await appendFailover(vm, site.seams.clock, record, epoch, asked);
@@ -44,9 +40,19 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
   await payDebts(site, desk);
 }
 
+/** The other site may have taken its time, and somebody else decided meanwhile. @throws DrError E_LOCKED */
+function requireUndecided({ protection }: VmStore): void {
+  const { failover, vmName } = protection;
+  if (failover.phase === 'split-brain' && failover.operation === undefined) return;
+  throw new DrError('E_LOCKED', `${vmName} is not in a split brain any more`, {
+    done: 'nothing was changed here',
+  });
+}
+
 /**
  * The VM at the primary goes on: from here on every disk is compared before a delta counts. Returns the
  * parameters of the undo that follows: what the VM here wrote is kept under a name of its epoch.
+ * @throws DrError E_LOCKED
  */
 export async function keepSource(
   { seams }: FailoverSite,
@@ -55,6 +61,7 @@ export async function keepSource(
 ): Promise<Readonly<Record<string, string>>> {
   const former = vm.protection.epoch;
   await vm.change(async () => {
+    requireUndecided(vm);
     const epoch = (vm.protection.epoch + 1n).toString();
     await vm.append({ kind: 'unhalt', atMs: seams.clock.now(), epoch, by, keyId });
   });
