@@ -10,6 +10,7 @@ import type { Point } from '../store/point.js';
 import { listedPoint } from '../store/point-sources.js';
 import type { Actor } from '../store/records.js';
 import { nameOfState } from '../wire.js';
+import { BackOff } from './back-off.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
 import { validCommands } from './machine.js';
@@ -79,6 +80,7 @@ export class Failovers {
   readonly #desks: Desks;
   readonly #runs = new Map<Guid, Run<OperationResult>>();
   readonly #closing = new AbortController();
+  readonly #deadlineTries: BackOff;
   /** What was overdue when the receiver started is asked about, not done. */
   readonly #startedAtMs: number;
 
@@ -86,6 +88,7 @@ export class Failovers {
     this.site = site;
     this.#desks = desks;
     this.tests = new Tests(site);
+    this.#deadlineTries = new BackOff(site.seams.clock);
     this.#startedAtMs = site.seams.clock.now();
   }
 
@@ -149,12 +152,12 @@ export class Failovers {
       const now = requireAnswer(standing(desk, false), command);
       if (now.kind !== answer.kind) throw changedMeanwhile(desk);
       const { failover } = desk.vm.protection;
+      // retention may have forgotten it since it was chosen
+      if (point !== undefined) listedPoint(desk.vm, point.pointId);
       left = failover.replacement;
       const isReplacing = kind === 'unplanned' && failover.instance !== undefined;
       const replacement =
-        isReplacing && point !== undefined
-          ? newInstance(desk.vm, listedPoint(desk.vm, point.pointId), operationId)
-          : undefined;
+        isReplacing && point !== undefined ? newInstance(desk.vm, point, operationId) : undefined;
       const operation = this.#newOperation(kind, operationId, asked, point, {
         ...(isReplacing ? { [REPLACES]: 'yes' } : {}),
         ...(kind === 'failback-undo' ? { [LEFT_AT]: 'F5' } : {}),
@@ -195,7 +198,8 @@ export class Failovers {
     await this.#stop(desk, 'it is taken back');
     const answer = requireAnswer(await this.standingOf(desk), command);
     if (answer.kind !== 'takeBack') throw changedMeanwhile(desk);
-    const { operation, halted, instance } = desk.vm.protection.failover;
+    const seen = desk.vm.protection.failover;
+    const { operation, halted, instance } = seen;
     const isBeside = command === 'abort' && operation?.facts[REPLACES] === 'yes';
     const isNothing = instance === undefined || isBeside;
     const isEarly = answer.through === undefined && halted === undefined && isNothing;
@@ -206,16 +210,17 @@ export class Failovers {
         return resultOf(desk, operation);
       });
     }
-    await this.#enterUndo(desk, asked);
+    await this.#enterUndo(desk, asked, seen);
     return this.#work(desk, undefined);
   }
 
-  async #enterUndo(desk: VmDesk, asked: Asked): Promise<void> {
+  /** `seen`: what was so when it was decided. @throws DrError E_LOCKED when it is not so any more */
+  async #enterUndo(desk: VmDesk, asked: Asked, seen: FailoverRecord): Promise<void> {
     const operationId = randomGuid(this.site.seams.random);
-    const { failover } = desk.vm.protection;
-    const kind = isFailback(failover) ? 'failback-undo' : 'undo';
+    const kind = isFailback(seen) ? 'failback-undo' : 'undo';
     await desk.vm.change(async () => {
       const { failover: now } = desk.vm.protection;
+      if (!isSameStanding(now, seen)) throw changedMeanwhile(desk);
       const facts = kind === 'undo' ? {} : { [LEFT_AT]: now.operation?.step ?? 'F5' };
       const operation = this.#newOperation(kind, operationId, asked, undefined, facts);
       const phase = PHASE_OF[kind] ?? 'undoing';
@@ -275,8 +280,9 @@ export class Failovers {
       return undefined;
     }
     if (side !== 'source') throw new DrError('E_USAGE', 'keep either source or replica');
+    const seen = desk.vm.protection.failover;
     const parameters = await keepSource(this.site, desk, asked);
-    await this.#enterUndo(desk, { ...asked, parameters });
+    await this.#enterUndo(desk, { ...asked, parameters }, seen);
     return this.#work(desk, undefined);
   }
 
@@ -357,9 +363,9 @@ export class Failovers {
     const result = resultOf(desk, last);
     await payDebts(this.site, desk);
     if (wrong === undefined) return result;
-    const { commit } = desk.vm.protection.failover;
-    if (commit?.policy === 'rollback') {
-      await this.#enterUndo(desk, { by: 'commit policy', keyId: undefined, parameters: {} });
+    const seen = desk.vm.protection.failover;
+    if (seen.commit?.policy === 'rollback' && seen.instance?.operationId === operationId) {
+      await this.#enterUndo(desk, { by: 'commit policy', keyId: undefined, parameters: {} }, seen);
       await this.#work(desk, undefined).ended();
       if (desk.vm.protection.failover.phase === 'ordinary') throw rolledBack(desk, wrong);
     }
@@ -405,12 +411,13 @@ export class Failovers {
       await this.#giveUp(desk, at, asked);
       return;
     }
-    const { activeSite } = desk.vm.protection.failover;
-    if (activeSite === 'source') {
+    const seen = desk.vm.protection.failover;
+    if (seen.activeSite === 'source') {
       await this.#giveUp(desk, at, asked);
       return;
     }
-    await this.#enterUndo(desk, { ...asked, parameters: {} });
+    if (seen.operation?.operationId !== at.operationId) throw changedMeanwhile(desk);
+    await this.#enterUndo(desk, { ...asked, parameters: {} }, seen);
     await this.#work(desk, undefined).ended();
   }
 
@@ -501,6 +508,9 @@ export class Failovers {
     if (policy === 'none' || deadlineMs > this.site.seams.clock.now()) return;
     // people may have counted on it while nobody was here to do it: it asks
     if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
+    const key = `${desk.vm.vmId} ${deadlineMs}`;
+    if (!this.#deadlineTries.isDue(key)) return;
+    this.#deadlineTries.tried(key);
     const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
     const command = policy === 'commit' ? 'permanent' : 'undo';
     await this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 });
@@ -651,6 +661,15 @@ function giveBackOf({ isSourceStopped }: FailoverRecord): ('unfence' | 'start')[
 function standing(desk: VmDesk, isBegun: boolean): Standing {
   const { vmName, failover } = desk.vm.protection;
   return { vmName, state: nameOfState(desk, isBegun), failover };
+}
+
+/** Nothing began, ended or came up in between. */
+function isSameStanding(one: FailoverRecord, other: FailoverRecord): boolean {
+  return (
+    one.phase === other.phase &&
+    one.operation?.operationId === other.operation?.operationId &&
+    one.instance?.operationId === other.instance?.operationId
+  );
 }
 
 function resultOf(desk: VmDesk, { operationId, pointId, facts }: Operation): OperationResult {

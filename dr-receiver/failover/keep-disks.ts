@@ -3,6 +3,7 @@
 
 import { join } from 'node:path';
 import { DrError } from '../../shared/errors.js';
+import type { FileSystem } from '../../shared/files/index.js';
 import { flattenVhdx } from '../../shared/image/index.js';
 import type { ReadSeams } from '../store/point-sources.js';
 import type { VmStore } from '../store/vm-store.js';
@@ -17,19 +18,36 @@ export function checkKeptName(name: string): void {
   });
 }
 
+function keptPath({ layout }: VmStore, name: string, index: number): string {
+  return join(layout.kept, `${name}.${index}.vhdx`);
+}
+
+/** Whether all disks of a VM are there under that name; each has it when it is whole. @throws E_IO */
+export async function areKept(
+  fs: FileSystem,
+  vm: VmStore,
+  diskCount: number,
+  name: string,
+): Promise<boolean> {
+  for (let index = 0; index < diskCount; index++) {
+    if ((await fs.status(keptPath(vm, name, index))) === undefined) return false;
+  }
+  return true;
+}
+
 /**
  * `paths`: the files that the VM, which is off, would write to, checkpoints of a user included. A call that
  * is repeated keeps what is there. @throws DrError E_PARAMETER, E_EXISTS, E_CAPACITY, E_IO
  */
 export async function keepDisks(
   { fs, random }: ReadSeams,
-  { layout }: VmStore,
+  vm: VmStore,
   paths: readonly string[],
   name: string,
 ): Promise<void> {
   checkKeptName(name);
-  await fs.makeFolder(layout.kept);
+  await fs.makeFolder(vm.layout.kept);
   for (const [index, path] of paths.entries()) {
-    await flattenVhdx(path, join(layout.kept, `${name}.${index}.vhdx`), { fs, random });
+    await flattenVhdx(path, keptPath(vm, name, index), { fs, random });
   }
 }

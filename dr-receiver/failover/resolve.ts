@@ -3,6 +3,7 @@
 
 import { DrError } from '../../shared/errors.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
+import type { VmStore } from '../store/vm-store.js';
 import { appendFailover, owedAfter } from './failover-book.js';
 import type { FailoverRecord } from './model.js';
 import { payDebts } from './operations/debts.js';
@@ -49,21 +50,26 @@ async function changeSplitBrain(
   change: (failover: FailoverRecord) => Partial<FailoverRecord>,
 ): Promise<void> {
   await vm.change(async () => {
-    const { failover, epoch, vmName } = vm.protection;
-    // the other site may have taken its time, and somebody else decided meanwhile
-    if (failover.phase !== 'split-brain' || failover.operation !== undefined) {
-      throw new DrError('E_LOCKED', `${vmName} is not in a split brain any more`, {
-        done: 'nothing was changed here',
-      });
-    }
+    const { failover, epoch } = vm.protection;
+    requireUndecided(vm);
     const record = { ...failover, ...change(failover) };
     await appendFailover(vm, seams.clock, record, epoch, asked);
+  });
+}
+
+/** The other site may have taken its time, and somebody else decided meanwhile. @throws DrError E_LOCKED */
+function requireUndecided({ protection }: VmStore): void {
+  const { failover, vmName } = protection;
+  if (failover.phase === 'split-brain' && failover.operation === undefined) return;
+  throw new DrError('E_LOCKED', `${vmName} is not in a split brain any more`, {
+    done: 'nothing was changed here',
   });
 }
 
 /**
  * The VM at the primary goes on: from here on every disk is compared before a delta counts. Returns the
  * parameters of the undo that follows: what the VM here wrote is kept under a name of its epoch.
+ * @throws DrError E_LOCKED
  */
 export async function keepSource(
   { seams }: FailoverSite,
@@ -72,6 +78,7 @@ export async function keepSource(
 ): Promise<Readonly<Record<string, string>>> {
   const former = vm.protection.epoch;
   await vm.change(async () => {
+    requireUndecided(vm);
     const epoch = (vm.protection.epoch + 1n).toString();
     await vm.append({ kind: 'unhalt', atMs: seams.clock.now(), epoch, by, keyId });
   });

@@ -5,6 +5,7 @@ import { randomGuid, type Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
+import { listedPoint } from '../store/point-sources.js';
 import { BackOff } from './back-off.js';
 import { instanceFiles } from './instance-files.js';
 import type { TestSession } from './model.js';
@@ -41,7 +42,10 @@ export class Tests {
     return new TestBook(vm, this.#site.seams.clock, operationId, { by });
   }
 
-  /** Begins a session; durable on return. `check` throws when the VM is in no state for it any more. */
+  /**
+   * Begins a session; durable on return. `check` throws when the VM is in no state for it any more.
+   * @throws DrError E_NO_POINT
+   */
   async begin(
     desk: VmDesk,
     point: Point,
@@ -53,6 +57,8 @@ export class Tests {
     const book = this.#bookOf(desk, { operationId, by: asked.by });
     await desk.vm.change(async () => {
       check();
+      // retention may have forgotten it since it was chosen
+      listedPoint(desk.vm, point.pointId);
       await book.begin(newSession(desk, point, operationId, asked, clock.now()));
     });
     const { vmId, protection } = desk.vm;

@@ -39,10 +39,23 @@ async function noteWhetherItRuns(work: Work): Promise<FailoverPatch> {
 /** A plan of many VMs has all of them off before the first comes up. */
 async function takeLastDeltaAndHold(work: Work): Promise<FailoverPatch> {
   const found = await takeLastDelta(work);
-  if (work.values.hold !== undefined) {
-    await work.run.hold('P5', 'the last delta is here; waits to be resumed');
-  }
-  return found;
+  if (work.values.hold === undefined) return found;
+  await work.run.hold('P5', 'the last delta is here; waits to be resumed');
+  // it may have waited for hours, and somebody at the primary may not have known
+  await requireHeld(work);
+  return takeLastDelta(work);
+}
+
+/** @throws DrError E_FINAL_SYNC_FAILED when the VM is not off and fenced any more; E_SOURCE_UNREACHABLE */
+async function requireHeld(work: Work): Promise<void> {
+  const { vmId, protection } = work.vm;
+  const { powerState, isFenced } = await requireSource(work).describe(vmId);
+  if (powerState === 'off' && isFenced) return;
+  const state = isFenced ? powerState : `${powerState} and not fenced any more`;
+  throw new DrError('E_FINAL_SYNC_FAILED', `${protection.vmName} is ${state} at the primary site`, {
+    context: { vmId, powerState, isFenced },
+    done: 'the failover was given up; the VM goes on at the primary site',
+  });
 }
 
 async function takeLastDelta(work: Work): Promise<FailoverPatch> {

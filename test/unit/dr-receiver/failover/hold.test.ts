@@ -6,6 +6,7 @@ import { NO_SOURCES, type SourceSite } from '../../../../dr-receiver/failover/po
 import { Run } from '../../../../dr-receiver/failover/run.js';
 import { randomGuid } from '../../../../shared/bytes/index.js';
 import type { PowerState } from '../../../../shared/hypervisor/index.js';
+import { refusal } from '../../../support/refusal.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 import { FailoverBench, failoverVolume } from './failover-double.js';
 
@@ -14,16 +15,20 @@ const done = (): Promise<void> => Promise.resolve();
 describe('planned failover with hold=synced', () => {
   let bench: FailoverBench;
   let power: PowerState;
+  let isFenced: boolean;
+  let finalCycle: () => Promise<void>;
 
   beforeEach(async () => {
     const { volume, plans } = await failoverVolume();
     bench = await FailoverBench.open(volume);
     power = 'running';
+    isFenced = false;
+    finalCycle = done;
     const head = plans.at(-1)?.pointId ?? randomGuid(new SeededRandom(1));
     const source: SourceSite = {
       describe: () =>
         Promise.resolve({
-          ...{ powerState: power, heartbeat: undefined, isFenced: false },
+          ...{ powerState: power, heartbeat: undefined, isFenced },
           ...{ epoch: 1n, allowed: ['shutdown'] },
         }),
       presync: done,
@@ -35,10 +40,21 @@ describe('planned failover with hold=synced', () => {
         power = 'running';
         return done();
       },
-      ...{ fence: done, unfence: done, tellEpoch: done },
+      fence: () => {
+        isFenced = true;
+        return done();
+      },
+      unfence: () => {
+        isFenced = false;
+        return done();
+      },
+      tellEpoch: done,
       ...{ failbackStart: done, failbackCommit: done, failbackUndo: done },
       failbackSync: () => Promise.resolve(0),
-      finalCycle: () => Promise.resolve({ pointId: head, isCompared: true }),
+      finalCycle: async () => {
+        await finalCycle();
+        return { pointId: head, isCompared: true };
+      },
     };
     const { site } = bench.site.receiver.failovers;
     Object.assign(site, { sources: { ...NO_SOURCES, find: () => source } });
@@ -66,6 +82,35 @@ describe('planned failover with hold=synced', () => {
     const { done: end } = await bench.operate('abort');
     expect(end?.state).to.equal('PROTECTED');
     expect(power).to.equal('running');
+  });
+
+  it('does not go on when the VM was started at the primary while it waited', async () => {
+    await bench.operate('planned', { hold: 'synced' });
+    power = 'running';
+    const failure = await refusal(() => bench.operate('resume'));
+    expect(failure.code).to.equal('E_FINAL_SYNC_FAILED');
+    expect(await bench.phase()).to.equal('ordinary');
+    expect(await bench.lab.listVms()).to.deep.equal([]);
+  });
+
+  it('does not go on when the fence was lifted while it waited', async () => {
+    await bench.operate('planned', { hold: 'synced' });
+    isFenced = false;
+    const failure = await refusal(() => bench.operate('resume'));
+    expect(failure.code).to.equal('E_FINAL_SYNC_FAILED');
+    expect(await bench.phase()).to.equal('ordinary');
+  });
+
+  it('takes what came to be at the primary while it waited', async () => {
+    let cycleCount = 0;
+    finalCycle = () => {
+      cycleCount++;
+      return Promise.resolve();
+    };
+    await bench.operate('planned', { hold: 'synced' });
+    expect(cycleCount).to.equal(1);
+    await bench.operate('resume');
+    expect(cycleCount).to.equal(2);
   });
 
   it('without it does not wait', async () => {
