@@ -31,6 +31,7 @@ import { productVersion } from './product-version.js';
 import { registerPsk } from './psk.js';
 import { registerPush } from './push.js';
 import { registerReceiver } from './receiver.js';
+import { registerReprotect } from './reprotect.js';
 import { registerSeed } from './seed.js';
 import { CHECK_UNKNOWN, registerStatus } from './status.js';
 import { registerVerify } from './verify.js';
@@ -86,6 +87,7 @@ export function buildProgram(context: CliContext): Command {
   registerVerify(program, context);
   registerFailover(program, context);
   registerFailoverActs(program, context);
+  registerReprotect(program, context);
   registerGc(program, context);
   registerExport(program, context);
   registerImport(program, context);

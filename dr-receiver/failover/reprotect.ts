@@ -1,7 +1,7 @@
 // What a retired protection tells of itself to its successor, which goes the other way, and the note that
 // there is one. Everything else of a reprotect happens at the other site (docs/failover/reprotect.md).
 
-import { guidToWire, ZERO_GUID } from '../../shared/bytes/index.js';
+import { guidToWire } from '../../shared/bytes/index.js';
 import type { ReprotectFacts } from '../../shared/channel/index.js';
 import type { Clock } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
@@ -15,14 +15,13 @@ import { type Asked, valuesOf } from './operations/work.js';
 import { type FailoverSite, requireHost } from './site.js';
 
 /** Of a protection that is COMMITTED. @throws DrError E_STATE, E_NOT_FOUND, E_POINT_CORRUPT, E_HYPERVISOR */
-export async function reprotectFacts(
-  site: FailoverSite,
-  { vm }: VmDesk,
-): Promise<ReprotectFacts> {
+export async function reprotectFacts(site: FailoverSite, { vm }: VmDesk): Promise<ReprotectFacts> {
   const { failover, vmName } = vm.protection;
   const { instance, reprotected } = failover;
   if (instance?.vmId === undefined) {
-    throw new DrError('E_STATE', `${vmName} has no VM at this site`, { context: { vmId: vm.vmId } });
+    throw new DrError('E_STATE', `${vmName} has no VM at this site`, {
+      context: { vmId: vm.vmId },
+    });
   }
   const here = await requireHost(site).describeVm(instance.vmId);
   const point = vm.protection.point(instance.pointId) ?? vm.protection.head;
@@ -32,10 +31,6 @@ export async function reprotectFacts(
     vmId: guidToWire(vm.vmId),
     instanceVmId: guidToWire(here.id),
     ...wayBack(there.adapters, here.adapters),
-    diskIds: there.disks.map(({ diskId }) => {
-      const isThere = here.disks.some((disk) => disk.diskId === diskId);
-      return guidToWire(isThere ? diskId : ZERO_GUID);
-    }),
     reprotectedAtMs: BigInt(reprotected?.atMs ?? 0),
   };
 }
