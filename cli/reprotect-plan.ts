@@ -76,8 +76,8 @@ export async function prepare(
 }
 
 /** The receiver of the former primary: always one that runs. */
-export function formerAccess({ store: _store, ...flags }: ReprotectFlags): AccessFlags {
-  return flags;
+export function formerAccess(flags: ReprotectFlags): AccessFlags {
+  return { ...flags, store: undefined };
 }
 
 /** The retired protection: at the receiver of this site, or in its store. @throws DrError E_USAGE */
@@ -195,8 +195,10 @@ async function lookAtFormer(
 ): Promise<DrError | undefined> {
   const request = hostSeed({ vmId, vmName, formerVmId, owner }, true);
   try {
-    for await (const response of control.seed(request)) void response;
-    return undefined;
+    for await (const { step } of control.seed(request)) {
+      if (step?.$case === 'done') return undefined;
+    }
+    throw new DrError('E_PROTOCOL', 'the receiver did not say whether the seed can be staged');
   } catch (error) {
     if (!(error instanceof DrError)) throw error;
     return error.code === 'E_EXISTS' ? undefined : error;

@@ -92,7 +92,7 @@ function homeCommand({ vmName, networkMap }: Preparation, flags: ReprotectFlags)
   const words = [
     ...['hvdr', 'failover', 'planned', vmName],
     ...(networkMap === '' ? [] : ['--network-map', networkMap]),
-    ...['--replace-retired', 'yes', '--host', host],
+    ...['--replace-retired', '--host', host],
     ...(stateDir === undefined ? [] : ['--state-dir', stateDir]),
     ...['--dr-host', drHost, ...(drPort === undefined ? [] : ['--dr-port', drPort])],
     ...['--psk-file', pskFile],

@@ -36,10 +36,12 @@ export async function requireNameFree(
     return `the retired VM ${retired.name}, ${retired.id}, is removed from the hypervisor; ${files}`;
   }
   const why =
-    retired === undefined
-      ? ''
-      : `; it is off and fenced by us: --replace-retired yes removes it from the hypervisor, ${files}`;
-  throw new DrError('E_EXISTS', `a VM named ${holder.name} is at this site already${why}`, {
+    retired !== undefined
+      ? `it is off and fenced by us: --replace-retired removes it from the hypervisor, ${files}`
+      : holder.powerState === 'off'
+        ? 'it is off, and not fenced by us: when it is the retired one, let the agent of this site attach once'
+        : `it is ${holder.powerState}`;
+  throw new DrError('E_EXISTS', `a VM named ${holder.name} is at this site already; ${why}`, {
     context: { vmId: holder.id, isRetired: retired !== undefined },
   });
 }
