@@ -32,7 +32,10 @@ const COMMANDS: Readonly<Record<string, FailoverCommand>> = {
       'Shuts the guest down at the primary, takes its last changes, compares both sides, and starts the VM\n' +
       'at the DR site. Whatever goes wrong before that, the VM is started again at the primary. The agent\n' +
       'of the primary has to be attached: its daemon, or this command run there with --host.',
-    parameters: [...NETWORK, ...PROOF, ...PROVISIONAL, ...SHUTDOWN, 'stop_tests'],
+    parameters: [
+      ...([...NETWORK, ...PROOF, ...PROVISIONAL, ...SHUTDOWN] satisfies ParameterName[]),
+      ...(['stop_tests', 'replace_retired'] satisfies ParameterName[]),
+    ],
     example: 'hvdr failover planned SQL01 --dr-host dr1 --psk-file operator.psk',
   },
   unplanned: {

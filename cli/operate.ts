@@ -162,6 +162,7 @@ async function carryOut(
       case 'done':
         done = step.value;
         break;
+      case 'reprotect':
       case undefined:
         break;
     }

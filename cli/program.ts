@@ -34,6 +34,7 @@ import { productVersion } from './product-version.js';
 import { registerPsk } from './psk.js';
 import { registerPush } from './push.js';
 import { registerReceiver } from './receiver.js';
+import { registerReprotect } from './reprotect.js';
 import { registerSeed } from './seed.js';
 import { CHECK_UNKNOWN, registerStatus } from './status.js';
 import { registerVerify } from './verify.js';
@@ -90,6 +91,7 @@ export function buildProgram(context: CliContext): Command {
   registerFailover(program, context);
   registerFailback(program, context);
   registerFailoverActs(program, context);
+  registerReprotect(program, context);
   registerGc(program, context);
   registerExport(program, context);
   registerImport(program, context);

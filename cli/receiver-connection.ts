@@ -31,7 +31,7 @@ export interface AccessFlags extends TlsFlags {
   readonly drHost?: string;
   readonly drPort?: string;
   readonly pskFile?: string;
-  readonly store?: string;
+  readonly store?: string | undefined;
   /** With `store`: the hypervisor of the DR site, for commands that bring up a VM there. */
   readonly siteHost?: string | undefined;
 }

@@ -6,7 +6,7 @@ import type { SeedDone, SeedFile, SeedRequest } from '../shared/channel/index.js
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import { startProgress } from './progress.js';
-import { type AccessFlags, withAccess } from './receiver-connection.js';
+import { type AccessFlags, type ReceiverAccess, withAccess } from './receiver-connection.js';
 import type { SeedFlags } from './seed-options.js';
 import { formatSize } from './sizes.js';
 
@@ -111,7 +111,6 @@ async function run(
   flags: SeedFlags,
   from: NonNullable<SeedRequest['from']>,
 ): Promise<SeedDone> {
-  const { clock, output } = context;
   const { vm = '', vmId, principal = '', restart } = flags;
   const request: SeedRequest = {
     vm,
@@ -123,33 +122,43 @@ async function run(
   if (vm === '' && request.vmId.length === 0 && from.$case !== 'medium') {
     throw new DrError('E_USAGE', 'nothing says which VM is meant', { hint: 'Give --vm NAME.' });
   }
-  const signal = context.stopSignal();
   const { host: siteHost, store } = flags;
   const access = { ...accessOf(flags), siteHost: store === undefined ? undefined : siteHost };
-  return withAccess(context, access, 'write', async ({ control }) => {
-    let bar: ReturnType<typeof startProgress> | undefined;
-    try {
-      for await (const { step } of control.seed(request, { signal })) {
-        if (step?.$case === 'progress') {
-          const { doneBytes, totalBytes } = step.value;
-          bar ??= startProgress(output, clock, { label: 'seed', total: Number(totalBytes) });
-          bar.set(Number(doneBytes));
-        } else if (step?.$case === 'done') {
-          return step.value;
-        }
+  return withAccess(context, access, 'write', ({ control }) =>
+    stageThrough(context, control, request),
+  );
+}
+
+/** Has a seed staged, with its progress. @throws DrError what the receiver says; E_CHANNEL when stopped */
+export async function stageThrough(
+  context: CliContext,
+  control: ReceiverAccess['control'],
+  request: SeedRequest,
+): Promise<SeedDone> {
+  const { clock, output } = context;
+  const signal = context.stopSignal();
+  let bar: ReturnType<typeof startProgress> | undefined;
+  try {
+    for await (const { step } of control.seed(request, { signal })) {
+      if (step?.$case === 'progress') {
+        const { doneBytes, totalBytes } = step.value;
+        bar ??= startProgress(output, clock, { label: 'seed', total: Number(totalBytes) });
+        bar.set(Number(doneBytes));
+      } else if (step?.$case === 'done') {
+        return step.value;
       }
-    } catch (error) {
-      if (!signal.aborted || !(error instanceof DrError) || error.code !== 'E_CHANNEL') throw error;
-      throw new DrError('E_CHANNEL', 'the seed was stopped', {
-        done: 'what had become durable is staged',
-        hint: 'The same command goes on from there.',
-        cause: error,
-      });
-    } finally {
-      bar?.end();
     }
-    throw new DrError('E_PROTOCOL', 'the receiver did not say how the seed ended');
-  });
+  } catch (error) {
+    if (!signal.aborted || !(error instanceof DrError) || error.code !== 'E_CHANNEL') throw error;
+    throw new DrError('E_CHANNEL', 'the seed was stopped', {
+      done: 'what had become durable is staged',
+      hint: 'The same command goes on from there.',
+      cause: error,
+    });
+  } finally {
+    bar?.end();
+  }
+  throw new DrError('E_PROTOCOL', 'the receiver did not say how the seed ended');
 }
 
 function document({ vmId, vmName, owner, stagedBytes, disks }: SeedDone) {

@@ -60,7 +60,9 @@ export function failoverLines(each: ProtectionStatus, nowMs: number): string[] {
     const isOver = each.safetyUntilMs <= BigInt(nowMs);
     const hold = isOver ? 'ended' : 'ends';
     const until = relative(each.safetyUntilMs, nowMs);
-    lines.push(`    reprotected ${since}; the safety hold ${hold} ${until}; \`hvdr forget\` removes the points`);
+    lines.push(
+      `    reprotected ${since}; the safety hold ${hold} ${until}; \`hvdr forget\` removes the points`,
+    );
   }
   for (const test of each.tests) {
     const id = guidFromWire(test.operationId) ?? '';

@@ -16,6 +16,7 @@ import type { Command } from './model.js';
 import type { AdapterPlan } from './network.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import type { PlanRefusal } from './plan.js';
+import { requireNameFree } from './retired-vm.js';
 import type { FailoverSite } from './site.js';
 
 export interface Findings {
@@ -119,12 +120,8 @@ async function lookAtRoom(
   });
   if (purpose === 'test') return network;
   await found.ask(async () => {
-    const name = vm.protection.vmName.toLowerCase();
-    const holder = (await host.listVms()).find((each) => each.name.toLowerCase() === name);
-    if (holder === undefined || holder.id === vm.protection.failover.instance?.vmId) return;
-    throw new DrError('E_EXISTS', `a VM named ${holder.name} is at this site already`, {
-      context: { vmId: holder.id },
-    });
+    const note = await requireNameFree(host, vm, command === 'planned' && values.replace_retired);
+    if (note !== undefined) found.notes.push(note);
   });
   return network;
 }

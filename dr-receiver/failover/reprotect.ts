@@ -1,7 +1,7 @@
 // What a retired protection tells of itself to its successor, which goes the other way, and the note that
 // there is one. Everything else of a reprotect happens at the other site (docs/failover/reprotect.md).
 
-import { guidToWire, ZERO_GUID } from '../../shared/bytes/index.js';
+import { guidToWire } from '../../shared/bytes/index.js';
 import type { ReprotectFacts } from '../../shared/channel/index.js';
 import type { Clock } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
@@ -31,10 +31,6 @@ export async function reprotectFacts(site: FailoverSite, { vm }: VmDesk): Promis
     vmId: guidToWire(vm.vmId),
     instanceVmId: guidToWire(here.id),
     ...wayBack(there.adapters, here.adapters),
-    diskIds: there.disks.map(({ diskId }) => {
-      const isThere = here.disks.some((disk) => disk.diskId === diskId);
-      return guidToWire(isThere ? diskId : ZERO_GUID);
-    }),
     reprotectedAtMs: BigInt(reprotected?.atMs ?? 0),
   };
 }

@@ -375,6 +375,13 @@ export const PARAMETERS = {
       'What the DR site may do with VMs of this source: `shutdown`, `start`, `failback`; nothing unless ' +
       'it is named.',
   },
+  replace_retired: {
+    kind: 'flag',
+    default: 'no',
+    meaning:
+      'A planned failover takes the name of a VM that an earlier one left here: it is off and fenced by us. ' +
+      'It is removed from the hypervisor when the new one is registered; its disk files stay.',
+  },
   safety_hold: {
     kind: 'whole',
     unit: 's',

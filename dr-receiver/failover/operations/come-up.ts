@@ -23,6 +23,7 @@ import {
 } from '../instance.js';
 import type { Instance } from '../model.js';
 import { type AdapterPlan, applyNetwork, withAddressCheck } from '../network.js';
+import { findRetired } from '../retired-vm.js';
 import { isAlive, probeSource } from './probe.js';
 import type { Work } from './work.js';
 
@@ -69,6 +70,7 @@ export async function makeDisks(work: Work): Promise<undefined> {
 export async function registerVm(work: Work): Promise<FailoverPatch> {
   const { vm, host, instance, point, site } = work;
   const definition = definitionOf(vm, point);
+  await removeRetired(work);
   const vmId = await register(host, tagOfInstance(vm.vmId, instance), {
     definition,
     name: instance.vmName,
@@ -78,6 +80,14 @@ export async function registerVm(work: Work): Promise<FailoverPatch> {
   const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
   await applyNetwork(host, vmId, plan);
   return { instance: { vmId } };
+}
+
+/** The verified point that comes up is newer than what the retired VM has. */
+async function removeRetired({ host, vm, instance, values, book }: Work): Promise<void> {
+  if (book.operation.kind !== 'planned' || !values.replace_retired) return;
+  if ((await findInstance(host, tagOfInstance(vm.vmId, instance))) !== undefined) return;
+  const retired = await findRetired(host, instance.vmName);
+  if (retired !== undefined) await host.removeVm(retired.id);
 }
 
 /** From here on the VM may have run, whatever a crash leaves. */

@@ -209,6 +209,7 @@ const ROWS: Readonly<
   test_disk_limit: { good: [['1G', 2 ** 30]], bad: ['1Gbit'] },
   keep: { good: [['yes', true]], bad: ['perhaps'] },
   stop_tests: { good: [['yes', true]], bad: ['perhaps'] },
+  replace_retired: { good: [['yes', true]], bad: ['perhaps'] },
   commit_policy: { good: [['commit', 'commit']], bad: ['', 'later'] },
   commit_after: { good: [['60', 60]], bad: ['59'] },
   shutdown_timeout: { good: [['1', 1]], bad: ['0'] },

@@ -518,11 +518,6 @@ export interface ReprotectFacts {
    */
   networkMap: string;
   networkRefusal: string;
-  /**
-   * The disks of the VM that stays, in the order of the former primary's; all zeros: it has this disk no
-   * more.
-   */
-  diskIds: Buffer[];
   /** An earlier command has noted that the protection is closed; 0: none has. */
   reprotectedAtMs: bigint;
 }
@@ -7590,7 +7585,6 @@ function createBaseReprotectFacts(): ReprotectFacts {
     instanceVmId: Buffer.alloc(0),
     networkMap: "",
     networkRefusal: "",
-    diskIds: [],
     reprotectedAtMs: 0n,
   };
 }
@@ -7609,14 +7603,11 @@ export const ReprotectFacts: MessageFns<ReprotectFacts> = {
     if (message.networkRefusal !== "") {
       writer.uint32(34).string(message.networkRefusal);
     }
-    for (const v of message.diskIds) {
-      writer.uint32(42).bytes(v!);
-    }
     if (message.reprotectedAtMs !== 0n) {
       if (BigInt.asUintN(64, message.reprotectedAtMs) !== message.reprotectedAtMs) {
         throw new globalThis.Error("value provided for field message.reprotectedAtMs of type uint64 too large");
       }
-      writer.uint32(48).uint64(message.reprotectedAtMs);
+      writer.uint32(40).uint64(message.reprotectedAtMs);
     }
     return writer;
   },
@@ -7667,15 +7658,7 @@ export const ReprotectFacts: MessageFns<ReprotectFacts> = {
             continue;
           }
           case 5: {
-            if (tag !== 42) {
-              break;
-            }
-
-            message.diskIds.push(Buffer.from(reader.bytes()));
-            continue;
-          }
-          case 6: {
-            if (tag !== 48) {
+            if (tag !== 40) {
               break;
             }
 
@@ -7716,11 +7699,6 @@ export const ReprotectFacts: MessageFns<ReprotectFacts> = {
         : isSet(object.network_refusal)
         ? globalThis.String(object.network_refusal)
         : "",
-      diskIds: globalThis.Array.isArray(object?.diskIds)
-        ? object.diskIds.map((e: any) => Buffer.from(bytesFromBase64(e)))
-        : globalThis.Array.isArray(object?.disk_ids)
-        ? object.disk_ids.map((e: any) => Buffer.from(bytesFromBase64(e)))
-        : [],
       reprotectedAtMs: isSet(object.reprotectedAtMs)
         ? BigInt(object.reprotectedAtMs)
         : isSet(object.reprotected_at_ms)
@@ -7743,9 +7721,6 @@ export const ReprotectFacts: MessageFns<ReprotectFacts> = {
     if (message.networkRefusal !== "") {
       obj.networkRefusal = message.networkRefusal;
     }
-    if (message.diskIds?.length) {
-      obj.diskIds = message.diskIds.map((e) => base64FromBytes(e));
-    }
     if (message.reprotectedAtMs !== 0n) {
       obj.reprotectedAtMs = message.reprotectedAtMs.toString();
     }
@@ -7761,7 +7736,6 @@ export const ReprotectFacts: MessageFns<ReprotectFacts> = {
     message.instanceVmId = object.instanceVmId ?? Buffer.alloc(0);
     message.networkMap = object.networkMap ?? "";
     message.networkRefusal = object.networkRefusal ?? "";
-    message.diskIds = object.diskIds?.map((e) => e) || [];
     message.reprotectedAtMs = (object.reprotectedAtMs !== undefined && object.reprotectedAtMs !== null)
       ? BigInt(object.reprotectedAtMs)
       : 0n;
