@@ -3,8 +3,9 @@
 
 import type { Command } from 'commander';
 import { DrError } from '../shared/errors.js';
+import type { ParameterName } from '../shared/params/index.js';
 import type { CliContext } from './context.js';
-import { type OperateFlags, runOperation, withOperateOptions } from './operate.js';
+import { type OperateFlags, parametersGiven, runOperation, withOperateOptions } from './operate.js';
 
 const ACTS: Readonly<Record<string, { readonly summary: string; readonly description: string }>> = {
   resume: {
@@ -24,8 +25,9 @@ const ACTS: Readonly<Record<string, { readonly summary: string; readonly descrip
   forget: {
     summary: 'give up a protection',
     description:
-      'Its points cannot be used any more, and the source is refused. Wants confirmation. Not while a VM of\n' +
-      'the protection runs at the DR site.',
+      'All points of the VM and its files in the store are removed; a source that pushes it again begins anew.\n' +
+      'Wants confirmation. Not while a VM of the protection runs at the DR site, unless its disks were\n' +
+      'flattened; with --force --reason TEXT also when the VM that stayed has gone from every host.',
   },
   flatten: {
     summary: 'let the disks of a VM that stays at the DR site stand alone',
@@ -36,7 +38,8 @@ const ACTS: Readonly<Record<string, { readonly summary: string; readonly descrip
 export function registerFailoverActs(program: Command, context: CliContext): void {
   for (const [name, { summary, description }] of Object.entries(ACTS)) {
     const command = program.command(name).summary(summary).description(description);
-    withOperateOptions(command, []);
+    const parameters: readonly ParameterName[] = name === 'forget' ? ['force', 'reason'] : [];
+    withOperateOptions(command, parameters);
     if (name === 'resolve') command.requiredOption('--keep <side>', 'source or replica');
     command
       .addHelpText(
@@ -48,8 +51,9 @@ export function registerFailoverActs(program: Command, context: CliContext): voi
         if (name === 'resolve' && keep !== 'source' && keep !== 'replica') {
           throw new DrError('E_USAGE', `--keep ${String(keep)} is neither source nor replica`);
         }
-        const parameters: Record<string, string> = keep === undefined ? {} : { side: keep };
-        return runOperation(context, { vm, command: name, parameters }, flags);
+        const given = parametersGiven(command, parameters);
+        const all = keep === undefined ? given : { ...given, side: keep };
+        return runOperation(context, { vm, command: name, parameters: all }, flags);
       });
   }
 }

@@ -13,6 +13,7 @@ import { registerDrill } from './drill.js';
 import { EXIT_OUTPUT_CLOSED, exitCodesHelp } from './exit-codes.js';
 import { registerExplain } from './explain.js';
 import { registerExport } from './export.js';
+import { registerFailback } from './failback.js';
 import { registerFailoverActs } from './failover-acts.js';
 import { registerFailover } from './failover.js';
 import { registerGc } from './gc.js';
@@ -85,6 +86,7 @@ export function buildProgram(context: CliContext): Command {
   registerPoints(program, context);
   registerVerify(program, context);
   registerFailover(program, context);
+  registerFailback(program, context);
   registerFailoverActs(program, context);
   registerGc(program, context);
   registerExport(program, context);

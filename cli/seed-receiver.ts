@@ -1,4 +1,4 @@
-// `hvdr seed --from vhdx:… | raw:… | media:… | bacula:…` and `--discard`: the DR site's side.
+// `hvdr seed --from vhdx:… | raw:… | media:… | bacula:… | host:…` and `--discard`: the DR site's side.
 
 import path from 'node:path';
 import { guidFromWire, guidToWire, parseGuid } from '../shared/bytes/index.js';
@@ -10,7 +10,7 @@ import { type AccessFlags, withAccess } from './receiver-connection.js';
 import type { SeedFlags } from './seed-options.js';
 import { formatSize } from './sizes.js';
 
-const PLACE = /^(vhdx|raw|media|bacula):(.+)$/s;
+const PLACE = /^(vhdx|raw|media|bacula|host):(.+)$/s;
 
 interface Place {
   readonly kind: string;
@@ -38,7 +38,7 @@ function parsePlaces(from: readonly string[]): Place[] {
     const [, kind, name] = PLACE.exec(text) ?? [];
     if (kind !== undefined && name !== undefined) return { kind, name };
     throw new DrError('E_USAGE', `--from ${text} names no place of a seed`, {
-      hint: 'Legal are network, vhdx:FILE, raw:FILE, media:DIR and bacula:DIR.',
+      hint: 'Legal are network, vhdx:FILE, raw:FILE, media:DIR, bacula:DIR and host:VM.',
     });
   });
   const isFile = ({ kind }: Place): boolean => kind === 'vhdx' || kind === 'raw';
@@ -66,6 +66,10 @@ function originOf(
     }
     const value = placed(context, flags, first.name);
     return first.kind === 'media' ? { $case: 'medium', value } : { $case: 'backup', value };
+  }
+  if (first?.kind === 'host') {
+    const diskIds = diskId.map((text) => wireGuid(text, '--disk-id'));
+    return { $case: 'host', value: { vm: first.name, diskIds, isPlan: false } };
   }
   if (diskId.length > 0 && diskId.length !== places.length) {
     throw new DrError('E_USAGE', `${diskId.length} --disk-id came for ${places.length} files`, {
@@ -120,7 +124,9 @@ async function run(
     throw new DrError('E_USAGE', 'nothing says which VM is meant', { hint: 'Give --vm NAME.' });
   }
   const signal = context.stopSignal();
-  return withAccess(context, accessOf(flags), 'write', async ({ control }) => {
+  const { host: siteHost, store } = flags;
+  const access = { ...accessOf(flags), siteHost: store === undefined ? undefined : siteHost };
+  return withAccess(context, access, 'write', async ({ control }) => {
     let bar: ReturnType<typeof startProgress> | undefined;
     try {
       for await (const { step } of control.seed(request, { signal })) {

@@ -3,7 +3,7 @@
 //   at the source   --from network   the first cycle, as push does it      seed-source.ts
 //                   --to media:DIR   a sealed copy of the disks
 //                   neither          which VM and disks there are
-//   at the DR site  --from vhdx:FILE, raw:FILE, media:DIR, bacula:DIR      seed-receiver.ts
+//   at the DR site  --from vhdx:FILE, raw:FILE, media:DIR, bacula:DIR, host:VM   seed-receiver.ts
 //                   --discard
 
 import { type Command, Option } from 'commander';
@@ -25,6 +25,7 @@ Examples:
   hvdr seed --vm SQL01 --from media:SQL01 --dr-host 127.0.0.1 --psk-file operator.psk
   hvdr seed --vm SQL01 --from vhdx:c.vhdx --from vhdx:d.vhdx --vm-id 5f0e… --principal site-a --store /srv/dr
   hvdr seed --vm SQL01 --from bacula:/restore --principal site-a --store /srv/dr
+  hvdr seed --vm SQL01 --from host:SQL01-old --vm-id 5f0e… --principal site-a --store /srv/dr --host lab:lab
   hvdr seed --vm SQL01 --discard --store /srv/dr
 `;
 
@@ -46,7 +47,8 @@ export function registerSeed(program: Command, context: CliContext): void {
     .addOption(
       new Option(
         '--from <place>',
-        'network, vhdx:FILE, raw:FILE (repeated, one for each disk), media:DIR, bacula:DIR',
+        'network, vhdx:FILE, raw:FILE (repeated, one for each disk), media:DIR, bacula:DIR, or host:VM, a VM\n' +
+          'of the DR site that is off',
       ).argParser(many),
     )
     .option('--to <place>', 'media:DIR: write a sealed copy to carry to the DR site')

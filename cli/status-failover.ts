@@ -16,6 +16,8 @@ export function failoverDocument(each: ProtectionStatus): JsonObject {
     instance: each.instanceName === '' ? null : each.instanceName,
     haltedBecause: each.haltedBecause === '' ? null : each.haltedBecause,
     validCommands: each.allowedCommands,
+    reprotectedAt: timeOrNull(each.reprotectedAtMs),
+    safetyUntil: timeOrNull(each.safetyUntilMs),
     commitDeadline: timeOrNull(each.commitDeadlineMs),
     tests: each.tests.map((test) => ({
       operation: guidFromWire(test.operationId) ?? '',
@@ -52,6 +54,13 @@ export function failoverLines(each: ProtectionStatus, nowMs: number): string[] {
   }
   if (each.commitDeadlineMs > 0n) {
     lines.push(`    the commit policy acts ${relative(each.commitDeadlineMs, nowMs)}`);
+  }
+  if (each.reprotectedAtMs > 0n) {
+    const since = relative(each.reprotectedAtMs, nowMs);
+    const isOver = each.safetyUntilMs <= BigInt(nowMs);
+    const hold = isOver ? 'ended' : 'ends';
+    const until = relative(each.safetyUntilMs, nowMs);
+    lines.push(`    reprotected ${since}; the safety hold ${hold} ${until}; \`hvdr forget\` removes the points`);
   }
   for (const test of each.tests) {
     const id = guidFromWire(test.operationId) ?? '';

@@ -8,8 +8,10 @@ import type {
   CollectGarbageResponse,
   GarbageItem,
 } from '../shared/channel/index.js';
+import { DrError } from '../shared/errors.js';
 import { type FileSystem, isLeftoverOf, removeLeftovers } from '../shared/files/index.js';
 import { leftoverInstanceFiles, removeFiles } from './failover/instance-files.js';
+import { operationsInUse } from './failover/instance-users.js';
 import { leftoverCycles, type LeftoverKind, removeCycles } from './ingest/leftover-cycles.js';
 import type { CycleRequest } from './ingest/open-request.js';
 import type { VmDesk } from './ingest/vm-desk.js';
@@ -56,14 +58,34 @@ export async function collectGarbage(
     }
   };
   await take(await storeItems(receiver));
+  let users: Users | undefined;
   for (const desk of await receiver.allDesks()) {
     // what a journal says that nobody can read decides about nothing
     if (desk.vm.halt !== undefined) continue;
+    // the hypervisor is asked only when there is something to ask about, and holds up no cycle
+    const isAnyLeft = (await leftoverInstanceFiles(receiver.seams.fs, desk.vm)).length > 0;
+    if (isAnyLeft) users ??= await usersOf(receiver);
     await desk.vm.change(async () => {
-      await take(await vmItems(receiver, desk, Number(olderThanMs)));
+      await take(await vmItems(receiver, desk, Number(olderThanMs), users ?? NOT_ASKED));
     });
   }
   return { items };
+}
+
+/** Which VMs use disks of ours, by the operation of the disks; or why nobody can say. */
+type Users = ReadonlyMap<Guid, string> | string;
+
+const NOT_ASKED = 'the hypervisor was not asked yet';
+
+async function usersOf({ failovers }: Receiver): Promise<Users> {
+  const { host } = failovers.site;
+  if (host === undefined) return 'this receiver was not told the hypervisor of its site';
+  try {
+    return await operationsInUse(host);
+  } catch (error) {
+    if (error instanceof DrError) return `the hypervisor did not say: ${error.message}`;
+    throw error;
+  }
 }
 
 async function storeItems({ seams, store }: Receiver): Promise<Found[]> {
@@ -72,7 +94,7 @@ async function storeItems({ seams, store }: Receiver): Promise<Found[]> {
   const found = await filesIn(fs, undefined, layout.folder, {
     known: [
       ...layout.descriptions.map((path) => basename(path)),
-      ...['lock', 'vms', 'drill.key', 'reports', 'lost+found'],
+      ...['lock', 'vms', 'drill.key', 'reports', 'machines', 'forgotten', 'lost+found'],
     ],
     targets: [...layout.descriptions, layout.drillKey],
   });
@@ -98,7 +120,12 @@ async function reportItems(fs: FileSystem, layout: StoreLayout): Promise<Found[]
   return filesIn(fs, undefined, layout.reports, { known, targets: [...reports] });
 }
 
-async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): Promise<Found[]> {
+async function vmItems(
+  { seams }: Receiver,
+  desk: VmDesk,
+  olderThanMs: number,
+  users: Users,
+): Promise<Found[]> {
   const { fs, clock } = seams;
   const { vm } = desk;
   const { layout, vmId } = vm;
@@ -112,7 +139,7 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
       found.push(await foreign(fs, vmId, join(layout.cycles, name)));
     }
   }
-  found.push(...(await leftoverDisks(fs, vm, clock.now() - olderThanMs)));
+  found.push(...(await leftoverDisks(fs, vm, clock.now() - olderThanMs, users)));
   const unfinished = new Map(
     (await desk.unfinished()).map((cycle) => [cycle.request.cycleId, cycle]),
   );
@@ -139,25 +166,48 @@ async function vmItems({ seams }: Receiver, desk: VmDesk, olderThanMs: number): 
   return found;
 }
 
-/** Disks of failovers and tests that the journal does not know of any more. */
-async function leftoverDisks(fs: FileSystem, vm: VmStore, untilMs: number): Promise<Found[]> {
-  const found: Found[] = [];
-  for (const file of await leftoverInstanceFiles(fs, vm)) {
-    const path = join(file.folder, file.name);
-    const status = await fs.status(path);
-    const isOld = (status?.modifiedAtMs ?? untilMs) <= untilMs;
-    found.push({
+/**
+ * Disks of failovers and tests that the journal does not know of any more: those of an operation stay or
+ * go together, and stay as long as the hypervisor has a VM on them.
+ */
+async function leftoverDisks(
+  fs: FileSystem,
+  vm: VmStore,
+  untilMs: number,
+  users: Users,
+): Promise<Found[]> {
+  const files = await Promise.all(
+    (await leftoverInstanceFiles(fs, vm)).map(async (file) => {
+      const path = join(file.folder, file.name);
+      return { ...file, path, status: await fs.status(path) };
+    }),
+  );
+  return files.map((file) => {
+    const { operationId, path, status } = file;
+    const own = files.filter((each) => each.operationId === operationId);
+    const isOld = own.every((each) => (each.status?.modifiedAtMs ?? untilMs) <= untilMs);
+    const reason = whyUsed(users, operationId);
+    const remove = async (): Promise<void> => {
+      await removeFiles(fs, [file]);
+      if (file === own.at(-1)) vm.baseHolds.release(operationId);
+    };
+    return {
       vmId: vm.vmId,
       kind: 'instance-disk',
       path,
       sizeBytes: status?.sizeBytes ?? 0,
-      remove: isOld ? () => removeFiles(fs, [file]) : undefined,
+      remove: isOld && reason === undefined ? remove : undefined,
       because: isOld
-        ? `operation ${file.operationId}, which made it, is over`
-        : `operation ${file.operationId} is over, but somebody wrote to it of late`,
-    });
-  }
-  return found;
+        ? `operation ${operationId}, which made it, is over${reason === undefined ? '' : `; ${reason}`}`
+        : `operation ${operationId} is over, but somebody wrote to its disks of late`,
+    };
+  });
+}
+
+function whyUsed(users: Users, operationId: Guid): string | undefined {
+  if (typeof users === 'string') return `a VM may run on it: ${users}`;
+  const name = users.get(operationId);
+  return name === undefined ? undefined : `the VM ${name} stands on it`;
 }
 
 /**

@@ -21,6 +21,7 @@ import { type DeskOptions, type OpenOutcome, VmDesk } from './ingest/vm-desk.js'
 import { Maintenance } from './maintenance/maintenance.js';
 import type { ReclaimLimits } from './reclaim/plan.js';
 import type { CommitAnswer } from './store/protection.js';
+import type { Actor } from './store/records.js';
 import { DEFAULT_RETENTION, type RetentionPolicy } from './store/retention.js';
 import { Store, type StoreSeams, type StoreUse } from './store/store.js';
 import type { VmStore } from './store/vm-store.js';
@@ -111,6 +112,7 @@ export class Receiver {
       {
         ...{ host: failover?.host, scriptFolder: failover?.scriptFolder, programVersion },
         ...{ sources: this.sources, seams: this.seams, layout: store.layout },
+        rounds: this.servingRounds,
         ...{ storeId: store.storeId, connect: connectTcp, runScript },
         log: log.child({ component: 'failover' }),
         planNetwork: (definition, wish) =>
@@ -315,6 +317,34 @@ export class Receiver {
   ): Promise<VmDesk> {
     const request = { ...vm, epoch: 0n, parentPointId: undefined };
     return this.#protect(request, { ...owner, role: 'source' });
+  }
+
+  /**
+   * Gives a protection up. `check` has the last word, inside the change; durable as soon as the mark is.
+   * Returns why some files are still there; they go at the next start.
+   * @throws DrError of `check`, E_NOT_PROTECTED, E_IO, E_CAPACITY
+   */
+  async forget(desk: VmDesk, actor: Actor, check: () => void): Promise<string | undefined> {
+    const { vm } = desk;
+    const { vmId } = vm;
+    const { vmName, owner } = vm.protection;
+    await this.maintenance.leave(vm, () =>
+      vm.change(async () => {
+        check();
+        await desk.setAside();
+        await vm.forget({ vmName, owner, atMs: this.seams.clock.now(), ...actor });
+      }),
+    );
+    this.log.info('protection.forgotten', { vmId, vmName, owner, ...actor });
+    try {
+      await this.store.remove(vm);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      return error.message;
+    } finally {
+      this.#desks.delete(vmId);
+    }
   }
 
   async commit(

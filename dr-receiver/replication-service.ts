@@ -17,6 +17,7 @@ import {
   parseBatch,
 } from '../shared/delta/index.js';
 import { DrError } from '../shared/errors.js';
+import { RETURN_CYCLE } from './failover/machine.js';
 import type { Acknowledgement } from './ingest/incoming-cycle.js';
 import { parseOpenRequest, requireGuid } from './ingest/open-request.js';
 import { stagedParts, unionRecords } from './ingest/staged-union.js';
@@ -46,6 +47,12 @@ export function replicationHandlers(receiver: Receiver): Handlers<ReplicationSer
       const parsed = parseOpenRequest(request);
       if (parsed.seededFrom !== '') {
         throw new DrError('E_PROTOCOL', 'the request says of itself that it is a seed');
+      }
+      if (parsed.kind === RETURN_CYCLE) {
+        throw new DrError(
+          'E_PROTOCOL',
+          'only the receiver itself takes over what a failback brings',
+        );
       }
       const outcome = await receiver.open(parsed, caller);
       switch (outcome.kind) {

@@ -131,9 +131,11 @@ export function failoverToWire(
   | 'provenAtMs'
   | 'isProofPassed'
   | 'commitDeadlineMs'
+  | 'reprotectedAtMs'
+  | 'safetyUntilMs'
 > {
   const { failover, tests, proof } = desk.vm.protection;
-  const { operation, instance, halted, commit } = failover;
+  const { operation, instance, halted, commit, reprotected } = failover;
   const state = nameOfState(desk, hasUnfinished);
   return {
     failoverState: state,
@@ -152,6 +154,8 @@ export function failoverToWire(
     provenAtMs: BigInt(proof?.testedAtMs ?? 0),
     isProofPassed: proof?.isPassed ?? false,
     commitDeadlineMs: BigInt(commit?.deadlineMs ?? 0),
+    reprotectedAtMs: BigInt(reprotected?.atMs ?? 0),
+    safetyUntilMs: BigInt(reprotected?.safetyUntilMs ?? 0),
   };
 }
 

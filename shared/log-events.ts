@@ -35,6 +35,7 @@ export const LOG_EVENTS = {
   'receiver.listening': 'A receiver takes calls; address and store are fields.',
   'receiver.stopped': 'A receiver has ended at a safe point.',
   'protection.began': 'A VM was opened for the first time, and belongs to a principal from now on.',
+  'protection.forgotten': 'An operator gave a protection up; its files in the store go.',
   'protection.halted': 'Nothing of a VM is changed any more until somebody has looked.',
   'cycle.opened': 'A source opened a cycle, or was told why not.',
   'seed.began': 'An operator has the cells of a VM staged, for its first cycle to be smaller.',
@@ -56,6 +57,8 @@ export const LOG_EVENTS = {
   'drill.began': 'A test session of a VM began.',
   'drill.ended': 'A test session ended, or was left running.',
   'drill.cleanup-failed': 'VM or disks of a test could not be taken away; it is tried again.',
+  'drill.left-behind':
+    'A test was ended by force; its VM may still run, and its base is held until gc finds it gone.',
   'alarm.raised':
     'Data of a VM look as if they were being encrypted; the last clean point is a field.',
   'alarm.cleared': 'An operator said that an alarm is over.',

@@ -41,6 +41,7 @@ import type { DirtyCells } from './dirty-cells.js';
 import { CompressionChoice } from './compression-choice.js';
 import { orderedDisks } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
+import { refuseDuringFailback } from './failback/return-record.js';
 import {
   absorb,
   begin,
@@ -261,6 +262,7 @@ class Cycle {
   async #prepare(): Promise<Ready> {
     const { fs, random, clock, stateFolder, hypervisor } = this.#seams;
     const { id, name } = this.#vm;
+    await refuseDuringFailback(stateFolder, this.#vm, { fs, random });
     const seams = { fs, random, now: () => clock.now() };
     const { store, ledger, setAside } = await LedgerStore.open(stateFolder, id, name, seams);
     if (setAside !== undefined) {

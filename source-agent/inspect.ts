@@ -1,7 +1,7 @@
 // A VM frozen for work that makes no point: the same lease and the same kind of checkpoint as a cycle,
 // given back at the end. Nothing that another agent may use is taken away, and no ledger is changed.
 
-import { randomGuid } from '../shared/bytes/index.js';
+import { type Guid, randomGuid } from '../shared/bytes/index.js';
 import type { Clock, Random } from '../shared/clock.js';
 import type { FileSystem } from '../shared/files/index.js';
 import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
@@ -13,6 +13,7 @@ import {
   type WantedConsistency,
   withCheckpoint,
 } from './checkpoint-lease.js';
+import { refuseDuringFailback } from './failback/return-record.js';
 import { emptyLedger, type Ledger } from './ledger.js';
 import { LedgerStore } from './ledger-store.js';
 import { takeVmLease } from './vm-lease.js';
@@ -43,7 +44,25 @@ export async function withFrozenVm<T>(
   seams: InspectSeams,
   use: (lease: LeasedCheckpoint) => Promise<T>,
 ): Promise<T> {
-  const { hypervisor, fs, clock, random, log, stateFolder, signal } = seams;
+  const { hypervisor, clock, log, signal } = seams;
+  return withVmLease(vm, seams, async (operationId) => {
+    await refuseDuringFailback(seams.stateFolder, vm, seams);
+    await waitForMerge(hypervisor, vm.id, wanted.timeoutMs, { clock, signal });
+    const tag = { protectionId: vm.id, operationId };
+    return withCheckpoint(hypervisor, { vmId: vm.id, tag, ...wanted }, log, use);
+  });
+}
+
+/**
+ * Nobody else works on the VM while `use` does, and the checkpoint of whoever was killed at it is gone.
+ * `use` is given the operation whose tag its own checkpoints bear, so that they are found the same way.
+ * @throws DrError E_LOCKED while a cycle of the VM runs, E_IO, …; what `use` throws
+ */
+export async function withVmLease<T>(
+  vm: VmSummary,
+  { hypervisor, fs, clock, random, log, stateFolder, signal }: InspectSeams,
+  use: (operationId: Guid) => Promise<T>,
+): Promise<T> {
   const operationId = randomGuid(random);
   const holder = `process ${process.pid}`;
   const lease = await takeVmLease(
@@ -53,9 +72,7 @@ export async function withFrozenVm<T>(
   );
   try {
     await removeKilledCheckpoint(hypervisor, vm.id, lease.killed?.operationId, log);
-    await waitForMerge(hypervisor, vm.id, wanted.timeoutMs, { clock, signal });
-    const tag = { protectionId: vm.id, operationId };
-    return await withCheckpoint(hypervisor, { vmId: vm.id, tag, ...wanted }, log, use);
+    return await use(operationId);
   } finally {
     await lease.release();
   }

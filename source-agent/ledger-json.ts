@@ -118,15 +118,16 @@ export function newestConfirmedIn(fields: JsonFields, path: string): number | un
   return newest;
 }
 
-/** What the chain of that key was told; undefined: there is no such chain. @throws DrError E_FILE_DAMAGED */
-export function toldIn(fields: JsonFields, key: string, path: string): ToldEpoch | undefined {
+/** What each chain was told, by its key. @throws DrError E_FILE_DAMAGED */
+export function allToldIn(fields: JsonFields, path: string): ReadonlyMap<string, ToldEpoch> {
   const read = new FieldReader(path);
+  const told = new Map<string, ToldEpoch>();
   for (const value of read.list(fields['chains'], 'chains', CHAINS_MAX)) {
-    const chain = read.object(value, 'chains');
-    if (chain['key'] !== key) continue;
-    return { epoch: read.epoch(chain['epoch']), standing: read.standing(chain['standing']) };
+    const { key, epoch, standing } = read.object(value, 'chains');
+    const word = { epoch: read.epoch(epoch), standing: read.standing(standing) };
+    told.set(read.text(key, 'key', 1024), word);
   }
-  return undefined;
+  return told;
 }
 
 /** What a ledger names outside itself. */

@@ -24,6 +24,7 @@ import {
 import { readCellsFile, writeCellsFile } from './cells-file.js';
 import { emptyLedger, type Ledger } from './ledger.js';
 import {
+  allToldIn,
   type CellsReference,
   cellsReferenceIn,
   checkedFields,
@@ -34,7 +35,6 @@ import {
   newestConfirmedIn,
   parseLedger,
   type ToldEpoch,
-  toldIn,
   withChecksum,
 } from './ledger-json.js';
 
@@ -221,12 +221,21 @@ export async function toldEpoch(
   vmId: Guid,
   key: string,
 ): Promise<ToldEpoch | undefined> {
+  return (await allTold(fs, folder, vmId)).get(key);
+}
+
+/** The same of every chain. A ledger that cannot be used says nothing. */
+export async function allTold(
+  fs: FileSystem,
+  folder: string,
+  vmId: Guid,
+): Promise<ReadonlyMap<string, ToldEpoch>> {
   const file = path.join(folder, `${vmId}.json`);
   try {
     const found = await readJson(fs, file, LEDGER_FORMAT);
-    return found === undefined ? undefined : toldIn(checkedFields(found, file), key, file);
+    return found === undefined ? new Map() : allToldIn(checkedFields(found, file), file);
   } catch (error) {
-    if (isUnusable(error)) return undefined;
+    if (isUnusable(error)) return new Map();
     throw error;
   }
 }

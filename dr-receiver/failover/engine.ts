@@ -37,6 +37,8 @@ export interface OperationTable<C, P> {
   readonly steps: readonly Step<C, P>[];
   readonly end: StepRule;
   readonly endPatch: (context: C) => P;
+  /** It does not end with its last step, but stands there until somebody goes on or back. */
+  readonly isStanding?: true;
 }
 
 /** The table of an operation with the effects of its steps; those without one are entered only. */

@@ -73,12 +73,16 @@ export class FailoverBook implements Book<FailoverPatch> {
     });
   }
 
+  /** Within a step: what has to be durable before the next part of its effect begins. */
+  async note(patch: FailoverPatch): Promise<void> {
+    await this.#vm.change(async () => {
+      await this.#append(this.#patched([patch]), [patch]);
+    });
+  }
+
   /** The operation stands at its step until somebody goes on or back. */
   async noteFailure(message: string): Promise<void> {
-    await this.#vm.change(async () => {
-      const patches = [{ facts: { [FAILURE]: message.slice(0, 4000) } }];
-      await this.#append(this.#patched(patches), patches);
-    });
+    await this.note({ facts: { [FAILURE]: message.slice(0, 4000) } });
   }
 
   /** Neither forward nor back is safe alone. */
@@ -126,6 +130,7 @@ export function owedAfter(
     retire: ['retire', 'fence', 'unfence', 'start'],
     unfence: ['unfence', 'fence', 'retire'],
     start: ['start', 'fence', 'retire'],
+    dropFailback: ['dropFailback'],
   };
   const gone = new Set([...paid, ...owes.flatMap((kind) => opposite[kind])]);
   return [

@@ -7,21 +7,39 @@ import { DrError } from '../../shared/errors.js';
 import type { LogEvent } from '../../shared/log-events.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
+import { listedPoint } from '../store/point-sources.js';
 import type { Actor } from '../store/records.js';
 import { nameOfState } from '../wire.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
 import type { Permitted, Standing } from './refusals.js';
 import { operationWords, requireAnswer } from './refusals.js';
-import type { Command, FailoverRecord, Operation, OperationKind, Phase } from './model.js';
-import { afterChecks } from './operations/come-up.js';
+import { removeInstanceDisks } from './instance-files.js';
+import type {
+  Command,
+  FailoverRecord,
+  Instance,
+  Operation,
+  OperationKind,
+  Phase,
+} from './model.js';
+import { afterChecks, newInstance } from './operations/come-up.js';
 import { payDebts } from './operations/debts.js';
+import {
+  afterFailback,
+  FAILBACK,
+  FAILBACK_SYNC,
+  isStandingLevel,
+  isSyncOnly,
+} from './operations/failback.js';
+import { FAILBACK_COMMIT } from './operations/failback-commit.js';
+import { FAILBACK_UNDO, LEFT_AT } from './operations/failback-undo.js';
 import { PERMANENT } from './operations/permanent.js';
 import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
-import { type Asked, Work, type WorkTable } from './operations/work.js';
+import { type Asked, valuesOf, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
 import type { SourceVm } from './ports.js';
 import { keepReplica, keepSource } from './resolve.js';
@@ -41,6 +59,7 @@ export interface OperationResult {
 
 /** Facts of an operation. */
 const REPLACES = 'replaces';
+const TOUCHES_SOURCE = 'touchesSource';
 const LOST_SECONDS = 'lostSeconds';
 
 /** How often deadlines and sizes are looked at. */
@@ -100,6 +119,7 @@ export class Failovers {
       case 'takeBack':
         return this.takeBack(desk, command, asked);
       case 'resume':
+        await this.#goOnWith(desk, command, asked);
         return this.resume(desk);
       case 'cycle':
       case 'session':
@@ -116,25 +136,42 @@ export class Failovers {
     asked: Asked,
     { point, lostSeconds }: { readonly point: Point | undefined; readonly lostSeconds: number },
   ): Promise<Run<OperationResult>> {
-    const kind = kindOf(command);
-    if (kind === 'planned' || kind === 'unplanned') await this.tests.endAll(desk);
+    const kind = kindOf(command, desk.vm.protection.failover);
+    // a disaster does not wait for a test that cannot be ended
+    if (kind === 'planned') await this.tests.endAll(desk, false);
+    if (kind === 'unplanned') await this.tests.endAll(desk, true);
     // a step that waits for a source which does not answer is not waited for: its next word is refused
     if (answer.kind === 'supersede') this.#abandon(desk, 'another failover takes its place');
     const operationId = randomGuid(this.site.seams.random);
+    let left: Instance | undefined;
     await desk.vm.change(async () => {
       const now = requireAnswer(standing(desk, false), command);
       if (now.kind !== answer.kind) throw changedMeanwhile(desk);
       const { failover } = desk.vm.protection;
+      left = failover.replacement;
       const isReplacing = kind === 'unplanned' && failover.instance !== undefined;
+      const replacement =
+        isReplacing && point !== undefined
+          ? newInstance(desk.vm, listedPoint(desk.vm, point.pointId), operationId)
+          : undefined;
       const operation = this.#newOperation(kind, operationId, asked, point, {
         ...(isReplacing ? { [REPLACES]: 'yes' } : {}),
+        ...(kind === 'failback-undo' ? { [LEFT_AT]: 'F5' } : {}),
+        ...(mayBeFenced(failover) ? { [TOUCHES_SOURCE]: 'yes' } : {}),
         [LOST_SECONDS]: String(lostSeconds),
       });
       const phase = PHASE_OF[kind] ?? failover.phase;
-      const timer = kind === 'permanent' ? {} : { commit: undefined };
-      const record = { ...failover, ...timer, phase, operation, halted: undefined };
+      // what serves keeps its timer until it is gone
+      const timer = isCommitting(kind) || isReplacing ? {} : { commit: undefined };
+      // what an earlier one stopped, and could not start again yet, stays ours to start
+      const isSourceStopped =
+        (failover.isSourceStopped && !isBeforeShutdown(failover)) ||
+        failover.owed.some((debt) => debt.kind === 'start');
+      const change = { ...timer, phase, operation, replacement, isSourceStopped };
+      const record = { ...failover, ...change, halted: undefined };
       await this.#append(desk, record, asked);
     });
+    await this.#dropDisks(desk, left);
     this.#log(desk, 'failover.began', { kind, operationId, by: asked.by });
     return this.#work(desk, undefined);
   }
@@ -158,7 +195,9 @@ export class Failovers {
     const answer = requireAnswer(await this.standingOf(desk), command);
     if (answer.kind !== 'takeBack') throw changedMeanwhile(desk);
     const { operation, halted, instance } = desk.vm.protection.failover;
-    const isEarly = answer.through === undefined && halted === undefined && instance === undefined;
+    const isBeside = command === 'abort' && operation?.facts[REPLACES] === 'yes';
+    const isNothing = instance === undefined || isBeside;
+    const isEarly = answer.through === undefined && halted === undefined && isNothing;
     if (isEarly && operation !== undefined) {
       const run = new Run<OperationResult>(operation.operationId);
       return run.start(async () => {
@@ -172,13 +211,17 @@ export class Failovers {
 
   async #enterUndo(desk: VmDesk, asked: Asked): Promise<void> {
     const operationId = randomGuid(this.site.seams.random);
+    const { failover } = desk.vm.protection;
+    const kind = isFailback(failover) ? 'failback-undo' : 'undo';
     await desk.vm.change(async () => {
-      const { failover } = desk.vm.protection;
-      const operation = this.#newOperation('undo', operationId, asked, undefined, {});
-      const change = { phase: 'undoing', commit: undefined, halted: undefined } as const;
-      await this.#append(desk, { ...failover, ...change, operation }, asked);
+      const { failover: now } = desk.vm.protection;
+      const facts = kind === 'undo' ? {} : { [LEFT_AT]: now.operation?.step ?? 'F5' };
+      const operation = this.#newOperation(kind, operationId, asked, undefined, facts);
+      const phase = PHASE_OF[kind] ?? 'undoing';
+      const change = { phase, commit: undefined, halted: undefined } as const;
+      await this.#append(desk, { ...now, ...change, operation }, asked);
     });
-    this.#log(desk, 'failover.began', { kind: 'undo', operationId, by: asked.by });
+    this.#log(desk, 'failover.began', { kind, operationId, by: asked.by });
   }
 
   /** Before this site was the active one: as if nothing had been, and the source is told so. */
@@ -188,21 +231,35 @@ export class Failovers {
     by: Actor,
   ): Promise<void> {
     const { vm } = desk;
+    let left: Instance | undefined;
     await vm.change(async () => {
       const { failover } = vm.protection;
       if (failover.operation?.operationId !== operationId) throw changedMeanwhile(desk);
-      const isReturn = kind === 'permanent' || facts[REPLACES] === 'yes';
-      const phase: Phase = isReturn ? 'failed-over' : 'ordinary';
-      // the step may have had its effect, whatever is known of it
-      const isTouched = kind === 'planned' ? step > 'P2' : failover.isSourceStopped;
+      left = failover.replacement;
+      const isReturn = isCommitting(kind) || facts[REPLACES] === 'yes';
+      const before = kind === 'failback-commit' ? 'failed-back' : 'failed-over';
+      const phase: Phase = isReturn ? before : 'ordinary';
+      const isTouched = mayBeFenced(failover) || (failover.isSourceStopped && kind !== 'planned');
       const owes = !isTouched || isReturn ? [] : giveBackOf(failover);
       const owed = owedAfter(failover.owed, { owes }, operationId);
       const isSourceStopped = isReturn ? failover.isSourceStopped : false;
-      const record = { ...failover, phase, operation: undefined, isSourceStopped, owed };
-      await this.#append(desk, { ...record, halted: undefined }, by);
+      const gone = { operation: undefined, replacement: undefined, halted: undefined };
+      await this.#append(desk, { ...failover, ...gone, phase, isSourceStopped, owed }, by);
     });
+    await this.#dropDisks(desk, left);
     this.#log(desk, 'failover.given-up', { kind, operationId, step });
     await payDebts(this.site, desk);
+  }
+
+  /** Of a VM that never came up. What cannot be removed now is a leftover, which no record names. */
+  async #dropDisks(desk: VmDesk, left: Instance | undefined): Promise<void> {
+    if (left === undefined) return;
+    try {
+      await removeInstanceDisks(this.site.seams.fs, desk.vm, left.operationId);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      this.#log(desk, 'failover.step-failed', { step: 'remove', reason: error.message });
+    }
   }
 
   /** Decides whose data count. `side`: `source` or `replica`. @throws DrError E_USAGE, E_SOURCE_ALIVE, … */
@@ -220,6 +277,22 @@ export class Failovers {
     const parameters = await keepSource(this.site, desk, asked);
     await this.#enterUndo(desk, { ...asked, parameters });
     return this.#work(desk, undefined);
+  }
+
+  /** What is asked for again may be told more: how far, or with force. @throws DrError E_LOCKED, E_PARAMETER */
+  async #goOnWith(desk: VmDesk, command: Command, { parameters, by, keyId }: Asked): Promise<void> {
+    const isWorkedAt = this.runOf(desk) !== undefined;
+    await desk.vm.change(async () => {
+      const { failover } = desk.vm.protection;
+      const { operation } = failover;
+      if (operation === undefined) return;
+      const next = parametersOnResume(operation, command, parameters);
+      if (next === undefined || JSON.stringify(next) === JSON.stringify(operation.parameters))
+        return;
+      if (isWorkedAt) throw changedMeanwhile(desk);
+      const record = { ...failover, operation: { ...operation, parameters: next } };
+      await this.#append(desk, record, { by, keyId });
+    });
   }
 
   /** Goes on with what the journal says is under way. @throws DrError E_STATE when nothing is */
@@ -270,10 +343,13 @@ export class Failovers {
       const isAtEnd = first === table.end.name;
       const found = isAtEnd ? [] : await runSteps(table.steps, work, book, run, first);
       last = book.operation;
+      if (table.isStanding === true) {
+        for (const patch of found) await book.note(patch);
+        return resultOf(desk, last);
+      }
       await book.end([...found, table.endPatch(work)]);
       run.tell(table.end.name, table.end.what);
-      wrong =
-        desk.vm.protection.failover.phase === 'failed-over' ? this.#proof(work, kind) : undefined;
+      wrong = this.#proof(work, kind, found);
     } catch (error) {
       throw await this.#afterError(desk, book, run, operation, error);
     }
@@ -289,8 +365,10 @@ export class Failovers {
     throw wrong;
   }
 
-  #proof(work: Work, kind: OperationKind): DrError | undefined {
-    return kind === 'planned' || kind === 'unplanned' ? afterChecks(work) : undefined;
+  #proof(work: Work, kind: OperationKind, found: readonly FailoverPatch[]): DrError | undefined {
+    if (kind === 'failback') return afterFailback(work, found);
+    const isComeUp = kind === 'planned' || kind === 'unplanned' || kind === 'failback-undo';
+    return isComeUp ? afterChecks(work) : undefined;
   }
 
   /** What the caller is told; the journal says what may be done next. */
@@ -349,6 +427,7 @@ export class Failovers {
     await this.tests.resume(desk);
     const { operation, phase } = desk.vm.protection.failover;
     if (operation === undefined || phase === 'halted' || !isOurs(operation.kind)) return;
+    if (isStandingLevel(operation)) return;
     this.#log(desk, 'failover.resumed', { kind: operation.kind, step: operation.step });
     if (stepRule(operation.kind, operation.step)?.recovery === 'back') {
       await this.#giveUp(desk, operation, operation);
@@ -414,7 +493,8 @@ export class Failovers {
 
   async #actOnDeadline(desk: VmDesk): Promise<void> {
     const { commit, phase, operation } = desk.vm.protection.failover;
-    if (commit === undefined || phase !== 'failed-over' || operation !== undefined) return;
+    if (commit === undefined || operation !== undefined) return;
+    if (phase !== 'failed-over' && phase !== 'failed-back') return;
     const { policy, deadlineMs } = commit;
     if (policy === 'none' || deadlineMs > this.site.seams.clock.now()) return;
     // people may have counted on it while nobody was here to do it: it asks
@@ -466,6 +546,8 @@ const PHASE_OF: Readonly<Partial<Record<OperationKind, Phase>>> = {
   planned: 'failing-over',
   unplanned: 'failing-over',
   undo: 'undoing',
+  failback: 'failing-back',
+  'failback-undo': 'failing-back',
 };
 
 const FIRST_STEP: Readonly<Record<OperationKind, string>> = {
@@ -479,19 +561,48 @@ const FIRST_STEP: Readonly<Record<OperationKind, string>> = {
   resolve: 'R1',
 };
 
-type OwnKind = 'planned' | 'unplanned' | 'undo' | 'permanent';
+type OwnKind = Exclude<OperationKind, 'resolve'>;
 
 function isOurs(kind: OperationKind): kind is OwnKind {
-  return ['planned', 'unplanned', 'undo', 'permanent'].includes(kind);
+  return kind !== 'resolve';
 }
 
-function kindOf(command: Command): OwnKind {
-  if (command === 'planned' || command === 'unplanned') return command;
-  if (command === 'undo' || command === 'permanent') return command;
+/** `undo` and `permanent` are of whichever provisional state is open. */
+function kindOf(command: Command, failover: FailoverRecord): OwnKind {
+  if (command === 'planned' || command === 'unplanned' || command === 'failback') return command;
+  if (command === 'undo') return isFailback(failover) ? 'failback-undo' : command;
+  if (command === 'permanent') return isFailback(failover) ? 'failback-commit' : command;
   throw new DrError('E_STATE', `${command} cannot be run by this receiver`);
 }
 
-function tableOf({ kind, facts }: Operation): WorkTable {
+function isFailback({ phase, halted }: FailoverRecord): boolean {
+  return ['failing-back', 'failed-back'].includes(halted?.phase ?? phase);
+}
+
+/** undefined: the operation goes on as it was begun. @throws DrError E_PARAMETER */
+function parametersOnResume(
+  { kind, parameters }: Operation,
+  command: Command,
+  more: Operation['parameters'],
+): Operation['parameters'] | undefined {
+  if (kind === 'failback' && command === 'failback') {
+    return { ...parameters, stage: 'all', ...more };
+  }
+  if (kind !== 'failback-undo' || command === 'resume') return undefined;
+  const { force, reason = '' } = valuesOf(more);
+  if (force && reason.trim() === '') {
+    throw new DrError('E_PARAMETER', 'what is forced wants a reason');
+  }
+  return { ...parameters, ...more };
+}
+
+/** What makes a provisional state final, and leaves it as it was when it cannot. */
+function isCommitting(kind: OperationKind): boolean {
+  return kind === 'permanent' || kind === 'failback-commit';
+}
+
+function tableOf(operation: Operation): WorkTable {
+  const { kind, facts } = operation;
   switch (kind) {
     case 'planned':
       return PLANNED;
@@ -502,11 +613,25 @@ function tableOf({ kind, facts }: Operation): WorkTable {
     case 'permanent':
       return PERMANENT;
     case 'failback':
+      return isSyncOnly(operation) ? FAILBACK_SYNC : FAILBACK;
     case 'failback-commit':
+      return FAILBACK_COMMIT;
     case 'failback-undo':
+      return FAILBACK_UNDO;
     case 'resolve':
       throw new DrError('E_STATE', `${kind} cannot be run by this receiver`);
   }
+}
+
+function isBeforeShutdown({ operation }: FailoverRecord): boolean {
+  return operation?.kind === 'planned' && operation.step < 'P3';
+}
+
+/** The operation, or the one whose place it took, may have had its effect at the source. */
+function mayBeFenced(failover: FailoverRecord): boolean {
+  const { operation } = failover;
+  if (operation?.kind === 'planned') return !isBeforeShutdown(failover);
+  return operation?.facts[TOUCHES_SOURCE] === 'yes';
 }
 
 function giveBackOf({ isSourceStopped }: FailoverRecord): ('unfence' | 'start')[] {
@@ -519,11 +644,12 @@ function standing(desk: VmDesk, isBegun: boolean): Standing {
 }
 
 function resultOf(desk: VmDesk, { operationId, pointId, facts }: Operation): OperationResult {
-  const { instance } = desk.vm.protection.failover;
+  const { instance, activeSite } = desk.vm.protection.failover;
   return {
     operationId,
     pointId: instance?.pointId ?? pointId,
-    instanceName: instance?.vmName ?? '',
+    // a VM that has gone home runs there
+    instanceName: activeSite === 'target' ? (instance?.vmName ?? '') : '',
     instanceVmId: instance?.vmId,
     lostSeconds: Number(facts[LOST_SECONDS] ?? 0),
     warnings: [],

@@ -1,5 +1,8 @@
-// Lets the disks of a VM that stays here stand alone: afterwards nothing of it hangs on a point or a base.
+// Lets the disks of a VM that stays here stand alone: afterwards nothing of it hangs on a point or a base,
+// and they lie in a folder of the VM's own, so that the protection may be forgotten. Until the hypervisor
+// was told the new files, the VM is on the old ones and both are there.
 
+import { join } from 'node:path';
 import { DrError } from '../../shared/errors.js';
 import { flattenVhdx } from '../../shared/image/index.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
@@ -10,8 +13,8 @@ import type { Asked } from './operations/work.js';
 import { type FailoverSite, requireHost } from './site.js';
 
 /**
- * Of a VM that is off and has no checkpoints of a user. Each disk in its own place, one after the other;
- * begun again after a crash it goes on. @throws DrError E_STATE, E_CAPACITY, E_LOCKED, E_IO
+ * Of a VM that is off and has no checkpoints of a user. Begun again after a crash it
+ * goes on. @throws DrError E_STATE, E_CAPACITY, E_LOCKED, E_IO
  */
 export async function flattenInstance(
   site: FailoverSite,
@@ -30,16 +33,28 @@ export async function flattenInstance(
     });
   }
   const current = (await host.describeVm(vmId)).disks;
-  for (const disk of disks) {
-    const { protective } = instanceDiskPaths(vm.layout, disk);
-    const top =
-      current.find(({ diskId }) => diskId === disk.diskId)?.path ?? 'it has not this disk';
-    if (top !== protective) {
-      throw new DrError('E_STATE', `${vmName} has checkpoints: ${top}`, {
+  const folder = site.layout.machine(vmId);
+  await site.seams.fs.makeFolder(folder);
+  // disks that somebody added lie elsewhere, and stay there
+  const paths = current.map(({ diskId, path }) =>
+    vm.layout.holds(path) ? join(folder, `${diskId}.vhdx`) : path,
+  );
+  for (const [index, { path }] of current.entries()) {
+    const own = paths[index] ?? '';
+    if (path === own) continue;
+    const disk = disks.find((each) => each.diskId === current[index]?.diskId);
+    const protective = disk && instanceDiskPaths(vm.layout, disk).protective;
+    if (path !== protective) {
+      throw new DrError('E_STATE', `${vmName} uses ${path}, which is no disk of its failover`, {
         hint: 'Remove its checkpoints first, so that they are merged.',
       });
     }
-    await flattenVhdx(protective, protective, site.seams);
+    // a copy that a former attempt made may be of before the VM ran once more
+    await site.seams.fs.remove(own);
+    await flattenVhdx(protective, own, site.seams);
+  }
+  if (current.some(({ path }, index) => path !== paths[index])) {
+    await host.setDiskFiles(vmId, paths);
   }
   await vm.change(async () => {
     const { failover, epoch } = vm.protection;
@@ -48,6 +63,8 @@ export async function flattenInstance(
     await appendFailover(vm, site.seams.clock, record, epoch, asked);
   });
   for (const disk of disks) {
-    await site.seams.fs.remove(instanceDiskPaths(vm.layout, disk).materialised);
+    const { protective, materialised } = instanceDiskPaths(vm.layout, disk);
+    await site.seams.fs.remove(protective);
+    await site.seams.fs.remove(materialised);
   }
 }

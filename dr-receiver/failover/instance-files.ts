@@ -11,6 +11,7 @@ import { type Guid, parseGuid } from '../../shared/bytes/index.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { instancesOf } from '../store/base-holds.js';
 import { parseDiskName, type VmLayout } from '../store/layout.js';
+import type { SegmentKey } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
 import type { InstanceDisk } from './model.js';
 
@@ -44,6 +45,8 @@ export function instanceDiskPaths(layout: VmLayout, disk: InstanceDisk): Instanc
 
 export interface InstanceFile {
   readonly operationId: Guid;
+  /** On whose base it stands. */
+  readonly segment: SegmentKey;
   readonly folder: string;
   readonly name: string;
 }
@@ -52,20 +55,24 @@ export interface InstanceFile {
 export async function instanceFiles(fs: FileSystem, layout: VmLayout): Promise<InstanceFile[]> {
   const found: InstanceFile[] = [];
   for (const disk of await namesIn(fs, layout.disks)) {
-    if (parseDiskName(disk) === undefined) continue;
+    const key = parseDiskName(disk);
+    if (key === undefined) continue;
     for (const base of await namesIn(fs, join(layout.disks, disk))) {
-      if (parseGuid(base) !== base) continue;
+      const baseCycleId = parseGuid(base);
+      if (baseCycleId === undefined || baseCycleId !== base) continue;
       const folder = join(layout.disks, disk, base);
       for (const name of await namesIn(fs, folder)) {
-        const operationId = operationOf(name);
-        if (operationId !== undefined) found.push({ operationId, folder, name });
+        const operationId = operationOfFile(name);
+        const segment = { ...key, baseCycleId };
+        if (operationId !== undefined) found.push({ operationId, segment, folder, name });
       }
     }
   }
   return found.sort((a, b) => heightOf(b.name) - heightOf(a.name));
 }
 
-function operationOf(name: string): Guid | undefined {
+/** The operation that made a file of that name; undefined: none of ours did. */
+export function operationOfFile(name: string): Guid | undefined {
   const text = INSTANCE_FILE.exec(name)?.[1];
   if (text?.length !== GUID_LENGTH) return undefined;
   const operationId = parseGuid(text);
@@ -120,4 +127,19 @@ export async function leftoverInstanceFiles(fs: FileSystem, vm: VmStore): Promis
   ]);
   const files = await instanceFiles(fs, vm.layout);
   return files.filter(({ operationId }) => !named.has(operationId));
+}
+
+/**
+ * Holds the bases of files that no record names: nobody knows here whether a VM runs on them. They are
+ * held until the files are removed by somebody who has asked the hypervisor (garbage.ts). @throws E_IO
+ */
+export async function holdLeftBehind(fs: FileSystem, vm: VmStore): Promise<void> {
+  const files = await leftoverInstanceFiles(fs, vm);
+  for (const operationId of new Set(files.map((file) => file.operationId))) {
+    const own = files.filter((file) => file.operationId === operationId);
+    vm.baseHolds.leave(
+      operationId,
+      own.map(({ segment }) => segment),
+    );
+  }
 }

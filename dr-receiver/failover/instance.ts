@@ -23,7 +23,7 @@ export async function findInstance(
 }
 
 /** undefined also when somebody removed the VM meanwhile. */
-async function tagOf(host: TargetHost, vmId: Guid): Promise<OwnerTag | undefined> {
+export async function tagOf(host: TargetHost, vmId: Guid): Promise<OwnerTag | undefined> {
   try {
     return await host.tagOf(vmId);
   } catch (error) {

@@ -207,7 +207,7 @@ export const TABLE: Readonly<Record<Row, Answers>> = {
     test: refuse('E_COMMITTED'),
     undo: refuse('E_COMMITTED'),
     permanent: done,
-    reprotect: start('COMMITTED'),
+    reprotect: note('COMMITTED'),
     failback: refuse('E_COMMITTED'),
     abort: no,
     resume: no,

@@ -109,6 +109,10 @@ export interface Instance {
   /** 0: never was. */
   readonly poweredOnAtMs: number;
   readonly checks: 'pending' | 'passed' | 'failed';
+  /** It came up by a planned failover, and the primary has not run since: what differs there is known. */
+  readonly isPlanned: boolean;
+  /** It was shut down then, for its last bytes to go home; 0: it serves. */
+  readonly servedUntilMs: number;
 }
 
 export type CommitPolicy = 'none' | 'commit' | 'rollback';
@@ -137,17 +141,27 @@ export interface FailoverRecord {
   readonly operation: Operation | undefined;
   /** Of a failover; the VM that serves, or that is coming up or going off. */
   readonly instance: Instance | undefined;
+  /** What is to take the place of `instance`, which goes on until the disks of this one are there. */
+  readonly replacement: Instance | undefined;
   readonly commit: CommitTimer | undefined;
   readonly halted: HaltedStep | undefined;
   /** We stopped and fenced the VM at the source, so that an undo starts it again. */
   readonly isSourceStopped: boolean;
   /** What a returning source has to be told at first contact. */
   readonly owed: readonly SourceDebt[];
+  /** The VM that stays here is protected anew, in the other direction. */
+  readonly reprotected?: Reprotected | undefined;
+}
+
+export interface Reprotected {
+  readonly atMs: number;
+  /** Until then the points are a safety copy, as the old disks of the primary are. */
+  readonly safetyUntilMs: number;
 }
 
 /** Something that the source must learn before its next cycle. */
 export interface SourceDebt {
-  readonly kind: 'unfence' | 'start' | 'fence' | 'retire';
+  readonly kind: 'unfence' | 'start' | 'fence' | 'retire' | 'dropFailback';
   readonly operationId: Guid;
 }
 
@@ -156,6 +170,7 @@ export const ORDINARY: FailoverRecord = {
   activeSite: 'source',
   operation: undefined,
   instance: undefined,
+  replacement: undefined,
   commit: undefined,
   halted: undefined,
   isSourceStopped: false,

@@ -14,13 +14,15 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Receiver } from '../receiver.js';
 import { actorOf } from '../actor.js';
 import { flattenInstance } from './flatten.js';
+import { forget, lookBeforeForget } from './forget.js';
 import { answerTo, rowOf } from './machine.js';
-import { type Command, COMMANDS } from './model.js';
+import { type Command, COMMANDS, type StateName } from './model.js';
 import { noteCommand } from './note-command.js';
 import { type Asked, valuesOf } from './operations/work.js';
 import { type OperationPlan, planHash, planOf, requireConfirmed } from './plan.js';
 import { type Findings, lookBefore } from './preconditions.js';
 import { requireAnswer, type Permitted } from './refusals.js';
+import { reprotectFacts } from './reprotect.js';
 import type { Run } from './run.js';
 
 /** What a command is told beside the parameters of the table. */
@@ -59,6 +61,10 @@ export async function* operate(
   }
   const { plan, findings, answer } = await planFor(asking);
   yield { step: { $case: 'plan', value: planToWire(plan) } };
+  if (command === 'reprotect' && answer !== undefined) {
+    const value = await reprotectFacts(receiver.failovers.site, desk);
+    yield { step: { $case: 'reprotect', value } };
+  }
   if (request.isPlan) return;
   requireConfirmed(plan, request.confirmedHash);
   if (answer === undefined) throw new Error('what is refused is not confirmed');
@@ -70,6 +76,8 @@ function commandOf(text: string): Command {
   if (found !== undefined) return found;
   throw new DrError('E_USAGE', `there is no failover command "${text.slice(0, 64)}"`);
 }
+
+const NOTHING_FOUND: Findings = { refusals: [], notes: [], point: undefined, lostSeconds: 0 };
 
 async function planFor({ receiver, desk, command, asked, extras }: Asking): Promise<{
   readonly plan: OperationPlan;
@@ -84,7 +92,11 @@ async function planFor({ receiver, desk, command, asked, extras }: Asking): Prom
   const isNew = ['start', 'otherPoint', 'supersede', 'session'].includes(answer.kind);
   const findings: Findings = isNew
     ? await lookBefore({ site, desk, command, parameters: asked.parameters, values })
-    : { refusals: [], notes: [], point: undefined, lostSeconds: 0 };
+    : NOTHING_FOUND;
+  const forgetting =
+    command === 'forget' && answer.kind === 'note'
+      ? await lookBeforeForget(site, desk, values)
+      : NOTHING_FOUND;
   const { vmId, protection } = desk.vm;
   const { parameters } = asked;
   const given = extras.side === undefined ? parameters : { ...parameters, side: extras.side };
@@ -94,8 +106,8 @@ async function planFor({ receiver, desk, command, asked, extras }: Asking): Prom
   });
   const plan = {
     ...base,
-    refusals: [...base.refusals, ...findings.refusals],
-    notes: [...base.notes, ...findings.notes],
+    refusals: [...base.refusals, ...findings.refusals, ...forgetting.refusals],
+    notes: [...base.notes, ...findings.notes, ...forgetting.notes],
     timedNotes: timedNotes(command, desk, site.seams.clock.now()),
   };
   const isRefused = answer.kind === 'refuse' || answer.kind === 'asHalted';
@@ -104,9 +116,11 @@ async function planFor({ receiver, desk, command, asked, extras }: Asking): Prom
 
 /** How long it ran here is what an undo throws away. */
 function timedNotes(command: Command, { vm }: VmDesk, nowMs: number): readonly string[] {
-  const { instance } = vm.protection.failover;
+  const { instance, phase } = vm.protection.failover;
   if (instance === undefined || instance.poweredOnAtMs === 0) return [];
   if (command !== 'undo' && command !== 'unplanned' && command !== 'abort') return [];
+  // what it wrote here is what is gone back to
+  if (phase === 'failing-back' || phase === 'failed-back') return [];
   const seconds = Math.round((nowMs - instance.poweredOnAtMs) / 1000);
   return [`${instance.vmName} ran here for ${seconds} s; what it wrote since then is thrown away`];
 }
@@ -157,6 +171,12 @@ async function* carryOut(
       return;
     }
     case 'note':
+      if (command === 'forget') {
+        const standing = await failovers.standingOf(desk);
+        const warnings = await forget(receiver, desk, standing, asked, valuesOf(asked.parameters));
+        yield doneResponse('UNPROTECTED', { warnings });
+        return;
+      }
       await noteCommand(receiver, desk, command, asked);
       yield await done(asking, {});
       return;
@@ -231,6 +251,10 @@ interface Ended {
 
 async function done({ receiver, desk }: Asking, ended: Ended): Promise<OperateResponse> {
   const { state } = await receiver.failovers.standingOf(desk);
+  return doneResponse(state, ended);
+}
+
+function doneResponse(state: StateName, ended: Ended): OperateResponse {
   const id = (value: Run['operationId'] | undefined): Buffer =>
     value === undefined ? Buffer.alloc(0) : guidToWire(value);
   const value = {

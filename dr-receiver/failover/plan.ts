@@ -69,10 +69,9 @@ export function planOf(input: PlanInput): OperationPlan {
     command,
     vmName,
     fromState: state,
-    toState: stateAfter(state, answer, operation?.kind),
-    steps: stepsOf(command, answer, standing),
+    ...endOf(input, answer),
     refusals: refusalsOf(input, answer),
-    notes: notesOf(answer, standing),
+    notes: notesOf(command, answer, standing),
     timedNotes: [],
     pointId,
     lostSeconds: input.lostSeconds ?? 0,
@@ -108,6 +107,20 @@ function refusalsOf(
       message: `${standing.vmName} is being compared: name an older verified point with --point`,
     },
   ];
+}
+
+/** The steps, and the state behind them: a failback may stop where the VM still serves here. */
+function endOf(
+  { command, standing, parameters }: PlanInput,
+  answer: Answer,
+): Pick<OperationPlan, 'toState' | 'steps'> {
+  const { state, failover } = standing;
+  const steps = stepsOf(command, answer, standing);
+  const isSync = command === 'failback' && parameters['stage'] === 'sync';
+  if (isSync && steps[0]?.name === 'F1') {
+    return { toState: 'FAILING_BACK', steps: steps.slice(0, 1) };
+  }
+  return { toState: stateAfter(state, answer, failover.operation?.kind), steps };
 }
 
 /** Where an operation of each kind ends. */
@@ -189,8 +202,15 @@ const GIVE_UP: readonly PlannedStep[] = [
   { name: 'A2', what: 'the source starts the VM again if we had stopped it; protected' },
 ];
 
-function notesOf(answer: Answer, { vmName, failover: { operation } }: Standing): readonly string[] {
+function notesOf(
+  command: Command,
+  answer: Answer,
+  { vmName, state, failover: { operation } }: Standing,
+): readonly string[] {
   if (answer.kind === 'done') return [`nothing is to be done for ${vmName}`];
+  if (mayRunAtPrimary(state, operation) && (command === 'undo' || command === 'abort')) {
+    return ['what was written at the primary since it was started there is thrown away'];
+  }
   if (answer.kind === 'otherPoint') {
     return ['what was written here since the failover is thrown away'];
   }
@@ -203,16 +223,26 @@ function notesOf(answer: Answer, { vmName, failover: { operation } }: Standing):
 function isDestructive(
   command: Command,
   answer: Answer,
-  { state, failover: { instance } }: Standing,
+  { state, failover: { instance, operation } }: Standing,
   parameters: Readonly<Record<string, string>>,
 ): boolean {
-  if (answer.kind === 'done' || answer.kind === 'resume') return false;
-  if (['undo', 'permanent', 'resolve', 'forget'].includes(command)) return true;
+  if (answer.kind === 'done') return false;
   if (parameters['force'] === 'yes') return true;
+  if (answer.kind === 'resume') return false;
+  if (['undo', 'permanent', 'resolve', 'forget'].includes(command)) return true;
   if (answer.kind === 'otherPoint') return true;
   // a VM that has run here, or at the primary since it went home, may have written something
-  const mayHaveWritten = (instance?.poweredOnAtMs ?? 0) > 0 && state !== 'FAILING_BACK';
+  const mayHaveWritten =
+    state === 'FAILING_BACK'
+      ? mayRunAtPrimary(state, operation)
+      : (instance?.poweredOnAtMs ?? 0) > 0;
   return (answer.kind === 'takeBack' || answer.kind === 'supersede') && mayHaveWritten;
+}
+
+/** Once a failback has asked the primary to start the VM. */
+function mayRunAtPrimary(state: StateName, operation: Standing['failover']['operation']): boolean {
+  if (state === 'FAILED_BACK') return true;
+  return state === 'FAILING_BACK' && operation?.kind === 'failback' && operation.step >= 'F4';
 }
 
 /** SHA-256 over all of a plan but its times, as hex. Equal plans have equal hashes. */

@@ -7,8 +7,10 @@ import type { ParameterValues } from '../../shared/params/index.js';
 import { findPoint } from '../find-point.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
+import { Collector } from './collector.js';
 import { definitionOf } from './definition.js';
 import { parseChecks } from './drill/check-list.js';
+import { lookBeforeFailback } from './failback/look-before.js';
 import { instanceSpace } from './instance-space.js';
 import type { Command } from './model.js';
 import { isAlive, probeSource } from './operations/probe.js';
@@ -29,28 +31,6 @@ interface Asking {
   readonly command: Command;
   readonly parameters: Readonly<Record<string, string>>;
   readonly values: ParameterValues;
-}
-
-class Collector {
-  readonly refusals: PlanRefusal[] = [];
-  readonly notes: string[] = [];
-
-  /** What `look` throws as a DrError is one more refusal. */
-  async ask<T>(look: () => T | Promise<T>): Promise<T | undefined> {
-    try {
-      return await look();
-    } catch (error) {
-      if (!(error instanceof DrError)) throw error;
-      this.refuse(error);
-      return undefined;
-    }
-  }
-
-  refuse({ code, message }: Pick<DrError, 'code' | 'message'>): void {
-    if (!this.refusals.some((known) => known.message === message)) {
-      this.refusals.push({ code, message });
-    }
-  }
 }
 
 /** Points that were not found damaged. @throws DrError E_NO_POINT, E_POINT_CORRUPT */
@@ -90,6 +70,7 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
   }
   if (command === 'unplanned') await lookAtSource(asking, found);
   if (command === 'planned') await lookBeforePlanned(asking, found);
+  if (command === 'failback') await lookBeforeFailback(asking, found);
   const { tests } = desk.vm.protection;
   if (command === 'unplanned' && tests.size > 0) {
     found.notes.push(`${tests.size} test session(s) of the VM are ended first`);

@@ -16,6 +16,7 @@ import {
   type OperationKind,
   type Phase,
   type Proof,
+  type Reprotected,
   type SourceDebt,
   type TestPhase,
   type TestSession,
@@ -45,7 +46,13 @@ const KINDS: readonly OperationKind[] = [
 const POLICIES: readonly CommitPolicy[] = ['none', 'commit', 'rollback'];
 const TEST_PHASES: readonly TestPhase[] = ['starting', 'running', 'stopping', 'cleanup-failed'];
 const CHECKS: readonly Instance['checks'][] = ['pending', 'passed', 'failed'];
-const DEBTS: readonly SourceDebt['kind'][] = ['unfence', 'start', 'fence', 'retire'];
+const DEBTS: readonly SourceDebt['kind'][] = [
+  'unfence',
+  'start',
+  'fence',
+  'retire',
+  'dropFailback',
+];
 const VALUES_MAX = 200;
 const TEXT_MAX = 16 * 1024;
 const DISKS_MAX = 260;
@@ -60,10 +67,12 @@ export function parseFailover(fields: Fields): FailoverRecord {
     activeSite: fields.choice('activeSite', ['source', 'target']),
     operation: optional(fields, 'operation', parseOperation),
     instance: optional(fields, 'instance', parseInstance),
+    replacement: optional(fields, 'replacement', parseInstance),
     commit: optional(fields, 'commit', parseTimer),
     halted: optional(fields, 'halted', parseHalted),
     isSourceStopped: fields.flag('isSourceStopped'),
     owed: bounded(fields, 'owed', OWED_MAX, parseDebt),
+    ...(fields.has('reprotected') ? { reprotected: parseReprotected(fields) } : {}),
   };
 }
 
@@ -114,6 +123,9 @@ function parseInstance(fields: Fields): Instance {
     disks: bounded(fields, 'disks', DISKS_MAX, parseDisk),
     poweredOnAtMs: fields.number('poweredOnAtMs'),
     checks: fields.choice('checks', CHECKS),
+    // records of a release without failback do not say it: then every disk is compared
+    isPlanned: fields.has('isPlanned') && fields.flag('isPlanned'),
+    servedUntilMs: fields.has('servedUntilMs') ? fields.number('servedUntilMs') : 0,
   };
 }
 
@@ -154,6 +166,11 @@ function parseHalted(fields: Fields): HaltedStep {
       return command;
     }),
   };
+}
+
+function parseReprotected(fields: Fields): Reprotected {
+  const inside = fields.object('reprotected');
+  return { atMs: inside.number('atMs'), safetyUntilMs: inside.number('safetyUntilMs') };
 }
 
 function parseDebt(fields: Fields): SourceDebt {

@@ -4,6 +4,7 @@
 import { DrError } from '../../shared/errors.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { appendFailover, owedAfter } from './failover-book.js';
+import type { FailoverRecord } from './model.js';
 import { payDebts } from './operations/debts.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import { type Asked, valuesOf } from './operations/work.js';
@@ -27,21 +28,37 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
     }
     const values = valuesOf(asked.parameters);
     const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
+    // before it is off: an undo starts again what we have stopped
+    await changeSplitBrain(site, desk, asked, () => ({ isSourceStopped: true }));
     await source.shutDown(vmId, { operationId, epoch: protection.epoch }, how);
   }
+  await changeSplitBrain(site, desk, asked, ({ owed, instance }) => ({
+    phase: 'failed-over',
+    // the primary has run: a failback compares every disk
+    instance: instance && { ...instance, isPlanned: false },
+    owed: owedAfter(owed, { owes: ['fence'] }, operationId),
+  }));
+  await payDebts(site, desk);
+}
+
+/** @throws DrError E_LOCKED when it is none any more */
+async function changeSplitBrain(
+  { seams }: FailoverSite,
+  { vm }: VmDesk,
+  asked: Asked,
+  change: (failover: FailoverRecord) => Partial<FailoverRecord>,
+): Promise<void> {
   await vm.change(async () => {
-    const { failover, epoch } = vm.protection;
+    const { failover, epoch, vmName } = vm.protection;
     // the other site may have taken its time, and somebody else decided meanwhile
     if (failover.phase !== 'split-brain' || failover.operation !== undefined) {
-      throw new DrError('E_LOCKED', `${vm.protection.vmName} is not in a split brain any more`, {
+      throw new DrError('E_LOCKED', `${vmName} is not in a split brain any more`, {
         done: 'nothing was changed here',
       });
     }
-    const owed = owedAfter(failover.owed, { owes: ['fence'] }, operationId);
-    const record = { ...failover, phase: 'failed-over' as const, owed };
-    await appendFailover(vm, site.seams.clock, record, epoch, asked);
+    const record = { ...failover, ...change(failover) };
+    await appendFailover(vm, seams.clock, record, epoch, asked);
   });
-  await payDebts(site, desk);
 }
 
 /**

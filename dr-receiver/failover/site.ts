@@ -9,12 +9,15 @@ import type { ConnectTcp, RunScript } from '../../shared/probe/index.js';
 import type { IngestSeams } from '../ingest/incoming-cycle.js';
 import type { StoreLayout } from '../store/layout.js';
 import type { AdapterPlan, NetworkWish } from './network.js';
+import type { ServingDisks } from './failback/serving-disks.js';
 import type { SourceSites, TargetHost } from './ports.js';
 
 export interface FailoverSite {
   /** undefined: this receiver was not told its hypervisor. */
   readonly host: TargetHost | undefined;
   readonly sources: SourceSites;
+  /** Serving VMs that are frozen for a failback, by operation: there the primary fetches from. */
+  readonly rounds: Map<Guid, ServingDisks>;
   /** @throws DrError E_NET_UNMAPPED, E_NOT_ISOLATED, E_REIP_… */
   readonly planNetwork: (definition: VmDefinition, wish: NetworkWish) => Promise<AdapterPlan[]>;
   readonly seams: IngestSeams;

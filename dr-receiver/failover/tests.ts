@@ -5,21 +5,33 @@ import { randomGuid, type Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
+import { BackOff } from './back-off.js';
 import { instanceFiles } from './instance-files.js';
 import type { TestSession } from './model.js';
-import { cleanUp, newSession, runTest, type TestOutcome } from './operations/test-session.js';
+import {
+  cleanUp,
+  newSession,
+  noteCleanUpFailed,
+  runTest,
+  type TestOutcome,
+} from './operations/test-session.js';
 import { TestWork } from './operations/test-work.js';
 import { type Asked, valuesOf } from './operations/work.js';
 import { Run } from './run.js';
 import type { FailoverSite } from './site.js';
 import { TestBook } from './test-book.js';
 
+/** How long the end of a session keeps others waiting. */
+const END_PATIENCE_MS = 30_000;
+
 export class Tests {
   readonly #site: FailoverSite;
   readonly #runs = new Map<Guid, Run<TestOutcome>>();
+  readonly #tries: BackOff;
 
   constructor(site: FailoverSite) {
     this.#site = site;
+    this.#tries = new BackOff(site.seams.clock);
   }
 
   #bookOf({ vm }: VmDesk, { operationId, by }: Pick<TestSession, 'operationId' | 'by'>): TestBook {
@@ -69,26 +81,62 @@ export class Tests {
 
   /**
    * Ends a session, whatever it is at. With `isForced` it is forgotten although its VM or its disks could
-   * not be taken away; what is left of them is a leftover then. @throws DrError E_HYPERVISOR, E_IO, …
+   * not be taken away: what is left holds its base, and gc removes it when the hypervisor has no VM on it
+   * any more. @throws DrError E_HYPERVISOR, E_IO, …
    */
   async stop(desk: VmDesk, session: TestSession, isForced = false): Promise<void> {
     const { operationId } = session;
+    if (!isForced) {
+      await this.#stop(desk, session);
+      return;
+    }
+    try {
+      await this.#within(this.#stop(desk, session));
+    } catch (error) {
+      const { vm } = desk;
+      vm.baseHolds.leave(operationId, session.instance.disks);
+      await this.#bookOf(desk, session).end();
+      const { vmId } = vm;
+      this.#site.log.warn('drill.left-behind', { vmId, operationId, reason: String(error) });
+    }
+  }
+
+  async #stop(desk: VmDesk, { operationId }: TestSession): Promise<void> {
     const reason = new DrError('E_STATE', `test ${operationId} was stopped`);
     await this.#runs.get(operationId)?.stop(reason);
     const left = desk.vm.protection.tests.get(operationId);
     if (left === undefined) return;
-    const book = this.#bookOf(desk, left);
+    await cleanUp(this.#site, desk, this.#bookOf(desk, left), undefined);
+  }
+
+  /** What does not end in time may end later. @throws DrError E_STALLED; what the work failed with */
+  async #within(work: Promise<void>): Promise<void> {
+    const ended = new AbortController();
+    const late = this.#site.seams.clock.sleep(END_PATIENCE_MS, ended.signal).then(() => {
+      const seconds = END_PATIENCE_MS / 1000;
+      throw new DrError('E_STALLED', `the test did not end within ${seconds} s`);
+    });
+    late.catch(() => undefined);
+    work.catch(() => undefined);
     try {
-      await cleanUp(this.#site, desk, book, undefined);
-    } catch (error) {
-      if (!isForced) throw error;
-      await book.end();
+      await Promise.race([work, late]);
+    } finally {
+      ended.abort();
     }
   }
 
-  /** Before a failover: production does not wait for a test. */
-  async endAll(desk: VmDesk): Promise<void> {
-    for (const session of desk.vm.protection.tests.values()) await this.stop(desk, session);
+  /**
+   * Before a failover: production does not wait for a test. With `isUrgent` neither for one that cannot
+   * be ended; it stands as CLEANUP_FAILED, and what it stands on stays held.
+   * @throws DrError E_HYPERVISOR, E_IO, …, unless it is urgent
+   */
+  async endAll(desk: VmDesk, isUrgent: boolean): Promise<void> {
+    const sessions = [...desk.vm.protection.tests.values()];
+    if (isUrgent) {
+      await Promise.all(sessions.map((session) => this.#end(desk, session)));
+      return;
+    }
+    for (const session of sessions) await this.stop(desk, session);
   }
 
   /** What a crash cut off is taken away; what was left running goes on. */
@@ -102,11 +150,13 @@ export class Tests {
   /** Deadlines and sizes. */
   async tick(desk: VmDesk): Promise<void> {
     for (const session of desk.vm.protection.tests.values()) {
-      const { operationId, deadlineMs, parameters } = session;
+      const { operationId, deadlineMs, parameters, phase } = session;
       const isOver = deadlineMs !== 0 && deadlineMs <= this.#site.seams.clock.now();
       const limitBytes = valuesOf(parameters).test_disk_limit;
       const isFull = limitBytes > 0 && (await this.usedBytes(desk, operationId)) > limitBytes;
-      if (!isOver && !isFull) continue;
+      if (!isOver && !isFull && phase !== 'cleanup-failed') continue;
+      if (!this.#tries.isDue(operationId)) continue;
+      this.#tries.tried(operationId);
       const why = isFull
         ? `its disks have taken more than ${limitBytes} bytes`
         : 'its time is over';
@@ -116,7 +166,7 @@ export class Tests {
       );
       const run = this.#runs.get(operationId);
       if (run === undefined) await this.#end(desk, session);
-      else await run.stop(reason);
+      else await this.#within(run.stop(reason)).catch(() => undefined);
     }
   }
 
@@ -134,13 +184,17 @@ export class Tests {
 
   /** By itself: what cannot be taken away stands as CLEANUP_FAILED, and is tried again. */
   async #end(desk: VmDesk, session: TestSession): Promise<void> {
+    const { operationId } = session;
     try {
-      await this.stop(desk, session);
+      await this.#within(this.#stop(desk, session));
+      this.#tries.forget(operationId);
     } catch (error) {
-      if (!(error instanceof DrError)) throw error;
-      const { vmId } = desk.vm;
-      const { operationId } = session;
-      this.#site.log.warn('drill.cleanup-failed', { vmId, operationId, reason: error.message });
+      const reason = error instanceof Error ? error.message : String(error);
+      const { vmId, protection } = desk.vm;
+      if (protection.tests.has(operationId)) {
+        await noteCleanUpFailed(this.#bookOf(desk, session), reason);
+      }
+      this.#site.log.warn('drill.cleanup-failed', { vmId, operationId, reason });
     }
   }
 

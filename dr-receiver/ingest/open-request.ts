@@ -11,6 +11,7 @@ import {
 import { type ManifestHeader, MAX_DISK_BYTES, MAX_DISKS } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { parseRetentionGrid } from '../../shared/params/index.js';
+import { RETURN_CYCLE } from '../failover/machine.js';
 import type { DiskGeometry, Transfer } from '../store/records.js';
 
 const NAME_MAX = 255;
@@ -19,7 +20,7 @@ const FROM_MAX = 4096;
 const ADAPTERS_MAX = 64;
 const ADDRESSES_MAX = 64;
 const DEFINITION_BYTES_MAX = 64 * 1024;
-const KINDS = ['seed', 'delta', 'resync'];
+const KINDS = ['seed', 'delta', 'resync', RETURN_CYCLE];
 
 export interface CycleDisk extends DiskGeometry {
   readonly transfer: Transfer;

@@ -5,7 +5,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DeltaError } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
-import { cycleRefusal } from '../failover/machine.js';
+import { cycleRefusal, RETURN_CYCLE } from '../failover/machine.js';
 import { operationWords } from '../failover/refusals.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { markInherited } from '../store/inherit.js';
@@ -203,7 +203,8 @@ export class VmDesk {
     }
     await this.#checkEpoch(request);
     this.#requireReplicating(request);
-    if (protection.isPaused) {
+    // nothing comes from the source that was paused
+    if (protection.isPaused && request.kind !== RETURN_CYCLE) {
       throw new DrError('E_STATE', `${vmName} is paused`, { hint: 'Run `hvdr unpause VM` first.' });
     }
     const active = this.#active;
@@ -277,6 +278,8 @@ export class VmDesk {
   /** After a halt nobody knows what a delta would stand on. */
   #requireComparison({ kind, disks, vmName }: CycleRequest): void {
     if (!this.vm.protection.isCompareDue || kind === 'resync') return;
+    // made of what stands here
+    if (kind === RETURN_CYCLE) return;
     if (disks.every(({ transfer }) => transfer === 'base')) return;
     throw new DrError('E_STATE', `${vmName} was halted: its next cycle has to compare every disk`, {
       hint: 'The next cycle of an agent of this release does; an older agent has to be replaced.',

@@ -13,6 +13,7 @@ import { RECLAIM_LIMITS, type ReclaimLimits } from '../reclaim/plan.js';
 import type { ReclaimSeams } from '../reclaim/reclaim.js';
 import type { Segment } from '../store/segments.js';
 import type { VmStore } from '../store/vm-store.js';
+import { holdLeftBehind } from '../failover/instance-files.js';
 import { Caretaker, type ReclaimStatus, type SliceResult } from './caretaker.js';
 
 export interface MaintenanceOptions {
@@ -53,6 +54,7 @@ export class Maintenance {
   readonly #caretakers = new Map<VmStore, Caretaker>();
   readonly #waits = new Map<VmStore, { readonly untilMs: number; readonly count: number }>();
   readonly #agedAt = new Map<VmStore, number>();
+  readonly #looked = new WeakSet<VmStore>();
   readonly #stop = new AbortController();
   #last: VmStore | undefined;
   #loop: Promise<void> | undefined;
@@ -92,6 +94,15 @@ export class Maintenance {
     return result;
   }
 
+  /** Runs `work`, after which nothing is done for this VM any more, while no slice is under way. */
+  leave(vm: VmStore, work: () => Promise<void>): Promise<void> {
+    return this.#inTurn(async () => {
+      await work();
+      for (const known of [this.#caretakers, this.#waits, this.#agedAt]) known.delete(vm);
+      if (this.#last === vm) this.#last = undefined;
+    });
+  }
+
   async #maintain(): Promise<boolean> {
     const { clock } = this.#options.seams;
     const desks = await this.#options.desks();
@@ -106,6 +117,7 @@ export class Maintenance {
       const wait = this.#waits.get(vm);
       if (wait !== undefined && now < wait.untilMs) continue;
       await this.#age(desk, now);
+      await this.#lookAtLeft(vm);
       const caretaker = this.#of(vm);
       const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
       if (!caretaker.isDue(effort)) continue;
@@ -124,6 +136,13 @@ export class Maintenance {
       return true;
     }
     return false;
+  }
+
+  /** Before the first base is changed: which of them have files of operations that are over. */
+  async #lookAtLeft(vm: VmStore): Promise<void> {
+    if (this.#looked.has(vm)) return;
+    await holdLeftBehind(this.#options.seams.fs, vm);
+    this.#looked.add(vm);
   }
 
   /** undefined: a bug of ours, which must not end the work for other VMs. */
@@ -165,7 +184,10 @@ export class Maintenance {
     const { vmId, protection } = vm;
     const bytesBefore = protection.storedBytes;
     const caretaker = this.#of(vm);
-    await this.#inTurn(() => Promise.resolve(caretaker.hurry()));
+    await this.#inTurn(async () => {
+      await this.#lookAtLeft(vm);
+      caretaker.hurry();
+    });
     for (;;) {
       const result = await this.#inTurn(() => caretaker.slice('all', SLICE_BYTES));
       if (result !== 'worked' || this.#stop.signal.aborted) break;

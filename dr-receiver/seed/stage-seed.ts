@@ -26,6 +26,7 @@ import { geometryToWire } from '../wire.js';
 import { ConfinedFiles } from './confined-files.js';
 import { openSeedBackup } from './seed-backup.js';
 import { openSeedFiles } from './seed-files.js';
+import { openSeedHost } from './seed-host.js';
 import { openSeedMedium } from './seed-medium.js';
 import type { SeedContent, SeedSeams, SeedStart } from './seed-content.js';
 
@@ -41,6 +42,10 @@ export async function* stageSeed(
   }
   const content = await openContent(receiver, request);
   try {
+    if (request.from?.$case === 'host' && request.from.value.isPlan) {
+      yield await planned(receiver, request, content);
+      return;
+    }
     const desk = await deskFor(receiver, request, content);
     yield* stage(receiver, desk, content, request.isRestart, caller);
   } finally {
@@ -65,6 +70,7 @@ async function openContent(
   receiver: Receiver,
   { from, vm, vmId }: SeedRequest,
 ): Promise<SeedContent> {
+  if (from?.$case === 'host') return openSeedHost(receiver.failovers.site, from.value);
   const seams = await seamsOf(receiver);
   switch (from?.$case) {
     case 'files':
@@ -78,6 +84,25 @@ async function openContent(
     case undefined:
       throw new DrError('E_PROTOCOL', 'the request does not say what the seed is made of');
   }
+}
+
+/** What would be staged; a VM that has points is refused as it will be. @throws DrError E_EXISTS */
+async function planned(
+  receiver: Receiver,
+  { vm: name, vmId: wireId }: SeedRequest,
+  { disks, vmId: told }: SeedContent,
+): Promise<SeedResponse> {
+  const vmId = wireId.length === 0 ? (told ?? (await idOf(receiver, name))) : guidFromWire(wireId);
+  const desk = vmId === undefined ? undefined : await receiver.desk(vmId);
+  if (desk !== undefined) await desk.vm.change(() => earlierSeed(desk));
+  const value = {
+    vmId: vmId === undefined ? wireId : guidToWire(vmId),
+    vmName: name,
+    owner: desk?.vm.protection.owner ?? '',
+    disks: disks.map(geometryToWire),
+    stagedBytes: 0n,
+  };
+  return { step: { $case: 'done', value } };
 }
 
 /** The desk of the VM, made when the store does not know it. */

@@ -1,7 +1,7 @@
 // Every path of a store (docs/on-disk.md "Store"). All parts of a name are GUIDs and numbers that
 // were parsed as such, so no path leaves the store.
 
-import { join, relative } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { type Guid, parseGuid } from '../../shared/bytes/index.js';
 
 /** One disk of a VM, in one of its sizes. */
@@ -66,6 +66,11 @@ export class StoreLayout {
   vm(vmId: Guid): VmLayout {
     return new VmLayout(join(this.vms, vmId));
   }
+
+  /** Disks of a VM that stays at this site and that stand alone: the VM's own, whatever is forgotten. */
+  machine(vmId: Guid): string {
+    return join(this.folder, 'machines', vmId);
+  }
 }
 
 export class VmLayout {
@@ -88,6 +93,12 @@ export class VmLayout {
     return join(this.folder, 'scrub.json');
   }
 
+  /** Whether a file lies in the folder. */
+  holds(path: string): boolean {
+    const way = relative(this.folder, path);
+    return way !== '' && !way.startsWith('..') && !isAbsolute(way);
+  }
+
   /** The name of a file of a cycle inside the folder, the same wherever the store lies. */
   keyOf({ data }: Pick<DiskFiles, 'data'>): string {
     return relative(this.folder, data).replaceAll('\\', '/');
@@ -100,6 +111,17 @@ export class VmLayout {
   /** What an operator kept of a VM that ran here: whole disks, which nobody needs but him. */
   get kept(): string {
     return join(this.folder, 'kept');
+  }
+
+  /** Says that the protection was given up: whatever lies beside it may go. */
+  get forgotten(): string {
+    return join(this.folder, 'forgotten.json');
+  }
+
+  /** What forgetting leaves, outside of the folder. `atMs`: when it was forgotten. */
+  remains(atMs: number): string {
+    const store = dirname(dirname(this.folder));
+    return join(store, 'forgotten', `${basename(this.folder)}.${atMs}`);
   }
 
   cycle(cycleId: Guid): string {

@@ -15,6 +15,7 @@ import {
   mendDescription,
   readDescription,
 } from './description.js';
+import { removeForgotten } from './forgotten.js';
 import { StoreLayout } from './layout.js';
 import { OpenJournals } from './open-journals.js';
 import type { ProtectRecord } from './records.js';
@@ -161,6 +162,19 @@ export class Store {
     const vm = await VmStore.create(this.layout.vm(first.vmId), first, this.#vmSeams);
     this.#add(vm);
     return vm;
+  }
+
+  /**
+   * Removes what is left of a VM that was forgotten, and knows it no more. @throws DrError E_IO: some of
+   * its files stay; they go at the next start, or when it is protected anew
+   */
+  async remove(vm: VmStore): Promise<void> {
+    this.#vmIds.delete(vm.vmId);
+    try {
+      await removeForgotten(this.seams, vm.layout);
+    } finally {
+      this.#vms.delete(vm.vmId);
+    }
   }
 
   async close(): Promise<void> {

@@ -14,6 +14,7 @@ import {
   writeJsonDurably,
 } from '../../shared/files/index.js';
 import { BaseHolds } from './base-holds.js';
+import { type Forgotten, isMarkedForgotten, markForgotten, removeForgotten } from './forgotten.js';
 import { Journal } from './journal.js';
 import type { JournalMark } from './journal-read.js';
 import type { VmLayout } from './layout.js';
@@ -83,6 +84,7 @@ export class VmStore {
   /** Begins a protection; durable on return. @throws DrError E_IO, E_CAPACITY */
   static async create(layout: VmLayout, first: ProtectRecord, seams: VmSeams): Promise<VmStore> {
     const { fs, random, storeId } = seams;
+    await removeForgotten({ fs, random }, layout);
     await fs.makeFolder(layout.cycles);
     await Journal.create({ fs, random }, layout.journal, { vmId: first.vmId, storeId }, first);
     return VmStore.open(first.vmId, layout, seams);
@@ -90,7 +92,7 @@ export class VmStore {
 
   /**
    * Opens the VM of a folder. What is wrong with it stands in `halt`; other VMs are not concerned.
-   * Undefined: a folder in which no protection had begun when the power went.
+   * Undefined: a folder in which no protection had begun when the power went, or of one that was forgotten.
    */
   static async open(vmId: Guid, layout: VmLayout, seams: VmSeams): Promise<VmStore>;
   static async open(
@@ -110,6 +112,11 @@ export class VmStore {
     let mark: Snapshot | undefined;
     try {
       const names = await fs.list(layout.folder);
+      if (isMarkedForgotten(layout, names)) {
+        // whoever protects it anew tries again
+        if (!seams.isReadOnly) await removeForgotten(seams, layout).catch(() => undefined);
+        if (isOptional) return undefined;
+      }
       if (!seams.isReadOnly) await removeUnfinished(fs, layout, names);
       const has = (path: string): boolean => names.includes(basename(path));
       mark = has(layout.snapshot) ? await readSnapshot(fs, layout.snapshot) : undefined;
@@ -272,6 +279,18 @@ export class VmStore {
     if (this.#snapshotSequence !== journal.mark.sequence) await this.#writeSnapshot();
     await journal.rewrite(this.#seams.random, records);
     this.#snapshotLater();
+  }
+
+  /**
+   * Gives the protection up: durable on return, from then on nothing can be done with it. What is left of
+   * its files goes with removeForgotten(). To be called inside change(). @throws DrError E_IO, E_CAPACITY
+   */
+  async forget(forgotten: Forgotten): Promise<void> {
+    this.requireSound();
+    await markForgotten(this.#seams, this.layout, forgotten);
+    this.#halt = new DrError('E_NOT_PROTECTED', `${forgotten.vmName} was forgotten`);
+    await this.#snapshot;
+    await this.#journal?.close();
   }
 
   async close(): Promise<void> {

@@ -46,6 +46,20 @@ function* merged(one: Iterable<CellRange>, other: Iterable<CellRange>): Generato
   }
 }
 
+const CELLS_PER_MIB = (1024 * 1024) / CELL_BYTES;
+
+/** How many whole MiB of the disk have one of the cells: what a file with blocks of 1 MiB takes for them. */
+export function touchedMib(cells: CellSet): number {
+  let count = 0;
+  let end = 0;
+  for (const range of cells.ranges()) {
+    const first = Math.max(end, Math.floor(range.start / CELLS_PER_MIB));
+    end = Math.ceil(range.end / CELLS_PER_MIB);
+    count += end - first;
+  }
+  return count;
+}
+
 /**
  * The cells that byte ranges touch. The ranges come in the order of their starts and lie inside the
  * disk; they may overlap.

@@ -51,8 +51,9 @@ export {
   MAX_DISK_BYTES,
 } from './cell.js';
 export { CellDelta, CellDeltaWriter } from './cell-delta.js';
-export { cellsOfRanges, unionOfCells } from './cell-ranges.js';
+export { cellsOfRanges, touchedMib, unionOfCells } from './cell-ranges.js';
 export { readCells } from './cell-reader.js';
+export { recordsOfCells, rootOfRecords } from './cell-records.js';
 export { type CellRange, CellSet } from './cell-set.js';
 export {
   checkDelta,

@@ -2,45 +2,44 @@
 // serving site has. The disks below are as they were, so dropping these undoes everything.
 
 import { dirname, join } from 'node:path';
-import { type Guid, guidToWire } from '../../shared/bytes/index.js';
-import {
-  type FailbackCellsResponse,
-  FailbackMode,
-  type ServiceClient,
-  type SiteService,
-} from '../../shared/channel/index.js';
+import type { Guid } from '../../shared/bytes/index.js';
 import type { Random } from '../../shared/clock.js';
 import {
+  type BatchMessage,
   CELL_BYTES,
+  cellCount,
   cellLength,
   type CellRange,
   CellSet,
   hashCell,
-  parseBatch,
+  recordsOfCells,
+  rootOfRecords,
 } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { createVhdx, openVhdx, type VhdxDisk } from '../../shared/vhdx/index.js';
 import { compareCells } from '../compare-cells.js';
 import { protocolError } from '../receiver-view.js';
-import { RemoteHashes } from '../remote-hashes.js';
 import type { ReturnDisk } from './return-record.js';
+import { requireRoom } from './room.js';
+import {
+  servingCells,
+  servingHashes,
+  servingRoot,
+  type ServingSeams,
+  type ServingVm,
+} from './serving-site.js';
 
 /** Ranges that one request names. */
 const RANGES_MAX = 65_536;
+/** The smallest that a VHDX may have: a cell that changed alone costs no more than this. */
+const BLOCK_BYTES = 1024 * 1024;
 
-export interface FillSeams {
-  readonly client: Pick<ServiceClient<SiteService>, 'failbackCells'>;
+export interface FillSeams extends ServingSeams {
   readonly fs: FileSystem;
   readonly random: Random;
-  readonly signal: AbortSignal;
-  readonly onCells?: ((bytes: number) => void) | undefined;
-}
-
-/** Whose cells are fetched. */
-export interface FillOf {
-  readonly vmId: Guid;
-  readonly operationId: Guid;
+  /** Told whenever something was fetched or compared. */
+  readonly onProgress: () => void;
 }
 
 export function protectiveName(original: string, diskId: Guid, operationId: Guid): string {
@@ -54,7 +53,10 @@ export async function makeProtective(
 ): Promise<void> {
   await removeProtective(disks, seams.fs);
   for (const { original, protective } of disks) {
-    await createVhdx(protective, { type: 'differencing', parentPath: original }, seams);
+    const blockSizeBytes = BLOCK_BYTES;
+    const empty = { type: 'differencing', parentPath: original, blockSizeBytes } as const;
+    await createVhdx(protective, empty, seams);
+    await seams.fs.flushFolder(dirname(protective));
   }
 }
 
@@ -77,49 +79,63 @@ export async function removeProtective(
 export async function fillChanged(
   disk: ReturnDisk,
   own: CellSet,
-  of: FillOf,
+  of: ServingVm,
   seams: FillSeams,
 ): Promise<number> {
   return withProtective(disk, seams, async (target) => {
     let count = 0;
-    let mode: FailbackMode = FailbackMode.FAILBACK_MODE_CHANGED;
+    let isWithChanged = true;
     // what the serving site changed comes with the first piece of our own list
     for (const given of piecesOf(own, true)) {
-      count += await fetchCells(target, disk.diskId, mode, given, of, seams);
-      mode = FailbackMode.FAILBACK_MODE_GIVEN;
+      count += await fetchCells(target, disk.diskId, { given, isWithChanged }, of, seams);
+      isWithChanged = false;
     }
     return count;
   });
 }
 
-/** Compares all hashes and brings over the cells that differ. Durable on return. */
+/**
+ * Compares all hashes and brings over the cells that differ. Durable on return.
+ * @throws DrError E_CAPACITY before any of them is fetched, …
+ */
 export async function fillCompared(
   disk: ReturnDisk,
-  of: FillOf,
+  of: ServingVm,
   seams: FillSeams,
 ): Promise<number> {
   return withProtective(disk, seams, async (target) => {
     const differing = await differingCells(target, disk.diskId, of, seams);
+    await requireRoom([{ file: disk.protective, cells: differing }], seams.fs);
     let count = 0;
-    const mode = FailbackMode.FAILBACK_MODE_GIVEN;
     for (const given of piecesOf(differing, false)) {
-      count += await fetchCells(target, disk.diskId, mode, given, of, seams);
+      const wanted = { given, isWithChanged: false };
+      count += await fetchCells(target, disk.diskId, wanted, of, seams);
     }
     return count;
   });
 }
 
-/** Every byte here is the serving site's. @throws DrError E_DIFFERENT */
-export async function requireLevel(disk: ReturnDisk, of: FillOf, seams: FillSeams): Promise<void> {
+/**
+ * Every byte here is the serving site's. One hash tells; those of the cells travel only when it differs.
+ * @throws DrError E_DIFFERENT
+ */
+export async function requireLevel(
+  disk: ReturnDisk,
+  of: ServingVm,
+  seams: FillSeams,
+): Promise<void> {
   const { fs, random } = seams;
   const ours = await openVhdx(disk.protective, { fs, random });
   try {
+    const theirs = await servingRoot(of, sizeOf(ours, disk.diskId), seams);
+    if (theirs.equals(await rootOf(ours, seams))) return;
     const differing = await differingCells(ours, disk.diskId, of, seams);
     const [first] = differing.ranges();
-    if (first === undefined) return;
+    const where =
+      first === undefined ? '' : `, the first at guest offset ${first.start * CELL_BYTES}`;
     throw new DrError(
       'E_DIFFERENT',
-      `${differing.count} cells of disk ${disk.diskId} differ from the site that serves, the first at guest offset ${first.start * CELL_BYTES}`,
+      `${differing.count} cells of disk ${disk.diskId} differ from the site that serves${where}`,
       {
         context: { diskId: disk.diskId, cells: differing.count },
         done: 'the VM was not started here',
@@ -129,6 +145,19 @@ export async function requireLevel(disk: ReturnDisk, of: FillOf, seams: FillSeam
   } finally {
     await ours.close();
   }
+}
+
+function rootOf(disk: VhdxDisk, { signal, onProgress }: FillSeams): Promise<Buffer> {
+  const end = cellCount(disk.sizeBytes);
+  const all = end === 0 ? [] : [{ start: 0, end }];
+  return rootOfRecords(recordsOfCells(disk, all, false), () => {
+    signal.throwIfAborted();
+    onProgress();
+  });
+}
+
+function sizeOf({ sizeBytes }: VhdxDisk, diskId: Guid): { diskId: Guid; sizeBytes: number } {
+  return { diskId, sizeBytes };
 }
 
 async function withProtective<T>(
@@ -166,112 +195,60 @@ function* piecesOf(cells: CellSet, isAtLeastOne: boolean): Generator<CellRange[]
 async function differingCells(
   disk: VhdxDisk,
   diskId: Guid,
-  of: FillOf,
+  of: ServingVm,
   seams: FillSeams,
 ): Promise<CellSet> {
-  const { signal } = seams;
-  const answer = ask(diskId, FailbackMode.FAILBACK_MODE_HASHES, [], of, seams);
-  const remote = RemoteHashes.of(recordsOf(answer, disk.sizeBytes), disk.sizeBytes);
+  const { signal, onProgress } = seams;
+  const remote = servingHashes(of, sizeOf(disk, diskId), seams);
   const cells = new CellSet();
   try {
     const onDiffers = (cell: number): void => {
       cells.add(cell, cell + 1);
     };
-    await compareCells(disk, remote, { signal, onDiffers });
+    await compareCells(disk, remote, { signal, onDiffers, onCompared: onProgress });
   } finally {
     await remote.close();
   }
   return cells;
 }
 
-function ask(
-  diskId: Guid,
-  mode: FailbackMode,
-  given: readonly CellRange[],
-  { vmId, operationId }: FillOf,
-  { client, signal }: FillSeams,
-): AsyncIterable<FailbackCellsResponse> {
-  const request = {
-    vmId: guidToWire(vmId),
-    operationId: guidToWire(operationId),
-    diskId: guidToWire(diskId),
-    mode,
-    given: given.map(({ start, end }) => ({ start: BigInt(start), end: BigInt(end) })),
-  };
-  return client.failbackCells(request, { signal });
-}
-
-async function* recordsOf(
-  answer: AsyncIterable<FailbackCellsResponse>,
-  sizeBytes: number,
-): AsyncGenerator<{ readonly records: Buffer }> {
-  for await (const { part } of answer) {
-    if (part?.$case === 'geometry') checkSize(part.value.sizeBytes, sizeBytes);
-    else if (part?.$case === 'records') yield { records: part.value };
-    else throw protocolError('it tells no hashes');
-  }
-}
-
-function checkSize(theirs: bigint, ours: number): void {
-  if (theirs === BigInt(ours)) return;
-  throw new DrError(
-    'E_DISK_MISMATCH',
-    `the disk has ${theirs} bytes at the site that serves, ${ours} here`,
-    { done: 'nothing was written' },
-  );
-}
-
 /** Takes cells into the disk, each checked against its hash. Returns how many. */
 async function fetchCells(
   disk: VhdxDisk,
   diskId: Guid,
-  mode: FailbackMode,
-  given: readonly CellRange[],
-  of: FillOf,
+  wanted: { readonly given: readonly CellRange[]; readonly isWithChanged: boolean },
+  of: ServingVm,
   seams: FillSeams,
 ): Promise<number> {
   let count = 0;
-  let isEnded = false;
-  for await (const { part } of ask(diskId, mode, given, of, seams)) {
-    seams.signal.throwIfAborted();
-    if (isEnded) throw protocolError('something follows the end of the disk');
-    if (part?.$case === 'geometry') {
-      checkSize(part.value.sizeBytes, disk.sizeBytes);
-      continue;
-    }
-    if (part?.$case !== 'batch') throw protocolError('it sends no cells');
-    const message = parseBatch(part.value);
-    if (message.kind === 'begin') throw protocolError('it begins a cycle');
-    if (message.kind === 'end') isEnded = true;
-    else count += await takeCells(disk, message, seams);
+  for await (const message of servingCells(of, sizeOf(disk, diskId), wanted, seams)) {
+    count += await takeCells(disk, message);
+    seams.onProgress();
   }
-  if (!isEnded) throw protocolError('the disk has no end');
   return count;
 }
 
 async function takeCells(
   disk: VhdxDisk,
-  { entries, payload }: Extract<ReturnType<typeof parseBatch>, { kind: 'cells' }>,
-  { onCells }: FillSeams,
+  { entries, payload }: Extract<BatchMessage, { kind: 'cells' }>,
 ): Promise<number> {
   const { sizeBytes } = disk;
   let count = 0;
   let at = 0;
   for (const entry of entries) {
     const offset = entry.cell * CELL_BYTES;
+    if (offset >= sizeBytes) throw protocolError('a cell lies behind the disk');
     if (entry.kind === 'zero') {
       const end = Math.min(sizeBytes, offset + entry.count * CELL_BYTES);
-      if (offset >= end) throw protocolError('a cell lies behind the disk');
       await disk.zero(offset, end - offset);
       count += entry.count;
       continue;
     }
-    if (entry.kind !== 'data' || offset >= sizeBytes) throw protocolError('a cell is none');
+    if (entry.kind !== 'data') throw protocolError('a cell is none');
     const bytes = payload.subarray(at, at + cellLength(entry.cell, sizeBytes));
     at += bytes.length;
     if (!hashCell(bytes).equals(entry.hash)) throw protocolError('a cell has another hash');
     await disk.write(offset, bytes);
-    onCells?.(bytes.length);
     count++;
   }
   return count;

@@ -33,19 +33,26 @@ export interface ReturnDisk {
 export interface ReturnRecord {
   readonly vmId: Guid;
   readonly operationId: Guid;
+  /** Of the DR site whose failback it is. */
+  readonly storeId: Guid;
   readonly stage: ReturnStage;
   readonly disks: readonly ReturnDisk[];
   /** From which changes are known once the VM runs; undefined: they are not. */
   readonly referenceId: string | undefined;
 }
 
+export function returnFileName(vmId: Guid): string {
+  return `${vmId}.failback.json`;
+}
+
+/** Only the holder of the VM's lease writes it. */
 export class ReturnFile {
   readonly #path: string;
   readonly #fs: FileSystem;
   readonly #random: Random;
 
   constructor(stateFolder: string, vmId: Guid, seams: { fs: FileSystem; random: Random }) {
-    this.#path = join(stateFolder, `${vmId}.failback.json`);
+    this.#path = join(stateFolder, returnFileName(vmId));
     this.#fs = seams.fs;
     this.#random = seams.random;
   }
@@ -67,19 +74,44 @@ export class ReturnFile {
   }
 }
 
+/**
+ * No checkpoint comes between the VM's disks and what stands on them, and nothing starts the VM but its
+ * failback; a cycle would carry what may be dropped. @throws DrError E_LOCKED, E_STATE, E_FILE_DAMAGED
+ */
+export async function refuseDuringFailback(
+  stateFolder: string,
+  { id, name }: { readonly id: Guid; readonly name: string },
+  seams: { fs: FileSystem; random: Random },
+): Promise<void> {
+  const record = await new ReturnFile(stateFolder, id, seams).read();
+  if (record === undefined) return;
+  const { operationId, storeId, stage } = record;
+  const isOpen = stage === 'started';
+  throw new DrError(
+    isOpen ? 'E_STATE' : 'E_LOCKED',
+    isOpen
+      ? `${name} runs here by a failback that is not committed`
+      : `${name} is failing back: its disks are being brought level`,
+    {
+      context: { vmId: id, operationId, storeId, stage },
+      done: 'nothing was changed',
+      hint: 'Commit the failback, or undo it, at the DR site.',
+    },
+  );
+}
+
 function parse(fields: JsonFields, path: string): ReturnRecord {
-  const { vmId, operationId, stage, disks, referenceId } = fields;
+  const { vmId, operationId, storeId, stage, disks, referenceId } = fields;
   const known = RETURN_STAGES.find((each) => each === stage);
-  const ids = [vmId, operationId].map(guidIn);
-  const [vm, operation] = ids;
+  const [vm, operation, store] = [vmId, operationId, storeId].map(guidIn);
   const list = Array.isArray(disks) ? disks.map(parseDisk) : [undefined];
   const isReference = referenceId === null || typeof referenceId === 'string';
-  if (vm === undefined || operation === undefined || known === undefined || !isReference) {
-    throw unusable(path);
-  }
+  const areIds = vm !== undefined && operation !== undefined && store !== undefined;
+  if (!areIds || known === undefined || !isReference) throw unusable(path);
   return {
     vmId: vm,
     operationId: operation,
+    storeId: store,
     stage: known,
     disks: list.map((disk) => {
       if (disk === undefined) throw unusable(path);

@@ -51,6 +51,7 @@ export async function describeAttended(
     // one that is not off has no fence
     isFenced: vm.powerState === 'off' && (await hypervisor.fenceOf(vm.id)) !== undefined,
     epoch: told?.epoch ?? 0n,
+    // asked for by an order only: it would make every look a piece of news
     heartbeat: '',
     remoteActions: [...allowed],
   });

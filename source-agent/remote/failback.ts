@@ -1,15 +1,79 @@
-// Orders of a failback.
+// Orders of a failback. To write to the primary is allowed there: `failback` in remote_actions, or
+// whoever runs the command at this site. Committing or undoing what was begun follows from that, and
+// needs nothing more.
 
+import { type Guid, guidFromWire } from '../../shared/bytes/index.js';
 import type { OrderDone } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
-import type { ReceivedOrder } from './wire.js';
+import { type EndSeams, commitBack, startBack, undoBack } from '../failback/failback.js';
+import { requireFailbackHost } from '../failback/host.js';
+import { type SyncRequest, syncBack } from '../failback/sync-back.js';
+import { protocolError } from '../receiver-view.js';
+import type { AttendedVm } from './attended-vms.js';
+import type { AttachSeams } from './seams.js';
+import { DONE, type OrderAction, type ReceivedOrder } from './wire.js';
 
-/** @throws DrError E_STATE */
-export function failbackOrder({ vmId }: ReceivedOrder): Promise<OrderDone> {
-  return Promise.reject(
-    new DrError('E_STATE', 'this agent takes no orders of a failback', {
-      context: { vmId },
-      done: 'nothing was changed',
-    }),
-  );
+export type FailbackAction = Extract<
+  OrderAction,
+  { readonly $case: 'failbackSync' | 'failbackStart' | 'failbackCommit' | 'failbackUndo' }
+>;
+
+export interface FailbackOrder extends ReceivedOrder {
+  readonly operationId: Guid;
+  readonly action: FailbackAction;
+}
+
+/**
+ * `requireAllowed` throws when this site does not let itself be written to.
+ * @throws DrError E_REMOTE_ACTION, E_HYPERVISOR (the host cannot), E_PROTOCOL, and of the step
+ */
+export async function failbackOrder(
+  { operationId, epoch, action }: FailbackOrder,
+  { vm, job }: AttendedVm,
+  storeId: Guid,
+  seams: AttachSeams & { readonly requireAllowed: () => void; readonly onProgress: () => void },
+): Promise<OrderDone> {
+  const { requireAllowed, onProgress, ...rest } = seams;
+  const { link, stateFolder } = job;
+  const hypervisor = requireFailbackHost(job.hypervisor);
+  const of = { vm, operationId, epoch, storeId };
+  const ending: EndSeams = { ...rest, hypervisor, stateFolder };
+  switch (action.$case) {
+    case 'failbackSync': {
+      requireAllowed();
+      const request = syncRequest(action.value);
+      const { site: client } = await link.connection();
+      if (client === undefined) throw new DrError('E_STATE', 'no cells come over this connection');
+      const count = await syncBack(of, request, { ...ending, client, onProgress });
+      return { ...DONE, cellCount: BigInt(count) };
+    }
+    case 'failbackStart':
+      requireAllowed();
+      await startBack(of, ending);
+      return DONE;
+    case 'failbackCommit': {
+      const pointId = guidFromWire(action.value.pointId);
+      if (pointId === undefined) throw protocolError('a failback ends without a point');
+      const consistentAtMs = Number(action.value.consistentAtMs);
+      await commitBack(of, { pointId, consistentAtMs }, ending);
+      return DONE;
+    }
+    case 'failbackUndo':
+      await undoBack(of, ending);
+      return DONE;
+  }
+}
+
+function syncRequest({
+  headPointId: head,
+  compare,
+  isLast,
+}: Extract<FailbackAction, { $case: 'failbackSync' }>['value']): SyncRequest {
+  const headPointId = guidFromWire(head);
+  if (headPointId === undefined) throw protocolError('a failback names no newest point');
+  // auto is decided where both sites are known
+  if (compare !== 'changed' && compare !== 'full') {
+    throw protocolError(`a failback compares by ${JSON.stringify(compare.slice(0, 32))}`);
+  }
+  return { headPointId, compare, isLast };
 }

@@ -14,15 +14,18 @@ import type { OrderDone } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { PowerState } from '../../shared/hypervisor/index.js';
 import { chainKey } from '../ledger.js';
-import { toldEpoch } from '../ledger-store.js';
-import { blockStart, powerOf } from '../start-block.js';
+import type { ToldEpoch } from '../ledger-json.js';
+import { allTold } from '../ledger-store.js';
+import { blockStart, liftFence, powerOf, staleEpoch } from '../start-block.js';
 import { type AttendedVm, attendedVms, describeAttended } from './attended-vms.js';
 import type { Job } from '../agent.js';
-import { failbackOrder } from './failback.js';
+import { isFailbackHost } from '../failback/host.js';
+import { refuseDuringFailback } from '../failback/return-record.js';
+import { type FailbackAction, failbackOrder } from './failback.js';
 import { finalCycle, presync } from './ordered-cycles.js';
 import { REMOTE_ACTIONS, type RemoteAction } from './remote-actions.js';
 import type { AttachSeams } from './seams.js';
-import { keepWord, staleEpoch } from './told.js';
+import { keepWord } from './told.js';
 import { DONE, type ReceivedOrder } from './wire.js';
 
 export interface Scope {
@@ -103,15 +106,22 @@ export class OrderDesk {
     }
     if (action.$case === 'describe') {
       const vm = await describeAttended(attended, scope.storeId, fs);
-      return {
-        ...DONE,
-        vm: scope.isAtCommand ? { ...vm, remoteActions: [...REMOTE_ACTIONS] } : vm,
-      };
+      const heartbeat = await heartbeatOf(attended);
+      const { remoteActions } = scope.isAtCommand ? { remoteActions: [...REMOTE_ACTIONS] } : vm;
+      return { ...DONE, vm: { ...vm, heartbeat, remoteActions } };
     }
     const { vm, job } = attended;
-    const told = await toldEpoch(fs, job.stateFolder, vmId, chainKey(scope.storeId));
+    const chains = await allTold(fs, job.stateFolder, vmId);
+    const told = chains.get(chainKey(scope.storeId));
     if (told !== undefined && epoch < told.epoch) throw staleEpoch(vm, epoch, told.epoch);
     const isTarget = told?.standing.activeSite === 'target' && told.epoch === epoch;
+    // what wakes the VM here, or may: no store speaks for another one
+    if (['start', 'unfence', 'failbackStart'].includes(action.$case)) {
+      refuseServedByOthers(attended, chains, scope.storeId);
+    }
+    if (action.$case === 'start' || action.$case === 'unfence') {
+      await refuseDuringFailback(job.stateFolder, vm, this.#seams);
+    }
     switch (action.$case) {
       case 'presync':
         await presync(attended, this.#seams, onProgress);
@@ -140,9 +150,15 @@ export class OrderDesk {
       case 'failbackSync':
       case 'failbackStart':
       case 'failbackCommit':
-      case 'failbackUndo':
-        this.#requireAllowed('failback', attended, scope);
-        return failbackOrder(order);
+      case 'failbackUndo': {
+        requireSide(action, attended, epoch, told);
+        const requireAllowed = (): void => {
+          this.#requireAllowed('failback', attended, scope);
+        };
+        const seams = { ...this.#seams, requireAllowed, onProgress };
+        const ordered = { vmId, operationId: operationIdOf(order), epoch, action };
+        return failbackOrder(ordered, attended, scope.storeId, seams);
+      }
     }
   }
 
@@ -194,19 +210,8 @@ export class OrderDesk {
   /** Only ours, and never one of a later epoch than the order's. */
   async #unfence(order: ReceivedOrder, attended: AttendedVm, isTarget: boolean): Promise<void> {
     const { vm, job } = attended;
-    const { epoch } = order;
-    if (isTarget) throw servesElsewhere(attended, epoch);
-    const present = await job.hypervisor.fenceOf(vm.id);
-    if (present === undefined) return;
-    if (present.epoch > epoch) throw staleEpoch(vm, epoch, present.epoch);
-    if (present.tag.protectionId !== vm.id) {
-      throw new DrError('E_STATE', `the fence of ${vm.name} was not set by its own protection`, {
-        context: { vmId: vm.id, protectionId: present.tag.protectionId },
-        done: 'the fence stands',
-      });
-    }
-    await job.hypervisor.unfenceVm(vm.id);
-    this.#seams.log.info('fence.lifted', { vmId: vm.id, vmName: vm.name, epoch });
+    if (isTarget) throw servesElsewhere(attended, order.epoch);
+    await liftFence(vm, order.epoch, job.hypervisor, this.#seams.log);
   }
 
   async #tell(
@@ -260,6 +265,60 @@ function servesElsewhere({ vm }: AttendedVm, epoch: bigint): DrError {
     context: { vmId: vm.id, epoch },
     done: 'its fence stands, and it was not started',
   });
+}
+
+/** @throws DrError E_STATE when the DR site of another store serves the VM, by its last word */
+function refuseServedByOthers(
+  { vm }: AttendedVm,
+  chains: ReadonlyMap<string, ToldEpoch>,
+  storeId: Guid,
+): void {
+  for (const [key, { epoch, standing }] of chains) {
+    if (key === chainKey(storeId) || standing.activeSite !== 'target') continue;
+    throw new DrError(
+      'E_STATE',
+      `${vm.name} serves at the DR site of another store, ${key.replace(/^dr:/, '')}, since epoch ${epoch}`,
+      {
+        context: { vmId: vm.id, chain: key, epoch },
+        done: 'its fence stands, and it was not started',
+        hint: 'Undo the failover at that site, or fail back from there.',
+      },
+    );
+  }
+}
+
+/**
+ * The DR site brings disks back while it is the active one, and starts the VM here once it has said that
+ * this site is. @throws DrError E_STATE
+ */
+function requireSide(
+  { $case }: FailbackAction,
+  attended: AttendedVm,
+  epoch: bigint,
+  told: ToldEpoch | undefined,
+): void {
+  const activeSite = told?.standing.activeSite ?? 'source';
+  const isTold = told?.epoch === epoch;
+  if ($case === 'failbackSync' && isTold && activeSite === 'source') {
+    throw new DrError('E_STATE', `${attended.vm.name} serves here since epoch ${epoch}`, {
+      context: { vmId: attended.vm.id, epoch },
+      done: 'nothing was changed at the primary site',
+    });
+  }
+  if ($case !== 'failbackStart' || (isTold && activeSite === 'source')) return;
+  throw servesElsewhere(attended, told?.epoch ?? epoch);
+}
+
+/** As the guest answers now; empty where nobody knows. */
+async function heartbeatOf({ vm, job: { hypervisor } }: AttendedVm): Promise<string> {
+  if (vm.powerState !== 'running' || !isFailbackHost(hypervisor)) return '';
+  try {
+    return await hypervisor.heartbeat(vm.id);
+  } catch (error) {
+    // the rest of the answer is worth having
+    if (error instanceof DrError) return '';
+    throw error;
+  }
 }
 
 function whole(_name: string, value: unknown): unknown {

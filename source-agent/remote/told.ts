@@ -1,11 +1,11 @@
 // What the receiver tells of which site is active, made durable in the ledger.
 
 import type { Guid } from '../../shared/bytes/index.js';
-import { DrError } from '../../shared/errors.js';
 import type { VmSummary } from '../../shared/hypervisor/index.js';
 import type { AttachSeams } from './seams.js';
 import { chainKey, newChain, type Standing, withChain } from '../ledger.js';
 import { LedgerStore } from '../ledger-store.js';
+import { staleEpoch } from '../start-block.js';
 import { takeVmLease } from '../vm-lease.js';
 
 export interface Word extends Standing {
@@ -57,16 +57,4 @@ export async function keepWord(
   } finally {
     await lease.release();
   }
-}
-
-export function staleEpoch(vm: VmSummary, given: bigint, known: bigint): DrError {
-  return new DrError(
-    'E_STALE_EPOCH',
-    `an order for ${vm.name} is of epoch ${given}, this source knows ${known}`,
-    {
-      context: { vmId: vm.id, epoch: given, known },
-      done: 'nothing was changed at the primary site',
-      hint: 'Whoever asks is behind: look at the store of that receiver, it may be an older copy.',
-    },
-  );
 }

@@ -1,6 +1,6 @@
-// Power loss during every operation of the file system that unplanned failover, undo and test make, at the
-// receiver and its lab host. After a restart each is finished, goes on, or was taken back; the state says
-// which, nothing is left over, and a cycle goes on from there.
+// Power loss during every operation of the file system that unplanned failover, to the newest point or from
+// one to another, undo and test make, at the receiver and its lab host. After a restart each is finished,
+// goes on, or was taken back; the state says which, nothing is left over, and a cycle goes on from there.
 
 import { expect } from 'chai';
 import type { FileSystem } from '../../shared/files/index.js';
@@ -15,6 +15,8 @@ import { readPoint } from '../unit/dr-receiver/source-double.js';
 
 /** Of several hundred; SLOW=1 tries all. */
 const OPERATIONS = process.env['SLOW'] === '1' ? undefined : 40;
+/** Of a command in which one VM goes and another comes. */
+const LONG_OPERATIONS = process.env['SLOW'] === '1' ? undefined : 12;
 
 describe('crash: operations of the failover state machine', function () {
   this.timeout(600_000);
@@ -65,12 +67,15 @@ describe('crash: operations of the failover state machine', function () {
     expect(items.filter(({ kind }) => kind.startsWith('foreign'))).to.deep.equal([]);
   };
 
-  const expectView = async (bench: FailoverBench, made: FailoverVolume): Promise<void> => {
+  const expectView = async (
+    bench: FailoverBench,
+    { plans }: FailoverVolume,
+    pointId = plans[2]?.pointId,
+  ): Promise<void> => {
+    const images = plans.find((plan) => plan.pointId === pointId)?.images;
     const views = await bench.guest('VM1');
     for (const [disk, view] of views.entries()) {
-      expect(view.equals(made.plans[2]?.images[disk] ?? Buffer.alloc(0)), `disk ${disk}`).to.equal(
-        true,
-      );
+      expect(view.equals(images?.[disk] ?? Buffer.alloc(0)), `disk ${disk}`).to.equal(true);
     }
   };
 
@@ -87,6 +92,30 @@ describe('crash: operations of the failover state machine', function () {
           const phase = await bench.phase();
           expect(phase).to.be.oneOf(hasFinished ? ['failed-over'] : ['ordinary', 'failed-over']);
           if (phase === 'failed-over') await expectView(bench, made);
+          await expectSound(bench, made);
+        } finally {
+          await bench.close();
+        }
+      },
+    });
+  });
+
+  it('to another point: one of both runs, whole', async () => {
+    const made = await failoverVolume();
+    await act(made.volume, 'unplanned');
+    const [first, , newest] = made.plans.map(({ pointId }) => pointId);
+    await crashEverywhere({
+      volume: made.volume,
+      operationsMax: LONG_OPERATIONS,
+      seedCount: 1,
+      run: (fs) => act(fs, 'unplanned', { point: first ?? '' }),
+      check: async (found, { hasFinished }) => {
+        const bench = await restart(found);
+        try {
+          expect(await bench.phase()).to.equal('failed-over');
+          const pointId = (await bench.desk()).vm.protection.failover.instance?.pointId;
+          expect(pointId).to.be.oneOf(hasFinished ? [first] : [first, newest]);
+          await expectView(bench, made, pointId);
           await expectSound(bench, made);
         } finally {
           await bench.close();

@@ -43,6 +43,8 @@ export function anInstance(fields: Partial<Instance> = {}): Instance {
     ],
     poweredOnAtMs: 6000,
     checks: 'passed',
+    isPlanned: false,
+    servedUntilMs: 0,
     ...fields,
   };
 }
@@ -70,6 +72,7 @@ export function aFailover(fields: Partial<FailoverRecord> = {}): FailoverRecord 
     activeSite: 'target',
     operation: anOperation(),
     instance: anInstance(),
+    replacement: anInstance({ operationId: operationId(2) }),
     commit: { policy: 'rollback', deadlineMs: 60_000 },
     halted: { phase: 'failing-over', step: 'P7', cause: 'full', allowed: ['undo', 'resume'] },
     isSourceStopped: true,

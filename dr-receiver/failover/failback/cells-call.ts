@@ -14,9 +14,12 @@ import {
   encodeManifestRecord,
   MANIFEST_RECORD_BYTES,
   type ManifestRecord,
+  rootOfRecords,
+  touchedMib,
   unionOfCells,
 } from '../../../shared/delta/index.js';
 import { DrError } from '../../../shared/errors.js';
+import type { DiskRecord } from '../../store/records.js';
 import { geometryToWire } from '../../wire.js';
 import type { ServingDisks } from './serving-disks.js';
 
@@ -41,6 +44,10 @@ export async function* failbackCells(
       hint: 'The receiver asks again when it goes on.',
     });
   }
+  if (mode === FailbackMode.FAILBACK_MODE_DISKS) {
+    for (const { disk, lacking } of round.disks.values()) yield servingDisk(disk, lacking);
+    return;
+  }
   const { disk, frozen, lacking } = round.disk(guidOf(diskId, 'the disk'));
   yield { part: { $case: 'geometry', value: geometryToWire(disk) } };
   if (mode === FailbackMode.FAILBACK_MODE_HASHES) {
@@ -49,11 +56,25 @@ export async function* failbackCells(
     }
     return;
   }
+  if (mode === FailbackMode.FAILBACK_MODE_ROOT) {
+    const value = await rootOfRecords(round.records(disk.diskId));
+    yield { part: { $case: 'root', value } };
+    return;
+  }
   const given = givenCells(request, disk.sizeBytes);
   const cells = mode === FailbackMode.FAILBACK_MODE_GIVEN ? given : unionOfCells(lacking, given);
   for await (const value of cellMessages(frozen, 0, cells.ranges(), cells.isScattered)) {
     yield { part: { $case: 'batch', value } };
   }
+}
+
+function servingDisk(disk: DiskRecord, lacking: CellSet): FailbackCellsResponse {
+  const value = {
+    geometry: geometryToWire(disk),
+    cellCount: BigInt(lacking.count),
+    touchedMib: BigInt(touchedMib(lacking)),
+  };
+  return { part: { $case: 'disk', value } };
 }
 
 function guidOf(bytes: Buffer, what: string): Guid {

@@ -11,16 +11,14 @@
 import { defined } from '../../../shared/assert.js';
 import type { Guid } from '../../../shared/bytes/index.js';
 import {
-  CELL_BYTES,
   type CellRange,
   CellSet,
   cellsOfRanges,
-  hashCell,
   type ManifestRecord,
-  readCells,
+  recordsOfCells,
   unionOfCells,
 } from '../../../shared/delta/index.js';
-import { isAllZero, type ReadableDisk } from '../../../shared/disk/index.js';
+import type { ReadableDisk } from '../../../shared/disk/index.js';
 import { DrError } from '../../../shared/errors.js';
 import type { Checkpoint, ReferencePoint } from '../../../shared/hypervisor/index.js';
 import {
@@ -111,7 +109,7 @@ export class ServingDisks {
   async *records(diskId: Guid): AsyncGenerator<ManifestRecord> {
     const { vm, instance, seams } = this.#options;
     const { disk, frozen, changed } = this.disk(diskId);
-    const fresh = freshRecords(frozen, changed);
+    const fresh = recordsOfCells(frozen, changed.ranges(), changed.isScattered);
     let next = await fresh.next();
     const isChanged = membershipOf(changed);
     for await (const record of pointRecords(seams, vm, instance.pointId, disk)) {
@@ -145,7 +143,7 @@ export class ServingDisks {
 }
 
 /** What a receiver that died in a round left behind. */
-async function removeOwnCheckpoints(
+export async function removeOwnCheckpoints(
   host: TargetHost,
   vmId: Guid,
   operationId: Guid,
@@ -241,22 +239,6 @@ async function cellsBehind(
     }
   } finally {
     lease.release();
-  }
-}
-
-async function* freshRecords(frozen: ReadableDisk, cells: CellSet): AsyncGenerator<ManifestRecord> {
-  for await (const piece of readCells(frozen, cells.ranges(), cells.isScattered)) {
-    try {
-      const { bytes, offset } = piece;
-      if (bytes === undefined) continue;
-      for (let at = 0; at < bytes.length; at += CELL_BYTES) {
-        const part = bytes.subarray(at, at + CELL_BYTES);
-        if (isAllZero(part)) continue;
-        yield { kind: 'data', cell: (offset + at) / CELL_BYTES, hash: hashCell(part) };
-      }
-    } finally {
-      piece.release();
-    }
   }
 }
 

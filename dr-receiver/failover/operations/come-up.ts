@@ -1,11 +1,14 @@
 // How a VM comes up at this site, in the steps that planned and unplanned failover share: its disks, its
 // network, its power, its proof.
 
+import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
+import type { Point } from '../../store/point.js';
+import type { VmStore } from '../../store/vm-store.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
-import { type CheckResult, isPassed, runChecks } from '../drill/checks.js';
+import { type CheckResult, isPassed, type PlannedAdapter, runChecks } from '../drill/checks.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { plannedDisks } from '../instance-plan.js';
@@ -25,10 +28,9 @@ import type { Work } from './work.js';
 /** Fact: the checks that were made, one line for each. */
 export const CHECKS = 'checks';
 
-/** The record names the disks before they are made, so that their bases are held from then on. */
-export function intendDisks(work: Work): FailoverPatch {
-  const { vm, operationId, point } = work;
-  const instance: Instance = {
+/** As the record names it before its disks are made. @throws DrError E_POINT_CORRUPT */
+export function newInstance(vm: VmStore, point: Point, operationId: Guid): Instance {
+  return {
     operationId,
     pointId: point.pointId,
     vmName: vm.protection.vmName,
@@ -36,8 +38,16 @@ export function intendDisks(work: Work): FailoverPatch {
     disks: plannedDisks(vm, point, operationId),
     poweredOnAtMs: 0,
     checks: 'pending',
+    isPlanned: false,
+    servedUntilMs: 0,
   };
-  return { change: { instance } };
+}
+
+/** The record names the disks before they are made, so that their bases are held from then on. */
+export function intendDisks({ vm, operationId, point, book }: Work): FailoverPatch {
+  const isPlanned = book.operation.kind === 'planned';
+  const instance = { ...newInstance(vm, point, operationId), isPlanned };
+  return { change: { instance, replacement: undefined } };
 }
 
 export async function makeDisks(work: Work): Promise<undefined> {
@@ -72,7 +82,17 @@ export async function powerOnAndCheck(work: Work): Promise<FailoverPatch> {
   if (vmId === undefined) throw new Error('a VM is registered before it is started');
   await requireSourceOff(work);
   await powerOn(host, vmId);
-  const results = await checkInstance(work);
+  return proven(await checkInstance(work, await plannedAdapters(work, vmId)));
+}
+
+/** As powerOnAndCheck(), of a VM that has served before: its network is what it was. */
+export async function serveAndCheck(work: Work, vmId: Guid): Promise<FailoverPatch> {
+  await requireSourceOff(work);
+  await powerOn(work.host, vmId);
+  return proven(await checkInstance(work, []));
+}
+
+function proven(results: readonly CheckResult[]): FailoverPatch {
   const checks = isPassed(results) ? 'passed' : 'failed';
   const facts = { [CHECKS]: results.map(checkLine).join('\n').slice(0, 16_000) };
   return { instance: { checks }, facts };
@@ -93,18 +113,26 @@ export function checkLine({ check, outcome, words }: CheckResult): string {
   return `${check}: ${outcome}, ${words}`;
 }
 
-async function checkInstance(work: Work): Promise<readonly CheckResult[]> {
-  const { site, host, instance, values, vm, point, run, book } = work;
-  const { vmId } = instance;
-  if (vmId === undefined) return [];
+async function plannedAdapters(work: Work, vmId: Guid): Promise<readonly PlannedAdapter[]> {
+  const { site, host, vm, point, book } = work;
   const definition = definitionOf(vm, point);
-  const { kind, parameters } = book.operation;
+  const { parameters } = book.operation;
   const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });
   const { adapters } = await host.describeVm(vmId);
-  const planned = adapters.map(({ id }, index) => ({
+  return adapters.map(({ id }, index) => ({
     adapterId: id,
     addresses: plan[index]?.guest?.addresses ?? [],
   }));
+}
+
+async function checkInstance(
+  work: Work,
+  planned: readonly PlannedAdapter[],
+): Promise<readonly CheckResult[]> {
+  const { site, host, instance, values, vm, point, run, book } = work;
+  const { vmId } = instance;
+  if (vmId === undefined) return [];
+  const { kind } = book.operation;
   const { clock, fs } = site.seams;
   const seams = { host, clock, fs, connect: site.connect, runScript: site.runScript };
   return runChecks({ vmId, adapters: planned }, parseChecks(values.checks.join(',')), seams, {
@@ -153,12 +181,17 @@ export async function turnOff({ host, vm, record, values }: Work): Promise<undef
   return undefined;
 }
 
-/** The VM and its disks go; the VM is off. */
-export async function takeAway({ host, vm, record, site }: Work): Promise<FailoverPatch> {
-  const { instance } = record;
+/** The VM and its disks go, with those that an operation before had made beside them; the VM is off. */
+export async function takeAway(work: Work): Promise<FailoverPatch> {
+  const { host, vm, record, site, operationId } = work;
+  const { instance, replacement } = record;
   if (instance !== undefined) {
     await unregister(host, tagOfInstance(vm.vmId, instance), instance.vmId);
     await removeInstanceDisks(site.seams.fs, vm, instance.operationId);
   }
-  return { change: { instance: undefined } };
+  if (replacement === undefined || replacement.operationId === operationId) {
+    return { change: { instance: undefined } };
+  }
+  await removeInstanceDisks(site.seams.fs, vm, replacement.operationId);
+  return { change: { instance: undefined, replacement: undefined } };
 }

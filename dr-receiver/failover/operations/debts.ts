@@ -29,6 +29,9 @@ async function pay(
     case 'start':
       await source.start(vmId, order);
       return;
+    case 'dropFailback':
+      await source.failbackUndo(vmId, order);
+      return;
   }
 }
 

@@ -11,7 +11,7 @@ import { commitTimer, tellSource } from './unplanned.js';
 import type { Work, WorkTable } from './work.js';
 
 /** @throws DrError E_SOURCE_UNREACHABLE */
-function requireSource({ source, vm }: Work): SourceSite {
+export function requireSource({ source, vm }: Work): SourceSite {
   if (source !== undefined) return source;
   const { vmName } = vm.protection;
   throw new DrError('E_SOURCE_UNREACHABLE', `no agent that serves ${vmName} is attached`, {

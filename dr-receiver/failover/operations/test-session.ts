@@ -66,6 +66,8 @@ export function newSession(
       disks: plannedDisks(vm, point, operationId),
       poweredOnAtMs: 0,
       checks: 'pending',
+      isPlanned: false,
+      servedUntilMs: 0,
     },
     cause: undefined,
   };
@@ -171,8 +173,11 @@ export async function cleanUp(
   proof: Proof | undefined,
 ): Promise<void> {
   const { vm } = desk;
-  const { instance, operationId } = book.session;
-  await book.enter('T7', [{ phase: 'stopping', cause: undefined, ...(proof && { proof }) }]);
+  const { instance, operationId, ...former } = book.session;
+  const isAgain = former.phase === 'cleanup-failed' && proof === undefined;
+  if (!isAgain) {
+    await book.enter('T7', [{ phase: 'stopping', cause: undefined, ...(proof && { proof }) }]);
+  }
   try {
     const host = requireHost(site);
     const tag = tagOfInstance(vm.vmId, instance);
@@ -180,11 +185,18 @@ export async function cleanUp(
     await unregister(host, tag);
     await removeInstanceDisks(site.seams.fs, vm, operationId);
   } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
-    await book.enter('T7', [{ phase: 'cleanup-failed', cause: cause.slice(0, 4000) }]);
+    await noteCleanUpFailed(book, error instanceof Error ? error.message : String(error));
     throw error;
   }
   await book.end();
+}
+
+/** What is tried again and again is written down once. */
+export async function noteCleanUpFailed(book: TestBook, message: string): Promise<void> {
+  const cause = message.slice(0, 4000);
+  const { session } = book;
+  if (session.phase === 'cleanup-failed' && session.cause === cause) return;
+  await book.enter('T7', [{ phase: 'cleanup-failed', cause }]);
 }
 
 /** Runs a session that was just entered. @throws what it failed with, after everything was taken away */

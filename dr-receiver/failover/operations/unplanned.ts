@@ -1,10 +1,14 @@
 // Unplanned failover (failover.md § 4): one verified point runs here, and the old source cannot come back
 // into the pair. Before U2 nothing has happened; from then on forward, or undo.
 
+import { defined } from '../../../shared/assert.js';
 import { DrError } from '../../../shared/errors.js';
+import { listedPoint } from '../../store/point-sources.js';
+import { materialisePoint } from '../disks.js';
 import { type AfterFailure, operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import type { CommitTimer } from '../model.js';
+import type { SourceSite } from '../ports.js';
 import { intendDisks, intendPower, makeDisks, powerOnAndCheck, registerVm } from './come-up.js';
 import { isAlive, probeSource } from './probe.js';
 import { UNDO } from './undo.js';
@@ -12,7 +16,7 @@ import { tellIfThere, type Work, type WorkTable } from './work.js';
 
 /** @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT, E_REMOTE_ACTION */
 async function stopSource(work: Work): Promise<FailoverPatch | undefined> {
-  const { source, vm, values, order } = work;
+  const { source, vm, values } = work;
   // what is forced waits for nobody
   if (values.force || source === undefined) return undefined;
   const found = await probeSource(work);
@@ -23,11 +27,28 @@ async function stopSource(work: Work): Promise<FailoverPatch | undefined> {
         context: { vmId: vm.vmId, powerState: found.powerState },
       });
     }
-    const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
-    await source.shutDown(vm.vmId, order, how);
-    return { change: { isSourceStopped: true } };
+    await fenceOff(work, source);
   }
   return undefined;
+}
+
+/** A guest of which these are told runs on. */
+const NOT_STOPPED: ReadonlySet<string> = new Set(['E_SHUTDOWN_TIMEOUT', 'E_REMOTE_ACTION']);
+
+/** From before the VM is asked to stop on, it is owed to be started when the failover comes to nothing. */
+async function fenceOff(work: Work, source: SourceSite): Promise<void> {
+  const { vm, values, order, book, record } = work;
+  const { isSourceStopped } = record;
+  await book.note({ change: { isSourceStopped: true } });
+  const how = { timeoutMs: values.shutdown_timeout * 1000, mayTurnOff: values.force_off };
+  try {
+    await source.shutDown(vm.vmId, order, how);
+  } catch (error) {
+    if (error instanceof DrError && NOT_STOPPED.has(error.code)) {
+      await book.note({ change: { isSourceStopped } });
+    }
+    throw error;
+  }
 }
 
 /** The source learns that it is not the active site; as long as it has not, it is owed. */
@@ -75,10 +96,24 @@ export const UNPLANNED: WorkTable = operationTable(
   (work) => ({ change: { phase: 'failed-over', commit: commitTimer(work) } }),
 );
 
-/** From FAILED_OVER to another point: what runs goes away behind U2 (failover.md § 3). */
+/** What serves goes on until the other point was read to its end. @throws DrError E_POINT_CORRUPT, … */
+async function makeReplacement(work: Work): Promise<FailoverPatch | undefined> {
+  const { vm, record, operationId, site } = work;
+  const { pointId } = defined(record.replacement, 'the record names what is to come');
+  await materialisePoint(vm, listedPoint(vm, pointId), operationId, site.seams);
+  return stopSource(work);
+}
+
+/**
+ * From FAILED_OVER to another point: its disks are made beside those of the VM that serves, which goes
+ * away behind U2 (failover.md § 3). Whatever fails before leaves it as it is.
+ */
 export const OTHER_POINT: WorkTable = {
   ...UNPLANNED,
   steps: UNPLANNED.steps.flatMap((step) => {
+    if (step.name === 'U1') return [{ ...step, run: makeReplacement }];
+    // the source does not get the VM back because of a file that was read to its end before
+    if (step.name === 'U4') return [{ ...step, afterFailure: 'stay' }];
     if (step.name !== 'U3') return [step];
     const away = UNDO.steps.filter(({ name }) => name === 'N2' || name === 'N3');
     return [...away, step];

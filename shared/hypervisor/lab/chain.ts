@@ -190,6 +190,8 @@ export async function removeStrayFiles(context: LabContext, vm: VmRecord): Promi
   const folders = new Set([own, ...[...named].map((file) => path.dirname(file))]);
   for (const where of folders) {
     let count = 0;
+    // somebody may have removed the folder of files that a disk was on formerly
+    if ((await fs.status(where)) === undefined) continue;
     for (const name of await fs.list(where)) {
       const file = path.join(where, name);
       const isOurs = isChildName(name, vm.id) || (where === own && isOwnDiskName(name));

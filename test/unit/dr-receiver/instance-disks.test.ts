@@ -2,6 +2,7 @@
 
 import { expect } from 'chai';
 import { CELL_BYTES } from '../../../shared/delta/index.js';
+import { Lab } from '../../../shared/hypervisor/lab/index.js';
 import { createVhdx, openVhdx } from '../../../shared/vhdx/index.js';
 import { materialisePoint } from '../../../dr-receiver/failover/disks.js';
 import {
@@ -15,6 +16,7 @@ import type { VmStore } from '../../../dr-receiver/store/vm-store.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { FaultFileSystem } from '../../support/fault-file.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
+import { labSeams } from '../../support/lab-model.js';
 import { refusal } from '../../support/refusal.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 import {
@@ -48,6 +50,8 @@ function instanceOf(pointId: Instance['pointId'], disks: Instance['disks']): Ins
     disks,
     poweredOnAtMs: 0,
     checks: 'pending',
+    isPlanned: false,
+    servedUntilMs: 0,
   };
 }
 
@@ -335,7 +339,8 @@ describe('the disks of a point for a VM that runs here', () => {
     expect(await leftoverInstanceFiles(given.volume, vm)).to.deep.equal([]);
     await setInstance(vm, instanceOf(plan.pointId, disks));
     await site.receiver.close();
-    const later = await openSite(given.volume);
+    const host = await Lab.create('/dr-lab', labSeams(given.volume));
+    const later = await openSite(given.volume, { failover: { host } });
     const laterVm = await vmOf(later);
     expect(await leftoverInstanceFiles(given.volume, laterVm)).to.deep.equal([]);
     await setInstance(laterVm, undefined);
@@ -349,6 +354,21 @@ describe('the disks of a point for a VM that runs here', () => {
     await later.control().collectGarbage({ isPlan: false, olderThanMs: 0n });
     expect(instanceNames(given.volume)).to.deep.equal([]);
     await expectPoint(later, given.source, plan);
+    await later.receiver.close();
+  });
+
+  it('that no record names stay as long as nobody can say whether a VM runs on them', async () => {
+    const given = await instanceSite();
+    const site = await openSite(given.volume);
+    const vm = await vmOf(site);
+    const plan = planned(given, 3);
+    const seams = diskSeams(given.volume);
+    await materialisePoint(vm, pointOf(vm, plan), OPERATION, seams);
+    await site.receiver.close();
+    const later = await openSite(given.volume);
+    const { items } = await later.control().collectGarbage({ isPlan: false, olderThanMs: 0n });
+    expect(items.map(({ isRemovable }) => isRemovable)).to.deep.equal([false, false, false, false]);
+    expect(items[0]?.because).to.include('was not told the hypervisor');
     await later.receiver.close();
   });
 });

@@ -10,7 +10,14 @@ import type { VmDesk } from '../../../../dr-receiver/ingest/vm-desk.js';
 import type { FakeClock } from '../../../support/fake-clock.js';
 import { labSeams } from '../../../support/lab-model.js';
 import { MemoryFileSystem } from '../../../support/memory-file.js';
-import { type CyclePlan, openSite, OPERATOR, type Site, SourceVm } from '../source-double.js';
+import {
+  type CyclePlan,
+  openSite,
+  OPERATOR,
+  type Services,
+  type Site,
+  SourceVm,
+} from '../source-double.js';
 import { CELL_BYTES } from '../../../../shared/delta/index.js';
 
 export const TARGET_LAB = '/dr-lab';
@@ -53,6 +60,30 @@ export interface OperateRun {
   readonly done: OperationDone | undefined;
 }
 
+/** One command for `VM1`, confirmed when that is wanted. */
+export async function operateAt(
+  site: Services,
+  command: string,
+  parameters: Readonly<Record<string, string>> = {},
+): Promise<OperateRun> {
+  const control = site.control(OPERATOR);
+  const ask = { vm: 'VM1', command, parameters, isPlan: true, confirmedHash: '' };
+  let hash = '';
+  for await (const { step } of control.operate(ask)) {
+    if (step?.$case === 'plan') ({ hash } = step.value);
+  }
+  let plan: OperationPlan | undefined;
+  let done: OperationDone | undefined;
+  const steps: string[] = [];
+  const confirmed = { ...ask, isPlan: false, confirmedHash: hash };
+  for await (const { step } of control.operate(confirmed)) {
+    if (step?.$case === 'plan') plan = step.value;
+    if (step?.$case === 'progress') steps.push(step.value.step);
+    if (step?.$case === 'done') done = step.value;
+  }
+  return { plan, steps: [...new Set(steps)], done };
+}
+
 export class FailoverBench {
   readonly site: Site;
   readonly lab: Lab;
@@ -81,26 +112,8 @@ export class FailoverBench {
   }
 
   /** One command, confirmed when that is wanted. */
-  async operate(
-    command: string,
-    parameters: Readonly<Record<string, string>> = {},
-  ): Promise<OperateRun> {
-    const control = this.site.control(OPERATOR);
-    const ask = { vm: 'VM1', command, parameters, isPlan: true, confirmedHash: '' };
-    let hash = '';
-    for await (const { step } of control.operate(ask)) {
-      if (step?.$case === 'plan') ({ hash } = step.value);
-    }
-    let plan: OperationPlan | undefined;
-    let done: OperationDone | undefined;
-    const steps: string[] = [];
-    const confirmed = { ...ask, isPlan: false, confirmedHash: hash };
-    for await (const { step } of control.operate(confirmed)) {
-      if (step?.$case === 'plan') plan = step.value;
-      if (step?.$case === 'progress') steps.push(step.value.step);
-      if (step?.$case === 'done') done = step.value;
-    }
-    return { plan, steps: [...new Set(steps)], done };
+  operate(command: string, parameters: Readonly<Record<string, string>> = {}): Promise<OperateRun> {
+    return operateAt(this.site, command, parameters);
   }
 
   /** The guest's view of the VM of that name at the DR site. */

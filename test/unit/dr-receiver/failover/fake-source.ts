@@ -19,6 +19,8 @@ export class FakeSource implements SourceSite {
   isActive = true;
   isRetired = false;
   allowed: RemoteAction[] = ['shutdown', 'start'];
+  /** What it goes on from after a failback. */
+  committed: { readonly pointId: Guid; readonly consistentAtMs: number } | undefined;
   /** Names of calls, in order. */
   readonly calls: string[] = [];
   /** Calls that fail, with what. */
@@ -100,9 +102,14 @@ export class FakeSource implements SourceSite {
     this.powerState = 'running';
   }
 
-  async failbackCommit(_vmId: Guid, order: SourceOrder): Promise<void> {
+  async failbackCommit(
+    _vmId: Guid,
+    order: SourceOrder,
+    point: { readonly pointId: Guid; readonly consistentAtMs: number },
+  ): Promise<void> {
     await Promise.resolve();
     this.#called('failbackCommit', order);
+    this.committed = point;
   }
 
   async failbackUndo(_vmId: Guid, order: SourceOrder): Promise<void> {

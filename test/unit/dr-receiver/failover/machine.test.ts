@@ -75,7 +75,7 @@ const OUR_WORDS: Readonly<Record<string, string>> = {
   'FAILED_OVER failback': 'FAILING_BACK → FAILED_BACK',
   'UNDOING undo': 'goes on',
   'COMMITTED permanent': 'done',
-  'COMMITTED reprotect': 'COMMITTED',
+  'COMMITTED reprotect': 'noted → COMMITTED',
   'COMMITTED failback': 'E_COMMITTED',
   'FAILING_BACK, sync undo': 'back → FAILED_OVER',
   'FAILING_BACK, sync abort': 'back → FAILED_OVER',

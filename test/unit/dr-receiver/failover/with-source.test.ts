@@ -127,6 +127,59 @@ describe('failovers with the source', function () {
     expect((await bench.desk()).vm.protection.failover.owed).to.deep.equal([]);
   });
 
+  it('resolve for the replica stops the source where it may, and an undo starts it again', async () => {
+    bench.site.receiver.sources.find = () => undefined;
+    await bench.operate('unplanned');
+    bench.site.receiver.sources.find = () => source;
+    await bench.site.receiver.failovers.tick();
+    await bench.operate('resolve', { side: 'replica' });
+    expect({ power: source.powerState, isFenced: source.isFenced }).to.deep.equal({
+      power: 'off',
+      isFenced: true,
+    });
+    await bench.operate('undo');
+    expect({ power: source.powerState, isFenced: source.isFenced }).to.deep.equal({
+      power: 'running',
+      isFenced: false,
+    });
+  });
+
+  it('unplanned: what it had stopped when the receiver died is started again', async () => {
+    const dead = new Error('the process is dead');
+    const { vm } = await bench.desk();
+    source.shutDown = () => {
+      source.powerState = 'off';
+      vm.append = () => Promise.reject(dead);
+      return Promise.reject(dead);
+    };
+    await bench.operate('unplanned', { fence_source: 'yes' }).catch((error: unknown) => {
+      expect(error).to.equal(dead);
+    });
+    await bench.close();
+    bench = await FailoverBench.open(made.volume);
+    bench.site.receiver.sources.find = () => source;
+    await bench.site.receiver.failovers.resumeAll();
+    expect(await bench.phase()).to.equal('ordinary');
+    expect(source.powerState).to.equal('running');
+  });
+
+  it('what an earlier operation stopped and could not start again is started by a later undo', async () => {
+    source.onFinalCycle = () => {
+      bench.site.receiver.sources.find = () => undefined;
+      return Promise.reject(new DrError('E_SOURCE_UNREACHABLE', 'it is gone'));
+    };
+    const failure = await refusal(() => bench.operate('planned'));
+    expect(failure.code).to.equal('E_FINAL_SYNC_FAILED');
+    expect(source.powerState).to.equal('off');
+    await bench.operate('unplanned');
+    bench.site.receiver.sources.find = () => source;
+    await bench.operate('undo');
+    expect({ power: source.powerState, isFenced: source.isFenced }).to.deep.equal({
+      power: 'running',
+      isFenced: false,
+    });
+  });
+
   it('the commit timer makes permanent what nobody took back', async () => {
     source.powerState = 'off';
     await bench.operate('unplanned', { commit_policy: 'commit', commit_after: '60' });

@@ -104,6 +104,10 @@ export interface ProtectionStatus {
   commitDeadlineMs: bigint;
   /** An agent of the primary site is attached that answers for the VM. */
   isSourceAttached: boolean;
+  /** The VM that stays here is protected anew, in the other direction; 0: it is not. */
+  reprotectedAtMs: bigint;
+  /** Until then the points here are a safety copy; people decide afterwards. */
+  safetyUntilMs: bigint;
 }
 
 export interface TestStatus {
@@ -349,7 +353,22 @@ export interface SeedRequest {
   /** A folder that a restore of a Bacula job wrote. */
   { $case: "backup"; value: string } | //
   /** Nothing: what an earlier seed staged is removed. */
-  { $case: "discard"; value: SeedDiscard } | undefined;
+  { $case: "discard"; value: SeedDiscard } | //
+  /** The disks of a VM of the receiver's own hypervisor. */
+  { $case: "host"; value: SeedHost } | undefined;
+}
+
+/** The VM MUST be off. */
+export interface SeedHost {
+  /** Name or id at the receiver's hypervisor, whatever the VM is called that is seeded. */
+  vm: string;
+  /**
+   * The ids that the disks have in the protection, in the order of the VM's disks; all zeros leaves a
+   * disk out. Empty: their own.
+   */
+  diskIds: Buffer[];
+  /** Only looks whether it could be done: nothing is staged, and no protection begins. */
+  isPlan: boolean;
 }
 
 export interface SeedFiles {
@@ -482,7 +501,30 @@ export interface OperateResponse {
     | //
     /** The last one. */
     { $case: "done"; value: OperationDone }
+    | //
+    /** Of reprotect, behind the plan. */
+    { $case: "reprotect"; value: ReprotectFacts }
     | undefined;
+}
+
+/** What the new protection has to know of the one that is retired. */
+export interface ReprotectFacts {
+  /** The VM as its source knew it, and the VM that stays at this site. */
+  vmId: Buffer;
+  instanceVmId: Buffer;
+  /**
+   * Which switch of this site is which one of the former primary, as `network_map`; empty when a switch
+   * has no way back, and then why.
+   */
+  networkMap: string;
+  networkRefusal: string;
+  /**
+   * The disks of the VM that stays, in the order of the former primary's; all zeros: it has this disk no
+   * more.
+   */
+  diskIds: Buffer[];
+  /** An earlier command has noted that the protection is closed; 0: none has. */
+  reprotectedAtMs: bigint;
 }
 
 export interface OperationPlan {
@@ -778,6 +820,8 @@ function createBaseProtectionStatus(): ProtectionStatus {
     isProofPassed: false,
     commitDeadlineMs: 0n,
     isSourceAttached: false,
+    reprotectedAtMs: 0n,
+    safetyUntilMs: 0n,
   };
 }
 
@@ -917,6 +961,18 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     }
     if (message.isSourceAttached !== false) {
       writer.uint32(400).bool(message.isSourceAttached);
+    }
+    if (message.reprotectedAtMs !== 0n) {
+      if (BigInt.asUintN(64, message.reprotectedAtMs) !== message.reprotectedAtMs) {
+        throw new globalThis.Error("value provided for field message.reprotectedAtMs of type uint64 too large");
+      }
+      writer.uint32(408).uint64(message.reprotectedAtMs);
+    }
+    if (message.safetyUntilMs !== 0n) {
+      if (BigInt.asUintN(64, message.safetyUntilMs) !== message.safetyUntilMs) {
+        throw new globalThis.Error("value provided for field message.safetyUntilMs of type uint64 too large");
+      }
+      writer.uint32(416).uint64(message.safetyUntilMs);
     }
     return writer;
   },
@@ -1238,6 +1294,22 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
             message.isSourceAttached = reader.bool();
             continue;
           }
+          case 51: {
+            if (tag !== 408) {
+              break;
+            }
+
+            message.reprotectedAtMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 52: {
+            if (tag !== 416) {
+              break;
+            }
+
+            message.safetyUntilMs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1396,6 +1468,16 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
         : isSet(object.is_source_attached)
         ? globalThis.Boolean(object.is_source_attached)
         : false,
+      reprotectedAtMs: isSet(object.reprotectedAtMs)
+        ? BigInt(object.reprotectedAtMs)
+        : isSet(object.reprotected_at_ms)
+        ? BigInt(object.reprotected_at_ms)
+        : 0n,
+      safetyUntilMs: isSet(object.safetyUntilMs)
+        ? BigInt(object.safetyUntilMs)
+        : isSet(object.safety_until_ms)
+        ? BigInt(object.safety_until_ms)
+        : 0n,
     };
   },
 
@@ -1515,6 +1597,12 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
     if (message.isSourceAttached !== false) {
       obj.isSourceAttached = message.isSourceAttached;
     }
+    if (message.reprotectedAtMs !== 0n) {
+      obj.reprotectedAtMs = message.reprotectedAtMs.toString();
+    }
+    if (message.safetyUntilMs !== 0n) {
+      obj.safetyUntilMs = message.safetyUntilMs.toString();
+    }
     return obj;
   },
 
@@ -1575,6 +1663,12 @@ export const ProtectionStatus: MessageFns<ProtectionStatus> = {
       ? BigInt(object.commitDeadlineMs)
       : 0n;
     message.isSourceAttached = object.isSourceAttached ?? false;
+    message.reprotectedAtMs = (object.reprotectedAtMs !== undefined && object.reprotectedAtMs !== null)
+      ? BigInt(object.reprotectedAtMs)
+      : 0n;
+    message.safetyUntilMs = (object.safetyUntilMs !== undefined && object.safetyUntilMs !== null)
+      ? BigInt(object.safetyUntilMs)
+      : 0n;
     return message;
   },
 };
@@ -5252,6 +5346,9 @@ export const SeedRequest: MessageFns<SeedRequest> = {
       case "discard":
         SeedDiscard.encode(message.from.value, writer.uint32(66).fork()).join();
         break;
+      case "host":
+        SeedHost.encode(message.from.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -5333,6 +5430,14 @@ export const SeedRequest: MessageFns<SeedRequest> = {
             message.from = { $case: "discard", value: SeedDiscard.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.from = { $case: "host", value: SeedHost.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5367,6 +5472,8 @@ export const SeedRequest: MessageFns<SeedRequest> = {
         ? { $case: "backup", value: globalThis.String(object.backup) }
         : isSet(object.discard)
         ? { $case: "discard", value: SeedDiscard.fromJSON(object.discard) }
+        : isSet(object.host)
+        ? { $case: "host", value: SeedHost.fromJSON(object.host) }
         : undefined,
     };
   },
@@ -5393,6 +5500,8 @@ export const SeedRequest: MessageFns<SeedRequest> = {
       obj.backup = message.from.value;
     } else if (message.from?.$case === "discard") {
       obj.discard = SeedDiscard.toJSON(message.from.value);
+    } else if (message.from?.$case === "host") {
+      obj.host = SeedHost.toJSON(message.from.value);
     }
     return obj;
   },
@@ -5431,7 +5540,122 @@ export const SeedRequest: MessageFns<SeedRequest> = {
         }
         break;
       }
+      case "host": {
+        if (object.from?.value !== undefined && object.from?.value !== null) {
+          message.from = { $case: "host", value: SeedHost.fromPartial(object.from.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseSeedHost(): SeedHost {
+  return { vm: "", diskIds: [], isPlan: false };
+}
+
+export const SeedHost: MessageFns<SeedHost> = {
+  encode(message: SeedHost, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    for (const v of message.diskIds) {
+      writer.uint32(18).bytes(v!);
+    }
+    if (message.isPlan !== false) {
+      writer.uint32(24).bool(message.isPlan);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedHost {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedHost();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.diskIds.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isPlan = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SeedHost {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      diskIds: globalThis.Array.isArray(object?.diskIds)
+        ? object.diskIds.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : globalThis.Array.isArray(object?.disk_ids)
+        ? object.disk_ids.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+      isPlan: isSet(object.isPlan)
+        ? globalThis.Boolean(object.isPlan)
+        : isSet(object.is_plan)
+        ? globalThis.Boolean(object.is_plan)
+        : false,
+    };
+  },
+
+  toJSON(message: SeedHost): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.diskIds?.length) {
+      obj.diskIds = message.diskIds.map((e) => base64FromBytes(e));
+    }
+    if (message.isPlan !== false) {
+      obj.isPlan = message.isPlan;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SeedHost>, I>>(base?: I): SeedHost {
+    return SeedHost.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SeedHost>, I>>(object: I): SeedHost {
+    const message = createBaseSeedHost();
+    message.vm = object.vm ?? "";
+    message.diskIds = object.diskIds?.map((e) => e) || [];
+    message.isPlan = object.isPlan ?? false;
     return message;
   },
 };
@@ -7146,6 +7370,9 @@ export const OperateResponse: MessageFns<OperateResponse> = {
       case "done":
         OperationDone.encode(message.step.value, writer.uint32(26).fork()).join();
         break;
+      case "reprotect":
+        ReprotectFacts.encode(message.step.value, writer.uint32(34).fork()).join();
+        break;
     }
     return writer;
   },
@@ -7187,6 +7414,14 @@ export const OperateResponse: MessageFns<OperateResponse> = {
             message.step = { $case: "done", value: OperationDone.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.step = { $case: "reprotect", value: ReprotectFacts.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -7207,6 +7442,8 @@ export const OperateResponse: MessageFns<OperateResponse> = {
         ? { $case: "progress", value: OperationProgress.fromJSON(object.progress) }
         : isSet(object.done)
         ? { $case: "done", value: OperationDone.fromJSON(object.done) }
+        : isSet(object.reprotect)
+        ? { $case: "reprotect", value: ReprotectFacts.fromJSON(object.reprotect) }
         : undefined,
     };
   },
@@ -7219,6 +7456,8 @@ export const OperateResponse: MessageFns<OperateResponse> = {
       obj.progress = OperationProgress.toJSON(message.step.value);
     } else if (message.step?.$case === "done") {
       obj.done = OperationDone.toJSON(message.step.value);
+    } else if (message.step?.$case === "reprotect") {
+      obj.reprotect = ReprotectFacts.toJSON(message.step.value);
     }
     return obj;
   },
@@ -7247,7 +7486,198 @@ export const OperateResponse: MessageFns<OperateResponse> = {
         }
         break;
       }
+      case "reprotect": {
+        if (object.step?.value !== undefined && object.step?.value !== null) {
+          message.step = { $case: "reprotect", value: ReprotectFacts.fromPartial(object.step.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseReprotectFacts(): ReprotectFacts {
+  return {
+    vmId: Buffer.alloc(0),
+    instanceVmId: Buffer.alloc(0),
+    networkMap: "",
+    networkRefusal: "",
+    diskIds: [],
+    reprotectedAtMs: 0n,
+  };
+}
+
+export const ReprotectFacts: MessageFns<ReprotectFacts> = {
+  encode(message: ReprotectFacts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId.length !== 0) {
+      writer.uint32(10).bytes(message.vmId);
+    }
+    if (message.instanceVmId.length !== 0) {
+      writer.uint32(18).bytes(message.instanceVmId);
+    }
+    if (message.networkMap !== "") {
+      writer.uint32(26).string(message.networkMap);
+    }
+    if (message.networkRefusal !== "") {
+      writer.uint32(34).string(message.networkRefusal);
+    }
+    for (const v of message.diskIds) {
+      writer.uint32(42).bytes(v!);
+    }
+    if (message.reprotectedAtMs !== 0n) {
+      if (BigInt.asUintN(64, message.reprotectedAtMs) !== message.reprotectedAtMs) {
+        throw new globalThis.Error("value provided for field message.reprotectedAtMs of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.reprotectedAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReprotectFacts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReprotectFacts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.instanceVmId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.networkMap = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.networkRefusal = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.diskIds.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.reprotectedAtMs = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReprotectFacts {
+    return {
+      vmId: isSet(object.vmId)
+        ? Buffer.from(bytesFromBase64(object.vmId))
+        : isSet(object.vm_id)
+        ? Buffer.from(bytesFromBase64(object.vm_id))
+        : Buffer.alloc(0),
+      instanceVmId: isSet(object.instanceVmId)
+        ? Buffer.from(bytesFromBase64(object.instanceVmId))
+        : isSet(object.instance_vm_id)
+        ? Buffer.from(bytesFromBase64(object.instance_vm_id))
+        : Buffer.alloc(0),
+      networkMap: isSet(object.networkMap)
+        ? globalThis.String(object.networkMap)
+        : isSet(object.network_map)
+        ? globalThis.String(object.network_map)
+        : "",
+      networkRefusal: isSet(object.networkRefusal)
+        ? globalThis.String(object.networkRefusal)
+        : isSet(object.network_refusal)
+        ? globalThis.String(object.network_refusal)
+        : "",
+      diskIds: globalThis.Array.isArray(object?.diskIds)
+        ? object.diskIds.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : globalThis.Array.isArray(object?.disk_ids)
+        ? object.disk_ids.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+      reprotectedAtMs: isSet(object.reprotectedAtMs)
+        ? BigInt(object.reprotectedAtMs)
+        : isSet(object.reprotected_at_ms)
+        ? BigInt(object.reprotected_at_ms)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ReprotectFacts): unknown {
+    const obj: any = {};
+    if (message.vmId.length !== 0) {
+      obj.vmId = base64FromBytes(message.vmId);
+    }
+    if (message.instanceVmId.length !== 0) {
+      obj.instanceVmId = base64FromBytes(message.instanceVmId);
+    }
+    if (message.networkMap !== "") {
+      obj.networkMap = message.networkMap;
+    }
+    if (message.networkRefusal !== "") {
+      obj.networkRefusal = message.networkRefusal;
+    }
+    if (message.diskIds?.length) {
+      obj.diskIds = message.diskIds.map((e) => base64FromBytes(e));
+    }
+    if (message.reprotectedAtMs !== 0n) {
+      obj.reprotectedAtMs = message.reprotectedAtMs.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReprotectFacts>, I>>(base?: I): ReprotectFacts {
+    return ReprotectFacts.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReprotectFacts>, I>>(object: I): ReprotectFacts {
+    const message = createBaseReprotectFacts();
+    message.vmId = object.vmId ?? Buffer.alloc(0);
+    message.instanceVmId = object.instanceVmId ?? Buffer.alloc(0);
+    message.networkMap = object.networkMap ?? "";
+    message.networkRefusal = object.networkRefusal ?? "";
+    message.diskIds = object.diskIds?.map((e) => e) || [];
+    message.reprotectedAtMs = (object.reprotectedAtMs !== undefined && object.reprotectedAtMs !== null)
+      ? BigInt(object.reprotectedAtMs)
+      : 0n;
     return message;
   },
 };

@@ -33,6 +33,8 @@ export const FailbackMode = {
   FAILBACK_MODE_HASHES: 3,
   /** FAILBACK_MODE_ROOT - No cells: one SHA-256 over what FAILBACK_MODE_HASHES would send. */
   FAILBACK_MODE_ROOT: 4,
+  /** FAILBACK_MODE_DISKS - No cells: all disks of the serving VM, whichever disk is named. */
+  FAILBACK_MODE_DISKS: 5,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -44,6 +46,7 @@ export namespace FailbackMode {
   export type FAILBACK_MODE_GIVEN = typeof FailbackMode.FAILBACK_MODE_GIVEN;
   export type FAILBACK_MODE_HASHES = typeof FailbackMode.FAILBACK_MODE_HASHES;
   export type FAILBACK_MODE_ROOT = typeof FailbackMode.FAILBACK_MODE_ROOT;
+  export type FAILBACK_MODE_DISKS = typeof FailbackMode.FAILBACK_MODE_DISKS;
   export type UNRECOGNIZED = typeof FailbackMode.UNRECOGNIZED;
 }
 
@@ -64,6 +67,9 @@ export function failbackModeFromJSON(object: any): FailbackMode {
     case 4:
     case "FAILBACK_MODE_ROOT":
       return FailbackMode.FAILBACK_MODE_ROOT;
+    case 5:
+    case "FAILBACK_MODE_DISKS":
+      return FailbackMode.FAILBACK_MODE_DISKS;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -83,6 +89,8 @@ export function failbackModeToJSON(object: FailbackMode): string {
       return "FAILBACK_MODE_HASHES";
     case FailbackMode.FAILBACK_MODE_ROOT:
       return "FAILBACK_MODE_ROOT";
+    case FailbackMode.FAILBACK_MODE_DISKS:
+      return "FAILBACK_MODE_DISKS";
     case FailbackMode.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -266,7 +274,7 @@ export interface CellRange {
 export interface FailbackCellsResponse {
   part:
     | //
-    /** The first message. */
+    /** The first message; not of FAILBACK_MODE_DISKS. */
     { $case: "geometry"; value: DiskGeometry }
     | //
     /** Manifest records, 40 bytes each, ascending: of FAILBACK_MODE_HASHES. */
@@ -277,7 +285,22 @@ export interface FailbackCellsResponse {
     | //
     /** Of FAILBACK_MODE_ROOT: 32 bytes. */
     { $case: "root"; value: Buffer }
+    | //
+    /** Of FAILBACK_MODE_DISKS, one for each disk. */
+    { $case: "disk"; value: ServingDisk }
     | undefined;
+}
+
+export interface ServingDisk {
+  geometry:
+    | DiskGeometry
+    | undefined;
+  /**
+   * What FAILBACK_MODE_CHANGED would send without given cells: how many, and how many MiB of the disk
+   * they touch.
+   */
+  cellCount: bigint;
+  touchedMib: bigint;
 }
 
 function createBaseAttachRequest(): AttachRequest {
@@ -2930,6 +2953,9 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
       case "root":
         writer.uint32(34).bytes(message.part.value);
         break;
+      case "disk":
+        ServingDisk.encode(message.part.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2979,6 +3005,14 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
             message.part = { $case: "root", value: Buffer.from(reader.bytes()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.part = { $case: "disk", value: ServingDisk.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3001,6 +3035,8 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
         ? { $case: "batch", value: Buffer.from(bytesFromBase64(object.batch)) }
         : isSet(object.root)
         ? { $case: "root", value: Buffer.from(bytesFromBase64(object.root)) }
+        : isSet(object.disk)
+        ? { $case: "disk", value: ServingDisk.fromJSON(object.disk) }
         : undefined,
     };
   },
@@ -3015,6 +3051,8 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
       obj.batch = base64FromBytes(message.part.value);
     } else if (message.part?.$case === "root") {
       obj.root = base64FromBytes(message.part.value);
+    } else if (message.part?.$case === "disk") {
+      obj.disk = ServingDisk.toJSON(message.part.value);
     }
     return obj;
   },
@@ -3049,7 +3087,132 @@ export const FailbackCellsResponse: MessageFns<FailbackCellsResponse> = {
         }
         break;
       }
+      case "disk": {
+        if (object.part?.value !== undefined && object.part?.value !== null) {
+          message.part = { $case: "disk", value: ServingDisk.fromPartial(object.part.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseServingDisk(): ServingDisk {
+  return { geometry: undefined, cellCount: 0n, touchedMib: 0n };
+}
+
+export const ServingDisk: MessageFns<ServingDisk> = {
+  encode(message: ServingDisk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.geometry !== undefined) {
+      DiskGeometry.encode(message.geometry, writer.uint32(10).fork()).join();
+    }
+    if (message.cellCount !== 0n) {
+      if (BigInt.asUintN(64, message.cellCount) !== message.cellCount) {
+        throw new globalThis.Error("value provided for field message.cellCount of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.cellCount);
+    }
+    if (message.touchedMib !== 0n) {
+      if (BigInt.asUintN(64, message.touchedMib) !== message.touchedMib) {
+        throw new globalThis.Error("value provided for field message.touchedMib of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.touchedMib);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServingDisk {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServingDisk();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.geometry = DiskGeometry.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.cellCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.touchedMib = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ServingDisk {
+    return {
+      geometry: isSet(object.geometry) ? DiskGeometry.fromJSON(object.geometry) : undefined,
+      cellCount: isSet(object.cellCount)
+        ? BigInt(object.cellCount)
+        : isSet(object.cell_count)
+        ? BigInt(object.cell_count)
+        : 0n,
+      touchedMib: isSet(object.touchedMib)
+        ? BigInt(object.touchedMib)
+        : isSet(object.touched_mib)
+        ? BigInt(object.touched_mib)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ServingDisk): unknown {
+    const obj: any = {};
+    if (message.geometry !== undefined) {
+      obj.geometry = DiskGeometry.toJSON(message.geometry);
+    }
+    if (message.cellCount !== 0n) {
+      obj.cellCount = message.cellCount.toString();
+    }
+    if (message.touchedMib !== 0n) {
+      obj.touchedMib = message.touchedMib.toString();
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ServingDisk>, I>>(base?: I): ServingDisk {
+    return ServingDisk.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ServingDisk>, I>>(object: I): ServingDisk {
+    const message = createBaseServingDisk();
+    message.geometry = (object.geometry !== undefined && object.geometry !== null)
+      ? DiskGeometry.fromPartial(object.geometry)
+      : undefined;
+    message.cellCount = (object.cellCount !== undefined && object.cellCount !== null) ? BigInt(object.cellCount) : 0n;
+    message.touchedMib = (object.touchedMib !== undefined && object.touchedMib !== null)
+      ? BigInt(object.touchedMib)
+      : 0n;
     return message;
   },
 };
