@@ -237,8 +237,8 @@ async function* pointPages(receiver: Receiver, name: string): AsyncGenerator<Poi
 }
 
 async function* compact(receiver: Receiver, pattern: string): AsyncGenerator<CompactResponse> {
-  for (const { vm } of await findVms(receiver, pattern)) {
-    const value = yield* compactVm(receiver, vm);
+  for (const desk of await findVms(receiver, pattern)) {
+    const value = yield* compactVm(receiver, desk);
     yield { step: { $case: 'done', value } };
   }
 }
@@ -246,14 +246,16 @@ async function* compact(receiver: Receiver, pattern: string): AsyncGenerator<Com
 /** A VM that is halted stays as it is, and others are not concerned. */
 async function* compactVm(
   { maintenance }: Receiver,
-  vm: VmStore,
+  desk: VmDesk,
 ): AsyncGenerator<CompactResponse, CompactedVm> {
+  const { vm } = desk;
   const { vmName, storedBytes } = vm.protection;
   const ids = { vmId: guidToWire(vm.vmId), vmName };
   if (vm.halt !== undefined) {
     const bytes = BigInt(storedBytes);
     return { ...ids, bytesBefore: bytes, bytesAfter: bytes, waiting: [vm.halt.message] };
   }
+  const undecided = await decideRetention(desk);
   const work = maintenance.compactNow(vm);
   for (;;) {
     const next = await work.next();
@@ -267,8 +269,19 @@ async function* compactVm(
       ...ids,
       bytesBefore: BigInt(bytesBefore),
       bytesAfter: BigInt(bytesAfter),
-      waiting: [...waiting],
+      waiting: [...undecided, ...waiting],
     };
+  }
+}
+
+/** What was unpinned a moment ago is forgotten now. What hinders that hinders nothing else. */
+async function decideRetention(desk: VmDesk): Promise<readonly string[]> {
+  try {
+    await desk.vm.change(() => desk.applyRetention());
+    return [];
+  } catch (error) {
+    if (!(error instanceof DrError)) throw error;
+    return [`retention: ${error.message}`];
   }
 }
 

@@ -8,7 +8,7 @@ import { readPage, runPage } from '../support/page.js';
 
 const PAGES = [
   { page: 'tutorial.md', commands: 20 },
-  { page: 'operations.md', commands: 30 },
+  { page: 'maintenance.md', commands: 20 },
   { page: 'sizing.md', commands: 10 },
 ];
 

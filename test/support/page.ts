@@ -4,8 +4,11 @@
 //
 //   ```sh              commands; all must succeed
 //   ```sh exit=0,3     the last of them ends with one of these codes
-//   ```sh service      runs on in the background from when it prints "listening"
+//   ```sh service      runs on in the background from when it prints "listening"; when a ```text block
+//                      follows, from when it has printed that
 //   ```sh stop-service ends the newest service; its text is for people
+//
+// A block may begin with the comment `# at the primary` or `# at the DR site`: it is typed there.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,12 +20,18 @@ import { builtFolder, checkoutFolder } from './checkout.js';
 
 const MAIN = join(builtFolder, 'cli', 'main.js');
 const FENCE = /^( *)```(\w*)(?: (\S+))?\n([\s\S]*?)^ *```$/gm;
+const HEADING = /^## (.*)$/gm;
+const SITES = { '# at the primary': 'primary', '# at the DR site': 'dr' } as const;
 /** The port that pages name; it may be taken on this machine. */
 const PAGE_PORT = '9847';
 
 export interface PageStep {
   readonly script: string;
   readonly kind: 'commands' | 'service' | 'stop-service';
+  /** Where it is typed; undefined: anywhere. */
+  readonly site: 'primary' | 'dr' | undefined;
+  /** The heading of the second level that it stands under. */
+  readonly heading: string;
   readonly exitCodes: readonly number[];
   /** Lines that the output must have, in this order; undefined: nothing is promised. */
   readonly shown: readonly string[] | undefined;
@@ -31,8 +40,10 @@ export interface PageStep {
 /** The steps of a page; `page` is a path below docs. */
 export function readPage(page: string): PageStep[] {
   const text = readFileSync(join(checkoutFolder, 'docs', page), 'utf8');
+  const headings = [...text.matchAll(HEADING)];
   const steps: PageStep[] = [];
-  for (const [, indent = '', language, option, indented = ''] of text.matchAll(FENCE)) {
+  for (const match of text.matchAll(FENCE)) {
+    const [, indent = '', language, option, indented = ''] = match;
     const body = indented.replace(new RegExp(`^${indent}`, 'gm'), '');
     const last = steps.at(-1);
     if (language === 'sh') {
@@ -40,6 +51,8 @@ export function readPage(page: string): PageStep[] {
       steps.push({
         script: body,
         kind: option === 'service' || option === 'stop-service' ? option : 'commands',
+        site: siteOf(body),
+        heading: headings.findLast((each) => each.index < match.index)?.[1] ?? '',
         exitCodes: exitCodes.split(',').map(Number),
         shown: undefined,
       });
@@ -50,42 +63,74 @@ export function readPage(page: string): PageStep[] {
   return steps;
 }
 
+function siteOf(script: string): PageStep['site'] {
+  const [first = ''] = script.split('\n');
+  return Object.entries(SITES).find(([comment]) => first.startsWith(comment))?.[1];
+}
+
+/** What a page calls things, as they are called in the folder of the test. */
+export type Naming = (script: string, site: PageStep['site']) => string;
+
 /** Runs a page in `folder`. Ends the services that it began. */
 export async function runPage(page: string, folder: string): Promise<void> {
+  await runSteps(readPage(page), folder);
+}
+
+/** The same with some steps of a page. */
+export async function runSteps(
+  steps: readonly PageStep[],
+  folder: string,
+  named: Naming = (script) => script,
+): Promise<void> {
   const bin = join(folder, '.bin');
   mkdirSync(bin);
   writeFileSync(join(bin, 'hvdr'), `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`);
   chmodSync(join(bin, 'hvdr'), 0o755);
   const port = await freePort();
-  const services: ChildProcess[] = [];
+  const services: Run[] = [];
   // what one block sets, the next ones know
   let before = '';
   try {
-    for (const step of readPage(page)) {
-      const script = step.script.replaceAll(PAGE_PORT, String(port));
+    for (const step of steps) {
+      const script = named(step.script, step.site).replaceAll(PAGE_PORT, String(port));
       if (step.kind === 'stop-service') {
         await stop(services.pop());
         continue;
       }
       const isService = step.kind === 'service';
-      const run = start(folder, bin, `${before}${isService ? `exec ${script}` : script}`);
-      const output = isService ? await untilListening(run) : await untilEnd(run);
-      if (isService) services.push(run.child);
-      else expect(run.child.exitCode, `${script}\n${run.text()}`).to.be.oneOf(step.exitCodes);
+      const run = start(folder, bin, `${before}${isService ? asService(script) : script}`);
+      if (isService) {
+        services.push(run);
+        await untilReady(run, step.shown);
+      } else {
+        await once(run.child, 'close');
+        expect(run.child.exitCode, `${script}\n${run.text()}`).to.be.oneOf(step.exitCodes);
+      }
       if (step.shown !== undefined) {
-        expectShown(step.shown, output.replaceAll(String(port), PAGE_PORT), script);
+        const output = run.text().replaceAll(String(port), PAGE_PORT);
+        const missing = firstMissing(step.shown, output);
+        expect(missing, `not in the output of\n${script}\n${output}`).to.equal(undefined);
       }
       for (const line of script.split('\n')) if (/^[A-Z]+="/.test(line)) before += `${line}\n`;
     }
+  } catch (error) {
+    for (const { text } of services) process.stderr.write(`a service said:\n${text()}\n`);
+    throw error;
   } finally {
-    for (const service of services) await stop(service);
+    for (const service of services.reverse()) await stop(service);
   }
 }
 
-async function stop(service: ChildProcess | undefined): Promise<void> {
-  if (service?.exitCode !== null || service.signalCode !== null) return;
-  service.kill('SIGTERM');
-  await once(service, 'close');
+async function stop(service: Run | undefined): Promise<void> {
+  const child = service?.child;
+  if (child?.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGTERM');
+  await once(child, 'close');
+}
+
+/** The shell becomes the service, so a signal reaches it. */
+function asService(script: string): string {
+  return script.replace(/^hvdr /m, 'exec hvdr ');
 }
 
 interface Run {
@@ -108,21 +153,17 @@ function start(folder: string, bin: string, script: string): Run {
   return { child, text: () => output };
 }
 
-async function untilEnd({ child, text }: Run): Promise<string> {
-  await once(child, 'close');
-  return text();
-}
-
-async function untilListening({ child, text }: Run): Promise<string> {
-  while (!/^listening /m.test(text())) {
+async function untilReady({ child, text }: Run, shown: PageStep['shown']): Promise<void> {
+  const isReady = (): boolean =>
+    shown === undefined ? /^listening /m.test(text()) : firstMissing(shown, text()) === undefined;
+  while (!isReady()) {
     if (child.exitCode !== null) throw new Error(`the service ended: ${text()}`);
     await Promise.race([once(child.stdout ?? child, 'data'), once(child, 'close')]);
   }
-  return text();
 }
 
-/** Each shown line is in the output, one behind the other; between `…` lines they are neighbours. */
-function expectShown(shown: readonly string[], output: string, script: string): void {
+/** The first shown line that is not in the output behind the one before it. */
+function firstMissing(shown: readonly string[], output: string): string | undefined {
   // logs go to the same terminal, and are not what a page shows
   const lines = output.split('\n').filter((line) => line !== '' && !line.startsWith('{"level"'));
   let at = 0;
@@ -130,12 +171,10 @@ function expectShown(shown: readonly string[], output: string, script: string): 
     if (wanted.trim() === '…' || wanted.trim() === '') continue;
     const pattern = new RegExp(`^${wanted.split('…').map(escaped).join('.*')}$`);
     const found = lines.findIndex((line, index) => index >= at && pattern.test(line));
-    expect(
-      found,
-      `"${wanted}" is not in the output of\n${script}\n${lines.join('\n')}`,
-    ).to.be.at.least(0);
+    if (found < 0) return wanted;
     at = found + 1;
   }
+  return undefined;
 }
 
 function escaped(text: string): string {
