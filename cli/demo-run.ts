@@ -18,7 +18,7 @@ export interface StepOptions {
   /** Told every piece of stdout. */
   readonly onOutput?: (chunk: Buffer) => void;
   /** Exit codes that are no failure. Default: 0. */
-  readonly expectedCodes?: readonly number[];
+  readonly expectedCodes?: readonly number[] | 'any';
 }
 
 /**
@@ -44,7 +44,10 @@ export async function runStep(
     throw new DrError('E_TOOL_FAILED', `${name} cannot be started`, { cause: error });
   }
   const { exitCode, signalCode } = child;
-  if (exitCode !== null && (options.expectedCodes ?? [0]).includes(exitCode)) return exitCode;
+  const { expectedCodes = [0] } = options;
+  const isExpected = (code: number): boolean =>
+    expectedCodes === 'any' || expectedCodes.includes(code);
+  if (exitCode !== null && isExpected(exitCode)) return exitCode;
   throw new DrError(
     'E_TOOL_FAILED',
     `${name} ended with ${signalCode ?? `exit code ${exitCode ?? ''}`}: ${tail().trim()}`,

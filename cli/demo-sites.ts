@@ -1,7 +1,8 @@
 // The two sites of the demo, and what its chapters do with them: our own commands as a user starts
 // them, the receiver beside them, and the comparison of a restore point with what the guest had.
 
-import { createReadStream } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { closeSync, createReadStream, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
@@ -10,6 +11,7 @@ import { hashOutput, runHvdr, runHvdrJson, runStep, Service } from './demo-run.j
 import { formatSize } from './sizes.js';
 
 export const LAB = 'primary';
+export const DR_LAB = 'dr';
 export const STORE = 'dr-store';
 export const STATE = 'agent-state';
 const KEYS = 'keys';
@@ -30,6 +32,25 @@ export interface Remembered {
   readonly title: string;
   /** Of each disk. */
   readonly hashes: readonly string[];
+}
+
+/** A VM at one of the sites. */
+export interface Guest {
+  readonly lab: string;
+  readonly vm: string;
+}
+
+/** What a guest sees on its first disk at one moment. */
+export interface KeptBytes {
+  readonly file: string;
+  readonly hash: string;
+}
+
+/** How an operation of failover ended. */
+export interface FailoverEnd {
+  readonly state: string;
+  readonly operation: string;
+  readonly instance: string;
 }
 
 export class DemoSites {
@@ -56,7 +77,7 @@ export class DemoSites {
   async startReceiver(): Promise<void> {
     this.#receiver = await Service.start(
       [
-        ...['receiver', '--store', STORE, '--host', `lab:${LAB}`],
+        ...['receiver', '--store', STORE, '--host', `lab:${DR_LAB}`],
         ...['--listen', `127.0.0.1:${this.#port}`, '--psk-file', KEYS],
       ],
       this.folder,
@@ -124,6 +145,61 @@ export class DemoSites {
     ];
   }
 
+  /** As `operator`, with the agent of the primary taking part. */
+  atPrimary(): string[] {
+    return [...this.operator(), '--host', `lab:${LAB}`, '--state-dir', STATE];
+  }
+
+  /** `hvdr failover COMMAND …`, or `hvdr failback …`, told. */
+  async failover(command: string, ...args: string[]): Promise<FailoverEnd> {
+    const words = command === 'failback' ? [command, ...args] : ['failover', command, ...args];
+    this.report.say('run', `hvdr ${words.slice(0, words.indexOf('--dr-host')).join(' ')} …`);
+    // a clone or a VM of the demo has no network, which is a warning
+    const document = await runHvdrJson(words, { folder: this.folder, expectedCodes: [0, 3] });
+    const { state, operation, instance } = document;
+    if (typeof state !== 'string') throw unexpected(`hvdr ${command}`);
+    return { state, operation: textOf(operation), instance: textOf(instance) };
+  }
+
+  /** Keeps what a guest sees on its first disk in a file of the demo. */
+  async keepBytes({ lab, vm }: Guest, name: string): Promise<KeptBytes> {
+    const file = `${name}.raw`;
+    const hash = createHash('sha256');
+    const handle = openSync(path.join(this.folder, file), 'wx');
+    try {
+      await runHvdr(['lab', 'read', lab, vm, '--disk', '0'], {
+        folder: this.folder,
+        onOutput: (chunk) => {
+          hash.update(chunk);
+          writeFileSync(handle, chunk);
+        },
+      });
+    } finally {
+      closeSync(handle);
+    }
+    return { file, hash: hash.digest('hex') };
+  }
+
+  judgeSame(what: string, expected: KeptBytes, found: KeptBytes): void {
+    this.report.judge({
+      what,
+      command: `cmp ${expected.file} ${found.file}`,
+      sha256: [expected.hash, found.hash],
+      isEqual: expected.hash === found.hash,
+    });
+  }
+
+  /** Exit code of a command, whatever it is. */
+  exitCode(...args: string[]): Promise<number> {
+    return runHvdr(args, { folder: this.folder, expectedCodes: 'any' });
+  }
+
+  /** Whether a VM of this name, or a clone of it, is at a site. */
+  async hasVm(lab: string, name: string): Promise<boolean> {
+    const { vms } = await runHvdrJson(['lab', 'list', lab], { folder: this.folder });
+    return JSON.stringify(vms).includes(name);
+  }
+
   /** SHA-256 of what the guest sees on each of its disks. */
   async guestHashes(vm: string, diskCount: number): Promise<string[]> {
     const hashes: string[] = [];
@@ -174,6 +250,10 @@ export class DemoSites {
     const command = [path.basename(program), ...args].join(' ');
     this.report.judge({ what, command, isEqual });
   }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }
 
 /** Bytes that a push sent for the second time, over all disks. */

@@ -8,7 +8,16 @@ import path from 'node:path';
 import type { CliContext } from './context.js';
 import { IMAGE_BYTES, makeImage } from './demo-image.js';
 import { DemoReport } from './demo-proof.js';
-import { DemoSites, LAB, type PushedVm, type Remembered, STORE, unexpected } from './demo-sites.js';
+import {
+  DemoSites,
+  DR_LAB,
+  LAB,
+  type PushedVm,
+  type Remembered,
+  STORE,
+  unexpected,
+} from './demo-sites.js';
+import { primaryLost, thereAndBack } from './demo-failover.js';
 import { sizeBelow } from './demo-files.js';
 import { manyCycles, rotAndRepair } from './demo-years.js';
 import { findProgram } from './find-program.js';
@@ -53,6 +62,9 @@ export class DemoStory {
       await this.#lostState();
       await rotAndRepair(this.#sites, VM);
       this.#report.requireEqual(shown);
+      await thereAndBack(this.#sites);
+      await primaryLost(this.#sites);
+      this.#report.requireEqual(shown);
       await manyCycles(this.#sites);
     } finally {
       await this.#sites.stopReceiver('SIGTERM');
@@ -74,6 +86,7 @@ export class DemoStory {
     this.#report.say('made', `a guest disk with ${kind}, ${formatSize(IMAGE_BYTES)}`);
     await this.#sites.makeKeys();
     await this.#sites.hvdr('lab', 'init', LAB);
+    await this.#sites.hvdr('lab', 'init', DR_LAB);
     await this.#sites.hvdr(
       ...['lab', 'create-vm', LAB, VM, '--import', DAY_ONE, '--disk', SECOND_DISK],
       ...['--switch', 'LAN', '--ip', '192.0.2.10/24,192.0.2.1', '--memory', '512M'],

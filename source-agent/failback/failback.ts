@@ -104,7 +104,7 @@ export function commitBack(
   return withVmLease(vm, seams, async () => {
     const file = new ReturnFile(stateFolder, vm.id, seams);
     if ((await file.read()) === undefined) return;
-    const { referenceId } = await requireRecord(file, of, ['started']);
+    const { referenceId } = await requireRecord(file, await endOf(of, file), ['started']);
     const ledgerSeams = { fs, random, now: () => clock.now() };
     const { store, ledger, setAside } = await LedgerStore.open(
       stateFolder,
@@ -138,8 +138,9 @@ export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
   return withVmLease(vm, seams, async () => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const record = await file.read();
-    if (record === undefined || !isOf(record, of)) return;
-    if (record.stage === 'started') await offProtective(record, of, seams);
+    if (record?.storeId !== of.storeId) return;
+    const begun = { ...of, operationId: record.operationId };
+    if (record.stage === 'started') await offProtective(record, begun, seams);
     await removeProtective(record.disks, seams.fs);
     await file.remove();
   });
@@ -162,6 +163,15 @@ async function offProtective(
     vm.id,
     record.disks.map(({ original }) => original),
   );
+}
+
+/**
+ * A commit or an undo is an operation of its own, and ends the failback that is open here: there is one of
+ * a VM at most. An order of an earlier epoch does not come so far.
+ */
+async function endOf(of: FailbackOf, file: ReturnFile): Promise<FailbackOf> {
+  const record = await file.read();
+  return record === undefined ? of : { ...of, operationId: record.operationId };
 }
 
 async function requireRecord(

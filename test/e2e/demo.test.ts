@@ -11,7 +11,11 @@ interface Result {
   readonly event: string;
   readonly isEqual?: boolean;
   readonly error?: { readonly code: string };
-  readonly proofs?: readonly { readonly command: string; readonly isEqual: boolean }[];
+  readonly proofs?: readonly {
+    readonly what: string;
+    readonly command: string;
+    readonly isEqual: boolean;
+  }[];
   readonly timeline?: readonly { readonly site: string }[];
   readonly next?: readonly string[];
 }
@@ -42,6 +46,18 @@ describe('hvdr demo', () => {
     // four points of two disks, the image of the second day, and the rotten byte
     expect(result.proofs).to.have.length.of.at.least(10);
     expect(result.next).to.have.length(3);
+    const claims = result.proofs?.map(({ what }) => what).join('\n');
+    for (const station of [
+      'a test of MOVE01 runs on its bytes',
+      'MOVE01 at the DR site is what it was when its primary stopped',
+      'MOVE01 is home with all that was written at the DR site',
+      'cycles of MOVE01 go on as deltas',
+      'LOST01 runs on the older point',
+      'LOST01 runs on the newest point',
+      'LOST01 stays at the DR site',
+    ]) {
+      expect(claims).to.contain(station);
+    }
     expect(result.timeline?.map(({ site }) => site)).to.include.members(['primary', 'wire', 'dr']);
 
     const hash = (name: string): string =>

@@ -46,7 +46,8 @@ describe('failback at the primary', function () {
     await world.stopServing();
     expect(await world.sync({ isLast: true })).to.equal(1);
     const wanted = await world.servingViews();
-    const order = await world.order({ epoch: await start() });
+    // the commit is an operation of its own
+    const order = await world.order({ operationId: testGuid(0x4321), epoch: await start() });
     expect(await power()).to.equal('running');
     expectViews(await world.views(), wanted, 'after the start');
     expect((await refusal(() => world.cycle())).code).to.equal('E_STATE');
@@ -137,7 +138,8 @@ describe('failback at the primary', function () {
       const epoch = (await world.epoch()) + 2n;
       const word = { operationId: OPERATION, epoch, isSourceActive: false, isRetired: false };
       await world.source.tellEpoch(world.vm.id, word);
-      await undo(epoch);
+      // the undo is an operation of its own
+      await world.source.failbackUndo(world.vm.id, { operationId: testGuid(0x4321), epoch });
       await undo(epoch);
       await expectAsBefore(epoch);
       const operationId = testGuid(0x1234);
