@@ -11,9 +11,17 @@ import type { Actor } from '../store/records.js';
 import { nameOfState } from '../wire.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
+import { answerTo, rowOf } from './machine.js';
 import type { Permitted, Standing } from './refusals.js';
 import { operationWords, requireAnswer } from './refusals.js';
-import type { Command, FailoverRecord, Operation, OperationKind, Phase } from './model.js';
+import type {
+  Command,
+  CommitPolicy,
+  FailoverRecord,
+  Operation,
+  OperationKind,
+  Phase,
+} from './model.js';
 import { afterChecks } from './operations/come-up.js';
 import { payDebts } from './operations/debts.js';
 import {
@@ -458,9 +466,17 @@ export class Failovers {
     if (policy === 'none' || deadlineMs > this.site.seams.clock.now()) return;
     // people may have counted on it while nobody was here to do it: it asks
     if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
+    if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
     const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
     const command = policy === 'commit' ? 'permanent' : 'undo';
     await this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 });
+  }
+
+  /** A failback ends by itself when the primary answers, and by a commit only when its guest is well. */
+  async #canEnd(desk: VmDesk, policy: CommitPolicy): Promise<boolean> {
+    const found = await this.#describeSource(desk);
+    if (found === undefined) return false;
+    return policy === 'rollback' || (isAlive(found) && found.heartbeat === 'ok');
   }
 
   /** Ends the run without waiting for the step that it is at. */
@@ -622,13 +638,14 @@ function stopped({ vm }: VmDesk, why: string): DrError {
   return new DrError('E_LOCKED', `the operation of ${vm.protection.vmName} ended: ${why}`);
 }
 
-function stays({ vm }: VmDesk, step: string, cause: unknown): unknown {
+function stays(desk: VmDesk, step: string, cause: unknown): unknown {
   if (!(cause instanceof DrError)) return cause;
-  const { vmName } = vm.protection;
+  const { vmName, state, failover } = standing(desk, false);
+  const isEither = answerTo(rowOf(state, failover), 'abort', failover).kind === 'takeBack';
   return new DrError(cause.code, cause.message, {
     context: { ...cause.context, step },
     done: `${vmName} stands at step ${step}`,
-    hint: `${cause.hint} Then \`hvdr resume ${vmName}\`, or \`hvdr abort ${vmName}\`.`,
+    hint: `${cause.hint} Then \`hvdr resume ${vmName}\`${isEither ? `, or \`hvdr abort ${vmName}\`` : ''}.`,
     cause,
   });
 }

@@ -297,6 +297,20 @@ describe('failback in trouble', function () {
       expect(primary.powerState).to.equal('running');
     });
 
+    it('force does not go on against a primary that says it runs', async () => {
+      primary.failures.set('failbackStart', GONE);
+      await fails('failback');
+      primary.powerState = 'running';
+      primary.failures.set('failbackUndo', new DrError('E_HYPERVISOR', 'it cannot be turned off'));
+      expect(await fails('abort')).to.equal('E_HYPERVISOR');
+      const force = { force: 'yes', reason: 'in a hurry' };
+      expect(await fails('undo', force)).to.equal('E_HYPERVISOR');
+      expect([await powerHere(), primary.powerState]).to.deep.equal(['off', 'running']);
+      primary.failures.clear();
+      await bench.operate('resume');
+      await expectServing();
+    });
+
     it('is refused when somebody started the VM here meanwhile', async () => {
       primary.failures.set('tellEpoch', GONE);
       await fails('failback');
