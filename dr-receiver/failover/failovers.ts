@@ -38,10 +38,11 @@ import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
-import { type Asked, valuesOf, Work, type WorkTable } from './operations/work.js';
+import { type Asked, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
 import type { SourceVm } from './ports.js';
 import { keepReplica, keepSource } from './resolve.js';
+import { isSame, parametersOnResume } from './resume-parameters.js';
 import type { FailoverSite } from './site.js';
 import { stepRule } from './steps.js';
 import { Tests } from './tests.js';
@@ -552,31 +553,6 @@ function kindOf(command: Command, failover: FailoverRecord): OwnKind {
 
 function isFailback({ phase, halted }: FailoverRecord): boolean {
   return ['failing-back', 'failed-back'].includes(halted?.phase ?? phase);
-}
-
-/** Two who ask for the same get the same run. */
-function isSame(one: Operation['parameters'], other: Operation['parameters']): boolean {
-  const valueIn = (given: Operation['parameters'], name: string): string | undefined =>
-    given[name] ?? (name === 'stage' ? 'all' : undefined);
-  const names = [...Object.keys(one), ...Object.keys(other)];
-  return names.every((name) => valueIn(one, name) === valueIn(other, name));
-}
-
-/** undefined: the operation goes on as it was begun. @throws DrError E_PARAMETER */
-function parametersOnResume(
-  { kind, parameters }: Operation,
-  command: Command,
-  more: Operation['parameters'],
-): Operation['parameters'] | undefined {
-  if (kind === 'failback' && command === 'failback') {
-    return { ...parameters, stage: 'all', ...more };
-  }
-  if (kind !== 'failback-undo' || command === 'resume') return undefined;
-  const { force, reason = '' } = valuesOf(more);
-  if (force && reason.trim() === '') {
-    throw new DrError('E_PARAMETER', 'what is forced wants a reason');
-  }
-  return { ...parameters, ...more };
 }
 
 /** What makes a provisional state final, and leaves it as it was when it cannot. */

@@ -354,9 +354,14 @@ describe('failback in trouble', function () {
     });
   });
 
-  describe('made permanent', () => {
+  describe('when it is done', () => {
     beforeEach(async () => {
       await bench.operate('failback');
+    });
+
+    it('undone, nothing that the primary wrote can be kept, and nobody is left to think so', async () => {
+      expect(await fails('undo', { keep_disk: 'mine' })).to.equal('E_PARAMETER');
+      expect(await bench.phase()).to.equal('failed-back');
     });
 
     it('F6: wants the primary to answer', async () => {
