@@ -13,12 +13,13 @@ import { nameOfState } from '../wire.js';
 import { BackOff } from './back-off.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
-import { validCommands } from './machine.js';
+import { answerTo, rowOf, validCommands } from './machine.js';
 import type { Permitted, Standing } from './refusals.js';
 import { operationWords, requireAnswer } from './refusals.js';
 import { removeInstanceDisks } from './instance-files.js';
 import type {
   Command,
+  CommitPolicy,
   FailoverRecord,
   Instance,
   Operation,
@@ -41,10 +42,11 @@ import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
-import { type Asked, valuesOf, Work, type WorkTable } from './operations/work.js';
+import { type Asked, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
 import type { SourceVm } from './ports.js';
 import { keepReplica, keepSource } from './resolve.js';
+import { isSame, parametersOnResume } from './resume-parameters.js';
 import type { FailoverSite } from './site.js';
 import { stepRule } from './steps.js';
 import { Tests } from './tests.js';
@@ -508,12 +510,20 @@ export class Failovers {
     if (policy === 'none' || deadlineMs > this.site.seams.clock.now()) return;
     // people may have counted on it while nobody was here to do it: it asks
     if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
+    if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
     const key = `${desk.vm.vmId} ${deadlineMs}`;
     if (!this.#deadlineTries.isDue(key)) return;
     this.#deadlineTries.tried(key);
     const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
     const command = policy === 'commit' ? 'permanent' : 'undo';
     await this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 });
+  }
+
+  /** A failback ends by itself when the primary answers, and by a commit only when its guest is well. */
+  async #canEnd(desk: VmDesk, policy: CommitPolicy): Promise<boolean> {
+    const found = await this.#describeSource(desk);
+    if (found === undefined) return false;
+    return policy === 'rollback' || (isAlive(found) && found.heartbeat === 'ok');
   }
 
   /** Ends the run without waiting for the step that it is at. */
@@ -589,31 +599,6 @@ function kindOf(command: Command, failover: FailoverRecord): OwnKind {
 
 function isFailback({ phase, halted }: FailoverRecord): boolean {
   return ['failing-back', 'failed-back'].includes(halted?.phase ?? phase);
-}
-
-/** Two who ask for the same get the same run. */
-function isSame(one: Operation['parameters'], other: Operation['parameters']): boolean {
-  const valueIn = (given: Operation['parameters'], name: string): string | undefined =>
-    given[name] ?? (name === 'stage' ? 'all' : undefined);
-  const names = [...Object.keys(one), ...Object.keys(other)];
-  return names.every((name) => valueIn(one, name) === valueIn(other, name));
-}
-
-/** undefined: the operation goes on as it was begun. @throws DrError E_PARAMETER */
-function parametersOnResume(
-  { kind, parameters }: Operation,
-  command: Command,
-  more: Operation['parameters'],
-): Operation['parameters'] | undefined {
-  if (kind === 'failback' && command === 'failback') {
-    return { ...parameters, stage: 'all', ...more };
-  }
-  if (kind !== 'failback-undo' || command === 'resume') return undefined;
-  const { force, reason = '' } = valuesOf(more);
-  if (force && reason.trim() === '') {
-    throw new DrError('E_PARAMETER', 'what is forced wants a reason');
-  }
-  return { ...parameters, ...more };
 }
 
 /** What makes a provisional state final, and leaves it as it was when it cannot. */
@@ -695,13 +680,14 @@ function stopped({ vm }: VmDesk, why: string): DrError {
   return new DrError('E_LOCKED', `the operation of ${vm.protection.vmName} ended: ${why}`);
 }
 
-function stays({ vm }: VmDesk, step: string, cause: unknown): unknown {
+function stays(desk: VmDesk, step: string, cause: unknown): unknown {
   if (!(cause instanceof DrError)) return cause;
-  const { vmName } = vm.protection;
+  const { vmName, state, failover } = standing(desk, false);
+  const isEither = answerTo(rowOf(state, failover), 'abort', failover).kind === 'takeBack';
   return new DrError(cause.code, cause.message, {
     context: { ...cause.context, step },
     done: `${vmName} stands at step ${step}`,
-    hint: `${cause.hint} Then \`hvdr resume ${vmName}\`, or \`hvdr abort ${vmName}\`.`,
+    hint: `${cause.hint} Then \`hvdr resume ${vmName}\`${isEither ? `, or \`hvdr abort ${vmName}\`` : ''}.`,
     cause,
   });
 }

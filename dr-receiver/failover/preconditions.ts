@@ -76,6 +76,13 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
   if (command === 'unplanned') await lookAtSource(asking, found);
   if (command === 'planned') await lookBeforePlanned(asking, found);
   if (command === 'failback') await lookBeforeFailback(asking, found);
+  const isGoneHome = desk.vm.protection.failover.phase === 'failed-back';
+  if (command === 'undo' && isGoneHome && values.keep_disk !== undefined) {
+    found.refuse({
+      code: 'E_PARAMETER',
+      message: 'what was written at the primary since the failback is not kept by its undo',
+    });
+  }
   const { tests } = desk.vm.protection;
   if (command === 'unplanned' && tests.size > 0) {
     found.notes.push(`${tests.size} test session(s) of the VM are ended first`);

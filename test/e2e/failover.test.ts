@@ -93,6 +93,16 @@ describe('hvdr failover', function () {
     expect(status.stdout.toString()).to.include('FAILED_OVER');
   });
 
+  it('a failback wants the agent of the primary, and its plan says so', async () => {
+    const plan = await site.try('failback', 'SQL01', '--stage', 'sync', '--plan', ...access());
+    expect(plan.stdout.toString())
+      .to.include('FAILED_OVER → FAILING_BACK')
+      .and.include('F1')
+      .and.include('refused: E_SOURCE_UNREACHABLE')
+      .and.not.include('F2');
+    expect((await site.try('failback', 'SQL01', ...access())).code).to.equal(21);
+  });
+
   it('undo wants confirmation, and then cycles go on as deltas', async () => {
     await write('dr', 0, 77);
     const refused = await site.try('failover', 'undo', 'SQL01', ...access());

@@ -9,6 +9,7 @@ import { forgetRounds } from '../failback/round.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { serveAndCheck } from './come-up.js';
 import { requireSource } from './planned.js';
+import { isAlive, probeSource } from './probe.js';
 import { commitTimer, tellSource } from './unplanned.js';
 import { tellIfThere, type Work, type WorkTable } from './work.js';
 
@@ -31,6 +32,8 @@ async function takeBackAtSource(work: Work): Promise<FailoverPatch | undefined> 
     return { paid: ['dropFailback'] };
   } catch (error) {
     if (!(error instanceof DrError) || !values.force) throw error;
+    // force stands for what the primary cannot say, not against what it says
+    if (isAlive(await probeSource(work))) throw error;
     const { code, message } = error;
     // it may run: that is for people to end, and its disks are dropped by the next failback
     site.log.warn('failover.source-not-told', { vmId: vm.vmId, code, reason: message });

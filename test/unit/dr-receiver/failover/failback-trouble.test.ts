@@ -297,6 +297,20 @@ describe('failback in trouble', function () {
       expect(primary.powerState).to.equal('running');
     });
 
+    it('force does not go on against a primary that says it runs', async () => {
+      primary.failures.set('failbackStart', GONE);
+      await fails('failback');
+      primary.powerState = 'running';
+      primary.failures.set('failbackUndo', new DrError('E_HYPERVISOR', 'it cannot be turned off'));
+      expect(await fails('abort')).to.equal('E_HYPERVISOR');
+      const force = { force: 'yes', reason: 'in a hurry' };
+      expect(await fails('undo', force)).to.equal('E_HYPERVISOR');
+      expect([await powerHere(), primary.powerState]).to.deep.equal(['off', 'running']);
+      primary.failures.clear();
+      await bench.operate('resume');
+      await expectServing();
+    });
+
     it('is refused when somebody started the VM here meanwhile', async () => {
       primary.failures.set('tellEpoch', GONE);
       await fails('failback');
@@ -340,9 +354,14 @@ describe('failback in trouble', function () {
     });
   });
 
-  describe('made permanent', () => {
+  describe('when it is done', () => {
     beforeEach(async () => {
       await bench.operate('failback');
+    });
+
+    it('undone, nothing that the primary wrote can be kept, and nobody is left to think so', async () => {
+      expect(await fails('undo', { keep_disk: 'mine' })).to.equal('E_PARAMETER');
+      expect(await bench.phase()).to.equal('failed-back');
     });
 
     it('F6: wants the primary to answer', async () => {

@@ -277,6 +277,18 @@ describe('failback', function () {
     expect(primary.committed).to.not.equal(undefined);
   });
 
+  it('no commit timer acts while the guest at the primary gives no sign of life', async () => {
+    const primary = await failedOver(bench, made.source);
+    await bench.operate('failback', { commit_policy: 'commit', commit_after: '60' });
+    await bench.site.clock.advance(61_000);
+    primary.heartbeat = 'absent';
+    await bench.site.receiver.failovers.tick();
+    bench.site.receiver.sources.find = () => undefined;
+    await bench.site.receiver.failovers.tick();
+    const { phase, operation } = await record();
+    expect({ phase, operation }).to.deep.equal({ phase: 'failed-back', operation: undefined });
+  });
+
   it('an overdue rollback of a failback asks after a restart', async () => {
     const primary = await failedOver(bench, made.source);
     await bench.operate('failback', { commit_policy: 'rollback', commit_after: '60' });
