@@ -56,18 +56,19 @@ export async function withFrozenVm<T>(
 /**
  * Nobody else works on the VM while `use` does, and the checkpoint of whoever was killed at it is gone.
  * `use` is given the operation whose tag its own checkpoints bear, so that they are found the same way.
- * @throws DrError E_LOCKED while a cycle of the VM runs, E_IO, …; what `use` throws
+ * @throws DrError E_LOCKED when somebody else works on it after `waitMs` still, E_IO, …; what `use` throws
  */
 export async function withVmLease<T>(
   vm: VmSummary,
   { hypervisor, fs, clock, random, log, stateFolder, signal }: InspectSeams,
   use: (operationId: Guid) => Promise<T>,
+  waitMs = 0,
 ): Promise<T> {
   const operationId = randomGuid(random);
   const holder = `process ${process.pid}`;
   const lease = await takeVmLease(
     stateFolder,
-    { vmId: vm.id, vmName: vm.name, operationId, holder, waitMs: 0, signal },
+    { vmId: vm.id, vmName: vm.name, operationId, holder, waitMs, signal },
     { fs, clock },
   );
   try {

@@ -11,13 +11,14 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { VmSummary } from '../../shared/hypervisor/index.js';
-import { type InspectSeams, withVmLease } from '../inspect.js';
+import type { InspectSeams } from '../inspect.js';
 import { LedgerStore } from '../ledger-store.js';
 import { liftFence, powerOf } from '../start-block.js';
 import { referenceOf } from '../tracked-changes.js';
 import type { FailbackHost } from './host.js';
 import { ledgerAfter } from './ledger-after.js';
 import { markStart, removeMarks } from './marks.js';
+import { underLease } from './under-lease.js';
 import { type FillSeams, removeProtective } from './protective-disks.js';
 import { sourceAlive } from './requirements.js';
 import { ReturnFile, type ReturnRecord } from './return-record.js';
@@ -45,7 +46,7 @@ export interface FailbackOf {
 export function startBack(of: FailbackOf, seams: EndSeams): Promise<void> {
   const { vm, epoch } = of;
   const { hypervisor, log } = seams;
-  return withVmLease(vm, seams, async () => {
+  return underLease(vm, seams, async () => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const record = await requireRecord(file, of, ['level', 'started']);
     const power = await powerOf(vm.id, hypervisor);
@@ -101,7 +102,7 @@ export function commitBack(
 ): Promise<void> {
   const { vm } = of;
   const { fs, clock, random, stateFolder, hypervisor, log } = seams;
-  return withVmLease(vm, seams, async () => {
+  return underLease(vm, seams, async () => {
     const file = new ReturnFile(stateFolder, vm.id, seams);
     if ((await file.read()) === undefined) return;
     const { referenceId } = await requireRecord(file, await endOf(of, file), ['started']);
@@ -135,7 +136,7 @@ export function commitBack(
  */
 export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
   const { vm } = of;
-  return withVmLease(vm, seams, async () => {
+  return underLease(vm, seams, async () => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const record = await file.read();
     if (record?.storeId !== of.storeId) return;

@@ -7,7 +7,6 @@ import { CellSet } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { waitForMerge } from '../checkpoint-lease.js';
 import { type DirtyCells, noCells } from '../dirty-cells.js';
-import { withVmLease } from '../inspect.js';
 import { staleEpoch } from '../start-block.js';
 import type { FailbackOf, FailbackSeams } from './failback.js';
 import { ownChanges } from './own-changes.js';
@@ -23,6 +22,7 @@ import { requireMovableDisks, requireOff, requireSameDisks } from './requirement
 import { ReturnFile, type ReturnRecord } from './return-record.js';
 import { requireRoom } from './room.js';
 import { servingDisks } from './serving-site.js';
+import { underLease } from './under-lease.js';
 
 export interface SyncRequest {
   /** The newest point that the DR site has. */
@@ -49,7 +49,7 @@ export async function syncBack(
   const { vm } = of;
   const { hypervisor } = seams;
   await requireOff(vm, hypervisor);
-  return withVmLease(vm, seams, async (leaseId) => {
+  return underLease(vm, seams, async (leaseId) => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const known = await file.read();
     refuseOther(known, of);

@@ -189,7 +189,13 @@ export class AttachedAgent {
       // so that no other store's word lifts the fence
       const isRetired = known?.standing.isRetired ?? false;
       const word = { operationId, epoch, activeSite: 'target', isRetired } as const;
-      await keepWord(mine.vm, storeId, word, stateFolder, this.#seams);
+      try {
+        await keepWord(mine.vm, storeId, word, stateFolder, this.#seams);
+      } catch (error) {
+        // its fence stands; the next cycle towards this store, or the next attachment, keeps the word
+        if (!(error instanceof DrError) || error.code !== 'E_LOCKED') throw error;
+        log.warn('attach.failed', { what: 'the VM is being worked on', vmId: mine.vm.id, error });
+      }
     }
   }
 

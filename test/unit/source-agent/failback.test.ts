@@ -12,6 +12,7 @@ import { expectViews } from '../../support/lab-model.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
+import { takeVmLease } from '../../../source-agent/vm-lease.js';
 import { STATE } from './agent-world.js';
 import { FailbackWorld, OPERATION } from './failback-world.js';
 
@@ -235,6 +236,18 @@ describe('failback at the primary', function () {
       expect((await refusal(() => world.sync({ operationId }))).code).to.equal('E_STATE');
       expect(await world.filesOfFailback()).to.have.length(2);
     });
+  });
+
+  it('waits for a cycle that is under way when its order comes', async () => {
+    const { files: fs } = world;
+    const request = { vmId: world.vm.id, vmName: 'SQL01', operationId: testGuid(0x55) };
+    const { signal } = new AbortController();
+    const held = { ...request, holder: 'a cycle', waitMs: 0, signal };
+    const lease = await takeVmLease(STATE, held, { fs, clock: systemClock });
+    const syncing = world.sync();
+    syncing.catch(() => undefined);
+    await lease.release();
+    expect(await syncing).to.equal(3);
   });
 
   it('is not started before the disks are level and this site is said to be the active one', async () => {
