@@ -51,6 +51,7 @@ export const CALLS = [
   'registerVm',
   'removeVm',
   'setDiskFiles',
+  'summaryOf',
   'tagOf',
   'dropTag',
   'listSwitches',
