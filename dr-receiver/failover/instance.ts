@@ -8,18 +8,25 @@ import type { OwnerTag, PowerState, VmDefinition } from '../../shared/hypervisor
 import type { Instance } from './model.js';
 import type { TargetHost } from './ports.js';
 
-/** The VM that bears this tag. */
+/** The VM that bears this tag. `knownId`: where it is looked for before all others are asked. */
 export async function findInstance(
   host: TargetHost,
-  { protectionId, operationId }: OwnerTag,
+  tag: OwnerTag,
+  knownId?: Guid,
 ): Promise<{ readonly vmId: Guid; readonly powerState: PowerState } | undefined> {
+  const known = knownId === undefined ? undefined : await host.summaryOf(knownId);
+  if (known !== undefined && (await bears(host, known.id, tag))) {
+    return { vmId: known.id, powerState: known.powerState };
+  }
   for (const { id, powerState } of await host.listVms()) {
-    const tag = await tagOf(host, id);
-    if (tag?.protectionId === protectionId && tag.operationId === operationId) {
-      return { vmId: id, powerState };
-    }
+    if (await bears(host, id, tag)) return { vmId: id, powerState };
   }
   return undefined;
+}
+
+async function bears(host: TargetHost, vmId: Guid, tag: OwnerTag): Promise<boolean> {
+  const found = await tagOf(host, vmId);
+  return found?.protectionId === tag.protectionId && found.operationId === tag.operationId;
 }
 
 /** undefined also when somebody removed the VM meanwhile. */
@@ -53,7 +60,7 @@ export async function powerOn(host: TargetHost, vmId: Guid): Promise<void> {
 }
 
 export async function powerStateOf(host: TargetHost, vmId: Guid): Promise<PowerState | undefined> {
-  return (await host.listVms()).find(({ id }) => id === vmId)?.powerState;
+  return (await host.summaryOf(vmId))?.powerState;
 }
 
 /**
@@ -65,7 +72,7 @@ async function findOurs(
   tag: OwnerTag,
   knownId: Guid | undefined,
 ): ReturnType<typeof findInstance> {
-  const found = await findInstance(host, tag);
+  const found = await findInstance(host, tag, knownId);
   if (found !== undefined || knownId === undefined) return found;
   const state = await powerStateOf(host, knownId);
   if (state === undefined) return undefined;

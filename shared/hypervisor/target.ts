@@ -2,7 +2,14 @@
 // stand ready, its network, its power, a sign of life. Implementations and suite: see source.ts.
 
 import type { Guid } from '../bytes/index.js';
-import type { AddressSettings, OwnerTag, VmDefinition, VmInventory, VmPower } from './vm.js';
+import type {
+  AddressSettings,
+  OwnerTag,
+  VmDefinition,
+  VmInventory,
+  VmPower,
+  VmSummary,
+} from './vm.js';
 
 export interface RegisterRequest {
   /** What the VM is to be; its id is ignored, a new one is given. Adapters start disconnected. */
@@ -53,6 +60,9 @@ export interface TargetHypervisor extends VmInventory, VmPower {
    * @throws DrError E_STATE (not off, or it has checkpoints), E_DISK_MISMATCH, E_NOT_FOUND
    */
   setDiskFiles(vmId: Guid, diskPaths: readonly string[]): Promise<void>;
+
+  /** One VM, without a look at all the others; undefined when it is not there. */
+  summaryOf(vmId: Guid): Promise<VmSummary | undefined>;
 
   /** The tag under which a VM was registered; undefined for a VM that is not ours. */
   tagOf(vmId: Guid): Promise<OwnerTag | undefined>;

@@ -113,6 +113,8 @@ export function hypervisorConformance(
         const listed = await host.listVms();
         expect(listed.map(({ id }) => id)).to.deep.equal([a, b]);
         expect(listed[0]?.powerState).to.equal('off');
+        expect(await host.summaryOf(a)).to.deep.equal(listed[0]);
+        expect(await host.summaryOf(UNKNOWN)).to.equal(undefined);
         const described = await host.describeVm(a);
         expect(described.disks.map(({ sizeBytes }) => sizeBytes)).to.deep.equal([SIZE, 4 * MIB]);
         expect(new Set(described.disks.map(({ diskId }) => diskId)).size).to.equal(2);

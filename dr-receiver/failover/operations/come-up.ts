@@ -216,7 +216,7 @@ export async function turnOff({ host, vm, record, values }: Work): Promise<undef
   const tag = tagOfInstance(vm.vmId, instance);
   await powerOff(host, tag, instance.vmId);
   const mayRun = instance.poweredOnAtMs > 0 && !values.force;
-  if (mayRun && (await findInstance(host, tag)) === undefined) {
+  if (mayRun && (await findInstance(host, tag, instance.vmId)) === undefined) {
     throw new DrError('E_STATE', `${instance.vmName} was started here and is not to be found`, {
       context: { vmId: instance.vmId ?? '' },
       done: 'its disks were not touched',

@@ -182,8 +182,8 @@ export async function cleanUp(
   try {
     const host = requireHost(site);
     const tag = tagOfInstance(vm.vmId, instance);
-    await powerOff(host, tag);
-    await unregister(host, tag);
+    await powerOff(host, tag, instance.vmId);
+    await unregister(host, tag, instance.vmId);
     await removeInstanceDisks(site.seams.fs, vm, operationId);
   } catch (error) {
     await noteCleanUpFailed(book, error instanceof Error ? error.message : String(error));

@@ -52,6 +52,7 @@ export const CALLS = [
   'registerVm',
   'removeVm',
   'setDiskFiles',
+  'summaryOf',
   'tagOf',
   'dropTag',
   'listSwitches',

@@ -59,11 +59,25 @@ import {
 import { fencedVm, refuseFenced, unfencedVm } from './fence.js';
 import { Fields } from './fields.js';
 import { GuestDisk } from './guest-disk.js';
-import { diskPath, faultsFile, hostLockFile, labFile, switchesFile, vmsFolder } from './layout.js';
+import {
+  diskPath,
+  faultsFile,
+  hostLockFile,
+  labFile,
+  switchesFile,
+  vmFile,
+  vmsFolder,
+} from './layout.js';
 import { addSwitch, readSwitches, removeSwitch, requireSwitch } from './network.js';
 import { noteMergeFailure, pendingMerges, type PendingMerge } from './pending-merge.js';
 import { rangesAbove } from './ranges-above.js';
-import { saveVm, type AdapterRecord, type UserCheckpointRecord, type VmRecord } from './record.js';
+import {
+  readVm,
+  saveVm,
+  type AdapterRecord,
+  type UserCheckpointRecord,
+  type VmRecord,
+} from './record.js';
 import { checkedDisk } from './tracking.js';
 import {
   addUserCheckpoint,
@@ -343,6 +357,13 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
 
   setDiskFiles(vmId: Guid, diskPaths: readonly string[]): Promise<void> {
     return this.#call('setDiskFiles', vmId, () => setDiskFiles(this.#context, vmId, diskPaths));
+  }
+
+  summaryOf(vmId: Guid): Promise<VmSummary | undefined> {
+    return this.#call('summaryOf', vmId, async () => {
+      const vm = await readVm(this.#context, vmFile(this.#context.folder, vmId));
+      return vm && { id: vm.id, name: vm.name, powerState: vm.powerState };
+    });
   }
 
   tagOf(vmId: Guid): Promise<OwnerTag | undefined> {
