@@ -5,8 +5,8 @@
 
 import { expect } from 'chai';
 import fc from 'fast-check';
-import type { Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
+import type { Instance } from '../../dr-receiver/failover/model.js';
 import { expectInvariants } from '../support/failover-invariants.js';
 import { FailoverModel, type Outcome } from '../support/failover-model.js';
 import { FailoverPair, type History, pairVolumes } from '../support/failover-pair.js';
@@ -47,13 +47,13 @@ class World {
     }
   }
 
-  async instancePoint(): Promise<Guid | undefined> {
-    return (await this.pair.desk()).vm.protection.failover.instance?.pointId;
+  async instance(): Promise<Instance | undefined> {
+    return (await this.pair.desk()).vm.protection.failover.instance;
   }
 
   /** The VM at the DR site began on its point. */
   async noteServing(): Promise<void> {
-    const point = await this.instancePoint();
+    const point = (await this.instance())?.pointId;
     const views = point === undefined ? undefined : this.history.get(point);
     this.serving = (views ?? []).map((view) => Buffer.from(view));
   }
@@ -72,7 +72,7 @@ function act(
     check: isPossible,
     run: async (model, world) => {
       const wasServing = serves(model);
-      const pointBefore = await world.instancePoint();
+      const before = await world.instance();
       const wanted = foretell(model);
       expect(await world.ended(() => give(world, model)), label).to.equal(wanted);
       model.contact();
@@ -80,18 +80,13 @@ function act(
       await pair.site.receiver.failovers.tick();
       await pair.site.receiver.failovers.tick();
       expect(await pair.stateName(), `state after ${label}`).to.equal(model.stateName);
-      const pointNow = await world.instancePoint();
-      if (serves(model) && (!wasServing || pointBefore !== pointNow || isOtherPoint(label))) {
-        await world.noteServing();
-      }
+      const now = await world.instance();
+      const isOther = now?.operationId !== before?.operationId;
+      if (serves(model) && (!wasServing || isOther)) await world.noteServing();
       await expectAsForetold(model, world);
     },
     toString: () => label,
   };
-}
-
-function isOtherPoint(label: string): boolean {
-  return label.startsWith('unplanned');
 }
 
 function serves({ state }: Readonly<FailoverModel>): boolean {
