@@ -8,10 +8,22 @@ import { DrError, isErrorCode } from '../shared/errors.js';
 import { formatNetworkMap, parseNetworkMap } from '../shared/network/index.js';
 import type { CliContext } from './context.js';
 import { type AccessFlags, type ReceiverAccess, withAccess } from './receiver-connection.js';
-import type { ReprotectFlags } from './reprotect.js';
 import { openSiteHost } from './site-host.js';
 
 type Control = ReceiverAccess['control'];
+
+export interface ReprotectFlags extends AccessFlags {
+  readonly host: string;
+  readonly stateDir?: string;
+  readonly principal?: string;
+  readonly seedFrom: string;
+  readonly networkMap?: string;
+  readonly safetyHold?: string;
+  readonly retiredHost?: string;
+  readonly retiredPort?: string;
+  readonly retiredPskFile?: string;
+  readonly plan?: true;
+}
 
 export interface ReprotectStep {
   readonly name: 'R1' | 'R2' | 'R3' | 'R4' | 'R5';

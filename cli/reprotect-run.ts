@@ -7,8 +7,13 @@ import { flagOf, type GivenParameter, resolveParameters } from '../shared/params
 import { runJobs } from './agent-run.js';
 import type { CliContext } from './context.js';
 import { type ReceiverAccess, withAccess } from './receiver-connection.js';
-import type { ReprotectFlags } from './reprotect.js';
-import { formerAccess, hostSeed, type Preparation, retiredAccess } from './reprotect-plan.js';
+import {
+  formerAccess,
+  hostSeed,
+  type Preparation,
+  type ReprotectFlags,
+  retiredAccess,
+} from './reprotect-plan.js';
 import { stageThrough } from './seed-receiver.js';
 
 type Control = ReceiverAccess['control'];

@@ -6,22 +6,9 @@ import type { Command } from 'commander';
 import { addParameterOptions } from './agent-options.js';
 import type { CliContext } from './context.js';
 import type { JsonObject } from './output.js';
-import { type AccessFlags, withAccessOptions } from './receiver-connection.js';
-import { type Preparation, prepare } from './reprotect-plan.js';
+import { withAccessOptions } from './receiver-connection.js';
+import { type Preparation, prepare, type ReprotectFlags } from './reprotect-plan.js';
 import { carryOut } from './reprotect-run.js';
-
-export interface ReprotectFlags extends AccessFlags {
-  readonly host: string;
-  readonly stateDir?: string;
-  readonly principal?: string;
-  readonly seedFrom: string;
-  readonly networkMap?: string;
-  readonly safetyHold?: string;
-  readonly retiredHost?: string;
-  readonly retiredPort?: string;
-  readonly retiredPskFile?: string;
-  readonly plan?: true;
-}
 
 const EXAMPLES = `
 Examples:

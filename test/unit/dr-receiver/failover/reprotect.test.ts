@@ -3,15 +3,17 @@
 // name becomes free.
 
 import { expect } from 'chai';
-import { guidFromWire, guidToWire } from '../../../../shared/bytes/index.js';
+import { type Guid, guidFromWire, guidToWire } from '../../../../shared/bytes/index.js';
 import type {
   OperateResponse,
   ReprotectFacts,
   SeedDone,
   SeedHost,
 } from '../../../../shared/channel/index.js';
+import { CELL_BYTES } from '../../../../shared/delta/index.js';
 import { refusal } from '../../../support/refusal.js';
 import { id, OPERATOR, SOURCE } from '../source-double.js';
+import { FakeSource } from './fake-source.js';
 import { FailoverBench, type FailoverVolume, failoverVolume } from './failover-double.js';
 
 describe('failover: reprotect', () => {
@@ -128,5 +130,70 @@ describe('failover: reprotect', () => {
     await seed({});
     const after = await bench.guest('VM1');
     for (const [disk, view] of before.entries()) expect(after[disk]?.equals(view)).to.equal(true);
+  });
+});
+
+describe('failover: a VM comes home, and its name is taken', () => {
+  let made: FailoverVolume;
+  let bench: FailoverBench;
+  let retiredId: Guid;
+
+  beforeEach(async () => {
+    made = await failoverVolume();
+    bench = await FailoverBench.open(made.volume);
+    const source = new FakeSource();
+    bench.site.receiver.sources.find = () => source;
+    source.onFinalCycle = async () => {
+      const { plans, source: vm } = made;
+      vm.write(0, 10, 991);
+      const plan = vm.plan(8, plans[2]?.pointId, [[10], []]);
+      await vm.replicate(bench.site, plan);
+      return plan.pointId;
+    };
+    // what an earlier failover left: a VM on disks of its own
+    const disks = [{ source: { sizeBytes: 4 * CELL_BYTES } }];
+    retiredId = await bench.lab.createVm({ name: 'VM1', disks });
+  });
+  afterEach(async () => {
+    await bench.close();
+  });
+
+  const replacing = { replace_retired: 'yes' };
+  const fence = (): Promise<void> =>
+    bench.lab.fenceVm(retiredId, {
+      tag: { protectionId: id(1), operationId: id(2) },
+      epoch: 1n,
+    });
+
+  it('one that is not fenced by us, or runs, is never replaced', async () => {
+    const unfenced = await refusal(() => bench.operate('planned', replacing));
+    expect(unfenced.code).to.equal('E_EXISTS');
+    expect(unfenced.message).to.include('not fenced by us');
+    await bench.lab.startVm(retiredId);
+    const running = await refusal(() => bench.operate('planned', replacing));
+    expect(running.message).to.include('it is running');
+    expect((await bench.lab.listVms()).map(({ id: each }) => each)).to.deep.equal([retiredId]);
+    expect(await bench.phase()).to.equal('ordinary');
+  });
+
+  it('the retired one is replaced when that is wanted; its disk files stay', async () => {
+    await fence();
+    const refused = await refusal(() => bench.operate('planned'));
+    expect(refused.code).to.equal('E_EXISTS');
+    expect(refused.message).to.include('--replace-retired removes it');
+    const { disks } = await bench.lab.describeVm(retiredId);
+    const { plan, done } = await bench.operate('planned', replacing);
+    expect(plan?.notes.join()).to.include(`the retired VM VM1, ${retiredId}, is removed`);
+    expect(done?.state).to.equal('FAILED_OVER');
+    const [only, ...others] = await bench.lab.listVms();
+    expect(others).to.deep.equal([]);
+    expect(only?.id).not.to.equal(retiredId);
+    for (const { path } of disks) expect(await made.volume.status(path)).not.to.equal(undefined);
+  });
+
+  it('an unplanned failover replaces nothing', async () => {
+    await fence();
+    const forced = { ...replacing, force: 'yes', reason: 'test' };
+    expect((await refusal(() => bench.operate('unplanned', forced))).code).to.equal('E_EXISTS');
   });
 });
