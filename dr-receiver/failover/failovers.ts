@@ -31,7 +31,7 @@ import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
-import { type Asked, Work, type WorkTable } from './operations/work.js';
+import { type Asked, valuesOf, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
 import type { SourceVm } from './ports.js';
 import { keepReplica, keepSource } from './resolve.js';
@@ -213,11 +213,8 @@ export class Failovers {
   }
 
   /** Before this site was the active one: as if nothing had been, and the source is told so. */
-  async #giveUp(
-    desk: VmDesk,
-    { operationId, kind, step, facts }: Operation,
-    by: Actor,
-  ): Promise<void> {
+  async #giveUp(desk: VmDesk, operation: Operation, by: Actor): Promise<void> {
+    const { operationId, kind, step, facts } = operation;
     const { vm } = desk;
     let left: Instance | undefined;
     await vm.change(async () => {
@@ -235,7 +232,19 @@ export class Failovers {
     });
     await this.#dropDisks(desk, left);
     this.#log(desk, 'failover.given-up', { kind, operationId, step });
-    await payDebts(this.site, desk);
+    await this.#payDebts(desk, operation);
+  }
+
+  /** What is forced waits for nobody: the source is told beside, and again at its next contact. */
+  async #payDebts(desk: VmDesk, { parameters }: Operation): Promise<void> {
+    const paying = payDebts(this.site, desk);
+    if (!valuesOf(parameters).force) {
+      await paying;
+      return;
+    }
+    paying.catch((error: unknown) => {
+      this.#log(desk, 'failover.step-failed', { step: 'tell', reason: String(error) });
+    });
   }
 
   /** Of a VM that never came up. What cannot be removed now is a leftover, which no record names. */
@@ -324,7 +333,7 @@ export class Failovers {
     }
     this.#log(desk, 'failover.ended', { kind, operationId });
     const result = resultOf(desk, last);
-    await payDebts(this.site, desk);
+    await this.#payDebts(desk, operation);
     if (wrong === undefined) return result;
     const seen = desk.vm.protection.failover;
     if (seen.commit?.policy === 'rollback' && seen.instance?.operationId === operationId) {
@@ -406,26 +415,48 @@ export class Failovers {
   /** Deadlines, sizes, debts: looked at again and again until the receiver ends. */
   async #watch(): Promise<void> {
     const { signal } = this.#closing;
+    let settling: Promise<void> | undefined;
     while (!signal.aborted) {
-      await this.tick().catch(() => undefined);
+      await this.#lookAtTime().catch(() => undefined);
+      // a deadline does not wait for a source that does not answer
+      settling ??= this.#settle()
+        .catch(() => undefined)
+        .then(() => {
+          settling = undefined;
+        });
       await this.site.seams.clock.sleep(TICK_MS, signal).catch(() => undefined);
     }
   }
 
   /** One look at what acts by itself. */
   async tick(): Promise<void> {
-    for (const desk of await this.#desks.allDesks()) {
-      if (desk.vm.halt !== undefined) continue;
-      for (const look of [
-        () => this.tests.tick(desk),
-        () => this.#actOnDeadline(desk),
-        () => this.#settleWithSource(desk),
-      ]) {
-        // what is wrong with one VM is none of the others' matter
-        await look().catch((error: unknown) => {
-          this.#log(desk, 'failover.step-failed', { step: 'watch', reason: String(error) });
-        });
-      }
+    await this.#lookAtTime();
+    await this.#settle();
+  }
+
+  async #soundDesks(): Promise<readonly VmDesk[]> {
+    return (await this.#desks.allDesks()).filter(({ vm }) => vm.halt === undefined);
+  }
+
+  async #lookAtTime(): Promise<void> {
+    for (const desk of await this.#soundDesks()) {
+      await this.#look(desk, () => this.tests.tick(desk));
+      await this.#look(desk, () => this.#actOnDeadline(desk));
+    }
+  }
+
+  /** A source that does not answer keeps no other VM waiting. */
+  async #settle(): Promise<void> {
+    const desks = await this.#soundDesks();
+    await Promise.all(desks.map((desk) => this.#look(desk, () => this.#settleWithSource(desk))));
+  }
+
+  /** What is wrong with one VM is none of the others' matter. */
+  async #look(desk: VmDesk, look: () => Promise<void>): Promise<void> {
+    try {
+      await look();
+    } catch (error) {
+      this.#log(desk, 'failover.step-failed', { step: 'watch', reason: String(error) });
     }
   }
 
