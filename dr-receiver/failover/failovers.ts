@@ -258,16 +258,22 @@ export class Failovers {
     }
   }
 
-  /** Decides whose data count. `side`: `source` or `replica`. @throws DrError E_USAGE, E_SOURCE_ALIVE, … */
+  /**
+   * Decides whose data count. `side`: `source` or `replica`, of which nothing is left to do but to hear
+   * the warnings. @throws DrError E_USAGE, E_SOURCE_ALIVE, …
+   */
   async resolve(
     desk: VmDesk,
     side: string,
     asked: Asked,
-  ): Promise<Run<OperationResult> | undefined> {
+  ): Promise<Run<OperationResult> | { readonly warnings: readonly string[] }> {
     requireAnswer(await this.standingOf(desk), 'resolve');
     if (side === 'replica') {
-      await keepReplica(this.site, desk, asked);
-      return undefined;
+      const warnings = await keepReplica(this.site, desk, asked);
+      const { vmId, protection } = desk.vm;
+      const { vmName, epoch } = protection;
+      this.site.log.warn('failover.orphan', { vmId, vmName, epoch, reason: warnings.join('; ') });
+      return { warnings };
     }
     if (side !== 'source') throw new DrError('E_USAGE', 'keep either source or replica');
     const seen = desk.vm.protection.failover;

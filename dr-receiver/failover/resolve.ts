@@ -12,9 +12,14 @@ import type { FailoverSite } from './site.js';
 
 /**
  * The VM here goes on. The one at the primary has to be off: by people, by us where the source allows it,
- * or because it is lost. @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT
+ * or because it is lost. Its disks stay as they are, fenced: returns the word of what they hold.
+ * @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT, E_LOCKED
  */
-export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked): Promise<void> {
+export async function keepReplica(
+  site: FailoverSite,
+  desk: VmDesk,
+  asked: Asked,
+): Promise<readonly string[]> {
   const { vm } = desk;
   const { vmId, protection } = vm;
   const source = site.sources.find(vmId, protection.owner);
@@ -34,10 +39,18 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
     const { failover, epoch } = vm.protection;
     requireUndecided(vm);
     const owed = owedAfter(failover.owed, { owes: ['fence'] }, operationId);
-    const record = { ...failover, phase: 'failed-over' as const, owed };
+    const orphanEpoch = epoch.toString();
+    const record = { ...failover, phase: 'failed-over' as const, orphanEpoch, owed };
     await appendFailover(vm, site.seams.clock, record, epoch, asked);
   });
   await payDebts(site, desk);
+  const { vmName, head, failover } = vm.protection;
+  const isFenced = !failover.owed.some(({ kind }) => kind === 'fence');
+  return [
+    `what ${vmName} wrote at the primary since point ${head?.pointId ?? 'none'} is on its disks there only`,
+    isFenced ? 'they are fenced there' : 'they are fenced there at the next contact with its agent',
+    'copy what counts before a failback, which brings all of the disks level with the VM here',
+  ];
 }
 
 /** The other site may have taken its time, and somebody else decided meanwhile. @throws DrError E_LOCKED */
