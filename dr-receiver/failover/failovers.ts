@@ -9,12 +9,11 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import { listedPoint } from '../store/point-sources.js';
 import type { Actor } from '../store/records.js';
-import { nameOfState } from '../wire.js';
 import { BackOff } from './back-off.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
 import type { Permitted, Standing } from './refusals.js';
-import { operationWords, requireAnswer } from './refusals.js';
+import { requireAnswer } from './refusals.js';
 import { removeInstanceDisks } from './instance-files.js';
 import type {
   Command,
@@ -36,23 +35,21 @@ import { Run } from './run.js';
 import type { SourceVm } from './ports.js';
 import { keepReplica, keepSource } from './resolve.js';
 import type { FailoverSite } from './site.js';
+import {
+  giveBackOf,
+  isBeforeShutdown,
+  isSameStanding,
+  LOST_SECONDS,
+  mayBeFenced,
+  type OperationResult,
+  REPLACES,
+  resultOf,
+  standing,
+  TOUCHES_SOURCE,
+} from './standing.js';
+import { changedMeanwhile, halted, stays, stopped } from './operation-errors.js';
 import { stepRule } from './steps.js';
 import { Tests } from './tests.js';
-
-/** What is told of an operation that came to its end. */
-export interface OperationResult {
-  readonly operationId: Guid;
-  readonly pointId: Guid | undefined;
-  readonly instanceName: string;
-  readonly instanceVmId: Guid | undefined;
-  readonly lostSeconds: number;
-  readonly warnings: readonly string[];
-}
-
-/** Facts of an operation. */
-const REPLACES = 'replaces';
-const TOUCHES_SOURCE = 'touchesSource';
-const LOST_SECONDS = 'lostSeconds';
 
 /** How often deadlines and sizes are looked at. */
 const TICK_MS = 5000;
@@ -593,77 +590,4 @@ function tableOf({ kind, facts }: Operation): WorkTable {
     case 'resolve':
       throw new DrError('E_STATE', `${kind} cannot be run by this receiver`);
   }
-}
-
-function isBeforeShutdown({ operation }: FailoverRecord): boolean {
-  return operation?.kind === 'planned' && operation.step < 'P3';
-}
-
-/** The operation, or the one whose place it took, may have had its effect at the source. */
-function mayBeFenced(failover: FailoverRecord): boolean {
-  const { operation } = failover;
-  if (operation?.kind === 'planned') return !isBeforeShutdown(failover);
-  return operation?.facts[TOUCHES_SOURCE] === 'yes';
-}
-
-function giveBackOf({ isSourceStopped }: FailoverRecord): ('unfence' | 'start')[] {
-  return isSourceStopped ? ['unfence', 'start'] : ['unfence'];
-}
-
-function standing(desk: VmDesk, isBegun: boolean): Standing {
-  const { vmName, failover } = desk.vm.protection;
-  return { vmName, state: nameOfState(desk, isBegun), failover };
-}
-
-/** Nothing began, ended or came up in between. */
-function isSameStanding(one: FailoverRecord, other: FailoverRecord): boolean {
-  return (
-    one.phase === other.phase &&
-    one.operation?.operationId === other.operation?.operationId &&
-    one.instance?.operationId === other.instance?.operationId
-  );
-}
-
-function resultOf(desk: VmDesk, { operationId, pointId, facts }: Operation): OperationResult {
-  const { instance } = desk.vm.protection.failover;
-  return {
-    operationId,
-    pointId: instance?.pointId ?? pointId,
-    instanceName: instance?.vmName ?? '',
-    instanceVmId: instance?.vmId,
-    lostSeconds: Number(facts[LOST_SECONDS] ?? 0),
-    warnings: [],
-  };
-}
-
-function changedMeanwhile({ vm }: VmDesk): DrError {
-  const { vmName, failover } = vm.protection;
-  const words = failover.operation === undefined ? '' : `: ${operationWords(failover.operation)}`;
-  return new DrError('E_LOCKED', `something else began with ${vmName} meanwhile${words}`);
-}
-
-function stopped({ vm }: VmDesk, why: string): DrError {
-  return new DrError('E_LOCKED', `the operation of ${vm.protection.vmName} ended: ${why}`);
-}
-
-function stays({ vm }: VmDesk, step: string, cause: unknown): unknown {
-  if (!(cause instanceof DrError)) return cause;
-  const { vmName } = vm.protection;
-  return new DrError(cause.code, cause.message, {
-    context: { ...cause.context, step },
-    done: `${vmName} stands at step ${step}`,
-    hint: `${cause.hint} Then \`hvdr resume ${vmName}\`, or \`hvdr abort ${vmName}\`.`,
-    cause,
-  });
-}
-
-function halted({ vm }: VmDesk, step: string, cause: unknown): DrError {
-  const { vmName } = vm.protection;
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new DrError('E_HALTED', `${vmName} is halted at step ${step}: ${why}`, {
-    context: { step },
-    done: 'it is safe neither to go on nor to go back',
-    hint: `Mend the cause, then \`hvdr resume ${vmName}\`.`,
-    cause,
-  });
 }
