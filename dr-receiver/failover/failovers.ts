@@ -9,7 +9,6 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import { listedPoint } from '../store/point-sources.js';
 import type { Actor } from '../store/records.js';
-import { BackOff } from './back-off.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
 import type { Permitted, Standing } from './refusals.js';
@@ -28,11 +27,9 @@ import { payDebts } from './operations/debts.js';
 import { PERMANENT } from './operations/permanent.js';
 import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
-import { isAlive, probeSource } from './operations/probe.js';
 import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
 import { type Asked, valuesOf, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
-import type { SourceVm } from './ports.js';
 import { keepReplica, keepSource } from './resolve.js';
 import type { FailoverSite } from './site.js';
 import {
@@ -50,9 +47,8 @@ import {
 import { changedMeanwhile, halted, stays, stopped } from './operation-errors.js';
 import { stepRule } from './steps.js';
 import { Tests } from './tests.js';
+import { Watch } from './watch.js';
 
-/** How often deadlines and sizes are looked at. */
-const TICK_MS = 5000;
 /** A step that waits for the other site does not hold up the end of the receiver. */
 const STOP_PATIENCE_MS = 5000;
 
@@ -67,16 +63,18 @@ export class Failovers {
   readonly #desks: Desks;
   readonly #runs = new Map<Guid, Run<OperationResult>>();
   readonly #closing = new AbortController();
-  readonly #deadlineTries: BackOff;
-  /** What was overdue when the receiver started is asked about, not done. */
-  readonly #startedAtMs: number;
+  readonly #watch: Watch;
 
   constructor(site: FailoverSite, desks: Desks) {
     this.site = site;
     this.#desks = desks;
     this.tests = new Tests(site);
-    this.#deadlineTries = new BackOff(site.seams.clock);
-    this.#startedAtMs = site.seams.clock.now();
+    this.#watch = new Watch(site, {
+      desks,
+      tests: this.tests,
+      begin: (desk, command, asked) =>
+        this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 }),
+    });
   }
 
   async standingOf(desk: VmDesk): Promise<Standing> {
@@ -400,7 +398,7 @@ export class Failovers {
         this.#log(desk, 'failover.step-failed', { step: 'resume', reason: String(error) });
       });
     }
-    void this.#watch();
+    void this.#watch.run(this.#closing.signal);
   }
 
   async #resumeOne(desk: VmDesk): Promise<void> {
@@ -415,96 +413,15 @@ export class Failovers {
     this.#work(desk, operation.step);
   }
 
-  /** Deadlines, sizes, debts: looked at again and again until the receiver ends. */
-  async #watch(): Promise<void> {
-    const { signal } = this.#closing;
-    let settling: Promise<void> | undefined;
-    while (!signal.aborted) {
-      await this.#lookAtTime().catch(() => undefined);
-      // a deadline does not wait for a source that does not answer
-      settling ??= this.#settle()
-        .catch(() => undefined)
-        .then(() => {
-          settling = undefined;
-        });
-      await this.site.seams.clock.sleep(TICK_MS, signal).catch(() => undefined);
-    }
-  }
-
   /** One look at what acts by itself. */
   async tick(): Promise<void> {
-    await this.#lookAtTime();
-    await this.#settle();
-  }
-
-  async #soundDesks(): Promise<readonly VmDesk[]> {
-    return (await this.#desks.allDesks()).filter(({ vm }) => vm.halt === undefined);
-  }
-
-  async #lookAtTime(): Promise<void> {
-    for (const desk of await this.#soundDesks()) {
-      await this.#look(desk, () => this.tests.tick(desk));
-      await this.#look(desk, () => this.#actOnDeadline(desk));
-    }
-  }
-
-  /** A source that does not answer keeps no other VM waiting. */
-  async #settle(): Promise<void> {
-    const desks = await this.#soundDesks();
-    await Promise.all(desks.map((desk) => this.#look(desk, () => this.#settleWithSource(desk))));
-  }
-
-  /** What is wrong with one VM is none of the others' matter. */
-  async #look(desk: VmDesk, look: () => Promise<void>): Promise<void> {
-    try {
-      await look();
-    } catch (error) {
-      this.#log(desk, 'failover.step-failed', { step: 'watch', reason: String(error) });
-    }
+    await this.#watch.tick();
   }
 
   /** An agent of the primary says that it serves this VM, or that something of it has changed. */
   async onClaim(vmId: Guid): Promise<void> {
     const desk = await this.#desks.desk(vmId);
-    if (desk?.vm.halt === undefined && desk !== undefined) await this.#settleWithSource(desk);
-  }
-
-  /** While nothing is under way: the source learns what it is owed, and a second active VM is seen. */
-  async #settleWithSource(desk: VmDesk): Promise<void> {
-    const { vm } = desk;
-    const { owed, operation, phase } = vm.protection.failover;
-    if (operation !== undefined) return;
-    if (phase === 'failed-over' && isAlive(await this.#describeSource(desk))) {
-      await vm.change(async () => {
-        const { failover } = vm.protection;
-        if (failover.operation !== undefined || failover.phase !== 'failed-over') return;
-        await this.#append(desk, { ...failover, phase: 'split-brain' }, { by: 'receiver' });
-      });
-      const { vmName } = vm.protection;
-      this.site.log.error('failover.split-brain', { vmId: vm.vmId, vmName });
-      return;
-    }
-    if (owed.length > 0) await payDebts(this.site, desk);
-  }
-
-  async #describeSource({ vm }: VmDesk): Promise<SourceVm | undefined> {
-    const source = this.site.sources.find(vm.vmId, vm.protection.owner);
-    return probeSource({ source, vm });
-  }
-
-  async #actOnDeadline(desk: VmDesk): Promise<void> {
-    const { commit, phase, operation } = desk.vm.protection.failover;
-    if (commit === undefined || phase !== 'failed-over' || operation !== undefined) return;
-    const { policy, deadlineMs } = commit;
-    if (policy === 'none' || deadlineMs > this.site.seams.clock.now()) return;
-    // people may have counted on it while nobody was here to do it: it asks
-    if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
-    const key = `${desk.vm.vmId} ${deadlineMs}`;
-    if (!this.#deadlineTries.isDue(key)) return;
-    this.#deadlineTries.tried(key);
-    const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
-    const command = policy === 'commit' ? 'permanent' : 'undo';
-    await this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 });
+    if (desk?.vm.halt === undefined && desk !== undefined) await this.#watch.settleWithSource(desk);
   }
 
   /** Ends the run without waiting for the step that it is at. */
