@@ -27,18 +27,26 @@ type Action = NonNullable<Order['action']>;
 
 /** How long an agent may say nothing about an order. */
 export interface Patience {
+  /** Questions, which others wait for: from beginning to end, whatever the agent says meanwhile. */
+  readonly questionMs: number;
   /** Orders that are done at once. */
   readonly quickMs: number;
   /** Cycles, and the start of a VM. */
   readonly longMs: number;
 }
 
-export const DEFAULT_PATIENCE: Patience = { quickMs: 10 * 60_000, longMs: 60 * 60_000 };
+export const DEFAULT_PATIENCE: Patience = {
+  questionMs: 30_000,
+  quickMs: 10 * 60_000,
+  longMs: 60 * 60_000,
+};
 
 interface Pending {
   readonly resolve: (done: OrderDone) => void;
   readonly reject: (error: DrError) => void;
   saidAtMs: number;
+  /** Whether what the agent says gives it more time. */
+  readonly isExtended: boolean;
 }
 
 const NO_OPERATION = Buffer.alloc(0);
@@ -87,7 +95,7 @@ export class Attachment implements SourceSite {
     const pending = this.#pending.get(number);
     if (pending === undefined) return;
     if (outcome.$case === 'progress') {
-      pending.saidAtMs = this.#clock.monotonic();
+      if (pending.isExtended) pending.saidAtMs = this.#clock.monotonic();
       return;
     }
     this.#pending.delete(number);
@@ -96,7 +104,8 @@ export class Attachment implements SourceSite {
   }
 
   async describe(vmId: Guid): Promise<SourceVm> {
-    const { vm } = await this.#send(vmId, undefined, { $case: 'describe', value: {} });
+    const action: Action = { $case: 'describe', value: {} };
+    const { vm } = await this.#send(vmId, undefined, action, this.#patience.questionMs);
     const described = vm && attachedVm(vm);
     if (described?.vmId !== vmId) throw illegal('it describes another VM than was asked for');
     return described;
@@ -181,7 +190,8 @@ export class Attachment implements SourceSite {
     if (this.isOver) throw unreachable('its connection has ended');
     const number = ++this.#lastNumber;
     const answer = new Promise<OrderDone>((resolve, reject) => {
-      this.#pending.set(number, { resolve, reject, saidAtMs: this.#clock.monotonic() });
+      const saidAtMs = this.#clock.monotonic();
+      this.#pending.set(number, { resolve, reject, saidAtMs, isExtended: order !== undefined });
     });
     this.outbox.put({
       part: {
@@ -214,7 +224,10 @@ export class Attachment implements SourceSite {
       if (leftMs <= 0) {
         this.#pending.delete(number);
         const seconds = Math.round(patienceMs / 1000);
-        pending.reject(unreachable(`it said nothing about an order for ${seconds} s`));
+        const what = pending.isExtended
+          ? `it said nothing about an order for ${seconds} s`
+          : `it did not answer a question within ${seconds} s`;
+        pending.reject(unreachable(what));
         return;
       }
       try {

@@ -9,17 +9,13 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import { listedPoint } from '../store/point-sources.js';
 import type { Actor } from '../store/records.js';
-import { nameOfState } from '../wire.js';
-import { BackOff } from './back-off.js';
 import { afterFailure, runSteps, StepFailure } from './engine.js';
 import { appendFailover, FailoverBook, type FailoverPatch, owedAfter } from './failover-book.js';
-import { answerTo, rowOf, validCommands } from './machine.js';
 import type { Permitted, Standing } from './refusals.js';
-import { operationWords, requireAnswer } from './refusals.js';
+import { requireAnswer } from './refusals.js';
 import { removeInstanceDisks } from './instance-files.js';
 import type {
   Command,
-  CommitPolicy,
   FailoverRecord,
   Instance,
   Operation,
@@ -40,34 +36,29 @@ import { FAILBACK_UNDO, LEFT_AT } from './operations/failback-undo.js';
 import { PERMANENT } from './operations/permanent.js';
 import { PLANNED } from './operations/planned.js';
 import { UNDO } from './operations/undo.js';
-import { isAlive, probeSource } from './operations/probe.js';
 import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
-import { type Asked, Work, type WorkTable } from './operations/work.js';
+import { type Asked, valuesOf, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
-import type { SourceVm } from './ports.js';
 import { keepReplica, keepSource } from './resolve.js';
 import { isSame, parametersOnResume } from './resume-parameters.js';
 import type { FailoverSite } from './site.js';
+import {
+  giveBackOf,
+  isBeforeShutdown,
+  isSameStanding,
+  LOST_SECONDS,
+  mayBeFenced,
+  type OperationResult,
+  REPLACES,
+  resultOf,
+  standing,
+  TOUCHES_SOURCE,
+} from './standing.js';
+import { changedMeanwhile, halted, rolledBack, stays, stopped } from './operation-errors.js';
 import { stepRule } from './steps.js';
 import { Tests } from './tests.js';
+import { Watch } from './watch.js';
 
-/** What is told of an operation that came to its end. */
-export interface OperationResult {
-  readonly operationId: Guid;
-  readonly pointId: Guid | undefined;
-  readonly instanceName: string;
-  readonly instanceVmId: Guid | undefined;
-  readonly lostSeconds: number;
-  readonly warnings: readonly string[];
-}
-
-/** Facts of an operation. */
-const REPLACES = 'replaces';
-const TOUCHES_SOURCE = 'touchesSource';
-const LOST_SECONDS = 'lostSeconds';
-
-/** How often deadlines and sizes are looked at. */
-const TICK_MS = 5000;
 /** A step that waits for the other site does not hold up the end of the receiver. */
 const STOP_PATIENCE_MS = 5000;
 
@@ -82,16 +73,18 @@ export class Failovers {
   readonly #desks: Desks;
   readonly #runs = new Map<Guid, Run<OperationResult>>();
   readonly #closing = new AbortController();
-  readonly #deadlineTries: BackOff;
-  /** What was overdue when the receiver started is asked about, not done. */
-  readonly #startedAtMs: number;
+  readonly #watch: Watch;
 
   constructor(site: FailoverSite, desks: Desks) {
     this.site = site;
     this.#desks = desks;
     this.tests = new Tests(site);
-    this.#deadlineTries = new BackOff(site.seams.clock);
-    this.#startedAtMs = site.seams.clock.now();
+    this.#watch = new Watch(site, {
+      desks,
+      tests: this.tests,
+      begin: (desk, command, asked) =>
+        this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 }),
+    });
   }
 
   async standingOf(desk: VmDesk): Promise<Standing> {
@@ -233,11 +226,8 @@ export class Failovers {
   }
 
   /** Before this site was the active one: as if nothing had been, and the source is told so. */
-  async #giveUp(
-    desk: VmDesk,
-    { operationId, kind, step, facts }: Operation,
-    by: Actor,
-  ): Promise<void> {
+  async #giveUp(desk: VmDesk, operation: Operation, by: Actor): Promise<void> {
+    const { operationId, kind, step, facts } = operation;
     const { vm } = desk;
     let left: Instance | undefined;
     await vm.change(async () => {
@@ -256,7 +246,19 @@ export class Failovers {
     });
     await this.#dropDisks(desk, left);
     this.#log(desk, 'failover.given-up', { kind, operationId, step });
-    await payDebts(this.site, desk);
+    await this.#payDebts(desk, operation);
+  }
+
+  /** What is forced waits for nobody: the source is told beside, and again at its next contact. */
+  async #payDebts(desk: VmDesk, { parameters }: Operation): Promise<void> {
+    const paying = payDebts(this.site, desk);
+    if (!valuesOf(parameters).force) {
+      await paying;
+      return;
+    }
+    paying.catch((error: unknown) => {
+      this.#log(desk, 'failover.step-failed', { step: 'tell', reason: String(error) });
+    });
   }
 
   /** Of a VM that never came up. What cannot be removed now is a leftover, which no record names. */
@@ -270,16 +272,22 @@ export class Failovers {
     }
   }
 
-  /** Decides whose data count. `side`: `source` or `replica`. @throws DrError E_USAGE, E_SOURCE_ALIVE, … */
+  /**
+   * Decides whose data count. `side`: `source` or `replica`, of which nothing is left to do but to hear
+   * the warnings. @throws DrError E_USAGE, E_SOURCE_ALIVE, …
+   */
   async resolve(
     desk: VmDesk,
     side: string,
     asked: Asked,
-  ): Promise<Run<OperationResult> | undefined> {
+  ): Promise<Run<OperationResult> | { readonly warnings: readonly string[] }> {
     requireAnswer(await this.standingOf(desk), 'resolve');
     if (side === 'replica') {
-      await keepReplica(this.site, desk, asked);
-      return undefined;
+      const warnings = await keepReplica(this.site, desk, asked);
+      const { vmId, protection } = desk.vm;
+      const { vmName, epoch } = protection;
+      this.site.log.warn('failover.orphan', { vmId, vmName, epoch, reason: warnings.join('; ') });
+      return { warnings };
     }
     if (side !== 'source') throw new DrError('E_USAGE', 'keep either source or replica');
     const seen = desk.vm.protection.failover;
@@ -363,7 +371,7 @@ export class Failovers {
     }
     this.#log(desk, 'failover.ended', { kind, operationId });
     const result = resultOf(desk, last);
-    await payDebts(this.site, desk);
+    await this.#payDebts(desk, operation);
     if (wrong === undefined) return result;
     const seen = desk.vm.protection.failover;
     if (seen.commit?.policy === 'rollback' && seen.instance?.operationId === operationId) {
@@ -431,7 +439,7 @@ export class Failovers {
         this.#log(desk, 'failover.step-failed', { step: 'resume', reason: String(error) });
       });
     }
-    void this.#watch();
+    void this.#watch.run(this.#closing.signal);
   }
 
   async #resumeOne(desk: VmDesk): Promise<void> {
@@ -447,83 +455,15 @@ export class Failovers {
     this.#work(desk, operation.step);
   }
 
-  /** Deadlines, sizes, debts: looked at again and again until the receiver ends. */
-  async #watch(): Promise<void> {
-    const { signal } = this.#closing;
-    while (!signal.aborted) {
-      await this.tick().catch(() => undefined);
-      await this.site.seams.clock.sleep(TICK_MS, signal).catch(() => undefined);
-    }
-  }
-
   /** One look at what acts by itself. */
   async tick(): Promise<void> {
-    for (const desk of await this.#desks.allDesks()) {
-      if (desk.vm.halt !== undefined) continue;
-      for (const look of [
-        () => this.tests.tick(desk),
-        () => this.#actOnDeadline(desk),
-        () => this.#settleWithSource(desk),
-      ]) {
-        // what is wrong with one VM is none of the others' matter
-        await look().catch((error: unknown) => {
-          this.#log(desk, 'failover.step-failed', { step: 'watch', reason: String(error) });
-        });
-      }
-    }
+    await this.#watch.tick();
   }
 
   /** An agent of the primary says that it serves this VM, or that something of it has changed. */
   async onClaim(vmId: Guid): Promise<void> {
     const desk = await this.#desks.desk(vmId);
-    if (desk?.vm.halt === undefined && desk !== undefined) await this.#settleWithSource(desk);
-  }
-
-  /** While nothing is under way: the source learns what it is owed, and a second active VM is seen. */
-  async #settleWithSource(desk: VmDesk): Promise<void> {
-    const { vm } = desk;
-    const { owed, operation, phase } = vm.protection.failover;
-    if (operation !== undefined) return;
-    if (phase === 'failed-over' && isAlive(await this.#describeSource(desk))) {
-      await vm.change(async () => {
-        const { failover } = vm.protection;
-        if (failover.operation !== undefined || failover.phase !== 'failed-over') return;
-        await this.#append(desk, { ...failover, phase: 'split-brain' }, { by: 'receiver' });
-      });
-      const { vmName } = vm.protection;
-      this.site.log.error('failover.split-brain', { vmId: vm.vmId, vmName });
-      return;
-    }
-    if (owed.length > 0) await payDebts(this.site, desk);
-  }
-
-  async #describeSource({ vm }: VmDesk): Promise<SourceVm | undefined> {
-    const source = this.site.sources.find(vm.vmId, vm.protection.owner);
-    return probeSource({ source, vm });
-  }
-
-  async #actOnDeadline(desk: VmDesk): Promise<void> {
-    const { commit, phase, operation } = desk.vm.protection.failover;
-    if (commit === undefined || operation !== undefined) return;
-    if (phase !== 'failed-over' && phase !== 'failed-back') return;
-    const { policy, deadlineMs } = commit;
-    if (policy === 'none' || deadlineMs > this.site.seams.clock.now()) return;
-    // people may have counted on it while nobody was here to do it: it asks
-    if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
-    if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
-    const key = `${desk.vm.vmId} ${deadlineMs}`;
-    if (!this.#deadlineTries.isDue(key)) return;
-    this.#deadlineTries.tried(key);
-    const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
-    const command = policy === 'commit' ? 'permanent' : 'undo';
-    await this.begin(desk, command, asked, { point: undefined, lostSeconds: 0 });
-  }
-
-  /** A failback ends by itself when the primary answers, and by a commit only when its guest is well. */
-  async #canEnd(desk: VmDesk, policy: CommitPolicy): Promise<boolean> {
-    const found = await this.#describeSource(desk);
-    if (found === undefined) return false;
-    return policy === 'rollback' || (isAlive(found) && found.heartbeat === 'ok');
+    if (desk?.vm.halt === undefined && desk !== undefined) await this.#watch.settleWithSource(desk);
   }
 
   /** Ends the run without waiting for the step that it is at. */
@@ -626,90 +566,4 @@ function tableOf(operation: Operation): WorkTable {
     case 'resolve':
       throw new DrError('E_STATE', `${kind} cannot be run by this receiver`);
   }
-}
-
-function isBeforeShutdown({ operation }: FailoverRecord): boolean {
-  return operation?.kind === 'planned' && operation.step < 'P3';
-}
-
-/** The operation, or the one whose place it took, may have had its effect at the source. */
-function mayBeFenced(failover: FailoverRecord): boolean {
-  const { operation } = failover;
-  if (operation?.kind === 'planned') return !isBeforeShutdown(failover);
-  return operation?.facts[TOUCHES_SOURCE] === 'yes';
-}
-
-function giveBackOf({ isSourceStopped }: FailoverRecord): ('unfence' | 'start')[] {
-  return isSourceStopped ? ['unfence', 'start'] : ['unfence'];
-}
-
-function standing(desk: VmDesk, isBegun: boolean): Standing {
-  const { vmName, failover } = desk.vm.protection;
-  return { vmName, state: nameOfState(desk, isBegun), failover };
-}
-
-/** Nothing began, ended or came up in between. */
-function isSameStanding(one: FailoverRecord, other: FailoverRecord): boolean {
-  return (
-    one.phase === other.phase &&
-    one.operation?.operationId === other.operation?.operationId &&
-    one.instance?.operationId === other.instance?.operationId
-  );
-}
-
-function resultOf(desk: VmDesk, { operationId, pointId, facts }: Operation): OperationResult {
-  const { instance, activeSite } = desk.vm.protection.failover;
-  return {
-    operationId,
-    pointId: instance?.pointId ?? pointId,
-    // a VM that has gone home runs there
-    instanceName: activeSite === 'target' ? (instance?.vmName ?? '') : '',
-    instanceVmId: instance?.vmId,
-    lostSeconds: Number(facts[LOST_SECONDS] ?? 0),
-    warnings: [],
-  };
-}
-
-function changedMeanwhile({ vm }: VmDesk): DrError {
-  const { vmName, failover } = vm.protection;
-  const words = failover.operation === undefined ? '' : `: ${operationWords(failover.operation)}`;
-  return new DrError('E_LOCKED', `something else began with ${vmName} meanwhile${words}`);
-}
-
-function stopped({ vm }: VmDesk, why: string): DrError {
-  return new DrError('E_LOCKED', `the operation of ${vm.protection.vmName} ended: ${why}`);
-}
-
-function stays(desk: VmDesk, step: string, cause: unknown): unknown {
-  if (!(cause instanceof DrError)) return cause;
-  const { vmName, state, failover } = standing(desk, false);
-  const isEither = answerTo(rowOf(state, failover), 'abort', failover).kind === 'takeBack';
-  return new DrError(cause.code, cause.message, {
-    context: { ...cause.context, step },
-    done: `${vmName} stands at step ${step}`,
-    hint: `${cause.hint} Then \`hvdr resume ${vmName}\`${isEither ? `, or \`hvdr abort ${vmName}\`` : ''}.`,
-    cause,
-  });
-}
-
-function rolledBack({ vm }: VmDesk, wrong: DrError): DrError {
-  const { vmName } = vm.protection;
-  return new DrError(wrong.code, `${vmName} came up, but not all checks passed`, {
-    context: wrong.context,
-    done: 'it was taken back, as commit_policy=rollback says',
-    hint: `\`hvdr failover test ${vmName}\` tries it again beside production.`,
-    cause: wrong,
-  });
-}
-
-function halted({ vm }: VmDesk, step: string, cause: unknown): DrError {
-  const { vmName, failover } = vm.protection;
-  const why = cause instanceof Error ? cause.message : String(cause);
-  const allowed = validCommands('HALTED', failover);
-  return new DrError('E_HALTED', `${vmName} is halted at step ${step}: ${why}`, {
-    context: { step, valid: allowed.join(' ') },
-    done: 'it is safe neither to go on nor to go back',
-    hint: `Mend the cause, then \`hvdr resume ${vmName}\`. Valid now are: ${allowed.join(', ')}.`,
-    cause,
-  });
 }

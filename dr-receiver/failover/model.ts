@@ -149,6 +149,11 @@ export interface FailoverRecord {
   readonly halted: HaltedStep | undefined;
   /** We stopped and fenced the VM at the source, so that an undo starts it again. */
   readonly isSourceStopped: boolean;
+  /**
+   * A split brain of this epoch was decided for the VM here: the primary's disks hold what it wrote since
+   * the last common point, as its fence leaves them. A failback has to compare all of them.
+   */
+  readonly orphanEpoch: string | undefined;
   /** What a returning source has to be told at first contact. */
   readonly owed: readonly SourceDebt[];
   /** The VM that stays here is protected anew, in the other direction. */
@@ -176,6 +181,7 @@ export const ORDINARY: FailoverRecord = {
   commit: undefined,
   halted: undefined,
   isSourceStopped: false,
+  orphanEpoch: undefined,
   owed: [],
 };
 

@@ -24,7 +24,7 @@ import { type OperationPlan, planOf, requireConfirmed } from './plan.js';
 import { type Findings, lookBefore } from './preconditions.js';
 import { requireAnswer, type Permitted } from './refusals.js';
 import { reprotectFacts } from './reprotect.js';
-import type { Run } from './run.js';
+import { Run } from './run.js';
 
 /** What a command is told beside the parameters of the table. */
 interface Extras {
@@ -187,8 +187,12 @@ async function* carryOut(
       }
       if (command === 'resolve') {
         const resolving = await failovers.resolve(desk, asking.extras.side ?? '', asked);
-        if (resolving !== undefined) yield* told(resolving, signal);
-        yield await done(asking, (await resolving?.result()) ?? {});
+        if (resolving instanceof Run) {
+          yield* told(resolving, signal);
+          yield await done(asking, await resolving.result());
+        } else {
+          yield await done(asking, resolving);
+        }
         return;
       }
       yield* begun(asking, findings, signal);

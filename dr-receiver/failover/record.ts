@@ -73,6 +73,7 @@ export function parseFailover(fields: Fields): FailoverRecord {
     commit: optional(fields, 'commit', parseTimer),
     halted: optional(fields, 'halted', parseHalted),
     isSourceStopped: fields.flag('isSourceStopped'),
+    orphanEpoch: fields.has('orphanEpoch') ? fields.epoch('orphanEpoch') : undefined,
     owed: bounded(fields, 'owed', OWED_MAX, parseDebt),
     ...(fields.has('reprotected') ? { reprotected: parseReprotected(fields) } : {}),
   };

@@ -13,9 +13,14 @@ import type { FailoverSite } from './site.js';
 
 /**
  * The VM here goes on. The one at the primary has to be off: by people, by us where the source allows it,
- * or because it is lost. @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT
+ * or because it is lost. Its disks stay as they are, fenced: returns the word of what they hold.
+ * @throws DrError E_SOURCE_ALIVE, E_SHUTDOWN_TIMEOUT, E_LOCKED
  */
-export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked): Promise<void> {
+export async function keepReplica(
+  site: FailoverSite,
+  desk: VmDesk,
+  asked: Asked,
+): Promise<readonly string[]> {
   const { vm } = desk;
   const { vmId, protection } = vm;
   const source = site.sources.find(vmId, protection.owner);
@@ -35,11 +40,19 @@ export async function keepReplica(site: FailoverSite, desk: VmDesk, asked: Asked
   }
   await changeSplitBrain(site, desk, asked, ({ owed, instance }) => ({
     phase: 'failed-over',
+    orphanEpoch: protection.epoch.toString(),
     // the primary has run: a failback compares every disk
     instance: instance && { ...instance, isPlanned: false },
     owed: owedAfter(owed, { owes: ['fence'] }, operationId),
   }));
   await payDebts(site, desk);
+  const { vmName, head, failover } = vm.protection;
+  const isFenced = !failover.owed.some(({ kind }) => kind === 'fence');
+  return [
+    `what ${vmName} wrote at the primary since point ${head?.pointId ?? 'none'} is on its disks there only`,
+    isFenced ? 'they are fenced there' : 'they are fenced there at the next contact with its agent',
+    'copy what counts before a failback, which brings all of the disks level with the VM here',
+  ];
 }
 
 /** @throws DrError E_LOCKED when it is none any more */

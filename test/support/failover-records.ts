@@ -77,6 +77,7 @@ export function aFailover(fields: Partial<FailoverRecord> = {}): FailoverRecord 
     commit: { policy: 'rollback', deadlineMs: 60_000 },
     halted: { phase: 'failing-over', step: 'P7', cause: 'full', allowed: ['undo', 'resume'] },
     isSourceStopped: true,
+    orphanEpoch: '7',
     owed: [{ kind: 'fence', operationId: operationId(1) }],
     ...fields,
   };

@@ -4,7 +4,9 @@
 import { expect } from 'chai';
 import { DrError } from '../../shared/errors.js';
 import { refusal } from '../support/refusal.js';
-import { caller, OPERATOR } from './dr-receiver/source-double.js';
+import { Attachment } from '../../dr-receiver/attach/attachment.js';
+import { FakeClock } from '../support/fake-clock.js';
+import { caller, OPERATOR, SOURCE } from './dr-receiver/source-double.js';
 import { AttachWorld, OPERATION, orderOf } from './attach-world.js';
 import { testGuid } from '../support/fake-source-hypervisor.js';
 
@@ -121,7 +123,7 @@ describe('attach', () => {
     });
     const { source, vm } = world;
     world.hypervisor.onCall = () => hangs;
-    const asked = source.describe(vm.id);
+    const asked = source.fence(vm.id, orderOf(1n));
     asked.catch(() => undefined);
     await world.site.clock.advance(11 * 60_000);
     expect((await refused(() => asked)).message).to.contain('said nothing');
@@ -214,5 +216,47 @@ describe('attach', () => {
     await world.attach([], { as: caller('somebody else') });
     await world.clock.advance(1000);
     expect(count).to.equal(0);
+  });
+});
+
+describe('an agent that says again and again that it is at it', () => {
+  const patience = { questionMs: 30_000, quickMs: 60_000, longMs: 600_000 };
+  const vmId = testGuid(0x51);
+  let clock: FakeClock;
+  let attachment: Attachment;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    attachment = new Attachment(SOURCE, clock, patience);
+  });
+
+  /** Progress every ten seconds, for five minutes. */
+  const chatter = async (): Promise<void> => {
+    for (let n = 0; n < 30; n++) {
+      await clock.advance(10_000);
+      attachment.take({
+        number: 1n,
+        outcome: { $case: 'progress', value: { doneBytes: 1n, totalBytes: 2n } },
+      });
+    }
+  };
+
+  it('keeps nobody waiting who asks how the VM is', async () => {
+    const asked = refusal(() => attachment.describe(vmId));
+    await chatter();
+    const error = await asked;
+    expect(error.code).to.equal('E_SOURCE_UNREACHABLE');
+    expect(error.message).to.include('within 30 s');
+  });
+
+  it('has its time for what takes time', async () => {
+    let isOver = false;
+    const ordered = refusal(() => attachment.fence(vmId, orderOf(1n))).finally(() => {
+      isOver = true;
+    });
+    await chatter();
+    expect(isOver).to.equal(false);
+    attachment.end();
+    await ordered;
   });
 });

@@ -101,6 +101,7 @@ export const FAILBACK_COMMIT: WorkTable = operationTable(
       instance: undefined,
       commit: undefined,
       halted: undefined,
+      orphanEpoch: undefined,
       isSourceStopped: false,
     },
   }),

@@ -97,6 +97,7 @@ export const UNDO: WorkTable = operationTable(
       commit: undefined,
       halted: undefined,
       isSourceStopped: false,
+      orphanEpoch: undefined,
     },
   }),
 );

@@ -92,8 +92,9 @@ export async function tellIfThere(
   work: Work,
   tell: (source: SourceSite) => Promise<void>,
 ): Promise<boolean> {
-  const { source } = work;
-  if (source === undefined) return false;
+  const { source, values } = work;
+  // what is forced waits for nobody
+  if (source === undefined || values.force) return false;
   try {
     await tell(source);
     return true;

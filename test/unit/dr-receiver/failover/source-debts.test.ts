@@ -112,4 +112,22 @@ describe('what a failover did at the source', function () {
     expect(source.calls).to.deep.equal(['presync']);
     expect((await bench.desk()).vm.protection.failover.isSourceStopped).to.equal(false);
   });
+
+  /** An agent that is attached and answers nothing. */
+  const hang = (): void => {
+    const never = (): Promise<never> => new Promise(() => undefined);
+    Object.assign(source, { describe: never, tellEpoch: never, fence: never, start: never });
+  };
+  const FORCED = { force: 'yes', reason: 'the site burns' };
+
+  it('what is forced waits for no answer of it, and owes it the word', async () => {
+    hang();
+    const run = await bench.operate('unplanned', FORCED);
+    expect(run.done?.state).to.equal('FAILED_OVER');
+    const owed = async (): Promise<string[]> =>
+      (await bench.desk()).vm.protection.failover.owed.map(({ kind }) => kind);
+    expect(await owed()).to.deep.equal(['fence']);
+    expect((await bench.operate('undo', FORCED)).done?.state).to.equal('PROTECTED');
+    expect(await owed()).to.deep.equal(['unfence']);
+  });
 });

@@ -120,6 +120,9 @@ describe('failovers with the source', function () {
     bench.site.receiver.sources.find = () => undefined;
     const run = await bench.operate('resolve', { side: 'replica' });
     expect(run.done?.state).to.equal('FAILED_OVER');
+    expect(run.done?.warnings[0]).to.include('wrote at the primary').and.include('there only');
+    expect(run.done?.warnings[1]).to.include('at the next contact');
+    expect((await bench.desk()).vm.protection.failover.orphanEpoch).to.equal('2');
     source.powerState = 'off';
     bench.site.receiver.sources.find = () => source;
     await bench.site.receiver.failovers.tick();

@@ -1,0 +1,136 @@
+// What acts by itself while the receiver runs: deadlines and sizes of tests, the commit timer, what a
+// source is owed, and the sight of a second active VM.
+
+import type { VmDesk } from '../ingest/vm-desk.js';
+import { BackOff } from './back-off.js';
+import { appendFailover } from './failover-book.js';
+import { payDebts } from './operations/debts.js';
+import { isAlive, probeSource } from './operations/probe.js';
+import type { CommitPolicy } from './model.js';
+import type { Asked } from './operations/work.js';
+import type { SourceVm } from './ports.js';
+import type { FailoverSite } from './site.js';
+import type { Tests } from './tests.js';
+
+/** How often deadlines and sizes are looked at. */
+const TICK_MS = 5000;
+const BY_ITSELF = { by: 'receiver' };
+
+export interface WatchOptions {
+  readonly desks: { allDesks(): Promise<readonly VmDesk[]> };
+  readonly tests: Tests;
+  /** What the commit policy says. @throws DrError when the state is another one by now */
+  readonly begin: (desk: VmDesk, command: 'permanent' | 'undo', asked: Asked) => Promise<unknown>;
+}
+
+export class Watch {
+  readonly #site: FailoverSite;
+  readonly #options: WatchOptions;
+  readonly #deadlineTries: BackOff;
+  /** What was overdue when the receiver started is asked about, not done. */
+  readonly #startedAtMs: number;
+
+  constructor(site: FailoverSite, options: WatchOptions) {
+    this.#site = site;
+    this.#options = options;
+    this.#deadlineTries = new BackOff(site.seams.clock);
+    this.#startedAtMs = site.seams.clock.now();
+  }
+
+  /** Deadlines, sizes, debts: looked at again and again until the receiver ends. */
+  async run(signal: AbortSignal): Promise<void> {
+    let settling: Promise<void> | undefined;
+    while (!signal.aborted) {
+      await this.#lookAtTime().catch(() => undefined);
+      // a deadline does not wait for a source that does not answer
+      settling ??= this.#settle()
+        .catch(() => undefined)
+        .then(() => {
+          settling = undefined;
+        });
+      await this.#site.seams.clock.sleep(TICK_MS, signal).catch(() => undefined);
+    }
+  }
+
+  /** One look at what acts by itself. */
+  async tick(): Promise<void> {
+    await this.#lookAtTime();
+    await this.#settle();
+  }
+
+  async #soundDesks(): Promise<readonly VmDesk[]> {
+    return (await this.#options.desks.allDesks()).filter(({ vm }) => vm.halt === undefined);
+  }
+
+  async #lookAtTime(): Promise<void> {
+    for (const desk of await this.#soundDesks()) {
+      await this.#look(desk, () => this.#options.tests.tick(desk));
+      await this.#look(desk, () => this.#actOnDeadline(desk));
+    }
+  }
+
+  /** A source that does not answer keeps no other VM waiting. */
+  async #settle(): Promise<void> {
+    const desks = await this.#soundDesks();
+    await Promise.all(desks.map((desk) => this.#look(desk, () => this.settleWithSource(desk))));
+  }
+
+  /** What is wrong with one VM is none of the others' matter. */
+  async #look(desk: VmDesk, look: () => Promise<void>): Promise<void> {
+    try {
+      await look();
+    } catch (error) {
+      const { vmId, protection } = desk.vm;
+      const fields = { vmId, vmName: protection.vmName, step: 'watch', reason: String(error) };
+      this.#site.log.info('failover.step-failed', fields);
+    }
+  }
+
+  /** While nothing is under way: the source learns what it is owed, and a second active VM is seen. */
+  async settleWithSource(desk: VmDesk): Promise<void> {
+    const { vm } = desk;
+    const { owed, operation, phase } = vm.protection.failover;
+    if (operation !== undefined) return;
+    if (phase === 'failed-over' && isAlive(await this.#describeSource(desk))) {
+      await vm.change(async () => {
+        const { failover } = vm.protection;
+        if (failover.operation !== undefined || failover.phase !== 'failed-over') return;
+        const record = { ...failover, phase: 'split-brain' as const };
+        await appendFailover(vm, this.#site.seams.clock, record, vm.protection.epoch, BY_ITSELF);
+      });
+      const { vmName } = vm.protection;
+      this.#site.log.error('failover.split-brain', { vmId: vm.vmId, vmName });
+      return;
+    }
+    if (owed.length > 0) await payDebts(this.#site, desk);
+  }
+
+  async #describeSource({ vm }: VmDesk): Promise<SourceVm | undefined> {
+    const source = this.#site.sources.find(vm.vmId, vm.protection.owner);
+    return probeSource({ source, vm });
+  }
+
+  async #actOnDeadline(desk: VmDesk): Promise<void> {
+    const { commit, phase, operation } = desk.vm.protection.failover;
+    if (commit === undefined || operation !== undefined) return;
+    if (phase !== 'failed-over' && phase !== 'failed-back') return;
+    const { policy, deadlineMs } = commit;
+    if (policy === 'none' || deadlineMs > this.#site.seams.clock.now()) return;
+    // people may have counted on it while nobody was here to do it: it asks
+    if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
+    if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
+    const key = `${desk.vm.vmId} ${deadlineMs}`;
+    if (!this.#deadlineTries.isDue(key)) return;
+    this.#deadlineTries.tried(key);
+    const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
+    const command = policy === 'commit' ? 'permanent' : 'undo';
+    await this.#options.begin(desk, command, asked);
+  }
+
+  /** A failback ends by itself when the primary answers, and by a commit only when its guest is well. */
+  async #canEnd(desk: VmDesk, policy: CommitPolicy): Promise<boolean> {
+    const found = await this.#describeSource(desk);
+    if (found === undefined) return false;
+    return policy === 'rollback' || (isAlive(found) && found.heartbeat === 'ok');
+  }
+}
