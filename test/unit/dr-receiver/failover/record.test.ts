@@ -2,7 +2,7 @@
 // bounded, kept when the journal is written anew; the epoch only rises; points in use stay.
 
 import { expect } from 'chai';
-import type { FailoverRecord } from '../../../../dr-receiver/failover/model.js';
+import type { FailoverRecord, Instance } from '../../../../dr-receiver/failover/model.js';
 import { ORDINARY } from '../../../../dr-receiver/failover/model.js';
 import { useOf, verdictsOf } from '../../../../dr-receiver/store/forget.js';
 import { VmLayout } from '../../../../dr-receiver/store/layout.js';
@@ -100,6 +100,14 @@ describe('failover: records of the journal', () => {
       expect(count).to.be.greaterThan(30);
     });
   }
+
+  it('of a release without failback are read: the VM serves, and every disk is compared', () => {
+    const { isPlanned, servedUntilMs, ...older } = anInstance();
+    const record = failoverRecord(aFailover({ instance: older as Instance }));
+    const whole = failoverRecord(aFailover({ instance: anInstance({ isPlanned, servedUntilMs }) }));
+    expect(reread(record)).to.deep.equal(reread(whole));
+    expect({ isPlanned, servedUntilMs }).to.deep.equal({ isPlanned: false, servedUntilMs: 0 });
+  });
 
   it('are bounded, and name files that lead out of no folder', () => {
     const instance = anInstance();
