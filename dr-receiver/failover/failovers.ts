@@ -73,6 +73,7 @@ export class Failovers {
   readonly #desks: Desks;
   readonly #runs = new Map<Guid, Run<OperationResult>>();
   readonly #closing = new AbortController();
+  #watching: Promise<void> | undefined;
   readonly #watch: Watch;
 
   constructor(site: FailoverSite, desks: Desks) {
@@ -374,7 +375,9 @@ export class Failovers {
     await this.#payDebts(desk, operation);
     if (wrong === undefined) return result;
     const seen = desk.vm.protection.failover;
-    if (seen.commit?.policy === 'rollback' && seen.instance?.operationId === operationId) {
+    // an operation to another point that came to nothing leaves the former VM, which nobody doubts
+    const isItsOwn = isFailback(seen) || seen.instance?.operationId === operationId;
+    if (seen.commit?.policy === 'rollback' && isItsOwn) {
       await this.#enterUndo(desk, { by: 'commit policy', keyId: undefined, parameters: {} }, seen);
       await this.#work(desk, undefined).ended();
       if (desk.vm.protection.failover.phase === 'ordinary') throw rolledBack(desk, wrong);
@@ -439,7 +442,7 @@ export class Failovers {
         this.#log(desk, 'failover.step-failed', { step: 'resume', reason: String(error) });
       });
     }
-    void this.#watch.run(this.#closing.signal);
+    this.#watching ??= this.#watch.run(this.#closing.signal);
   }
 
   async #resumeOne(desk: VmDesk): Promise<void> {
@@ -478,7 +481,7 @@ export class Failovers {
 
   async close(): Promise<void> {
     this.#closing.abort(new Error('the receiver ends'));
-    const all: Promise<void>[] = [this.tests.close()];
+    const all: Promise<void>[] = [this.tests.close(), this.#watching ?? Promise.resolve()];
     for (const [vmId, run] of this.#runs) {
       if (run.isOver) continue;
       const reason = new DrError('E_STATE', `the receiver ends; ${vmId} goes on at its next start`);

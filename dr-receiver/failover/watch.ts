@@ -29,6 +29,7 @@ export class Watch {
   readonly #deadlineTries: BackOff;
   /** What was overdue when the receiver started is asked about, not done. */
   readonly #startedAtMs: number;
+  #looking: Promise<void> | undefined;
 
   constructor(site: FailoverSite, options: WatchOptions) {
     this.#site = site;
@@ -37,7 +38,7 @@ export class Watch {
     this.#startedAtMs = site.seams.clock.now();
   }
 
-  /** Deadlines, sizes, debts: looked at again and again until the receiver ends. */
+  /** Deadlines, sizes, debts: looked at again and again until the receiver ends, and not behind that. */
   async run(signal: AbortSignal): Promise<void> {
     let settling: Promise<void> | undefined;
     while (!signal.aborted) {
@@ -50,6 +51,7 @@ export class Watch {
         });
       await this.#site.seams.clock.sleep(TICK_MS, signal).catch(() => undefined);
     }
+    await settling;
   }
 
   /** One look at what acts by itself. */
@@ -62,7 +64,15 @@ export class Watch {
     return (await this.#options.desks.allDesks()).filter(({ vm }) => vm.halt === undefined);
   }
 
+  /** One look after the other. */
   async #lookAtTime(): Promise<void> {
+    const before = this.#looking ?? Promise.resolve();
+    const mine = before.catch(() => undefined).then(() => this.#lookAtTimeOnce());
+    this.#looking = mine;
+    await mine;
+  }
+
+  async #lookAtTimeOnce(): Promise<void> {
     for (const desk of await this.#soundDesks()) {
       await this.#look(desk, () => this.#options.tests.tick(desk));
       await this.#look(desk, () => this.#actOnDeadline(desk));
