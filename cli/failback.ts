@@ -7,7 +7,7 @@ import type { CliContext } from './context.js';
 import { type OperateFlags, parametersGiven, runOperation, withOperateOptions } from './operate.js';
 
 const PARAMETERS: readonly ParameterName[] = [
-  ...(['stage', 'compare', 'switch_window'] satisfies ParameterName[]),
+  ...(['stage', 'compare', 'switch_window', 'urgent', 'failback_to'] satisfies ParameterName[]),
   ...(['shutdown_timeout', 'force_off', 'boot_timeout'] satisfies ParameterName[]),
   ...(['commit_policy', 'commit_after'] satisfies ParameterName[]),
 ];

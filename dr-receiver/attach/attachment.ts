@@ -156,10 +156,10 @@ export class Attachment implements SourceSite {
   async failbackSync(
     vmId: Guid,
     order: SourceOrder,
-    { pointId, headPointId, compare, isLast }: FailbackRound,
+    { pointId, headPointId, ...round }: FailbackRound,
   ): Promise<number> {
     const ids = { pointId: guidToWire(pointId), headPointId: guidToWire(headPointId) };
-    const action: Action = { $case: 'failbackSync', value: { ...ids, compare, isLast } };
+    const action: Action = { $case: 'failbackSync', value: { ...ids, ...round } };
     const { cellCount } = await this.#send(vmId, order, action, this.#patience.longMs);
     return Number(cellCount);
   }

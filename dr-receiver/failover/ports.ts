@@ -91,6 +91,8 @@ export interface FailbackRound {
   readonly compare: 'changed' | 'full';
   /** The serving VM is off: afterwards both sites are compared to the byte. */
   readonly isLast: boolean;
+  /** The bandwidth that the primary keeps to does not hold for it. */
+  readonly isUrgent: boolean;
 }
 
 export interface SourceSites {

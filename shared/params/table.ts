@@ -369,6 +369,18 @@ export const PARAMETERS = {
     default: '60',
     meaning: 'A failback is repeated until the rest would take less than this.',
   },
+  urgent: {
+    kind: 'flag',
+    default: 'no',
+    meaning: 'The last round of a failback, while nobody serves, does not keep to `bandwidth`.',
+  },
+  failback_to: {
+    kind: 'text',
+    default: 'original',
+    meaning:
+      'Which VM of the primary a failback brings home: `original`. Another one is reached by ' +
+      '`permanent`, `reprotect` and a planned failover.',
+  },
   remote_actions: {
     kind: 'list',
     meaning:

@@ -17,11 +17,14 @@ import {
   parseBatch,
 } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
+import type { Bandwidth } from '../bandwidth.js';
 import { protocolError } from '../receiver-view.js';
 import { RemoteHashes } from '../remote-hashes.js';
 
 export interface ServingSeams {
   readonly client: Pick<ServiceClient<SiteService>, 'failbackCells'>;
+  /** What cells have to wait for; undefined: for nothing. */
+  readonly bandwidth?: Pick<Bandwidth, 'take'> | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -121,7 +124,10 @@ export async function* servingCells(
     const message = parseBatch(part.value);
     if (message.kind === 'begin') throw protocolError('it begins a cycle');
     if (message.kind === 'end') isEnded = true;
-    else yield message;
+    else {
+      await seams.bandwidth?.take(part.value.length, seams.signal);
+      yield message;
+    }
   }
   if (!isEnded) throw protocolError('the disk has no end');
 }

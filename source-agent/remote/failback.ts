@@ -44,7 +44,8 @@ export async function failbackOrder(
       const request = syncRequest(action.value);
       const { site: client } = await link.connection();
       if (client === undefined) throw new DrError('E_STATE', 'no cells come over this connection');
-      const count = await syncBack(of, request, { ...ending, client, onProgress });
+      const bandwidth = action.value.isUrgent ? undefined : job.bandwidth;
+      const count = await syncBack(of, request, { ...ending, client, bandwidth, onProgress });
       return { ...DONE, cellCount: BigInt(count) };
     }
     case 'failbackStart':

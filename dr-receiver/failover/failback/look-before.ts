@@ -27,6 +27,15 @@ export async function lookBeforeFailback(asking: Asking, found: Collector): Prom
   const { desk, site, values } = asking;
   const { vm } = desk;
   const { instance } = vm.protection.failover;
+  if (values.failback_to.toLowerCase() !== 'original') {
+    found.refuse({
+      code: 'E_PARAMETER',
+      message: `failback_to=${values.failback_to}: only the original VM can be failed back to`,
+      hint:
+        `A VM of another id is another protection: \`hvdr failover permanent ${vm.protection.vmName}\`, ` +
+        'then `hvdr reprotect`, and a planned failover from there.',
+    });
+  }
   await lookAtSource(asking, found);
   // the state machine says it
   if (instance === undefined) return;

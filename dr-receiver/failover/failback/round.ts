@@ -58,8 +58,9 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
     const head = defined(vm.protection.head, 'a VM that was failed over has points');
     const ids = { pointId: instance.pointId, headPointId: head.pointId };
     const compare = since === undefined ? firstCompare(work) : 'changed';
+    const isUrgent = isLast && work.values.urgent;
     const startedAt = site.seams.clock.monotonic();
-    const sync = source.failbackSync(vm.vmId, order, { ...ids, compare, isLast });
+    const sync = source.failbackSync(vm.vmId, order, { ...ids, compare, isLast, isUrgent });
     const cellCount = await unlessStopped(sync, run.signal);
     const elapsedMs = site.seams.clock.monotonic() - startedAt;
     site.rounds.delete(operationId);

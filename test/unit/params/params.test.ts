@@ -224,6 +224,8 @@ const ROWS: Readonly<
   compare: { good: [['full', 'full']], bad: ['', 'none'] },
   stage: { good: [['sync', 'sync']], bad: ['', 'both'] },
   switch_window: { good: [['1', 1]], bad: ['0'] },
+  urgent: { good: [['yes', true]], bad: ['perhaps'] },
+  failback_to: { good: [['original', 'original']], bad: [''] },
   remote_actions: { good: [['shutdown, start', ['shutdown', 'start']]], bad: [] },
   safety_hold: { good: [['0', 0]], bad: ['-1'] },
   host: { good: [['lab:./lab', 'lab:./lab']], bad: [''] },

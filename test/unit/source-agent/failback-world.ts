@@ -54,6 +54,7 @@ const SIZES = [12 * CELL_BYTES, 3 * CELL_BYTES + 512];
 export interface RoundOptions {
   readonly compare?: 'changed' | 'full';
   readonly isLast?: boolean;
+  readonly isUrgent?: boolean;
   readonly operationId?: Guid;
   readonly epoch?: bigint;
 }
@@ -70,6 +71,8 @@ export class FailbackWorld {
   readonly site: Site;
   readonly targetLab: Lab;
   readonly random = new SeededRandom(77);
+  /** Of its job. */
+  readonly bandwidth = new Bandwidth(systemClock, { bytesPerSecond: 0 });
   /** Bytes that answers to FailbackCells had. */
   wireBytes = 0;
   readonly rounds = new Map<Guid, ServingDisks>();
@@ -158,7 +161,7 @@ export class FailbackWorld {
       name: 'push',
       hypervisor: this.lab,
       link: this.link(),
-      bandwidth: new Bandwidth(systemClock, { bytesPerSecond: 0 }),
+      bandwidth: this.bandwidth,
       stateFolder: STATE,
       vmPattern: '*',
       exclude: [],
@@ -297,8 +300,8 @@ export class FailbackWorld {
 
   /** One round by the attached agent; returns the cells that came. */
   async sync(options: RoundOptions = {}): Promise<number> {
-    const { compare = 'changed', isLast = false, operationId } = options;
-    const round = { ...(await this.points()), compare, isLast };
+    const { compare = 'changed', isLast = false, isUrgent = false, operationId } = options;
+    const round = { ...(await this.points()), compare, isLast, isUrgent };
     const order = await this.order(options);
     return this.inRound(() => this.source.failbackSync(this.vm.id, order, round), operationId);
   }

@@ -72,6 +72,24 @@ describe('failback at the primary', function () {
     expect(world.wireBytes).to.be.at.most(1.1 * 3 * CELL_BYTES);
   });
 
+  it('keeps to the bandwidth of this site, but for a last round that is urgent', async () => {
+    const taken: number[] = [];
+    const { bandwidth } = world;
+    const take = bandwidth.take.bind(bandwidth);
+    bandwidth.take = (bytes, signal) => {
+      taken.push(bytes);
+      return take(bytes, signal);
+    };
+    await world.sync();
+    const bytes = taken.reduce((sum, each) => sum + each, 0);
+    expect(bytes).to.be.within(3 * CELL_BYTES, 1.1 * 3 * CELL_BYTES);
+    await world.servingWrites(0, 4);
+    await world.stopServing();
+    taken.length = 0;
+    expect(await world.sync({ isLast: true, isUrgent: true })).to.equal(1);
+    expect(taken).to.deep.equal([]);
+  });
+
   it('owes all cells to every other store after the commit', async () => {
     const other = testGuid(0x77);
     await world.tellOfStore(other, { epoch: 1n, isSourceActive: true });

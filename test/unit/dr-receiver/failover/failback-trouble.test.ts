@@ -76,6 +76,11 @@ describe('failback in trouble', function () {
       expect(await fails('failback')).to.equal('E_SOURCE_ALIVE');
     });
 
+    it('it is the original VM that goes home', async () => {
+      expect(await fails('failback', { failback_to: 'new:/srv/vms' })).to.equal('E_PARAMETER');
+      await expectServing();
+    });
+
     it('the disks of the point that serves and of the newest one have to be the same', async () => {
       await bench.operate('undo');
       const { source, plans } = made;

@@ -208,6 +208,8 @@ export interface FailbackSyncOrder {
   compare: string;
   /** The serving VM is off: what comes now is the last of it, and the roots are compared. */
   isLast: boolean;
+  /** The bandwidth of the primary does not hold for this round. */
+  isUrgent: boolean;
 }
 
 /** Starts the VM on its protective disk, with its own network. */
@@ -1880,7 +1882,7 @@ export const TellEpochOrder: MessageFns<TellEpochOrder> = {
 };
 
 function createBaseFailbackSyncOrder(): FailbackSyncOrder {
-  return { pointId: Buffer.alloc(0), headPointId: Buffer.alloc(0), compare: "", isLast: false };
+  return { pointId: Buffer.alloc(0), headPointId: Buffer.alloc(0), compare: "", isLast: false, isUrgent: false };
 }
 
 export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
@@ -1896,6 +1898,9 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     }
     if (message.isLast !== false) {
       writer.uint32(32).bool(message.isLast);
+    }
+    if (message.isUrgent !== false) {
+      writer.uint32(40).bool(message.isUrgent);
     }
     return writer;
   },
@@ -1945,6 +1950,14 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
             message.isLast = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.isUrgent = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1975,6 +1988,11 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
         : isSet(object.is_last)
         ? globalThis.Boolean(object.is_last)
         : false,
+      isUrgent: isSet(object.isUrgent)
+        ? globalThis.Boolean(object.isUrgent)
+        : isSet(object.is_urgent)
+        ? globalThis.Boolean(object.is_urgent)
+        : false,
     };
   },
 
@@ -1992,6 +2010,9 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     if (message.isLast !== false) {
       obj.isLast = message.isLast;
     }
+    if (message.isUrgent !== false) {
+      obj.isUrgent = message.isUrgent;
+    }
     return obj;
   },
 
@@ -2004,6 +2025,7 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     message.headPointId = object.headPointId ?? Buffer.alloc(0);
     message.compare = object.compare ?? "";
     message.isLast = object.isLast ?? false;
+    message.isUrgent = object.isUrgent ?? false;
     return message;
   },
 };
