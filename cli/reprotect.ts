@@ -79,7 +79,7 @@ function homeCommand({ vmName, networkMap }: Preparation, flags: ReprotectFlags)
   const words = [
     ...['hvdr', 'failover', 'planned', vmName],
     ...(networkMap === '' ? [] : ['--network-map', networkMap]),
-    ...['--replace-retired', '--host', host],
+    ...['--replace-retired', '--yes', '--host', host],
     ...(stateDir === undefined ? [] : ['--state-dir', stateDir]),
     ...['--dr-host', drHost, ...(drPort === undefined ? [] : ['--dr-port', drPort])],
     ...['--psk-file', pskFile],

@@ -7,6 +7,8 @@ import type { ParameterValues } from '../../shared/params/index.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Receiver } from '../receiver.js';
 import type { Protection } from '../store/protection.js';
+import { leftoverInstanceFiles } from './instance-files.js';
+import { userOf } from './instance-users.js';
 import type { Asked } from './operations/work.js';
 import type { PlanRefusal } from './plan.js';
 import { requireAnswer, type Standing } from './refusals.js';
@@ -30,7 +32,10 @@ export async function lookBeforeForget(
   if (force && reason.trim() === '') {
     refusals.push({ code: 'E_PARAMETER', message: 'what is forced wants a reason' });
   }
-  const refused = refusalOf(desk, force) ?? (await hostRefusal(site, desk, force));
+  const refused =
+    refusalOf(desk, force) ??
+    (await hostRefusal(site, desk, force)) ??
+    (await usersRefusal(site, desk));
   if (refused !== undefined) refusals.push(refused);
   return { refusals, notes: notesOf(desk) };
 }
@@ -72,6 +77,26 @@ async function hostRefusal(
     // it may run on another host, on disks in this folder; who forces it says that it does not
     const hasDisks = (failover.instance?.disks.length ?? 0) > 0;
     if (error.code === 'E_NOT_FOUND' && (isForced || !hasDisks)) return undefined;
+    return { code: error.code, message: error.message };
+  }
+}
+
+/** What no record names any more may still run: a test that was ended by force, an adopted VM. */
+async function usersRefusal(site: FailoverSite, { vm }: VmDesk): Promise<PlanRefusal | undefined> {
+  const { vmName } = vm.protection;
+  const { host } = site;
+  if (host === undefined) {
+    if ((await leftoverInstanceFiles(site.seams.fs, vm)).length === 0) return undefined;
+    const message = `disks of a VM that was tested lie in ${vm.layout.disks}, and this receiver was not told the hypervisor of its site`;
+    return { code: 'E_STATE', message };
+  }
+  try {
+    const user = await userOf(host, (path) => vm.layout.holds(path));
+    if (user === undefined) return undefined;
+    const message = `the VM ${user.name} uses ${user.path}, which would be removed with ${vmName}`;
+    return { code: 'E_STATE', message, hint: 'Remove that VM, or put it on other disks, first.' };
+  } catch (error) {
+    if (!(error instanceof DrError)) throw error;
     return { code: error.code, message: error.message };
   }
 }

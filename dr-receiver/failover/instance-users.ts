@@ -21,6 +21,18 @@ export async function operationsInUse(host: TargetHost): Promise<ReadonlyMap<Gui
   return users;
 }
 
+/** A VM with a disk, or what its user's checkpoints stand on, at such a path. @throws DrError E_HYPERVISOR */
+export async function userOf(
+  host: TargetHost,
+  isWanted: (path: string) => boolean,
+): Promise<{ readonly name: string; readonly path: string } | undefined> {
+  for (const { id, name } of await host.listVms()) {
+    const path = (await diskPathsOf(host, id)).find(isWanted);
+    if (path !== undefined) return { name, path };
+  }
+  return undefined;
+}
+
 /** None when somebody removed the VM meanwhile. */
 async function diskPathsOf(host: TargetHost, vmId: Guid): Promise<readonly string[]> {
   try {

@@ -228,7 +228,7 @@ function isDestructive(
   parameters: Readonly<Record<string, string>>,
 ): boolean {
   if (answer.kind === 'done') return false;
-  if (parameters['force'] === 'yes') return true;
+  if (parameters['force'] === 'yes' || parameters['replace_retired'] === 'yes') return true;
   if (answer.kind === 'resume') return false;
   if (['undo', 'permanent', 'resolve', 'forget'].includes(command)) return true;
   if (answer.kind === 'otherPoint') return true;

@@ -10,7 +10,9 @@ import type { TargetHost } from './ports.js';
 export async function findRetired(host: TargetHost, name: string): Promise<VmSummary | undefined> {
   const holder = await holderOf(host, name);
   if (holder?.powerState !== 'off') return undefined;
-  return (await host.fenceOf(holder.id)) === undefined ? undefined : holder;
+  // a fence of its own protection; one of another VM's is none of ours
+  const fence = await host.fenceOf(holder.id);
+  return fence?.tag.protectionId === holder.id ? holder : undefined;
 }
 
 async function holderOf(host: TargetHost, name: string): Promise<VmSummary | undefined> {

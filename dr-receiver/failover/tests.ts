@@ -95,10 +95,14 @@ export class Tests {
    */
   async stop(desk: VmDesk, session: TestSession, isForced = false): Promise<void> {
     const { operationId } = session;
-    if (this.#isAdopting(session)) {
+    if (this.#adopting.has(operationId) || (session.phase === 'adopting' && !isForced)) {
       throw new DrError('E_LOCKED', `${session.instance.vmName} is being adopted`, {
         context: { operationId },
       });
+    }
+    if (session.phase === 'adopting') {
+      await this.#leave(desk, session, 'its adoption was given up');
+      return;
     }
     if (!isForced) {
       await this.#stop(desk, session);
@@ -107,12 +111,17 @@ export class Tests {
     try {
       await this.#within(this.#stop(desk, session));
     } catch (error) {
-      const { vm } = desk;
-      vm.baseHolds.leave(operationId, session.instance.disks);
-      await this.#bookOf(desk, session).end();
-      const { vmId } = vm;
-      this.#site.log.warn('drill.left-behind', { vmId, operationId, reason: String(error) });
+      await this.#leave(desk, session, String(error));
     }
+  }
+
+  /** Forgets the session; what is left of it holds its base. */
+  async #leave(desk: VmDesk, session: TestSession, reason: string): Promise<void> {
+    const { vm } = desk;
+    const { operationId } = session;
+    vm.baseHolds.leave(operationId, session.instance.disks);
+    await this.#bookOf(desk, session).end();
+    this.#site.log.warn('drill.left-behind', { vmId: vm.vmId, operationId, reason });
   }
 
   async #stop(desk: VmDesk, { operationId }: TestSession): Promise<void> {

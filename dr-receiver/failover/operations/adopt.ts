@@ -9,25 +9,19 @@
 import { join } from 'node:path';
 import type { Guid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
+import { flattenVhdx } from '../../../shared/image/index.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
 import type { VmStore } from '../../store/vm-store.js';
 import { instanceDiskPaths, removeInstanceDisks } from '../instance-files.js';
 import { powerStateOf } from '../instance.js';
-import { keepDisks } from '../keep-disks.js';
 import type { Instance } from '../model.js';
 import type { TargetHost } from '../ports.js';
 import { type FailoverSite, requireHost } from '../site.js';
 import type { TestBook } from '../test-book.js';
 
-/** Of the kept disks: NAME.0.vhdx and so on. */
-function keptName({ operationId }: Instance): string {
-  return `adopted-${operationId}`;
-}
-
-/** The files that the VM stands on afterwards, in the order of its disks. */
-function keptPaths({ layout }: VmStore, instance: Instance): string[] {
-  const name = keptName(instance);
-  return instance.disks.map((_disk, index) => join(layout.kept, `${name}.${index}.vhdx`));
+/** Where a disk stands alone: in the folder of the VM's own, whatever is forgotten. */
+function ownPath({ layout }: FailoverSite, vmId: Guid, diskId: Guid): string {
+  return join(layout.machine(vmId), `${diskId}.vhdx`);
 }
 
 /**
@@ -41,15 +35,14 @@ export async function adopt(site: FailoverSite, desk: VmDesk, book: TestBook): P
   const { session } = book;
   if (session.phase === 'running') {
     await requireStill(requireHost(site), vm, session.instance);
-    // of an adoption that did not come so far, after which the VM may have run on
-    for (const path of keptPaths(vm, session.instance)) await fs.remove(path);
-    const paths = session.instance.disks.map((disk) => instanceDiskPaths(vm.layout, disk));
-    await keepDisks(
-      site.seams,
-      vm,
-      paths.map(({ protective }) => protective),
-      keptName(session.instance),
-    );
+    const vmId = vmIdOf(session.instance);
+    await fs.makeFolder(site.layout.machine(vmId));
+    for (const disk of session.instance.disks) {
+      const own = ownPath(site, vmId, disk.diskId);
+      // of an adoption that did not come so far, after which the VM may have run on
+      await fs.remove(own);
+      await flattenVhdx(instanceDiskPaths(vm.layout, disk).protective, own, site.seams);
+    }
     await requireStill(requireHost(site), vm, session.instance);
     await book.enter('T7', [{ phase: 'adopting', cause: undefined }]);
   }
@@ -75,6 +68,11 @@ async function requireStill(host: TargetHost, vm: VmStore, instance: Instance): 
       hint: 'Remove its checkpoints first, so that they are merged.',
     });
   }
+  if (disks.length === instance.disks.length) return;
+  throw new DrError('E_STATE', `${vmName} has ${disks.length} disks, its point had fewer`, {
+    context: { disks: disks.length, disksOfPoint: instance.disks.length },
+    hint: 'Detach what was added, adopt the VM, and attach it again.',
+  });
 }
 
 /** Each of these can be done again. */
@@ -82,9 +80,21 @@ async function giveAway(site: FailoverSite, { vm }: VmDesk, book: TestBook): Pro
   const host = requireHost(site);
   const { instance, operationId } = book.session;
   const vmId = vmIdOf(instance);
-  // its new owner may have taken it away already, or started it
-  if ((await powerStateOf(host, vmId)) !== undefined && (await host.tagOf(vmId)) !== undefined) {
-    await host.setDiskFiles(vmId, keptPaths(vm, instance));
+  if ((await powerStateOf(host, vmId)) === undefined) {
+    throw new DrError('E_STATE', `${instance.vmName} is not to be found here`, {
+      context: { vmId },
+      done: 'its disks were not touched',
+      hint: 'It may be on another host. When it is gone for good: `hvdr failover test VM --stop OPERATION --force --reason TEXT`.',
+    });
+  }
+  // its new owner may have started it already
+  if ((await host.tagOf(vmId)) !== undefined) {
+    const { disks } = await host.describeVm(vmId);
+    // what was added meanwhile lies elsewhere, and stays there
+    const paths = disks.map(({ diskId, path }) =>
+      vm.layout.holds(path) ? ownPath(site, vmId, diskId) : path,
+    );
+    await host.setDiskFiles(vmId, paths);
     await host.dropTag(vmId);
   }
   await removeInstanceDisks(site.seams.fs, vm, operationId);

@@ -159,16 +159,17 @@ describe('failover: a VM comes home, and its name is taken', () => {
   });
 
   const replacing = { replace_retired: 'yes' };
-  const fence = (): Promise<void> =>
-    bench.lab.fenceVm(retiredId, {
-      tag: { protectionId: id(1), operationId: id(2) },
-      epoch: 1n,
-    });
+  const fence = (protectionId = retiredId): Promise<void> =>
+    bench.lab.fenceVm(retiredId, { tag: { protectionId, operationId: id(2) }, epoch: 1n });
 
   it('one that is not fenced by us, or runs, is never replaced', async () => {
     const unfenced = await refusal(() => bench.operate('planned', replacing));
     expect(unfenced.code).to.equal('E_EXISTS');
     expect(unfenced.message).to.include('not fenced by us');
+    await fence(id(1));
+    const foreign = await refusal(() => bench.operate('planned', replacing));
+    expect(foreign.message).to.include('not fenced by us');
+    await bench.lab.unfenceVm(retiredId);
     await bench.lab.startVm(retiredId);
     const running = await refusal(() => bench.operate('planned', replacing));
     expect(running.message).to.include('it is running');

@@ -158,6 +158,17 @@ describe('test sessions', function () {
     expect(await sessions()).to.deep.equal([]);
   });
 
+  it('keep the protection from being forgotten while a VM of theirs may run on it', async () => {
+    const { session } = await kept();
+    await bench.lab.setFault('turn-off-fails');
+    const stop = { stop: session.operationId, force: 'yes', reason: 'the host is gone' };
+    await bench.operate('test', stop);
+    const refused = await refusal(() => bench.operate('forget'));
+    expect(refused.code).to.equal('E_STATE');
+    expect(refused.message).to.include(session.instance.vmName);
+    expect(filesOf(session.operationId)).not.to.deep.equal([]);
+  });
+
   it('keep what was left running over a restart, with the bytes that it wrote', async () => {
     const { session, vmId } = await kept();
     await bench.lab.guestWrite(vmId, 0, 0, Buffer.alloc(512, 0xab));
@@ -230,7 +241,7 @@ describe('test sessions', function () {
       expect(await bench.lab.tagOf(vmId)).to.equal(undefined);
       expect(filesOf(session.operationId)).to.deep.equal([]);
       const { disks } = await bench.lab.describeVm(vmId);
-      for (const { path } of disks) expect(path).to.include('/kept/adopted-');
+      for (const { path } of disks) expect(path).to.include(`/machines/${vmId}/`);
       const expectSame = async (): Promise<void> => {
         for (const [disk, view] of (await bench.view(vmId)).entries()) {
           expect(view.equals(before[disk] ?? Buffer.alloc(0)), `disk ${disk}`).to.equal(true);
@@ -283,6 +294,39 @@ describe('test sessions', function () {
       await reopen();
       expect(await sessions()).to.deep.equal([]);
       expect(await bench.lab.tagOf(vmId)).to.equal(undefined);
+    });
+
+    it('outlive the protection that they came from', async () => {
+      const { session, vmId } = await kept();
+      await bench.lab.turnOffVm(vmId);
+      await bench.operate('test', { adopt: session.operationId });
+      const before = await bench.view(vmId);
+      await bench.operate('forget');
+      await bench.lab.startVm(vmId);
+      for (const [disk, view] of (await bench.view(vmId)).entries()) {
+        expect(view.equals(before[disk] ?? Buffer.alloc(0)), `disk ${disk}`).to.equal(true);
+      }
+    });
+
+    it('have the disks of their point and no others; one that has vanished is given up by force', async () => {
+      const { session, vmId } = await kept();
+      await bench.lab.turnOffVm(vmId);
+      const adopt = { adopt: session.operationId };
+      await bench.lab.addDisk(vmId, { source: { sizeBytes: 1 << 20 } });
+      expect((await refusal(() => bench.operate('test', adopt))).message).to.include('3 disks');
+      expect((await sessions())[0]?.phase).to.equal('running');
+      await bench.lab.removeDisk(vmId, 2);
+      const dropTag = bench.lab.dropTag.bind(bench.lab);
+      bench.lab.dropTag = async () => {
+        await bench.lab.removeVm(vmId);
+        throw new Error('the host went away');
+      };
+      await bench.operate('test', adopt).catch(() => undefined);
+      bench.lab.dropTag = dropTag;
+      expect((await refusal(() => bench.operate('test', adopt))).code).to.equal('E_STATE');
+      const force = { force: 'yes', reason: 'its owner removed it' };
+      await bench.operate('test', { stop: session.operationId, ...force });
+      expect(await sessions()).to.deep.equal([]);
     });
 
     it('copy their disks again when the VM has run since a copy was broken off', async () => {
