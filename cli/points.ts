@@ -32,7 +32,8 @@ export function registerPoints(program: Command, context: CliContext): void {
       .description(
         'Lists the restore points of a VM, the oldest first, with the reason why each is kept. A pinned\n' +
           'point is kept until it is unpinned. An id may be cut short as long as it is unique. Points that\n' +
-          'came after an alarm of the early warning are doubtful until the alarm is cleared.\n\n' +
+          'came after an alarm of the early warning are doubtful until the alarm is cleared. A final point is\n' +
+          'the last of a planned failover: nothing was written at the primary after it.\n\n' +
           'A point that is removed cannot be brought back; its space is given back in the background, or by\n' +
           '`hvdr compact`. Not removed are a pinned point, one that a failover or a test uses, the newest, the\n' +
           'last verified, the last clean one, and the first of each of the last seven days.',
@@ -64,6 +65,7 @@ export function pointDocument(point: RestorePoint): JsonObject {
     consistency: point.isApplicationConsistent ? 'application' : 'crash',
     pinned: point.isPinned,
     keptBecause: point.keptBecause,
+    final: point.isFinal,
     doubtful: point.isDoubtful,
     alarm: point.hasRaisedAlarm,
     verifiedAt: time(point.verifiedAtMs),
@@ -170,6 +172,7 @@ function pointLine(point: RestorePoint): string {
     point.isApplicationConsistent ? 'app-consistent' : 'crash-consistent',
     ...(point.isDamaged ? [`DAMAGED (${point.damage})`] : []),
     ...(point.hasRaisedAlarm ? ['ALARM'] : point.isDoubtful ? ['doubtful'] : []),
+    ...(point.isFinal ? ['final'] : []),
     ...(point.isPinned && !point.keptBecause.startsWith('pinned') ? ['pinned'] : []),
     ...(point.keptBecause === '' ? [] : [point.keptBecause]),
     ...(point.verifiedAtMs === 0n ? [] : ['verified']),

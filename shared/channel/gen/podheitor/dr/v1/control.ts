@@ -139,6 +139,8 @@ export interface RestorePoint {
   hasRaisedAlarm: boolean;
   /** The first finding of a damaged point. */
   damage: string;
+  /** The VM was moved with it by a planned failover: nothing was written at the primary after it. */
+  isFinal: boolean;
 }
 
 export interface PointDisk {
@@ -1947,6 +1949,7 @@ function createBaseRestorePoint(): RestorePoint {
     isDoubtful: false,
     hasRaisedAlarm: false,
     damage: "",
+    isFinal: false,
   };
 }
 
@@ -2002,6 +2005,9 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     }
     if (message.damage !== "") {
       writer.uint32(282).string(message.damage);
+    }
+    if (message.isFinal !== false) {
+      writer.uint32(288).bool(message.isFinal);
     }
     return writer;
   },
@@ -2131,6 +2137,14 @@ export const RestorePoint: MessageFns<RestorePoint> = {
             message.damage = reader.string();
             continue;
           }
+          case 36: {
+            if (tag !== 288) {
+              break;
+            }
+
+            message.isFinal = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2205,6 +2219,11 @@ export const RestorePoint: MessageFns<RestorePoint> = {
         ? globalThis.Boolean(object.has_raised_alarm)
         : false,
       damage: isSet(object.damage) ? globalThis.String(object.damage) : "",
+      isFinal: isSet(object.isFinal)
+        ? globalThis.Boolean(object.isFinal)
+        : isSet(object.is_final)
+        ? globalThis.Boolean(object.is_final)
+        : false,
     };
   },
 
@@ -2252,6 +2271,9 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     if (message.damage !== "") {
       obj.damage = message.damage;
     }
+    if (message.isFinal !== false) {
+      obj.isFinal = message.isFinal;
+    }
     return obj;
   },
 
@@ -2280,6 +2302,7 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     message.isDoubtful = object.isDoubtful ?? false;
     message.hasRaisedAlarm = object.hasRaisedAlarm ?? false;
     message.damage = object.damage ?? "";
+    message.isFinal = object.isFinal ?? false;
     return message;
   },
 };
