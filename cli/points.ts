@@ -1,8 +1,9 @@
-// `hvdr points`: the restore points of a VM; pins and unpins one, clears an alarm.
+// `hvdr points`: the restore points of a VM; pins, unpins and removes one, clears an alarm.
 
 import type { Command } from 'commander';
 import { guidFromWire } from '../shared/bytes/index.js';
 import type { Alarm, RestorePoint } from '../shared/channel/index.js';
+import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import type { JsonObject } from './output.js';
@@ -18,24 +19,38 @@ interface Flags extends AccessFlags {
   readonly pin?: string;
   readonly unpin?: string;
   readonly clearAlarm?: string;
+  readonly remove?: string;
+  readonly plan?: true;
+  readonly yes?: true;
 }
 
 export function registerPoints(program: Command, context: CliContext): void {
   withAccessOptions(
     program
       .command('points')
-      .summary('list the restore points of a VM; pin or unpin one; clear an alarm')
+      .summary('list the restore points of a VM; pin, unpin or remove one; clear an alarm')
       .description(
         'Lists the restore points of a VM, the oldest first, with the reason why each is kept. A pinned\n' +
           'point is kept until it is unpinned. An id may be cut short as long as it is unique. Points that\n' +
-          'came after an alarm of the early warning are doubtful until the alarm is cleared.',
+          'came after an alarm of the early warning are doubtful until the alarm is cleared. A final point is\n' +
+          'the last of a planned failover: nothing was written at the primary after it.\n\n' +
+          'A point that is removed cannot be brought back; its space is given back in the background, or by\n' +
+          '`hvdr compact`. Not removed are a pinned point, one that a failover or a test uses, the newest, the\n' +
+          'last verified, the last clean one, and the first of each of the last seven days.',
       )
       .argument('<vm>', 'name or id of the VM')
       .option('--pin <id>', 'keep this point')
       .option('--unpin <id>', 'leave this point to retention again')
-      .option('--clear-alarm <id>', 'the alarm that this point raised is over, or was none'),
+      .option('--clear-alarm <id>', 'the alarm that this point raised is over, or was none')
+      .option('--remove <id>', 'forget this point for good; wants --yes')
+      .option('--plan', 'with --remove: say what would go, and change nothing')
+      .option('--yes', 'with --remove: confirm it'),
   )
-    .addHelpText('after', '\nExample:\n  hvdr points SQL01 --store /srv/dr --pin 1f3a\n')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  hvdr points SQL01 --store /srv/dr --pin 1f3a\n' +
+        '  hvdr points SQL01 --remove 1f3a --plan --dr-host dr1 --psk-file operator.psk\n',
+    )
     .action((vm: string, flags: Flags) => points(context, vm, flags));
 }
 
@@ -50,6 +65,7 @@ export function pointDocument(point: RestorePoint): JsonObject {
     consistency: point.isApplicationConsistent ? 'application' : 'crash',
     pinned: point.isPinned,
     keptBecause: point.keptBecause,
+    final: point.isFinal,
     doubtful: point.isDoubtful,
     alarm: point.hasRaisedAlarm,
     verifiedAt: time(point.verifiedAtMs),
@@ -67,9 +83,16 @@ export function pointDocument(point: RestorePoint): JsonObject {
 }
 
 async function points(context: CliContext, vm: string, flags: Flags): Promise<void> {
-  const { pin, unpin, clearAlarm } = flags;
-  if ([pin, unpin, clearAlarm].filter((flag) => flag !== undefined).length > 1) {
-    throw new DrError('E_USAGE', 'a point is pinned, or unpinned, or its alarm cleared');
+  const { pin, unpin, clearAlarm, remove } = flags;
+  if ([pin, unpin, clearAlarm, remove].filter((flag) => flag !== undefined).length > 1) {
+    throw new DrError(
+      'E_USAGE',
+      'a point is pinned, or unpinned, or removed, or its alarm cleared',
+    );
+  }
+  if (remove !== undefined) return removePoint(context, vm, remove, flags);
+  if ((flags.plan ?? flags.yes) === true) {
+    throw new DrError('E_USAGE', '--plan and --yes belong to --remove');
   }
   const changed = pin ?? unpin;
   const use = (changed ?? clearAlarm) === undefined ? 'read' : 'write';
@@ -101,6 +124,39 @@ async function points(context: CliContext, vm: string, flags: Flags): Promise<vo
   );
 }
 
+/** What would go is looked at first, so that a refusal comes before the question whether it is meant. */
+async function removePoint(
+  context: CliContext,
+  vm: string,
+  wanted: string,
+  flags: Flags,
+): Promise<void> {
+  const { output } = context;
+  const use = flags.plan === true ? 'read' : 'write';
+  await withAccess(context, flags, use, async ({ control }) => {
+    const planned = await control.removePoint({ vm, point: wanted, isPlan: true });
+    const gone = defined(planned.point, 'the answer names the point');
+    const point = guidFromWire(gone.pointId) ?? '';
+    if (flags.plan !== true && flags.yes !== true) {
+      throw new DrError('E_CONFIRM', `point ${point} of ${vm} would be gone for good`, {
+        done: 'no point was removed',
+        hint: 'Look at it with --plan, then confirm with --yes.',
+      });
+    }
+    const isRemoved = flags.plan !== true;
+    const { leftCount } = isRemoved
+      ? await control.removePoint({ vm, point, isPlan: false })
+      : planned;
+    output.result(
+      { vm, removed: isRemoved, point: pointDocument(gone), pointsLeft: leftCount },
+      () => {
+        const what = isRemoved ? 'is removed' : 'would be removed';
+        return `${pointLine(gone)}\n${what}; ${leftCount} points stay`;
+      },
+    );
+  });
+}
+
 /** What is left to do: the pin that came with the alarm stays. */
 function clearedNote(alarm: Alarm | undefined): string {
   const clean = guidFromWire(alarm?.cleanPointId ?? Buffer.alloc(0));
@@ -116,6 +172,7 @@ function pointLine(point: RestorePoint): string {
     point.isApplicationConsistent ? 'app-consistent' : 'crash-consistent',
     ...(point.isDamaged ? [`DAMAGED (${point.damage})`] : []),
     ...(point.hasRaisedAlarm ? ['ALARM'] : point.isDoubtful ? ['doubtful'] : []),
+    ...(point.isFinal ? ['final'] : []),
     ...(point.isPinned && !point.keptBecause.startsWith('pinned') ? ['pinned'] : []),
     ...(point.keptBecause === '' ? [] : [point.keptBecause]),
     ...(point.verifiedAtMs === 0n ? [] : ['verified']),

@@ -33,6 +33,7 @@ import { explainNetwork } from './failover/explain-network.js';
 import { operate } from './failover/operate.js';
 import type { Receiver } from './receiver.js';
 import { pagesOf } from './pages.js';
+import { removePoint } from './remove-point.js';
 import { stageSeed } from './seed/stage-seed.js';
 import { isDamage } from './store/damage.js';
 import { verdictsOf } from './store/forget.js';
@@ -111,6 +112,11 @@ export function controlHandlers(receiver: Receiver): Handlers<ControlService> {
         }
         return { point: pointToWire(point, '') };
       });
+    },
+
+    removePoint: async (request, { caller }) => {
+      receiver.requireRole(caller, ACT);
+      return removePoint(receiver, request, caller);
     },
 
     verify: (request, { caller }) => {

@@ -263,6 +263,7 @@ export function pointToWire(
     verifiedAtMs: BigInt(point.verifiedAtMs),
     isDamaged: point.damage !== undefined,
     damage: point.damage ?? '',
+    isFinal: point.isFinal,
     disks: point.disks.map((disk) => ({
       geometry: geometryToWire(disk),
       cellCount: BigInt(disk.cellCount),

@@ -226,8 +226,17 @@ export const CATALOGUE = {
     exitCode: 14,
     retry: 'operator',
     grpc: 'FAILED_PRECONDITION',
-    cause: 'A pinned or otherwise protected restore point would be removed.',
+    cause: 'A pinned restore point would be removed.',
     remedy: 'Unpin it first: `hvdr points VM --unpin ID`.',
+  },
+  E_RETENTION_FLOOR: {
+    exitCode: 14,
+    retry: 'operator',
+    grpc: 'FAILED_PRECONDITION',
+    cause:
+      'A restore point would be removed that is kept whatever anybody asks for: the newest, the last verified, the last clean one, or the first of its day.',
+    remedy:
+      'Remove another one; or make the VM owe it no longer: a newer point, `hvdr verify VM`, `hvdr points VM --clear-alarm ID`.',
   },
   E_STALE_EPOCH: {
     exitCode: 24,

@@ -69,6 +69,7 @@ export const LOG_EVENTS = {
   'alarm.raised':
     'Data of a VM look as if they were being encrypted; the last clean point is a field.',
   'alarm.cleared': 'An operator said that an alarm is over.',
+  'point.removed': 'An operator removed a point by hand.',
   'point.forgotten': 'Points are not listed any more, because of their age.',
   'store.description-mended':
     'A file that says which store this is was missing or damaged, and made anew from its copy.',

@@ -233,7 +233,7 @@ async function fileOf(
   if (rest.startsWith('.unusable-')) {
     return make('ledger', isForgetting, 'a ledger that could not be used; for people');
   }
-  if (isThere && (rest === '.json' || rest === '.failback.json')) return undefined;
+  if (isThere && ['.json', '.failback.json', '.stopped.json'].includes(rest)) return undefined;
   if (isThere) return strayCells(name, vmId, make);
   return make('ledger', isForgetting, 'its VM is not on this host (--forget removes it)');
 
@@ -251,7 +251,7 @@ async function fileOf(
 
 /** What stands behind the VM's id in a name of ours. */
 function isOurName(rest: string): boolean {
-  return /^\.(json|failback\.json|lock|[0-9]{1,16}\.cells|unusable-[0-9TZ-]{1,40}\.json)$/.test(
+  return /^\.(json|failback\.json|stopped\.json|lock|[0-9]{1,16}\.cells|unusable-[0-9TZ-]{1,40}\.json)$/.test(
     rest,
   );
 }

@@ -30,9 +30,7 @@ const top = (path: string): string => path.split('/')[0] ?? '';
 const product = sources.filter(({ path }) => PRODUCT_FOLDERS.includes(top(path)));
 
 /** Codes of the catalogue that no code raises yet, each with its reason. */
-const RESERVED_CODES: Readonly<Record<string, string>> = {
-  E_POINT_PINNED: 'points are forgotten by retention only, which leaves pins alone',
-};
+const RESERVED_CODES: Readonly<Record<string, string>> = {};
 
 /** Top folders that a top folder may import. */
 const DIRECTION: Readonly<Record<string, readonly string[]>> = {

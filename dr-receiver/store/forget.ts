@@ -7,6 +7,7 @@ import type { Point } from './point.js';
 import type { Protection } from './protection.js';
 import {
   decideRetention,
+  retentionFloor,
   type RetentionPoint,
   type RetentionPolicy,
   type Verdict,
@@ -35,6 +36,7 @@ export function useOf(
   pointId: Guid,
 ): string | undefined {
   if (failover.instance?.pointId === pointId) return 'the VM runs on it';
+  if (failover.replacement?.pointId === pointId) return 'a VM that comes up stands on it';
   if (failover.operation?.pointId === pointId) return 'a failover wants it';
   const isTested = [...tests.values()].some(({ instance }) => instance.pointId === pointId);
   return isTested ? 'a test runs on it' : undefined;
@@ -77,4 +79,17 @@ export function pointsToForget(protection: Protection, time: RetentionTime): Gui
   return verdictsOf(protection, time)
     .filter(({ isKept }) => !isKept)
     .map(({ pointId }) => pointId);
+}
+
+/** Why an operator may not remove a listed point either; undefined: retention has nothing against it. */
+export function floorOf(
+  protection: Protection,
+  pointId: Guid,
+  time: Omit<RetentionTime, 'policy'>,
+): string | undefined {
+  const points = protection.listed.map((point) => retentionPoint(protection, point));
+  const point = points.find((each) => each.pointId === pointId);
+  if (point === undefined) return undefined;
+  const isClockTrusted = isTimeTrusted(protection, time);
+  return retentionFloor(point, { points, nowMs: time.nowMs, isClockTrusted });
 }

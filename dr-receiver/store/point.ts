@@ -21,6 +21,8 @@ export interface Point {
   isPinAutomatic: boolean;
   /** It came when the early warning had begun to see something, which has not come to nothing yet. */
   isDoubtful: boolean;
+  /** A planned failover moved the VM with it: it has all that the primary had. */
+  isFinal: boolean;
   /** 0: never. */
   verifiedAtMs: number;
   /** First finding of the last verification; undefined: nothing was found. */

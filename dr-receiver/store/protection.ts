@@ -140,6 +140,7 @@ export class Protection {
         if (BigInt(record.epoch) < this.epoch) return `epoch ${record.epoch} is over`;
         this.epoch = BigInt(record.epoch);
         this.failover = record.failover;
+        this.#markFinal();
         return undefined;
       case 'test':
         if (record.test === null) this.#tests.delete(record.operationId);
@@ -153,6 +154,14 @@ export class Protection {
         return wrong;
       }
     }
+  }
+
+  /** From the moment on at which this site is the active one, the last delta was the last. */
+  #markFinal(): void {
+    const { operation, activeSite } = this.failover;
+    if (operation?.kind !== 'planned' || activeSite !== 'target') return;
+    const point = operation.pointId && this.#points.get(operation.pointId);
+    if (point !== undefined) point.isFinal = true;
   }
 
   #verify({ points, atMs }: VerifyRecord): void {
@@ -263,6 +272,7 @@ export class Protection {
       pinReason: undefined,
       isPinAutomatic: false,
       isDoubtful: true,
+      isFinal: false,
       verifiedAtMs: 0,
       damage: undefined,
     };

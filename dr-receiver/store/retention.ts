@@ -75,17 +75,10 @@ export function keptPointCount(requestedPoints: number, policy: RetentionPolicy)
 
 /** One verdict for each point, in order. `because` is empty when only the count keeps it. */
 export function decideRetention(input: RetentionInput): Verdict[] {
-  const { points, requestedPoints, policy, nowMs, isClockTrusted } = input;
+  const { points, requestedPoints, policy } = input;
   const keptCount = keptPointCount(requestedPoints, policy);
-  const lastVerified = points.findLast((point) => point.verifiedAtMs > 0 && !point.isDamaged);
-  const guards = new Set<Guid>();
-  const days = new Set<number>();
-  for (const { pointId, committedAtMs } of points) {
-    const day = Math.floor(committedAtMs / DAY_MS);
-    if (days.has(day)) continue;
-    days.add(day);
-    if (!isClockTrusted || nowMs - committedAtMs < GUARD_DAYS * DAY_MS) guards.add(pointId);
-  }
+  const lastVerified = lastVerifiedOf(points);
+  const guards = guardsOf(input);
   const grid = [...(policy.grid ?? []), ...(input.requestedGrid ?? [])];
   const inGrid = pointsOfGrid(grid, input);
   const verdicts: Verdict[] = [];
@@ -100,14 +93,7 @@ export function decideRetention(input: RetentionInput): Verdict[] {
     else if (isCounted) goodCount++;
     const because = point.isPinned
       ? 'pinned'
-      : (point.use ??
-        (point.isLastClean === true
-          ? 'last clean point'
-          : guards.has(pointId)
-            ? 'first point of its day'
-            : point === lastVerified
-              ? 'last verified point'
-              : (inGrid.get(pointId) ?? '')));
+      : (point.use ?? floorOf(point, guards, lastVerified) ?? inGrid.get(pointId) ?? '');
     // a damaged one stays as long as there are not enough good ones after it
     const isWanted = point.isDamaged
       ? goodCount < keptCount && damagedCount <= keptCount
@@ -116,6 +102,49 @@ export function decideRetention(input: RetentionInput): Verdict[] {
     verdicts.push(isKept ? { pointId, isKept, because } : { pointId, isKept });
   }
   return verdicts.reverse();
+}
+
+/**
+ * Why the point stays whatever anybody asks for, an operator included; undefined: it may go. Neither pins
+ * nor uses are looked at.
+ */
+export function retentionFloor(
+  point: RetentionPoint,
+  input: Pick<RetentionInput, 'points' | 'nowMs' | 'isClockTrusted'>,
+): string | undefined {
+  const { points } = input;
+  if (point === points.at(-1)) return points.length === 1 ? 'only point' : 'newest point';
+  return floorOf(point, guardsOf(input), lastVerifiedOf(points));
+}
+
+function floorOf(
+  point: RetentionPoint,
+  guards: ReadonlySet<Guid>,
+  lastVerified: RetentionPoint | undefined,
+): string | undefined {
+  if (point.isLastClean === true) return 'last clean point';
+  if (guards.has(point.pointId)) return 'first point of its day';
+  return point === lastVerified ? 'last verified point' : undefined;
+}
+
+function lastVerifiedOf(points: readonly RetentionPoint[]): RetentionPoint | undefined {
+  return points.findLast((point) => point.verifiedAtMs > 0 && !point.isDamaged);
+}
+
+function guardsOf({
+  points,
+  nowMs,
+  isClockTrusted,
+}: Pick<RetentionInput, 'points' | 'nowMs' | 'isClockTrusted'>): Set<Guid> {
+  const guards = new Set<Guid>();
+  const days = new Set<number>();
+  for (const { pointId, committedAtMs } of points) {
+    const day = Math.floor(committedAtMs / DAY_MS);
+    if (days.has(day)) continue;
+    days.add(day);
+    if (!isClockTrusted || nowMs - committedAtMs < GUARD_DAYS * DAY_MS) guards.add(pointId);
+  }
+  return guards;
 }
 
 /** The points that a grid keeps, each with the rule that does. */

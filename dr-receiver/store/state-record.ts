@@ -299,6 +299,7 @@ function parsePoint(fields: Fields): StatePoint {
     pinReason: fields.has('pinReason') ? fields.text('pinReason') : undefined,
     isPinAutomatic: fields.has('isPinAutomatic') && fields.flag('isPinAutomatic'),
     isDoubtful: fields.has('isDoubtful') && fields.flag('isDoubtful'),
+    isFinal: fields.has('isFinal') && fields.flag('isFinal'),
     verifiedAtMs: fields.number('verifiedAtMs'),
     damage: fields.has('damage') ? fields.text('damage') : undefined,
   };

@@ -43,6 +43,8 @@ export {
   ReadDiskResponse,
   RebindRequest,
   RebindResponse,
+  RemovePointRequest,
+  RemovePointResponse,
   RestorePoint,
   ReprotectFacts,
   SeedDone,

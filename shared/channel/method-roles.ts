@@ -23,6 +23,7 @@ export const METHOD_ROLES: ReadonlyMap<string, readonly Role[]> = new Map([
   ['/podheitor.dr.v1.ControlService/Status', LOOKERS],
   ['/podheitor.dr.v1.ControlService/ListPoints', LOOKERS],
   ['/podheitor.dr.v1.ControlService/PinPoint', OPERATORS],
+  ['/podheitor.dr.v1.ControlService/RemovePoint', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Verify', OPERATORS],
   ['/podheitor.dr.v1.ControlService/ReadDisk', OPERATORS],
   ['/podheitor.dr.v1.ControlService/Pause', OPERATORS],

@@ -4,7 +4,8 @@
 // nothing.
 //
 //   of an older epoch than the ledger's   E_STALE_EPOCH
-//   not named in remote_actions           E_REMOTE_ACTION, unless whoever runs a command here asks for it
+//   not named in remote_actions           E_REMOTE_ACTION, unless whoever runs a command here asks for it;
+//                                         a start is allowed as well of what this DR site shut down
 //
 // A VM that runs is never stopped but by an order to shut it down that this site allows.
 
@@ -25,6 +26,7 @@ import { type FailbackAction, failbackOrder } from './failback.js';
 import { finalCycle, presync } from './ordered-cycles.js';
 import { REMOTE_ACTIONS, type RemoteAction } from './remote-actions.js';
 import type { AttachSeams } from './seams.js';
+import { StoppedNote } from './stopped-note.js';
 import { keepWord } from './told.js';
 import { DONE, type ReceivedOrder } from './wire.js';
 
@@ -41,16 +43,11 @@ interface Running {
   readonly listeners: Set<() => void>;
 }
 
-/** Operations whose shutdowns are remembered. */
-const REMEMBERED_MAX = 1024;
-
 export class OrderDesk {
   readonly #seams: AttachSeams;
   readonly #running = new Map<string, Running>();
   /** The last order of each VM. */
   readonly #last = new Map<Guid, Promise<unknown>>();
-  /** What an operation shut down it may start again. */
-  readonly #shutDown = new Set<string>();
 
   constructor(seams: AttachSeams) {
     this.#seams = seams;
@@ -157,7 +154,10 @@ export class OrderDesk {
         };
         const seams = { ...this.#seams, requireAllowed, onProgress };
         const ordered = { vmId, operationId: operationIdOf(order), epoch, action };
-        return failbackOrder(ordered, attended, scope.storeId, seams);
+        const done = await failbackOrder(ordered, attended, scope.storeId, seams);
+        // from here on the VM runs at its own site for good
+        if (action.$case === 'failbackCommit') await this.#noteOf(attended).remove();
+        return done;
       }
     }
   }
@@ -173,7 +173,9 @@ export class OrderDesk {
     const { hypervisor } = job;
     if ((await requirePower(attended)) === 'off') return;
     this.#requireAllowed('shutdown', attended, scope);
-    this.#remember(order);
+    const { epoch } = order;
+    const stopped = { storeId: scope.storeId, operationId: operationIdOf(order), epoch };
+    await this.#noteOf(attended).write(stopped);
     try {
       await hypervisor.shutDownVm(vm.id, timeoutMs);
     } catch (error) {
@@ -190,11 +192,18 @@ export class OrderDesk {
     isTarget: boolean,
   ): Promise<void> {
     const { vm, job } = attended;
-    if (isTarget) throw servesElsewhere(attended, order.epoch);
-    if ((await requirePower(attended)) === 'running') return;
-    // whoever lets a VM be shut down lets it be started again by the same operation
-    if (!this.#shutDown.has(operationOf(order))) this.#requireAllowed('start', attended, scope);
-    await job.hypervisor.startVm(vm.id);
+    const { epoch } = order;
+    if (isTarget) throw servesElsewhere(attended, epoch);
+    const note = this.#noteOf(attended);
+    if ((await requirePower(attended)) !== 'running') {
+      const isAllowed = scope.isAtCommand || attended.allowed.has('start');
+      // whoever lets a DR site shut the VM down lets it start the VM again
+      if (!isAllowed && !(await note.isOf({ storeId: scope.storeId, epoch }))) {
+        this.#requireAllowed('start', attended, scope);
+      }
+      await job.hypervisor.startVm(vm.id);
+    }
+    await note.remove();
   }
 
   async #fence(order: ReceivedOrder, { vm, job }: AttendedVm): Promise<void> {
@@ -217,14 +226,17 @@ export class OrderDesk {
   async #tell(
     order: ReceivedOrder,
     { isSourceActive, isRetired }: { isSourceActive: boolean; isRetired: boolean },
-    { vm, job }: AttendedVm,
+    attended: AttendedVm,
     { storeId }: Scope,
   ): Promise<void> {
+    const { vm, job } = attended;
     const { epoch } = order;
     const operationId = operationIdOf(order);
     const activeSite = isSourceActive ? 'source' : 'target';
     const word = { operationId, epoch, activeSite, isRetired } as const;
     await keepWord(vm, storeId, word, job.stateFolder, this.#seams);
+    const isOver = isRetired || (isSourceActive && (await requirePower(attended)) === 'running');
+    if (isOver) await this.#noteOf(attended).remove();
     if (isSourceActive) return;
     await blockStart(vm, { epoch, operationId }, job.hypervisor, this.#seams.log);
   }
@@ -238,15 +250,9 @@ export class OrderDesk {
     });
   }
 
-  #remember(order: ReceivedOrder): void {
-    this.#shutDown.add(operationOf(order));
-    const [oldest] = this.#shutDown;
-    if (this.#shutDown.size > REMEMBERED_MAX && oldest !== undefined) this.#shutDown.delete(oldest);
+  #noteOf({ vm, job }: AttendedVm): StoppedNote {
+    return new StoppedNote(job.stateFolder, vm.id, this.#seams);
   }
-}
-
-function operationOf(order: ReceivedOrder): string {
-  return `${order.vmId} ${operationIdOf(order)}`;
 }
 
 function operationIdOf({ operationId, vmId }: ReceivedOrder): Guid {

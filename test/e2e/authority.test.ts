@@ -49,7 +49,7 @@ describe('keys and names over the wire', () => {
     expect(outside.stderr).to.match(/^E_NOT_PROTECTED: /m);
   });
 
-  it('lets a source key neither list, read, verify nor pin', async () => {
+  it('lets a source key neither list, read, verify, pin nor remove', async () => {
     await site.hvdr('lab', 'create-vm', 'lab', 'SQL01', '--disk', '1M');
     const { point } = await site.push('SQL01');
     const access = ['--dr-host', '127.0.0.1', '--dr-port', String(site.port)];
@@ -58,6 +58,7 @@ describe('keys and names over the wire', () => {
       ['status'],
       ['points', 'SQL01'],
       ['points', 'SQL01', '--pin', point],
+      ['points', 'SQL01', '--remove', point, '--yes'],
       ['verify', 'SQL01', '--point', 'all'],
       ['export', 'SQL01', '--point', point, '--disk', '0', '--format', 'raw', '--out', 'x.raw'],
       ['pause', 'SQL01'],

@@ -133,10 +133,21 @@ describe('hvdr failover', function () {
     expect((await site.push('SQL01')).kind).to.equal('delta');
   });
 
-  it('permanent: the VM stays, and its source is told that it is retired', async () => {
+  it('permanent: the VM stays, and its source skips it from then on, with a warning', async () => {
+    await site.hvdr('lab', 'stop', 'lab', 'SQL01');
     await failover('unplanned', 'SQL01', '--force', '--reason', 'drill', '--yes');
     const done = await failover('permanent', 'SQL01', '--yes');
     expect(done.state).to.equal('COMMITTED');
     expect((await site.try('failover', 'undo', 'SQL01', '--yes', ...access())).code).to.equal(10);
+    const before = (await site.hvdr('points', 'SQL01', ...access())).stdout.toString();
+    // the first cycle hears of it, the second one knows
+    for (const time of ['first', 'second']) {
+      const skipped = await site.tryPush('SQL01');
+      expect(skipped.code, `${time}: ${skipped.stderr}`).to.equal(3);
+      expect(skipped.vms[0]?.kind).to.equal('skipped');
+      expect(skipped.stdout.toString()).to.include('W_RETIRED_SKIPPED');
+    }
+    expect((await site.hvdr('points', 'SQL01', ...access())).stdout.toString()).to.equal(before);
+    expect((await site.try('lab', 'start', 'lab', 'SQL01')).code).to.equal(25);
   });
 });

@@ -221,11 +221,12 @@ describe('hostile: history', function () {
     await site.expectRestorable(first());
   });
 
-  it('no key of a source clears an alarm, pins or unpins', async () => {
+  it('no key of a source clears an alarm, pins, unpins or removes', async () => {
     const channel = site.sourceChannel.client(controlService);
     for (const call of [
       () => channel.clearAlarm({ vm: site.vm.name, alarm: first().pointId }),
       () => channel.pinPoint({ vm: site.vm.name, point: 'latest', isPinned: false }),
+      () => channel.removePoint({ vm: site.vm.name, point: first().pointId, isPlan: false }),
       () => channel.status({ vm: '' }),
     ]) {
       expect((await refusal(call)).code).to.equal('E_AUTH');

@@ -1,6 +1,7 @@
 // The control connection: orders of the DR site reach the agent of the VM's owner, are done once, and
 // only as far as the primary site allows.
 
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { DrError } from '../../shared/errors.js';
 import { refusal } from '../support/refusal.js';
@@ -9,6 +10,8 @@ import { FakeClock } from '../support/fake-clock.js';
 import { caller, OPERATOR, SOURCE } from './dr-receiver/source-double.js';
 import { AttachWorld, OPERATION, orderOf } from './attach-world.js';
 import { testGuid } from '../support/fake-source-hypervisor.js';
+import { StoppedNote, stoppedFileName } from '../../source-agent/remote/stopped-note.js';
+import { STATE } from './source-agent/agent-world.js';
 
 describe('attach', () => {
   let world: AttachWorld;
@@ -140,9 +143,58 @@ describe('attach', () => {
     await world.running(source.fence(vm.id, orderOf(1n)));
     expect((await refused(() => source.start(vm.id, orderOf(1n)))).code).to.equal('E_FENCED');
     await world.running(source.unfence(vm.id, orderOf(1n)));
-    const other = orderOf(1n, testGuid(0xdead));
-    expect((await refused(() => source.start(vm.id, other))).code).to.equal('E_REMOTE_ACTION');
     await world.running(source.start(vm.id, orderOf(1n)));
+    expect(vm.powerState).to.equal('running');
+    // whoever stops it then is not the DR site
+    vm.powerState = 'off';
+    expect((await refused(() => source.start(vm.id, orderOf(1n)))).code).to.equal(
+      'E_REMOTE_ACTION',
+    );
+  });
+
+  it('an undo starts what the failover has shut down, by an agent that was restarted in between', async () => {
+    const agent = await world.attach(['shutdown']);
+    const { vm } = world;
+    const how = { timeoutMs: 1000, mayTurnOff: false };
+    await world.running(world.source.shutDown(vm.id, orderOf(1n), how));
+    await world.running(world.source.fence(vm.id, orderOf(1n)));
+    const word = { ...orderOf(2n), isRetired: false };
+    await world.running(world.source.tellEpoch(vm.id, { ...word, isSourceActive: false }));
+    await agent.stop();
+    await world.attach(['shutdown']);
+    const undo = orderOf(3n, testGuid(0xdead));
+    const back = { ...undo, isSourceActive: true, isRetired: false };
+    await world.running(world.source.tellEpoch(vm.id, back));
+    await world.running(world.source.unfence(vm.id, undo));
+    await world.running(world.source.start(vm.id, undo));
+    expect(vm.powerState).to.equal('running');
+    const state = await world.files.list(STATE);
+    expect(state.filter((name) => name.includes('.stopped.'))).to.deep.equal([]);
+  });
+
+  it('starts nothing that was off before, and nothing by the note of another DR site', async () => {
+    await world.attach(['shutdown']);
+    const { source, vm } = world;
+    const start = async (): Promise<string> =>
+      (await refused(() => source.start(vm.id, orderOf(2n)))).code;
+    const how = { timeoutMs: 1000, mayTurnOff: false };
+    vm.powerState = 'off';
+    await world.running(source.shutDown(vm.id, orderOf(2n), how));
+    expect(await start()).to.equal('E_REMOTE_ACTION');
+    const note = new StoppedNote(STATE, vm.id, { fs: world.files, random: world.random });
+    const { storeId } = world.site.receiver.store;
+    const by = { storeId, operationId: OPERATION, epoch: 2n };
+    for (const strange of [
+      { ...by, storeId: testGuid(0xbad) },
+      { ...by, epoch: 3n },
+    ]) {
+      await note.write(strange);
+      expect(await start()).to.equal('E_REMOTE_ACTION');
+    }
+    world.files.put(join(STATE, stoppedFileName(vm.id)), Buffer.from('{"nothing": 1}'));
+    expect(await start()).to.equal('E_FILE_DAMAGED');
+    await note.write(by);
+    await world.running(source.start(vm.id, orderOf(2n)));
     expect(vm.powerState).to.equal('running');
   });
 

@@ -45,6 +45,7 @@ const handlers: Handlers<ControlService> = {
   operate: unused,
   explainNetwork: unused,
   pinPoint: unused,
+  removePoint: unused,
   verify: unused,
   pause: unused,
   collectGarbage: unused,

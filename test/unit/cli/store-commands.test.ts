@@ -59,6 +59,30 @@ describe('hvdr on a store', () => {
     expect((await run('points', 'SQL01', '--pin', id, '--unpin', id)).code).to.equal(2);
   });
 
+  it('points --remove: wants confirmation, and refuses first what may not go', async () => {
+    const site = await openSite(files, { clock });
+    vm.write(0, 3, 3);
+    await vm.replicate(site, vm.plan(3, plans.at(-1)?.pointId, [[3]]));
+    await site.receiver.close();
+    const remove = (index: number, ...more: string[]): Promise<Ran> =>
+      run('points', 'SQL01', '--remove', plans[index]?.pointId ?? '', ...more);
+    const guard = await remove(0);
+    expect([guard.code, guard.stderr]).to.deep.include(14);
+    expect(guard.stderr).to.match(/^E_RETENTION_FLOOR: .*first point of its day/);
+    const asked = await remove(1);
+    expect(asked.code, asked.stderr).to.equal(40);
+    const plan = await remove(1, '--plan');
+    expect(plan.stdout).to.match(/would be removed; 2 points stay\n$/);
+    const removed = await remove(1, '--yes');
+    expect(removed.stdout).to.match(/is removed; 2 points stay\n$/);
+    const document = await json('points', 'SQL01');
+    const points = document['points'] as { id: string }[];
+    expect(points.map(({ id }) => id))
+      .to.have.length(2)
+      .and.not.include(plans[1]?.pointId);
+    expect((await run('points', 'SQL01', '--yes')).code).to.equal(2);
+  });
+
   it('compact: says what a VM took before and takes now, and what status tells of it', async () => {
     const site = await openSite(files, { clock });
     const listed = new Map(plans.map((plan) => [plan.pointId, plan]));

@@ -1,6 +1,9 @@
 // Failovers in which the agent of the primary takes part: planned, fenced, refused, seen running.
 
 import { expect } from 'chai';
+import { Protection } from '../../../../dr-receiver/store/protection.js';
+import { encodeState, parseStateRecord } from '../../../../dr-receiver/store/state-record.js';
+import { guidFromWire } from '../../../../shared/bytes/index.js';
 import { DrError } from '../../../../shared/errors.js';
 import { refusal } from '../../../support/refusal.js';
 import { FailoverBench, failoverVolume, type FailoverVolume } from './failover-double.js';
@@ -49,6 +52,29 @@ describe('failovers with the source', function () {
       power: 'running',
       isFenced: false,
     });
+  });
+
+  it('planned: the point of the last delta is the final one, and stays it in a journal written anew', async () => {
+    const finals = async (): Promise<readonly (readonly [string, boolean])[]> => {
+      const { points } = await bench.site.control().listPoints({ vm: 'VM1' });
+      return points.map(({ pointId, isFinal }) => [guidFromWire(pointId) ?? '', isFinal] as const);
+    };
+    await bench.operate('planned', { hold: 'synced' });
+    expect((await finals()).map(([, isFinal]) => isFinal)).to.not.include(true);
+    await bench.operate('resume');
+    const before = await finals();
+    expect(before.filter(([, isFinal]) => isFinal)).to.deep.equal([before.at(-1)]);
+    const { vm } = await bench.desk();
+    const mark = { sequence: 1, chain: '00' };
+    const again = new Protection(vm.vmId);
+    for (const record of encodeState(vm.protection.state, 1, mark)) {
+      const parsed = parseStateRecord(JSON.parse(JSON.stringify(record)));
+      if (parsed === undefined || 'wrong' in parsed) throw new Error('the state does not parse');
+      expect(again.apply(parsed)).to.equal(undefined);
+    }
+    expect(again.listed.map(({ pointId, isFinal }) => [pointId, isFinal])).to.deep.equal(before);
+    await bench.operate('undo');
+    expect(await finals()).to.deep.equal(before);
   });
 
   it('planned: without the last delta the VM is started again at the primary', async () => {

@@ -139,6 +139,8 @@ export interface RestorePoint {
   hasRaisedAlarm: boolean;
   /** The first finding of a damaged point. */
   damage: string;
+  /** The VM was moved with it by a planned failover: nothing was written at the primary after it. */
+  isFinal: boolean;
 }
 
 export interface PointDisk {
@@ -168,6 +170,23 @@ export interface PinPointRequest {
 
 export interface PinPointResponse {
   point: RestorePoint | undefined;
+}
+
+export interface RemovePointRequest {
+  vm: string;
+  /** Full id, or a prefix of at least four digits that is unique among the VM's points; no other name. */
+  point: string;
+  /** Nothing is changed. */
+  isPlan: boolean;
+}
+
+export interface RemovePointResponse {
+  /** As it was. */
+  point:
+    | RestorePoint
+    | undefined;
+  /** Points that are left. */
+  leftCount: number;
 }
 
 export interface VerifyRequest {
@@ -1930,6 +1949,7 @@ function createBaseRestorePoint(): RestorePoint {
     isDoubtful: false,
     hasRaisedAlarm: false,
     damage: "",
+    isFinal: false,
   };
 }
 
@@ -1985,6 +2005,9 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     }
     if (message.damage !== "") {
       writer.uint32(282).string(message.damage);
+    }
+    if (message.isFinal !== false) {
+      writer.uint32(288).bool(message.isFinal);
     }
     return writer;
   },
@@ -2114,6 +2137,14 @@ export const RestorePoint: MessageFns<RestorePoint> = {
             message.damage = reader.string();
             continue;
           }
+          case 36: {
+            if (tag !== 288) {
+              break;
+            }
+
+            message.isFinal = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2188,6 +2219,11 @@ export const RestorePoint: MessageFns<RestorePoint> = {
         ? globalThis.Boolean(object.has_raised_alarm)
         : false,
       damage: isSet(object.damage) ? globalThis.String(object.damage) : "",
+      isFinal: isSet(object.isFinal)
+        ? globalThis.Boolean(object.isFinal)
+        : isSet(object.is_final)
+        ? globalThis.Boolean(object.is_final)
+        : false,
     };
   },
 
@@ -2235,6 +2271,9 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     if (message.damage !== "") {
       obj.damage = message.damage;
     }
+    if (message.isFinal !== false) {
+      obj.isFinal = message.isFinal;
+    }
     return obj;
   },
 
@@ -2263,6 +2302,7 @@ export const RestorePoint: MessageFns<RestorePoint> = {
     message.isDoubtful = object.isDoubtful ?? false;
     message.hasRaisedAlarm = object.hasRaisedAlarm ?? false;
     message.damage = object.damage ?? "";
+    message.isFinal = object.isFinal ?? false;
     return message;
   },
 };
@@ -2752,6 +2792,202 @@ export const PinPointResponse: MessageFns<PinPointResponse> = {
     message.point = (object.point !== undefined && object.point !== null)
       ? RestorePoint.fromPartial(object.point)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseRemovePointRequest(): RemovePointRequest {
+  return { vm: "", point: "", isPlan: false };
+}
+
+export const RemovePointRequest: MessageFns<RemovePointRequest> = {
+  encode(message: RemovePointRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vm !== "") {
+      writer.uint32(10).string(message.vm);
+    }
+    if (message.point !== "") {
+      writer.uint32(18).string(message.point);
+    }
+    if (message.isPlan !== false) {
+      writer.uint32(24).bool(message.isPlan);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemovePointRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemovePointRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vm = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.point = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isPlan = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemovePointRequest {
+    return {
+      vm: isSet(object.vm) ? globalThis.String(object.vm) : "",
+      point: isSet(object.point) ? globalThis.String(object.point) : "",
+      isPlan: isSet(object.isPlan)
+        ? globalThis.Boolean(object.isPlan)
+        : isSet(object.is_plan)
+        ? globalThis.Boolean(object.is_plan)
+        : false,
+    };
+  },
+
+  toJSON(message: RemovePointRequest): unknown {
+    const obj: any = {};
+    if (message.vm !== "") {
+      obj.vm = message.vm;
+    }
+    if (message.point !== "") {
+      obj.point = message.point;
+    }
+    if (message.isPlan !== false) {
+      obj.isPlan = message.isPlan;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RemovePointRequest>, I>>(base?: I): RemovePointRequest {
+    return RemovePointRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemovePointRequest>, I>>(object: I): RemovePointRequest {
+    const message = createBaseRemovePointRequest();
+    message.vm = object.vm ?? "";
+    message.point = object.point ?? "";
+    message.isPlan = object.isPlan ?? false;
+    return message;
+  },
+};
+
+function createBaseRemovePointResponse(): RemovePointResponse {
+  return { point: undefined, leftCount: 0 };
+}
+
+export const RemovePointResponse: MessageFns<RemovePointResponse> = {
+  encode(message: RemovePointResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.point !== undefined) {
+      RestorePoint.encode(message.point, writer.uint32(10).fork()).join();
+    }
+    if (message.leftCount !== 0) {
+      writer.uint32(16).uint32(message.leftCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemovePointResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemovePointResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.point = RestorePoint.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.leftCount = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemovePointResponse {
+    return {
+      point: isSet(object.point) ? RestorePoint.fromJSON(object.point) : undefined,
+      leftCount: isSet(object.leftCount)
+        ? globalThis.Number(object.leftCount)
+        : isSet(object.left_count)
+        ? globalThis.Number(object.left_count)
+        : 0,
+    };
+  },
+
+  toJSON(message: RemovePointResponse): unknown {
+    const obj: any = {};
+    if (message.point !== undefined) {
+      obj.point = RestorePoint.toJSON(message.point);
+    }
+    if (message.leftCount !== 0) {
+      obj.leftCount = Math.round(message.leftCount);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RemovePointResponse>, I>>(base?: I): RemovePointResponse {
+    return RemovePointResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemovePointResponse>, I>>(object: I): RemovePointResponse {
+    const message = createBaseRemovePointResponse();
+    message.point = (object.point !== undefined && object.point !== null)
+      ? RestorePoint.fromPartial(object.point)
+      : undefined;
+    message.leftCount = object.leftCount ?? 0;
     return message;
   },
 };
@@ -9770,6 +10006,16 @@ export const ControlServiceService = {
     responseSerialize: (value: PinPointResponse): Buffer => Buffer.from(PinPointResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PinPointResponse => PinPointResponse.decode(value),
   },
+  /** Forgets one point by hand, or says what hinders it. Roles: operator. */
+  removePoint: {
+    path: "/podheitor.dr.v1.ControlService/RemovePoint" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemovePointRequest): Buffer => Buffer.from(RemovePointRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemovePointRequest => RemovePointRequest.decode(value),
+    responseSerialize: (value: RemovePointResponse): Buffer => Buffer.from(RemovePointResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemovePointResponse => RemovePointResponse.decode(value),
+  },
   /** Reads points back against their manifests. Roles: operator. */
   verify: {
     path: "/podheitor.dr.v1.ControlService/Verify" as const,
@@ -9942,6 +10188,8 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   listPoints: handleUnaryCall<ListPointsRequest, ListPointsResponse>;
   /** Roles: operator. Idempotent. */
   pinPoint: handleUnaryCall<PinPointRequest, PinPointResponse>;
+  /** Forgets one point by hand, or says what hinders it. Roles: operator. */
+  removePoint: handleUnaryCall<RemovePointRequest, RemovePointResponse>;
   /** Reads points back against their manifests. Roles: operator. */
   verify: handleServerStreamingCall<VerifyRequest, VerifyResponse>;
   /** The bytes of one disk as of a point, holes left out. Roles: operator. */
