@@ -1,8 +1,9 @@
-// The demo's last two chapters: a VM moves to the DR site and back without losing a byte, and another one
-// is brought up there after its primary was lost. At each station the guest's bytes are kept in a file and
-// compared with what they have to be.
+// What failover does in the demo: a VM moves to the DR site and back without losing a byte, and another one
+// is brought up there after its primary was lost, is protected towards what came back of it, and goes home.
+// At each station the guest's bytes are kept in a file and compared with what they have to be.
 
 import { DR_LAB, type DemoSites, type Guest, LAB, type PushedVm, STORE } from './demo-sites.js';
+import { formatSize } from './sizes.js';
 
 const MOVED = 'MOVE01';
 const LOST = 'LOST01';
@@ -26,11 +27,7 @@ export async function thereAndBack(sites: DemoSites): Promise<void> {
   report.mark('wire', '── the last changes ──▶');
   report.mark('dr', `${MOVED} runs`);
   sites.judgeSame(`${MOVED} at the DR site is what it was when its primary stopped`, left, arrived);
-  report.judge({
-    what: `its primary does not start ${MOVED} meanwhile`,
-    command: `hvdr lab start ${LAB} ${MOVED}`,
-    isEqual: (await sites.exitCode('lab', 'start', LAB, MOVED)) === FENCED,
-  });
+  await notStarted(sites, primary, `its primary does not start ${MOVED} meanwhile`);
 
   await workAtDr(sites, remote);
   await home(sites, primary, remote);
@@ -102,7 +99,7 @@ async function drill(sites: DemoSites, guest: Guest): Promise<void> {
   });
 }
 
-/** The primary is lost: an older point, back, the newest point, and for good. */
+/** The primary is lost: an older point, back, the newest point, for good, and home all the same. */
 export async function primaryLost(sites: DemoSites): Promise<void> {
   const { report } = sites;
   const primary: Guest = { lab: LAB, vm: LOST };
@@ -135,6 +132,52 @@ export async function primaryLost(sites: DemoSites): Promise<void> {
     command: `hvdr lab read ${DR_LAB} ${LOST} --disk 0 | cmp - ${newest.file}`,
     sha256: [newest.hash, (await sites.keepBytes(remote, 'permanent-at-dr')).hash],
     isEqual: state === 'COMMITTED',
+  });
+  await reprotected(sites, primary, remote);
+  await homeFromReprotect(sites, primary, remote);
+}
+
+/** The primary came back: what it has is fenced, and the DR site protects its VM towards it. */
+async function reprotected(sites: DemoSites, primary: Guest, remote: Guest): Promise<void> {
+  const { report } = sites;
+  report.mark('primary', 'is back');
+  await sites.skippedPush(LOST);
+  await notStarted(sites, primary, `the primary that came back does not start its old ${LOST}`);
+  await sites.startHomeReceiver();
+  await writes(sites, remote, 5, 72);
+  const left = await sites.keepBytes(primary, 'left-behind');
+  const { bytesSent } = await sites.reprotect(LOST, 'dr');
+  report.mark('wire', `◀── reprotect, ${formatSize(bytesSent)} ──`);
+  report.say('point', `from the disk that was left at the primary; ${formatSize(bytesSent)} sent`);
+  const untouched = await sites.keepBytes(primary, 'left-untouched');
+  sites.judgeSame(`the disk that ${LOST} left at the primary was only read`, left, untouched);
+}
+
+/** A planned failover in the other direction, and the first one's protection begins again. */
+async function homeFromReprotect(sites: DemoSites, primary: Guest, remote: Guest): Promise<void> {
+  const { report } = sites;
+  await writes(sites, remote, 3, 73);
+  await sites.failover('planned', LOST, '--replace-retired', ...sites.homeward());
+  const last = await sites.keepBytes(remote, 'last-before-home');
+  const home = await sites.keepBytes(primary, 'home-again');
+  report.mark('wire', '◀── the last changes ──');
+  report.mark('primary', `${LOST} runs`);
+  sites.judgeSame(`${LOST} is home with all that was written since the accident`, last, home);
+  await notStarted(sites, remote, `the DR site does not start ${LOST} meanwhile`);
+
+  await sites.failover('permanent', LOST, '--yes', ...sites.homeward());
+  const { vmId, bytesSent } = await sites.reprotect(LOST, 'primary');
+  report.mark('wire', `── reprotect, ${formatSize(bytesSent)} ──▶`);
+  const title = `the point of ${LOST} with which its protection begins again`;
+  // the retired protection at the DR site has the name too
+  await sites.provePoint(vmId, { point: 'latest', title, hashes: [home.hash] }, 'circle');
+}
+
+async function notStarted(sites: DemoSites, { lab, vm }: Guest, what: string): Promise<void> {
+  sites.report.judge({
+    what,
+    command: `hvdr lab start ${lab} ${vm}`,
+    isEqual: (await sites.exitCode('lab', 'start', lab, vm)) === FENCED,
   });
 }
 

@@ -67,18 +67,33 @@ export function runHvdr(args: readonly string[], options: StepOptions): Promise<
   return runStep(process.execPath, [MAIN, ...args], options);
 }
 
+/** A document of ours; the demo looks at single fields and checks each. */
+export type Document = Readonly<Record<string, unknown>>;
+
 /** Runs `hvdr …args --json` and returns the last document that it printed. */
 export async function runHvdrJson(
   args: readonly string[],
   options: Omit<StepOptions, 'onOutput'>,
-): Promise<Readonly<Record<string, unknown>>> {
-  const chunks: Buffer[] = [];
-  await runHvdr([...args, '--json'], { ...options, onOutput: (chunk) => chunks.push(chunk) });
-  const text = Buffer.concat(chunks).toString().trimEnd();
+): Promise<Document> {
+  const text = await jsonText(args, options);
   // one document over several lines, or one line per event with the result as the last
   const document = text.startsWith('{\n') ? text : (text.split('\n').at(-1) ?? '');
-  // printed by our own command; the demo looks at single fields and checks each
-  return JSON.parse(document) as Readonly<Record<string, unknown>>;
+  return JSON.parse(document) as Document;
+}
+
+/** Runs `hvdr …args --json`, a command that prints a line for each event, and returns these. */
+export async function runHvdrEvents(
+  args: readonly string[],
+  options: Omit<StepOptions, 'onOutput'>,
+): Promise<Document[]> {
+  const text = await jsonText(args, options);
+  return text.split('\n').map((line) => JSON.parse(line) as Document);
+}
+
+async function jsonText(args: readonly string[], options: StepOptions): Promise<string> {
+  const chunks: Buffer[] = [];
+  await runHvdr([...args, '--json'], { ...options, onOutput: (chunk) => chunks.push(chunk) });
+  return Buffer.concat(chunks).toString().trimEnd();
 }
 
 /** SHA-256 of what `run` writes to its `onOutput`, as hexadecimal digits. */

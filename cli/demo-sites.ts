@@ -7,15 +7,18 @@ import path from 'node:path';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
 import type { DemoReport } from './demo-proof.js';
-import { hashOutput, runHvdr, runHvdrJson, runStep, Service } from './demo-run.js';
+import { DemoReceiver } from './demo-receiver.js';
+import { hashOutput, runHvdr, runHvdrEvents, runHvdrJson, runStep } from './demo-run.js';
 import { formatSize } from './sizes.js';
 
 export const LAB = 'primary';
 export const DR_LAB = 'dr';
 export const STORE = 'dr-store';
+export const HOME_STORE = 'home-store';
 export const STATE = 'agent-state';
 const KEYS = 'keys';
 const SOURCE_KEY = `${KEYS}/primary.psk`;
+const DR_STATE = 'dr-state';
 const OPERATOR_KEY = `${KEYS}/operator.psk`;
 
 export interface PushedVm {
@@ -53,17 +56,27 @@ export interface FailoverEnd {
   readonly instance: string;
 }
 
+/** A protection in the other direction. */
+export interface Reprotected {
+  readonly bytesSent: number;
+  readonly vmId: string;
+}
+
 export class DemoSites {
   readonly context: CliContext;
   readonly folder: string;
   readonly report: DemoReport;
-  #receiver: Service | undefined;
-  #port = 0;
+  readonly #receiver: DemoReceiver;
+  /** The receiver of the primary site, for the way home. */
+  readonly #homeReceiver: DemoReceiver;
 
   constructor(context: CliContext, folder: string, report: DemoReport) {
     this.context = context;
     this.folder = folder;
     this.report = report;
+    const ours = { folder, keys: KEYS };
+    this.#receiver = new DemoReceiver({ ...ours, store: STORE, lab: DR_LAB });
+    this.#homeReceiver = new DemoReceiver({ ...ours, store: HOME_STORE, lab: LAB });
   }
 
   async makeKeys(): Promise<void> {
@@ -75,20 +88,23 @@ export class DemoSites {
   }
 
   async startReceiver(): Promise<void> {
-    this.#receiver = await Service.start(
-      [
-        ...['receiver', '--store', STORE, '--host', `lab:${DR_LAB}`],
-        ...['--listen', `127.0.0.1:${this.#port}`, '--psk-file', KEYS],
-      ],
-      this.folder,
-    );
-    this.#port = this.#receiver.port;
-    this.report.say('run', `hvdr receiver --store ${STORE} --listen 127.0.0.1:${this.#port} …`);
+    this.report.say('run', await this.#receiver.start());
     this.report.mark('dr', 'receiver listens');
   }
 
-  async stopReceiver(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-    await this.#receiver?.stop(signal);
+  async startHomeReceiver(): Promise<void> {
+    this.report.say('run', await this.#homeReceiver.start());
+    this.report.mark('primary', 'receiver listens');
+  }
+
+  /** That of the DR site. */
+  stopReceiver(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    return this.#receiver.stop(signal);
+  }
+
+  async stopReceivers(): Promise<void> {
+    await this.#homeReceiver.stop('SIGTERM');
+    await this.#receiver.stop('SIGTERM');
   }
 
   /** Runs a command and says so. */
@@ -101,12 +117,18 @@ export class DemoSites {
     await runHvdr(args, { folder: this.folder });
   }
 
-  /** How an operator reaches the receiver. */
+  /** How an operator reaches the receiver of the DR site. */
   operator(): string[] {
-    return [
-      ...['--dr-host', '127.0.0.1', '--dr-port', String(this.#port)],
-      ...['--psk-file', OPERATOR_KEY],
-    ];
+    return [...this.#receiver.access(), '--psk-file', OPERATOR_KEY];
+  }
+
+  /** How an operator at the DR site reaches the receiver of the primary site, with the agent beside. */
+  homeward(): string[] {
+    return [...this.#homeReceiver.access(), '--psk-file', OPERATOR_KEY, ...this.#drAgent()];
+  }
+
+  #drAgent(): string[] {
+    return ['--host', `lab:${DR_LAB}`, '--state-dir', DR_STATE];
   }
 
   /** The point of one cycle, told. */
@@ -134,12 +156,19 @@ export class DemoSites {
     return { kind, bytesSent, point, bytesResent: repeatedBytes(disks) };
   }
 
+  /** A push of a VM that stays at the DR site: its agent hears that, and fences it. */
+  async skippedPush(vm: string): Promise<void> {
+    const args = this.#pushArguments(vm, []);
+    this.report.say('run', `hvdr ${args.join(' ')}`);
+    await runHvdr(args, { folder: this.folder, expectedCodes: [3] });
+  }
+
   #pushArguments(vm: string, more: readonly string[]): string[] {
     const state = more.includes('--state-dir') ? [] : ['--state-dir', STATE];
     const kept = more.includes('--max-restore-points') ? [] : ['--max-restore-points', '10'];
     return [
       ...['push', '--vm', vm, '--host', `lab:${LAB}`, ...state],
-      ...['--dr-host', '127.0.0.1', '--dr-port', String(this.#port), '--psk-file', SOURCE_KEY],
+      ...[...this.#receiver.access(), '--psk-file', SOURCE_KEY],
       ...kept,
       ...more,
     ];
@@ -159,6 +188,22 @@ export class DemoSites {
     const { state, operation, instance } = document;
     if (typeof state !== 'string') throw unexpected(`hvdr ${command}`);
     return { state, operation: textOf(operation), instance: textOf(instance) };
+  }
+
+  /** `hvdr reprotect` at one of the sites, towards the other one. */
+  async reprotect(vm: string, at: 'primary' | 'dr'): Promise<Reprotected> {
+    const way = at === 'dr' ? this.homeward() : this.atPrimary();
+    const retired = at === 'dr' ? this.#receiver : this.#homeReceiver;
+    this.report.say('run', `hvdr reprotect ${vm} --host lab:${at === 'dr' ? DR_LAB : LAB} …`);
+    const args = [
+      ...['reprotect', vm, ...way, '--principal', at],
+      ...retired.access().map((word) => word.replace('--dr-', '--retired-')),
+      ...['--retired-psk-file', OPERATOR_KEY],
+    ];
+    const events = await runHvdrEvents(args, { folder: this.folder });
+    const bytesSent = events.find(({ event }) => event === 'cycle')?.['bytesSent'];
+    if (typeof bytesSent !== 'number') throw unexpected('hvdr reprotect');
+    return { bytesSent, vmId: textOf(events.at(-1)?.['vmId']) };
   }
 
   /** Keeps what a guest sees on its first disk in a file of the demo. */

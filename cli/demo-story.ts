@@ -67,7 +67,7 @@ export class DemoStory {
       this.#report.requireEqual(shown);
       await manyCycles(this.#sites);
     } finally {
-      await this.#sites.stopReceiver('SIGTERM');
+      await this.#sites.stopReceivers();
     }
     const inFolder = shown === '.' ? '' : `cd ${shown} && `;
     const newest = this.#points.at(-1)?.point ?? 'latest';

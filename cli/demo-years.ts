@@ -8,15 +8,15 @@ import { allocatedBelow, flipByte, largestDelta } from './demo-files.js';
 import { formatSize } from './sizes.js';
 
 const VM = 'FILES01';
-const DISK_BYTES = 200 * 1024 * 1024;
+const DISK_BYTES = 100 * 1024 * 1024;
 const CYCLES = 40;
 const PINNED_CYCLE = 20;
 const KEPT = 5;
 /** 1 % of the disk. */
-const CELLS_PER_CYCLE = 32;
-const STORE_BYTES_MAX = 290 * 1024 * 1024;
+const CELLS_PER_CYCLE = 16;
+const STORE_BYTES_MAX = 145 * 1024 * 1024;
 
-/** Forty cycles over a disk of 200 MiB, of which the store keeps a few points. */
+/** Forty cycles over a disk of 100 MiB, of which the store keeps a few points. */
 export async function manyCycles(sites: DemoSites): Promise<void> {
   const { report, folder, context } = sites;
   const vms = path.join(folder, STORE, 'vms');

@@ -24,7 +24,8 @@ export function registerDemo(program: Command, context: CliContext): void {
         'sealed channel, lets the guest write, kills the receiver in mid-cycle, loses the state of\n' +
         'the source, lets a byte rot in the store and mends it, runs forty cycles of which the store\n' +
         'keeps a few, and compares every restore point with the bytes that the guest had then. A VM\n' +
-        'moves to the DR site and back, another one is brought up there after its primary was lost.\n' +
+        'moves to the DR site and back; another one is brought up there after its primary was lost, is\n' +
+        'protected towards what came back of it, and goes home.\n' +
         'Ends with 1 when anything differs. Takes less than three minutes.',
     )
     .option('--keep <dir>', 'a new folder for the files (default: .demo in the checkout)')

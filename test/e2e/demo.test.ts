@@ -55,6 +55,10 @@ describe('hvdr demo', () => {
       'LOST01 runs on the older point',
       'LOST01 runs on the newest point',
       'LOST01 stays at the DR site',
+      'the primary that came back does not start its old LOST01',
+      'the disk that LOST01 left at the primary was only read',
+      'LOST01 is home with all that was written since the accident',
+      'the point of LOST01 with which its protection begins again',
     ]) {
       expect(claims).to.contain(station);
     }

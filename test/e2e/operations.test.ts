@@ -14,11 +14,15 @@ const SITES = 'The two sites';
 /** What the page calls things, and what they are called in the folder of a test. */
 const NAMES: readonly (readonly [page: string, test: string])[] = [
   ['--dr-host dr1', '--dr-host 127.0.0.1 --dr-port 9847'],
+  ['--dr-host hv1', '--dr-host 127.0.0.1'],
+  ['--retired-host dr1', '--retired-host 127.0.0.1 --retired-port 9847'],
+  ['--retired-host hv1', '--retired-host 127.0.0.1'],
   ['dr_host=dr1', 'dr_host=127.0.0.1\ndr_port=9847'],
-  ['0.0.0.0:9847', '127.0.0.1:9847'],
+  ['0.0.0.0:', '127.0.0.1:'],
   ['/etc/hvdr', 'etc'],
   ['/var/lib/hvdr', 'agent-state'],
   ['/srv/dr', 'dr-store'],
+  ['/srv/home', 'home-store'],
   // both sites are one folder
   ['scp ', 'cp '],
   [' hv1:', ' '],
@@ -26,7 +30,7 @@ const NAMES: readonly (readonly [page: string, test: string])[] = [
 ];
 
 const named: Naming = (script, site) => {
-  let text = script;
+  let text = site === 'dr' ? script.replaceAll('/var/lib/hvdr', 'dr-state') : script;
   for (const [page, test] of NAMES) text = text.replaceAll(page, test);
   if (site === undefined) return text;
   const lab = site === 'primary' ? 'lab:hv1' : 'lab:dr1';

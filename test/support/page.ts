@@ -22,8 +22,8 @@ const MAIN = join(builtFolder, 'cli', 'main.js');
 const FENCE = /^( *)```(\w*)(?: (\S+))?\n([\s\S]*?)^ *```$/gm;
 const HEADING = /^## (.*)$/gm;
 const SITES = { '# at the primary': 'primary', '# at the DR site': 'dr' } as const;
-/** The port that pages name; it may be taken on this machine. */
-const PAGE_PORT = '9847';
+/** The ports that pages name; they may be taken on this machine. */
+const PAGE_PORTS = ['9847', '9848'];
 
 export interface PageStep {
   readonly script: string;
@@ -86,13 +86,15 @@ export async function runSteps(
   mkdirSync(bin);
   writeFileSync(join(bin, 'hvdr'), `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`);
   chmodSync(join(bin, 'hvdr'), 0o755);
-  const port = await freePort();
+  const ports: (readonly [page: string, own: string])[] = [];
+  for (const page of PAGE_PORTS) ports.push([page, String(await freePort())]);
   const services: Run[] = [];
   // what one block sets, the next ones know
   let before = '';
   try {
     for (const step of steps) {
-      const script = named(step.script, step.site).replaceAll(PAGE_PORT, String(port));
+      let script = named(step.script, step.site);
+      for (const [page, own] of ports) script = script.replaceAll(page, own);
       if (step.kind === 'stop-service') {
         await stop(services.pop());
         continue;
@@ -107,7 +109,8 @@ export async function runSteps(
         expect(run.child.exitCode, `${script}\n${run.text()}`).to.be.oneOf(step.exitCodes);
       }
       if (step.shown !== undefined) {
-        const output = run.text().replaceAll(String(port), PAGE_PORT);
+        let output = run.text();
+        for (const [page, own] of ports) output = output.replaceAll(own, page);
         const missing = firstMissing(step.shown, output);
         expect(missing, `not in the output of\n${script}\n${output}`).to.equal(undefined);
       }
