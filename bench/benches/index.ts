@@ -8,6 +8,7 @@ import { fullRandom, fullSparse } from './full-copy.js';
 import { incremental, userAlternative } from './incremental.js';
 import { manyVms } from './many-vms.js';
 import { memoryFlat } from './memory-flat.js';
+import { plan200 } from './plan-200.js';
 import { pushMemory } from './push-memory.js';
 import { roundTrip } from './round-trip.js';
 import { scaleHistory } from './scale-history.js';
@@ -38,6 +39,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   vhdxMerge,
   fold,
   failoverRto,
+  plan200,
   deltaApply,
   deltaDiff,
   earlyWarning,

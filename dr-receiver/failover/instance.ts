@@ -18,10 +18,8 @@ export async function findInstance(
   if (known !== undefined && (await bears(host, known.id, tag))) {
     return { vmId: known.id, powerState: known.powerState };
   }
-  for (const { id, powerState } of await host.listVms()) {
-    if (await bears(host, id, tag)) return { vmId: id, powerState };
-  }
-  return undefined;
+  const found = await host.findTagged(tag);
+  return found && { vmId: found.id, powerState: found.powerState };
 }
 
 async function bears(host: TargetHost, vmId: Guid, tag: OwnerTag): Promise<boolean> {

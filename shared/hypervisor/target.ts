@@ -64,6 +64,9 @@ export interface TargetHypervisor extends VmInventory, VmPower {
   /** One VM, without a look at all the others; undefined when it is not there. */
   summaryOf(vmId: Guid): Promise<VmSummary | undefined>;
 
+  /** The VM that bears this tag, in one look at all of them; undefined when none does. */
+  findTagged(tag: OwnerTag): Promise<VmSummary | undefined>;
+
   /** The tag under which a VM was registered; undefined for a VM that is not ours. */
   tagOf(vmId: Guid): Promise<OwnerTag | undefined>;
 

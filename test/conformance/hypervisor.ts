@@ -486,6 +486,7 @@ export function hypervisorConformance(
         });
         for (let times = 0; times < 2; times++) await host.dropTag(vmId);
         expect(await host.tagOf(vmId)).to.equal(undefined);
+        expect(await host.findTagged(TAG)).to.equal(undefined);
         expect((await under.guestRead(vmId, 0, 0, 5)).toString()).to.equal('given');
         await refuses('E_NOT_FOUND', () => host.dropTag(UNKNOWN));
       });
@@ -502,6 +503,9 @@ export function hypervisorConformance(
         expect(vmId).not.to.equal(model.id);
         expect(await host.tagOf(vmId)).to.deep.equal(TAG);
         expect(await host.tagOf(model.id)).to.equal(undefined);
+        const found = { id: vmId, name: 'copy', powerState: 'off' };
+        expect(await host.findTagged(TAG)).to.deep.equal(found);
+        expect(await host.findTagged({ ...TAG, operationId: UNKNOWN })).to.equal(undefined);
         const copy = await definitionOf(vmId);
         expect(copy.disks[0]?.path).to.equal(file);
         expect(copy.adapters.map(({ switchName }) => switchName)).to.deep.equal([undefined]);

@@ -1,11 +1,23 @@
 // What the command line says when a failover is refused or fails: the code, the exit code, and a remedy
 // whose commands exist. Two lab sites and a receiver as a process; the commands run in this process.
 
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { type CapturedRun, runInProcess } from '../support/cli.js';
 import { CATALOGUE, type ErrorCode } from '../../shared/errors.js';
 import { unknownCommands } from '../support/named-commands.js';
 import { Site } from '../support/site.js';
+import { skipBecause } from '../support/need.js';
 import { WorkFolder } from '../support/work-folder.js';
 
 /** failover.md § 6. */
@@ -17,7 +29,7 @@ const EXITS = {
   ...{ E_HALTED: 26, E_NET_UNMAPPED: 30, E_NOT_ISOLATED: 30, E_REIP_INVALID: 31 },
   ...{ E_REIP_CONFLICT: 31, E_REIP_GUEST: 31, E_CAPACITY: 32, E_DISK_MISMATCH: 33, E_EXISTS: 33 },
   ...{ E_BASE_LOST: 34, E_RESYNC_RUNNING: 34, E_CONSISTENCY: 35, E_CONFIRM: 40, E_AUTH: 41 },
-  ...{ E_REPLAY: 41, E_VERSION: 41, E_IO: 16, E_STALLED: 42 },
+  ...{ E_REPLAY: 41, E_VERSION: 41, E_IO: 16, E_STALLED: 42, E_NOT_FOUND: 16 },
 } as const satisfies Partial<Record<ErrorCode, number>>;
 
 type FailoverCode = keyof typeof EXITS;
@@ -47,6 +59,17 @@ describe('errors of the failover commands', function () {
     await hvdr('lab', 'start', 'lab', vm);
     await hvdr(...site.pushArguments(vm));
   };
+
+  const vmsAtDr = async (): Promise<string[]> => {
+    const { stdout } = await run('lab', 'list', 'dr', '--json');
+    // the contract of `hvdr lab list --json`
+    const { vms } = JSON.parse(stdout) as { vms: { name: string }[] };
+    return vms.map(({ name }) => name);
+  };
+  const deltas = (): string[] =>
+    readdirSync(work.file('store'), { recursive: true, withFileTypes: true })
+      .filter(({ name }) => name.endsWith('.delta'))
+      .map(({ parentPath, name }) => join(parentPath, name));
 
   /** Code, exit code and remedy of an error as the user sees them; returns its line. */
   const expectError = ({ code, stderr }: CapturedRun, wanted: FailoverCode): string => {
@@ -189,6 +212,123 @@ describe('errors of the failover commands', function () {
     await hvdr('resolve', 'BOTH', '--keep', 'source', '--yes', ...site.operator(), ...atPrimary);
   });
 
+  it('of a guest that does not take its address: the failover stands', async () => {
+    await make('STUBBORN', '--switch', 'lan', '--ip', '192.0.2.20/24,192.0.2.1');
+    await hvdr('lab', 'fault', 'dr', 'set', 'address-ignored');
+    const rules = 'STUBBORN:198.51.100.20/24/198.51.100.1';
+    const refused = await operator(
+      ...['failover', 'unplanned', 'STUBBORN', '--network-map', 'lan=prod', '--reip-rules', rules],
+      ...['--check-timeout', '1', '--force', '--reason', 'drill', '--yes'],
+    );
+    await hvdr('lab', 'fault', 'dr', 'clear', 'address-ignored');
+    expect(expectError(refused, 'E_REIP_GUEST')).to.include('198.51.100.20');
+    expect((await operator('status', '--vm', 'STUBBORN')).stdout).to.include('FAILED_OVER');
+    await failover('undo', 'STUBBORN', '--yes');
+  });
+
+  it('of a VM that serves at the DR site: no cycle, no new protection before it is permanent', async () => {
+    await make('AWAY');
+    await hvdr('lab', 'stop', 'lab', 'AWAY');
+    await failover('unplanned', 'AWAY');
+    expectError(await push('AWAY'), 'E_FAILED_OVER');
+    const port = String(site.port);
+    const reprotected = await operator(
+      ...['reprotect', 'AWAY', '--host', 'lab:dr', '--state-dir', 'state-dr'],
+      ...['--principal', 'primary', '--retired-host', '127.0.0.1', '--retired-port', port],
+      ...['--retired-psk-file', 'keys/operator.psk'],
+    );
+    expectError(reprotected, 'E_UNCOMMITTED');
+    await failover('permanent', 'AWAY', '--yes');
+    const retired = await push('AWAY');
+    expect(retired.stdout + retired.stderr).to.include('W_RETIRED_SKIPPED');
+  });
+
+  it('of a store that was put back to an older copy: the source knows a later epoch', async () => {
+    await make('BEHIND');
+    await site.stopReceiver();
+    cpSync(work.file('store'), work.file('store-before'), { recursive: true });
+    await site.startReceiver();
+    await failover('unplanned', 'BEHIND', '--force', '--reason', 'drill', '--yes');
+    await failover('undo', 'BEHIND', '--yes');
+    expect((await push('BEHIND')).code).to.be.oneOf([0, 3]);
+    await site.stopReceiver();
+    await site.startReceiver('--store', 'store-before');
+    const planned = await operator('failover', 'planned', 'BEHIND', ...atPrimary);
+    await site.stopReceiver();
+    await site.startReceiver();
+    expectError(planned, 'E_STALE_EPOCH');
+    expect((await run('lab', 'show', 'lab', 'BEHIND', '--json')).stdout).to.include('running');
+  });
+
+  it('of a point whose bytes have turned: the primary stays the active site', async () => {
+    await make('ROTTEN');
+    const before = deltas();
+    await hvdr('lab', 'write', 'lab', 'ROTTEN', '--disk', '0', '--random', '2', '--block', '64K');
+    await hvdr(...site.pushArguments('ROTTEN'));
+    for (const path of deltas().filter((each) => !before.includes(each))) {
+      const bytes = readFileSync(path);
+      bytes.writeUInt8(bytes.readUInt8(bytes.length / 2) ^ 4, bytes.length / 2);
+      writeFileSync(path, bytes);
+    }
+    const args = ['failover', 'unplanned', 'ROTTEN', '--force', '--reason', 'drill', '--yes'];
+    const line = expectError(await operator(...args), 'E_POINT_CORRUPT');
+    const [first = ''] = await site.points('ROTTEN');
+    expect(line).to.include('ROTTEN');
+    expect(await vmsAtDr()).not.to.include('ROTTEN');
+    await failover(...args.slice(1), '--point', first);
+    expect(await vmsAtDr()).to.include('ROTTEN');
+  });
+
+  it('of a volume without room for the disks, and it comes up when there is', async function () {
+    if (process.platform !== 'linux' || process.getuid?.() !== 0) {
+      skipBecause(this, 'a small volume is mounted by root on Linux only');
+    }
+    const small = work.file('store-small');
+    mkdirSync(small);
+    mount('-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', small);
+    try {
+      await site.stopReceiver();
+      await site.startReceiver('--store', 'store-small');
+      await make('LARGE');
+      const { bavail, bsize } = statfsSync(small);
+      writeFileSync(join(small, 'filler'), Buffer.alloc(bavail * bsize - 4 * 1024 * 1024));
+      const args = ['failover', 'unplanned', 'LARGE', '--force', '--reason', 'drill', '--yes'];
+      expectError(await operator(...args), 'E_CAPACITY');
+      expect(await vmsAtDr()).not.to.include('LARGE');
+      rmSync(join(small, 'filler'));
+      await failover(...args.slice(1));
+      expect(await vmsAtDr()).to.include('LARGE');
+    } finally {
+      await site.stopReceiver();
+      spawnSync('umount', ['-l', small]);
+      await site.startReceiver();
+    }
+  });
+
+  it('of a test VM that was adopted: it is a test no more, and starts on disks of its own', async () => {
+    await make('CLONE');
+    await hvdr('lab', 'write', 'lab', 'CLONE', '--disk', '0', '--random', '2', '--block', '64K');
+    await hvdr(...site.pushArguments('CLONE'));
+    const before = await vmsAtDr();
+    await failover('test', 'CLONE', '--keep');
+    const [clone = ''] = (await vmsAtDr()).filter((name) => !before.includes(name));
+    const shown = await operator('status', '--vm', 'CLONE', '--json');
+    const id = /"operation":\s*"([0-9a-f-]{36})"/.exec(shown.stdout)?.[1] ?? '';
+    const adopt = ['failover', 'test', 'CLONE', '--adopt', id];
+    await hvdr('lab', 'stop', 'dr', clone);
+    await hvdr(...adopt, ...site.operator());
+    const after = await operator('status', '--vm', 'CLONE', '--json');
+    expect(after.stdout).not.to.include(id);
+    const dr = await run('lab', 'show', 'dr', clone, '--json');
+    expect(dr.stdout).to.include(`adopted-${id}.0.vhdx`);
+    await hvdr('lab', 'start', 'dr', clone);
+    const read = async (lab: string, vm: string): Promise<Buffer> =>
+      (await site.hvdr('lab', 'read', lab, vm, '--disk', '0')).stdout;
+    expect((await read('dr', clone)).equals(await read('lab', 'CLONE'))).to.equal(true);
+    expectError(await operator('failover', 'test', 'CLONE', '--stop', id), 'E_NOT_FOUND');
+    expect(await vmsAtDr()).to.include(clone);
+  });
+
   it('of a final delta that cannot be taken: the VM runs at the primary again', async () => {
     await make('LAST');
     await fault('lab', 'LAST', 'set', 'shutdown-ignored');
@@ -210,3 +350,8 @@ describe('errors of the failover commands', function () {
     expect(shown.stdout).to.include('running');
   });
 });
+
+function mount(...args: string[]): void {
+  const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`mount ${args.join(' ')}: ${stderr}`);
+}

@@ -27,7 +27,7 @@ import { dropFaultsOf } from './faults.js';
 import { addSwitches } from './network.js';
 import { saveVm, type AdapterRecord, type DiskRecord, type VmRecord } from './record.js';
 import { contentIdOf, firstEpoch } from './tracking.js';
-import { allVms, changingVm, removeVmFiles, vmFolders, withVmLock } from './vms.js';
+import { allVms, changingVm, removeVmFiles, surveyVms, withVmLock } from './vms.js';
 
 export interface NewDisk {
   /** An image whose bytes are copied, or the size of an empty disk. */
@@ -75,8 +75,9 @@ export async function createVm(context: LabContext, request: NewVm): Promise<Gui
   if (disks.length > DISKS_MAX) {
     throw new DrError('E_PARAMETER', `a VM has at most ${DISKS_MAX} disks, not ${disks.length}`);
   }
-  await refuseTakenName(context, name);
-  await removeUnfinishedVms(context);
+  const { vms, unfinished } = await surveyVms(context);
+  refuseTakenName(context, vms, name);
+  await removeUnfinishedVms(context, unfinished);
   const switches = adapters.flatMap(({ switchName }) => switchName ?? []);
   return buildingVm(context, async (vmId) => {
     const made: DiskRecord[] = [];
@@ -116,9 +117,10 @@ export async function registerVm(context: LabContext, request: RegisterRequest):
       `the VM ${name} has ${definition.disks.length} disks, but ${diskPaths.length} files are given`,
     );
   }
-  await refuseTakenName(context, name);
-  await removeUnfinishedVms(context);
-  await refuseDisksInUse(context, diskPaths);
+  const { vms, unfinished } = await surveyVms(context);
+  refuseTakenName(context, vms, name);
+  refuseDisksInUse(context, vms, diskPaths);
+  await removeUnfinishedVms(context, unfinished);
   return buildingVm(context, async (vmId) => {
     const disks: DiskRecord[] = [];
     for (const [index, file] of diskPaths.entries()) {
@@ -167,6 +169,7 @@ function emptyVm(id: Guid, name: string): VmRecord {
     currentCheckpointId: undefined,
     referencePoints: [],
     mergeNotBeforeMs: 0,
+    heartbeatNotBeforeMs: undefined,
   };
 }
 
@@ -190,7 +193,7 @@ async function buildingVm(
     try {
       const vm = await build(vmId);
       await withLockFile(context, hostLockFile(folder), async () => {
-        await refuseTakenName(context, vm.name);
+        refuseTakenName(context, await allVms(context), vm.name);
         await saveVm(context, vm);
       });
     } catch (error) {
@@ -211,13 +214,12 @@ async function removeUnfinished(context: LabContext, vmId: Guid): Promise<void> 
 }
 
 /** What crashes left of VMs that were being made or removed; those under way are left alone. */
-async function removeUnfinishedVms(context: LabContext): Promise<void> {
+async function removeUnfinishedVms(context: LabContext, vmIds: readonly Guid[]): Promise<void> {
   const { fs, folder } = context;
-  for (const vmId of await vmFolders(context)) {
+  for (const vmId of vmIds) {
     const isUnfinished =
-      (await fs.status(vmFile(folder, vmId))) === undefined &&
-      ((await fs.status(creatingFile(folder, vmId))) !== undefined ||
-        (await fs.status(removingFile(folder, vmId))) !== undefined);
+      (await fs.status(creatingFile(folder, vmId))) !== undefined ||
+      (await fs.status(removingFile(folder, vmId))) !== undefined;
     if (!isUnfinished) continue;
     try {
       await withLockFile(
@@ -246,23 +248,24 @@ function checkName(name: string): void {
   });
 }
 
-async function refuseTakenName(context: LabContext, name: string): Promise<void> {
-  const other = (await allVms(context)).find((vm) => vm.name === name);
+function refuseTakenName({ folder }: LabContext, vms: readonly VmRecord[], name: string): void {
+  const other = vms.find((vm) => vm.name === name);
   if (other === undefined) return;
-  throw new DrError('E_EXISTS', `the lab ${context.folder} has a VM ${name} already`, {
+  throw new DrError('E_EXISTS', `the lab ${folder} has a VM ${name} already`, {
     context: { vmId: other.id },
     hint: 'Choose another name; names are how the command line tells VMs apart.',
   });
 }
 
 /** Two VMs over one file would ruin it. `ownerId`: this one may have them. */
-export async function refuseDisksInUse(
+export function refuseDisksInUse(
   context: LabContext,
+  vms: readonly VmRecord[],
   files: readonly string[],
   ownerId?: Guid,
-): Promise<void> {
+): void {
   const wanted = new Set(files.map((file) => path.resolve(file)));
-  for (const vm of await allVms(context)) {
+  for (const vm of vms) {
     if (vm.id === ownerId) continue;
     for (const disk of vm.disks) {
       for (const { file } of disk.files) {

@@ -10,7 +10,7 @@ import { diskFileOf, refuseDisksInUse } from './create-vm.js';
 import { diskPath, recordedName } from './layout.js';
 import { saveVm, type DiskRecord, type VmRecord } from './record.js';
 import { endEpoch } from './tracking.js';
-import { changingVm, tidyTracking } from './vms.js';
+import { allVms, changingVm, tidyTracking } from './vms.js';
 
 /** See TargetHypervisor.setDiskFiles. Change tracking begins anew for a disk that gets another file. */
 export async function setDiskFiles(
@@ -18,7 +18,7 @@ export async function setDiskFiles(
   vmId: Guid,
   files: readonly string[],
 ): Promise<void> {
-  await refuseDisksInUse(context, files, vmId);
+  refuseDisksInUse(context, await allVms(context), files, vmId);
   await changingVm(context, vmId, async (given) => {
     refuseUnready(given);
     const vm = await settle(context, given, 'all');

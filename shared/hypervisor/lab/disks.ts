@@ -12,7 +12,7 @@ import { diskInPlace, DISKS_MAX, newDisk, refuseDisksInUse, type NewDisk } from 
 import { diskPath, ownDiskName } from './layout.js';
 import { saveVm, type DiskRecord, type VmRecord } from './record.js';
 import { contentIdOf, endEpoch } from './tracking.js';
-import { changingVm, diskAt, tidyTracking } from './vms.js';
+import { allVms, changingVm, diskAt, tidyTracking } from './vms.js';
 
 const PIECE_BYTES = 1024 * 1024;
 const DEPTH = 8;
@@ -26,7 +26,7 @@ export function addDisk(context: LabContext, vmId: Guid, request: NewDisk): Prom
 
 /** Adds the disk of a VHDX where it stands, with the id that it has; it stays there when it goes. */
 export async function attachDisk(context: LabContext, vmId: Guid, file: string): Promise<Guid> {
-  await refuseDisksInUse(context, [file]);
+  refuseDisksInUse(context, await allVms(context), [file]);
   return changingVm(context, vmId, (vm) =>
     putDisk(context, vm, async (controllerLocation) => {
       const disk = await diskInPlace(context, vmId, path.resolve(file));

@@ -19,6 +19,7 @@ export const FAULTS = {
   'shutdown-ignored': { argument: undefined, effect: 'the guest does not shut down' },
   'turn-off-fails': { argument: undefined, effect: 'the VM cannot be turned off' },
   'boot-fails': { argument: undefined, effect: 'the VM does not start' },
+  'boot-slow': { argument: 'milliseconds', effect: 'a guest needs so long for its sign of life' },
   'no-heartbeat': { argument: undefined, effect: 'a started guest gives no sign of life' },
   'address-ignored': { argument: undefined, effect: 'a guest takes no address that it is given' },
   'convert-fails': { argument: undefined, effect: 'no checkpoint becomes a reference point' },
@@ -53,6 +54,7 @@ export const CALLS = [
   'removeVm',
   'setDiskFiles',
   'summaryOf',
+  'findTagged',
   'tagOf',
   'dropTag',
   'listSwitches',
@@ -77,6 +79,11 @@ const DELAY_MS_MAX = 24 * 60 * 60 * 1000;
 
 export function isFaultName(text: string): text is FaultName {
   return Object.hasOwn(FAULTS, text);
+}
+
+/** Whether the fault's argument is a time. */
+export function isDelay(name: string): boolean {
+  return isFaultName(name) && FAULTS[name].argument === 'milliseconds';
 }
 
 /** A fault as a user asks for it. @throws DrError E_PARAMETER */
@@ -169,7 +176,7 @@ export async function activeFault(
 /** Milliseconds of a fault with a delay; 0 when it is not set. */
 export async function delayOf(
   context: LabContext,
-  name: 'checkpoint-slow' | 'merge-delay',
+  name: 'checkpoint-slow' | 'merge-delay' | 'boot-slow',
   vmId: Guid,
 ): Promise<number> {
   return Number((await activeFault(context, name, vmId))?.argument ?? 0);

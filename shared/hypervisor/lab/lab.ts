@@ -49,9 +49,11 @@ import { addDisk, attachDisk, removeDisk, resizeDisk } from './disks.js';
 import {
   activeFault,
   addFault,
+  delayOf,
   dieWhenTold,
   dropFault,
   faultOf,
+  isDelay,
   readFaults,
   type CallName,
   type Fault,
@@ -185,7 +187,7 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   listVms(): Promise<readonly VmSummary[]> {
     return this.#call('listVms', undefined, async () => {
       const vms = await allVms(this.#context);
-      return vms.map(({ id, name, powerState }) => ({ id, name, powerState }));
+      return vms.map(summaryOf);
     });
   }
 
@@ -201,11 +203,14 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
         throw checkpoints.scripted('E_HYPERVISOR', vmId, 'boot-fails', 'it did not start');
       }
       const ignores = await this.#ignoresAddresses(vmId);
+      const bootMs = await delayOf(this.#context, 'boot-slow', vmId);
+      const heartbeatNotBeforeMs = bootMs === 0 ? undefined : this.#context.clock.now() + bootMs;
       await this.#change(vmId, (vm) => {
         refuseFenced(vm);
         return {
           ...vm,
           powerState: 'running',
+          heartbeatNotBeforeMs,
           adapters: vm.adapters.map((adapter) => ({
             ...adapter,
             guest: ignores ? adapter.guest : (adapter.nextGuest ?? adapter.guest),
@@ -362,7 +367,16 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   summaryOf(vmId: Guid): Promise<VmSummary | undefined> {
     return this.#call('summaryOf', vmId, async () => {
       const vm = await readVm(this.#context, vmFile(this.#context.folder, vmId));
-      return vm && { id: vm.id, name: vm.name, powerState: vm.powerState };
+      return vm && summaryOf(vm);
+    });
+  }
+
+  findTagged({ protectionId, operationId }: OwnerTag): Promise<VmSummary | undefined> {
+    return this.#call('findTagged', undefined, async () => {
+      const vm = (await allVms(this.#context)).find(
+        ({ tag }) => tag?.protectionId === protectionId && tag.operationId === operationId,
+      );
+      return vm && summaryOf(vm);
     });
   }
 
@@ -447,9 +461,11 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
 
   heartbeat(vmId: Guid): Promise<Heartbeat> {
     return this.#call('heartbeat', vmId, async () => {
-      const { powerState } = await loadVm(this.#context, vmId);
+      const { powerState, heartbeatNotBeforeMs = 0 } = await loadVm(this.#context, vmId);
+      if (powerState !== 'running') return 'absent';
+      if (this.#context.clock.now() < heartbeatNotBeforeMs) return 'absent';
       const isSilent = (await activeFault(this.#context, 'no-heartbeat', vmId)) !== undefined;
-      return powerState === 'running' && !isSilent ? 'ok' : 'absent';
+      return isSilent ? 'absent' : 'ok';
     });
   }
 
@@ -635,6 +651,10 @@ const LEFTOVERS_OF_CREATION = new Set(
   [vmsFolder, hostLockFile, faultsFile, switchesFile].map((place) => path.basename(place(''))),
 );
 
+function summaryOf({ id, name, powerState }: VmRecord): VmSummary {
+  return { id, name, powerState };
+}
+
 function checkVlan(vlan: number | undefined): void {
   if (vlan === undefined || (Number.isInteger(vlan) && vlan >= 1 && vlan <= 4094)) return;
   throw new DrError('E_PARAMETER', `${vlan} is no VLAN; 1 to 4094 are`);
@@ -653,7 +673,7 @@ function refuseBeyond(disk: ReadableDisk, offset: number, lengthBytes: number): 
 /** An argument that any fault of this name takes: clearing asks for the name only. */
 function argumentOfAny(name: string): string | undefined {
   if (name === 'die-before' || name === 'die-after') return 'close';
-  return name === 'checkpoint-slow' || name === 'merge-delay' ? '0' : undefined;
+  return isDelay(name) ? '0' : undefined;
 }
 
 async function unlessGone<T>(action: () => Promise<T>, otherwise: T): Promise<T> {

@@ -137,6 +137,8 @@ export interface VmRecord {
   readonly referencePoints: readonly ReferencePointRecord[];
   /** By the wall clock; no merge is begun before (scripted delay). */
   readonly mergeNotBeforeMs: number;
+  /** By the wall clock; the guest gives no sign of life before (scripted delay). */
+  readonly heartbeatNotBeforeMs: number | undefined;
 }
 
 /** undefined when there is no such VM. @throws DrError E_FILE_DAMAGED, E_FILE_VERSION */
@@ -243,6 +245,7 @@ function vmOf(fields: Fields): VmRecord {
       })),
     })),
     mergeNotBeforeMs: fields.whole('mergeNotBeforeMs'),
+    heartbeatNotBeforeMs: fields.optionalWhole('heartbeatNotBeforeMs', 0),
   };
 }
 

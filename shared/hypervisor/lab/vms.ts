@@ -23,17 +23,31 @@ import { readVm, type DiskRecord, type VmRecord } from './record.js';
 import { removeStrayGenerations } from './tracking.js';
 
 /** All VMs, in the order of their names. */
-export async function allVms(context: LabContext): Promise<VmRecord[]> {
-  const vms: VmRecord[] = [];
-  for (const vmId of await vmFolders(context)) {
-    const vm = await readVm(context, vmFile(context.folder, vmId));
-    if (vm !== undefined) vms.push(vm);
-  }
-  return vms.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+export async function allVms(context: LabContext): Promise<readonly VmRecord[]> {
+  return (await surveyVms(context)).vms;
 }
 
-/** Ids of the folders of VMs, whole or not. */
-export async function vmFolders({ fs, folder }: LabContext): Promise<Guid[]> {
+export interface Survey {
+  /** In the order of their names. */
+  readonly vms: readonly VmRecord[];
+  /** Folders without a record: a VM that is being made or removed, or what a crash left of one. */
+  readonly unfinished: readonly Guid[];
+}
+
+/** One look at all folders of VMs. */
+export async function surveyVms(context: LabContext): Promise<Survey> {
+  const vms: VmRecord[] = [];
+  const unfinished: Guid[] = [];
+  for (const vmId of await vmFolders(context)) {
+    const vm = await readVm(context, vmFile(context.folder, vmId));
+    if (vm === undefined) unfinished.push(vmId);
+    else vms.push(vm);
+  }
+  vms.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  return { vms, unfinished };
+}
+
+async function vmFolders({ fs, folder }: LabContext): Promise<Guid[]> {
   const names = await fs.list(vmsFolder(folder));
   return names.flatMap((name) => parseGuid(name) ?? []);
 }

@@ -274,6 +274,17 @@ describe('the lab', () => {
       await lab.turnOffVm(vmId);
     });
 
+    it('boot-slow keeps a guest silent until its time is over, for every process', async () => {
+      await lab.setFault('boot-slow', '5000');
+      await lab.startVm(vmId);
+      await lab.clearFault('boot-slow');
+      expect(await (await openLab(fs)).heartbeat(vmId)).to.equal('absent');
+      await lab.turnOffVm(vmId);
+      await lab.startVm(vmId);
+      expect(await lab.heartbeat(vmId)).to.equal('ok');
+      await lab.turnOffVm(vmId);
+    });
+
     it('foreign-checkpoint makes one that is not ours, which stays until the fault is cleared', async () => {
       await lab.setFault('foreign-checkpoint', undefined, vmId);
       const [foreign] = await lab.listCheckpoints(vmId);
