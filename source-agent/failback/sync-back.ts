@@ -56,7 +56,7 @@ export async function syncBack(
     await requireOff(vm, hypervisor);
     const isOpen = known?.operationId === of.operationId && known.stage !== 'preparing';
     const count = isOpen
-      ? await laterRound(known, of, file, seams)
+      ? await laterRound(known, of, request, file, seams)
       : await firstRound(known, of, request, leaseId, file, seams);
     if (request.isLast) await finish(of, file, seams);
     return count;
@@ -150,18 +150,26 @@ async function prepare(
   return { record, own };
 }
 
-/** The primary's own changes are in hand: what the serving site changed since then is what is left. */
+/**
+ * The primary's own changes are in hand: what the serving site changed since then is what is left. That is
+ * not believed after a round that ended with a difference, or one that the serving site has no memory of.
+ */
 async function laterRound(
   known: ReturnRecord,
   { vm, operationId }: FailbackOf,
+  { compare }: SyncRequest,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
   // whoever asks again may have let the serving VM run since
   if (known.stage === 'level') await file.write({ ...known, stage: 'syncing' });
+  const servingVm = { vmId: vm.id, operationId };
   let count = 0;
   for (const disk of known.disks) {
-    count += await fillChanged(disk, new CellSet(), { vmId: vm.id, operationId }, seams);
+    count +=
+      compare === 'full'
+        ? await fillCompared(disk, servingVm, seams)
+        : await fillChanged(disk, new CellSet(), servingVm, seams);
   }
   return count;
 }
@@ -181,7 +189,7 @@ async function finish(
 
 /**
  * Nobody starts the VM here on its old disks while others are made over them. The fence is this
- * failback's: that it still stands proves that nobody did (start-back.ts).
+ * failback's: that it still stands proves that nobody did (failback.ts).
  */
 async function keepFenced(
   { vm, operationId, epoch }: FailbackOf,

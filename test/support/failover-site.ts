@@ -57,7 +57,7 @@ export class FailoverSite {
       `dr_psk_file=${join(folder, 'keys/source.psk')}`,
       `state_dir=${join(folder, 'state')}`,
       'push_interval=3600',
-      'remote_actions=shutdown,start',
+      'remote_actions=shutdown,start,failback',
       'vm=*',
     ];
     writeFileSync(config, `${lines.join('\n')}\n`);
