@@ -10,6 +10,7 @@ import { Lab } from '../../shared/hypervisor/lab/index.js';
 import { answerTo, rowOf } from '../../dr-receiver/failover/machine.js';
 import type { FailoverRecord } from '../../dr-receiver/failover/model.js';
 import { type DirtyCells, noCells, union } from '../../source-agent/dirty-cells.js';
+import { openFailback, protectiveFiles } from '../../source-agent/failback/leftovers.js';
 import type { Ledger } from '../../source-agent/ledger.js';
 import { LedgerStore } from '../../source-agent/ledger-store.js';
 import { changesSince } from '../../source-agent/tracked-changes.js';
@@ -54,6 +55,13 @@ async function expectOneActive(pair: FailoverPair, { isSettled }: Moment): Promi
   if (areTalking && runsHere && powerState !== 'off') {
     // of one that is committed the source is retired: what runs there is no part of the pair any more
     expect(phase, 'I1: both run').to.be.oneOf(['split-brain', 'committed']);
+  }
+  const isGoingHome = phase === 'failing-back' || phase === 'failed-back';
+  // neither site starts it before the other has said that it is off
+  if (isGoingHome)
+    expect(runsHere && powerState !== 'off', `I1: both run, ${phase}`).to.equal(false);
+  if (isSettled && phase === 'failed-back') {
+    expect(powerState, 'I1: it runs at the primary').to.equal('running');
   }
   if (operation === undefined && phase === 'ordinary') {
     expect(runsHere, 'I1: it runs here while the source is active').to.equal(false);
@@ -127,6 +135,7 @@ async function expectOnlyOurs(pair: FailoverPair, { isSettled }: Moment): Promis
     expect(view?.equals(wanted), 'I4: the disk of the bystander').to.equal(true);
   }
   if (!isSettled) return;
+  await expectNoStrayDisks(pair);
   const { failover, tests } = (await pair.desk()).vm.protection;
   const instances = [failover.instance, ...[...tests.values()].map(({ instance }) => instance)];
   const named = new Set(instances.map((instance) => instance?.operationId));
@@ -134,16 +143,31 @@ async function expectOnlyOurs(pair: FailoverPair, { isSettled }: Moment): Promis
     expect(named.has(operationId), `I4: ${name} of operation ${operationId}`).to.equal(true);
   }
   const fence = await pair.source.fenceOf(pair.vmId);
+  if (failover.phase === 'failed-back') expect(fence, 'I4: it runs, fenced').to.equal(undefined);
   const mayBeFenced =
     failover.phase !== 'ordinary' || failover.owed.some(({ kind }) => kind === 'unfence');
   if (!mayBeFenced) expect(fence, 'I4: a fence that nobody will lift').to.equal(undefined);
+}
+
+/** I4: a protective disk at the primary is the VM's, or that of the failback whose record is there. */
+async function expectNoStrayDisks({
+  source,
+  vmId,
+  options,
+  isAttached,
+}: FailoverPair): Promise<void> {
+  const seams = { fs: options.primary, random: new SeededRandom(1) };
+  if (!isAttached || (await openFailback(vmId, PAIR_STATE, seams)) !== undefined) return;
+  for (const { file, isStoodOn } of await protectiveFiles(vmId, source, seams)) {
+    expect(isStoodOn, `I4: ${file}`).to.equal('yes');
+  }
 }
 
 /** I5: the record says what is under way, and how it goes on. */
 async function expectStateSays(pair: FailoverPair, { isSettled }: Moment): Promise<void> {
   const { failover } = (await pair.desk()).vm.protection;
   const { phase, operation, halted } = failover;
-  const isAtWork = phase === 'failing-over' || phase === 'undoing';
+  const isAtWork = ['failing-over', 'undoing', 'failing-back'].includes(phase);
   if (isAtWork) expect(operation, `I5: ${phase}`).not.to.equal(undefined);
   if (phase === 'halted') expect(halted, 'I5: halted').not.to.equal(undefined);
   if (operation === undefined) return;
@@ -158,7 +182,7 @@ async function expectStateSays(pair: FailoverPair, { isSettled }: Moment): Promi
 
 /** A VM of ours stands on disks that the record names. */
 function expectHolds({ phase, instance }: FailoverRecord): void {
-  if (phase === 'failed-over' || phase === 'committed') {
+  if (['failed-over', 'committed', 'failing-back'].includes(phase)) {
     expect(instance, `I5: ${phase}`).not.to.equal(undefined);
   }
 }

@@ -7,14 +7,17 @@ import {
   type AttachRequest,
   type AttachResponse,
   connectDirectly,
+  FailbackMode,
   replicationService,
   siteService,
 } from '../../shared/channel/index.js';
 import { systemClock } from '../../shared/clock.js';
 import { CELL_BYTES } from '../../shared/delta/index.js';
+import { DrError } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { Lab } from '../../shared/hypervisor/lab/index.js';
 import { silentLog } from '../../shared/log.js';
+import { RETURN_CYCLE } from '../../dr-receiver/failover/machine.js';
 import type { VmDesk } from '../../dr-receiver/ingest/vm-desk.js';
 import { replicationHandlers, siteHandlers } from '../../dr-receiver/index.js';
 import type { Job } from '../../source-agent/agent.js';
@@ -47,6 +50,8 @@ export interface PairVolumes {
 
 export interface PairOptions extends PairVolumes {
   readonly history: History;
+  /** What the VM at the DR site saw when it was shut down for a failback that is not committed yet. */
+  readonly returned?: readonly Buffer[] | undefined;
   readonly clock?: FakeClock;
   readonly seed?: number;
   /** Its power is gone. */
@@ -101,6 +106,9 @@ export class FailoverPair {
   readonly target: Lab;
   readonly vmId: Guid;
   readonly options: PairOptions;
+  /** The comparison at the end of a failback does not come over the line. */
+  isLastRoundBroken = false;
+  #returned: readonly Buffer[] | undefined;
   #agent: { readonly stop: AbortController; readonly ended: Promise<void> } | undefined;
 
   private constructor(
@@ -108,6 +116,7 @@ export class FailoverPair {
     parts: { site: Site; source: Lab; target: Lab; vmId: Guid },
   ) {
     this.options = options;
+    this.#returned = options.returned;
     this.site = parts.site;
     this.source = parts.source;
     this.target = parts.target;
@@ -183,11 +192,16 @@ export class FailoverPair {
     await this.learnPoints();
   }
 
-  /** Points that came since the last time show the guest as it is at the primary now. */
+  /**
+   * Points that came since the last time show the guest as it is at the primary now; the point of a failback
+   * as it was when it was shut down at the DR site.
+   */
   async learnPoints(): Promise<void> {
     const desk = await this.desk();
-    for (const { pointId } of desk.vm.protection.listed) {
-      if (!this.history.has(pointId)) this.history.set(pointId, await this.sourceViews());
+    for (const { pointId, cycleKind } of desk.vm.protection.listed) {
+      if (this.history.has(pointId)) continue;
+      const returned = cycleKind === RETURN_CYCLE ? this.#returned : undefined;
+      this.history.set(pointId, returned ?? (await this.sourceViews()));
     }
   }
 
@@ -196,6 +210,7 @@ export class FailoverPair {
     command: string,
     parameters: Readonly<Record<string, string>> = {},
   ): Promise<OperateRun> {
+    if ((await this.phase()) === 'failed-back') this.#returned ??= await this.targetViews();
     try {
       return await operateAt(this.site, command, parameters);
     } finally {
@@ -216,7 +231,17 @@ export class FailoverPair {
   }
 
   /** The guest at the primary writes. */
-  async guestWrites(seed: number, count: number): Promise<void> {
+  guestWrites(seed: number, count: number): Promise<void> {
+    return this.#writes(this.source, this.vmId, seed, count);
+  }
+
+  /** The guest at the DR site writes. */
+  async targetWrites(seed: number, count: number): Promise<void> {
+    const { id } = await this.target.findVm(PAIR_VM);
+    await this.#writes(this.target, id, seed, count);
+  }
+
+  async #writes(lab: Lab, vmId: Guid, seed: number, count: number): Promise<void> {
     const random = new SeededRandom(seed);
     for (let i = 0; i < count; i++) {
       const disk = random.int(SIZES.length);
@@ -224,7 +249,7 @@ export class FailoverPair {
       const length = 1 + random.int(12);
       const at = random.int(sectors - length) * 512;
       const bytes = random.chance(0.2) ? Buffer.alloc(length * 512) : random.bytes(length * 512);
-      await this.source.guestWrite(this.vmId, disk, at, bytes);
+      await lab.guestWrite(vmId, disk, at, bytes);
     }
   }
 
@@ -252,7 +277,7 @@ export class FailoverPair {
       cycleCount: 1,
       intervalMs: 300_000,
       isAbortingOnError: false,
-      remoteActions: ['shutdown', 'start'],
+      remoteActions: ['shutdown', 'start', 'failback'],
     };
   }
 
@@ -261,10 +286,15 @@ export class FailoverPair {
     const site = connectDirectly(siteService, siteHandlers(receiver), SOURCE);
     const attach: typeof site.attach = (requests, options) =>
       this.#heard<AttachResponse>(site.attach(this.#heard<AttachRequest>(requests), options));
+    const failbackCells: typeof site.failbackCells = (request, options) => {
+      const isLast = request.mode === FailbackMode.FAILBACK_MODE_ROOT;
+      if (isLast && this.isLastRoundBroken) throw new DrError('E_CHANNEL', 'the line is gone');
+      return site.failbackCells(request, options);
+    };
     return new ReceiverLink(() =>
       Promise.resolve({
         client: connectDirectly(replicationService, replicationHandlers(receiver), SOURCE),
-        site: { ...site, attach },
+        site: { ...site, attach, failbackCells },
         close: () => Promise.resolve(),
       }),
     );
