@@ -49,7 +49,6 @@ import {
   LOST_SECONDS,
   mayBeFenced,
   type OperationResult,
-  REPLACES,
   resultOf,
   standing,
   TOUCHES_SOURCE,
@@ -58,6 +57,7 @@ import { changedMeanwhile, halted, rolledBack, stays, stopped } from './operatio
 import { stepRule } from './steps.js';
 import { Tests } from './tests.js';
 import { Watch } from './watch.js';
+import { isFailback, REPLACES, wayBack } from './way-back.js';
 
 /** A step that waits for the other site does not hold up the end of the receiver. */
 const STOP_PATIENCE_MS = 5000;
@@ -195,11 +195,9 @@ export class Failovers {
     const answer = requireAnswer(await this.standingOf(desk), command);
     if (answer.kind !== 'takeBack') throw changedMeanwhile(desk);
     const seen = desk.vm.protection.failover;
-    const { operation, halted, instance } = seen;
-    const isBeside = command === 'abort' && operation?.facts[REPLACES] === 'yes';
-    const isNothing = instance === undefined || isBeside;
-    const isEarly = answer.through === undefined && halted === undefined && isNothing;
-    if (isEarly && operation !== undefined) {
+    const { operation } = seen;
+    const way = wayBack(command, answer, seen);
+    if ((way === 'given-up' || way === 'kept') && operation !== undefined) {
       const run = new Run<OperationResult>(operation.operationId);
       return run.start(async () => {
         await this.#giveUp(desk, operation, asked);
@@ -538,10 +536,6 @@ function kindOf(command: Command, failover: FailoverRecord): OwnKind {
   if (command === 'undo') return isFailback(failover) ? 'failback-undo' : command;
   if (command === 'permanent') return isFailback(failover) ? 'failback-commit' : command;
   throw new DrError('E_STATE', `${command} cannot be run by this receiver`);
-}
-
-function isFailback({ phase, halted }: FailoverRecord): boolean {
-  return ['failing-back', 'failed-back'].includes(halted?.phase ?? phase);
 }
 
 /** What makes a provisional state final, and leaves it as it was when it cannot. */

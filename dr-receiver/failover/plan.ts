@@ -9,6 +9,7 @@ import { type Answer, answerTo, rowOf } from './machine.js';
 import type { Command, StateName } from './model.js';
 import { refusal, type Standing } from './refusals.js';
 import { STEPS, type SteppedKind } from './steps.js';
+import { wayBack } from './way-back.js';
 
 export interface PlannedStep {
   readonly name: string;
@@ -121,6 +122,9 @@ function endOf(
   if (isSync && steps[0]?.name === 'F1') {
     return { toState: 'FAILING_BACK', steps: steps.slice(0, 1) };
   }
+  if (answer.kind === 'takeBack' && wayBack(command, answer, failover) === 'kept') {
+    return { toState: 'FAILED_OVER', steps };
+  }
   return { toState: stateAfter(state, answer, failover.operation?.kind), steps };
 }
 
@@ -163,8 +167,9 @@ function stateAfter(
 function stepsOf(
   command: Command,
   answer: Answer,
-  { state, failover: { operation } }: Standing,
+  { state, failover }: Standing,
 ): readonly PlannedStep[] {
+  const { operation } = failover;
   const of = (kind: SteppedKind, from = 0): readonly PlannedStep[] =>
     STEPS[kind].slice(from).map(({ name, what }) => ({ name, what }));
   switch (answer.kind) {
@@ -180,9 +185,11 @@ function stepsOf(
       return of('unplanned');
     case 'otherPoint':
       return [...of('undo').slice(1, 3), ...of('unplanned')];
-    case 'takeBack':
-      if (state === 'FAILING_BACK') return of('failback-undo');
-      return answer.through === undefined ? GIVE_UP : of('undo');
+    case 'takeBack': {
+      const way = wayBack(command, answer, failover);
+      if (way === 'kept') return KEEP;
+      return way === 'given-up' ? GIVE_UP : of(way);
+    }
     case 'resume': {
       if (operation === undefined || operation.kind === 'resolve') return [];
       const at = STEPS[operation.kind].findIndex(({ name }) => name === operation.step);
@@ -201,6 +208,11 @@ function stepsOf(
 const GIVE_UP: readonly PlannedStep[] = [
   { name: 'A1', what: 'tell the source that it was given up: it lifts its fence' },
   { name: 'A2', what: 'the source starts the VM again if we had stopped it; protected' },
+];
+
+/** Of a failover to another point that has not touched what serves. */
+const KEEP: readonly PlannedStep[] = [
+  { name: 'A1', what: 'remove what was made for the other point; the VM here serves on' },
 ];
 
 function notesOf(

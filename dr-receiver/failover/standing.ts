@@ -17,7 +17,6 @@ export interface OperationResult {
 }
 
 /** Facts of an operation. */
-export const REPLACES = 'replaces';
 export const TOUCHES_SOURCE = 'touchesSource';
 export const LOST_SECONDS = 'lostSeconds';
 

@@ -27,6 +27,7 @@ export class Watch {
   readonly #site: FailoverSite;
   readonly #options: WatchOptions;
   readonly #deadlineTries: BackOff;
+  readonly #debtTries: BackOff;
   /** What was overdue when the receiver started is asked about, not done. */
   readonly #startedAtMs: number;
   #looking: Promise<void> | undefined;
@@ -35,6 +36,7 @@ export class Watch {
     this.#site = site;
     this.#options = options;
     this.#deadlineTries = new BackOff(site.seams.clock);
+    this.#debtTries = new BackOff(site.seams.clock);
     this.#startedAtMs = site.seams.clock.now();
   }
 
@@ -82,7 +84,9 @@ export class Watch {
   /** A source that does not answer keeps no other VM waiting. */
   async #settle(): Promise<void> {
     const desks = await this.#soundDesks();
-    await Promise.all(desks.map((desk) => this.#look(desk, () => this.settleWithSource(desk))));
+    await Promise.all(
+      desks.map((desk) => this.#look(desk, () => this.settleWithSource(desk, false))),
+    );
   }
 
   /** What is wrong with one VM is none of the others' matter. */
@@ -96,8 +100,11 @@ export class Watch {
     }
   }
 
-  /** While nothing is under way: the source learns what it is owed, and a second active VM is seen. */
-  async settleWithSource(desk: VmDesk): Promise<void> {
+  /**
+   * While nothing is under way: the source learns what it is owed, and a second active VM is seen.
+   * `isNews`: the source has just said something, so what it refused before is asked at once.
+   */
+  async settleWithSource(desk: VmDesk, isNews = true): Promise<void> {
     const { vm } = desk;
     const { owed, operation, phase } = vm.protection.failover;
     if (operation !== undefined) return;
@@ -112,7 +119,18 @@ export class Watch {
       this.#site.log.error('failover.split-brain', { vmId: vm.vmId, vmName });
       return;
     }
-    if (owed.length > 0) await payDebts(this.#site, desk);
+    if (owed.length > 0) await this.#payDebts(desk, isNews);
+  }
+
+  /** A source that refuses what it is owed is asked again after longer and longer times. */
+  async #payDebts(desk: VmDesk, isNews: boolean): Promise<void> {
+    const { vmId, protection } = desk.vm;
+    // what is owed besides by now is asked for at once
+    const debts = protection.failover.owed.map(({ kind, operationId }) => `${kind} ${operationId}`);
+    const key = [vmId, ...debts].join(' ');
+    if (!isNews && !this.#debtTries.isDue(key)) return;
+    this.#debtTries.tried(key);
+    if (await payDebts(this.#site, desk)) this.#debtTries.forget(key);
   }
 
   async #describeSource({ vm }: VmDesk): Promise<SourceVm | undefined> {
@@ -128,9 +146,9 @@ export class Watch {
     if (policy === 'none' || deadlineMs > this.#site.seams.clock.now()) return;
     // people may have counted on it while nobody was here to do it: it asks
     if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
-    if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
     const key = `${desk.vm.vmId} ${deadlineMs}`;
     if (!this.#deadlineTries.isDue(key)) return;
+    if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
     this.#deadlineTries.tried(key);
     const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
     const command = policy === 'commit' ? 'permanent' : 'undo';

@@ -214,7 +214,8 @@ async function cellsBehind(
     throw new DrError(
       'E_DISK_MISMATCH',
       `disk ${disk.diskId} was replaced or resized between the point that serves and the newest one`,
-      { hint: 'Fail back with `--compare full`.' },
+      // a comparison would not help: no delta leads from one point to the other, so nothing could be committed
+      { hint: 'Make the failover permanent, or undo it.' },
     );
   }
   const lease = await vm.leases.read([segment]);

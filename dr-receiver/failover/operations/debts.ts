@@ -35,22 +35,25 @@ async function pay(
   }
 }
 
-/** Tells the source what it is owed, in order, as far as it can be told now. */
-export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<void> {
+/**
+ * Tells the source what it is owed, in order, as far as it can be told now. Returns false when it was asked
+ * and did not take it.
+ */
+export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<boolean> {
   const { vm } = desk;
   for (const debt of vm.protection.failover.owed) {
     const { owed, operation } = vm.protection.failover;
     // while the source was told the one before, something else may have begun
-    if (!owed.includes(debt) || operation !== undefined) return;
+    if (!owed.includes(debt) || operation !== undefined) return true;
     const source = site.sources.find(vm.vmId, vm.protection.owner);
-    if (source === undefined) return;
+    if (source === undefined) return true;
     try {
       await pay(source, desk, debt);
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
       const { code, message } = error;
       site.log.warn('failover.source-not-told', { vmId: vm.vmId, code, reason: message });
-      return;
+      return false;
     }
     await vm.change(async () => {
       const { failover, epoch } = vm.protection;
@@ -61,4 +64,5 @@ export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<void> 
       await appendFailover(vm, site.seams.clock, { ...failover, owed }, epoch, by);
     });
   }
+  return true;
 }

@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { CELL_BYTES } from '../../../../shared/delta/index.js';
 import { DrError } from '../../../../shared/errors.js';
 import type { FailoverRecord } from '../../../../dr-receiver/failover/model.js';
+import { requireHost } from '../../../../dr-receiver/failover/site.js';
 import { refusal } from '../../../support/refusal.js';
 import { FailoverBench, failoverVolume, type FailoverVolume } from './failover-double.js';
 import { failedOver, type Primary } from './primary-double.js';
@@ -109,6 +110,28 @@ describe('failback in trouble', function () {
   });
 
   describe('F1', () => {
+    it('a disk that was resized where it serves is refused, and the VM serves on', async () => {
+      const { id } = await bench.lab.findVm('VM1');
+      // the lab refuses it; a hypervisor may let people do it
+      const refused = await refusal(() => bench.lab.resizeDisk(id, 0, 16 * CELL_BYTES));
+      expect(refused.code).to.equal('E_HYPERVISOR');
+      const host = requireHost(bench.site.receiver.failovers.site);
+      const open = host.openCheckpointDisk.bind(host);
+      host.openCheckpointDisk = async (...args) => {
+        const disk = await open(...args);
+        const sizeBytes = disk.sizeBytes + CELL_BYTES;
+        return Object.defineProperty(disk, 'sizeBytes', { value: sizeBytes });
+      };
+      const failure = await refusal(() => bench.operate('failback'));
+      expect(failure.code).to.equal('E_DISK_MISMATCH');
+      expect(`${failure.message} ${failure.hint}`)
+        .to.include('bytes where it serves')
+        .and.include('permanent');
+      host.openCheckpointDisk = open;
+      await standsAt('F1');
+      expect(primary.rounds).to.deep.equal([]);
+    });
+
     it('an agent that goes away leaves the VM serving; resume goes on', async () => {
       primary.failures.set('failbackSync', GONE);
       expect(await fails('failback')).to.equal('E_SOURCE_UNREACHABLE');

@@ -10,6 +10,7 @@ import {
   requireConfirmed,
 } from '../../../../dr-receiver/failover/plan.js';
 import { type FailoverRecord, ORDINARY } from '../../../../dr-receiver/failover/model.js';
+import { REPLACES } from '../../../../dr-receiver/failover/way-back.js';
 import { STEPS, stepRule } from '../../../../dr-receiver/failover/steps.js';
 import { planToWire } from '../../../../dr-receiver/wire.js';
 import { DrError } from '../../../../shared/errors.js';
@@ -97,6 +98,21 @@ describe('failover: plan', () => {
     expect(names(plan({ standing: atEarly, command: 'unplanned' }))).to.equal(
       'U1 U2 U3 U4 U5 U6 U7',
     );
+  });
+
+  it('of taking another point back says which VM serves afterwards, and so does one of a halted step', () => {
+    const facts = { [REPLACES]: 'yes' };
+    const operation = anOperation({ kind: 'unplanned', step: 'U1', facts });
+    const failover: FailoverRecord = { ...FAILED_OVER, phase: 'failing-over', operation };
+    const standing = { vmName: 'SQL01', state: 'FAILING_OVER', failover } as const;
+    const abort = plan({ standing, command: 'abort' });
+    expect([names(abort), abort.toState]).to.deep.equal(['A1', 'FAILED_OVER']);
+    const undo = plan({ standing, command: 'undo' });
+    expect([names(undo), undo.toState]).to.deep.equal(['N1 N2 N3 N4 N5 N6', 'PROTECTED']);
+    const halted = { phase: 'failing-back', step: 'F4', cause: '', allowed: ['undo'] } as const;
+    const broken = { ...standing, state: 'HALTED', failover: { ...FAILED_OVER, halted } } as const;
+    const back = plan({ standing: broken, command: 'undo' });
+    expect([names(back), back.toState]).to.deep.equal(['B1 B2 B3 B4', 'FAILED_OVER']);
   });
 
   it('of a failback ends it, or brings the VM here again', () => {

@@ -130,4 +130,28 @@ describe('what a failover did at the source', function () {
     expect((await bench.operate('undo', FORCED)).done?.state).to.equal('PROTECTED');
     expect(await owed()).to.deep.equal(['unfence']);
   });
+
+  it('a source that refuses what it is owed is asked after longer and longer times, and at once when it has news', async () => {
+    source.powerState = 'off';
+    await bench.operate('planned');
+    source.failures.set('unfence', new DrError('E_STATE', 'the fence is not ours'));
+    await bench.operate('undo');
+    const { receiver, clock } = bench.site;
+    const { vm } = await bench.desk();
+    const count = (): number => source.calls.filter((call) => call === 'unfence').length;
+    const before = count();
+    for (let n = 0; n < 720; n++) {
+      await receiver.failovers.tick();
+      await clock.advance(5000);
+    }
+    expect(count() - before).to.be.within(4, 9);
+    const asked = count();
+    await receiver.failovers.onClaim(vm.vmId);
+    expect(count()).to.equal(asked + 1);
+    expect(vm.protection.failover.owed.map(({ kind }) => kind)).to.deep.equal(['unfence']);
+    source.failures.clear();
+    await receiver.failovers.onClaim(vm.vmId);
+    expect(vm.protection.failover.owed).to.deep.equal([]);
+    expect(source.isFenced).to.equal(false);
+  });
 });
