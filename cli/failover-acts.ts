@@ -22,16 +22,16 @@ const ACTS: Readonly<Record<string, { readonly summary: string; readonly descrip
     summary: 'decide whose data count when a VM ran at both sites',
     description: 'Wants confirmation, and --keep source or --keep replica.',
   },
+  flatten: {
+    summary: 'let the disks of a VM that stays at the DR site stand alone',
+    description: 'Only then its points may be forgotten. The VM has to be off.',
+  },
   forget: {
     summary: 'give up a protection',
     description:
       'All points of the VM and its files in the store are removed; a source that pushes it again begins anew.\n' +
       'Wants confirmation. Not while a VM of the protection runs at the DR site, unless its disks were\n' +
       'flattened; with --force --reason TEXT also when the VM that stayed has gone from every host.',
-  },
-  flatten: {
-    summary: 'let the disks of a VM that stays at the DR site stand alone',
-    description: 'Only then its points may be forgotten. The VM has to be off.',
   },
 };
 

@@ -9,8 +9,11 @@ const TASKS: readonly (readonly [task: string, command: string])[] = [
   ['replicate a VM once', 'hvdr push --vm NAME --host HOST --dr-host H --psk-file FILE'],
   ['replicate for ever', 'hvdr daemon --config FILE'],
   ['see how far behind it is', 'hvdr status'],
-  ['list and prove restore points', 'hvdr points VM · hvdr verify VM --point all'],
-  ['take a disk out of a point', 'hvdr export VM --point latest --disk 0 --format vhdx --out FILE'],
+  [
+    'see and prove restore points',
+    'hvdr points VM · hvdr verify VM --point all · hvdr export --help',
+  ],
+  ['start a VM at the DR site', 'hvdr failover test VM · planned VM · unplanned VM'],
   ['practise without Hyper-V', 'hvdr lab --help'],
 ];
 

@@ -40,6 +40,52 @@ import { CHECK_UNKNOWN, registerStatus } from './status.js';
 import { registerVerify } from './verify.js';
 import { registerVhdx } from './vhdx.js';
 
+type Register = (program: Command, context: CliContext) => void;
+
+/** All commands, in the order of the help. */
+const COMMANDS: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
+  [
+    'Replication:',
+    [
+      registerPush,
+      registerSeed,
+      registerDaemon,
+      registerParameters,
+      registerReceiver,
+      registerPause,
+      registerRebind,
+      registerUnhalt,
+    ],
+  ],
+  [
+    'Points:',
+    [
+      registerStatus,
+      registerPoints,
+      registerVerify,
+      registerExport,
+      registerImport,
+      registerCompact,
+      registerGc,
+    ],
+  ],
+  [
+    'Failover:',
+    [
+      registerFailover,
+      registerFailback,
+      registerReprotect,
+      registerFailoverActs,
+      registerUnfence,
+      registerPlan,
+      registerDrill,
+      registerNetworkExplain,
+    ],
+  ],
+  ['Disks, and a lab:', [registerVhdx, registerPcbt, registerLab]],
+  ['Set-up and help:', [registerDemo, registerDoctor, registerPsk, registerExplain]],
+];
+
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];
 
 /** All commands, registered on one program whose output goes to the context. */
@@ -76,36 +122,11 @@ export function buildProgram(context: CliContext): Command {
       const command = [action.parent?.name(), action.name()].join(' ');
       (await context.log()).debug('run.started', { command, version: productVersion() });
     });
-  registerPush(program, context);
-  registerSeed(program, context);
-  registerDaemon(program, context);
-  registerParameters(program, context);
-  registerVhdx(program, context);
-  registerPcbt(program, context);
-  registerLab(program, context);
-  registerPsk(program, context);
-  registerReceiver(program, context);
-  registerStatus(program, context);
-  registerPoints(program, context);
-  registerVerify(program, context);
-  registerFailover(program, context);
-  registerFailback(program, context);
-  registerFailoverActs(program, context);
-  registerReprotect(program, context);
-  registerGc(program, context);
-  registerExport(program, context);
-  registerImport(program, context);
-  registerCompact(program, context);
-  registerPause(program, context);
-  registerRebind(program, context);
-  registerUnhalt(program, context);
-  registerNetworkExplain(program, context);
-  registerUnfence(program, context);
-  registerPlan(program, context);
-  registerDrill(program, context);
-  registerDemo(program, context);
-  registerDoctor(program, context);
-  registerExplain(program, context);
+  for (const [heading, commands] of COMMANDS) {
+    program.commandsGroup(heading);
+    for (const register of commands) register(program, context);
+  }
+  program.helpCommand('help [command]', 'print help of a command');
   return program;
 }
 

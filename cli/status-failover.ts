@@ -45,12 +45,17 @@ function relative(ms: bigint, nowMs: number): string {
   return distanceMs > 0 ? `in ${text}` : `${text} ago`;
 }
 
+/** What is known of the VM of a failover. After a reprotect it may have gone home by another protection. */
+function whereabouts({ activeSite, reprotectedAtMs }: ProtectionStatus): string {
+  if (reprotectedAtMs > 0n) return 'was left';
+  return activeSite === 'target' ? 'serves' : 'is registered';
+}
+
 /** Lines below that of the VM; none for one that is simply protected and was never tested. */
 export function failoverLines(each: ProtectionStatus, nowMs: number): string[] {
   const lines: string[] = [];
   if (each.instanceName !== '') {
-    const where = each.activeSite === 'target' ? 'serves' : 'is registered';
-    lines.push(`    ${each.instanceName} ${where} at this site`);
+    lines.push(`    ${each.instanceName} ${whereabouts(each)} at this site`);
   }
   if (each.commitDeadlineMs > 0n) {
     lines.push(`    the commit policy acts ${relative(each.commitDeadlineMs, nowMs)}`);

@@ -189,7 +189,7 @@ async function status(context: CliContext, flags: Flags): Promise<void> {
           ? ''
           : ` (${formatSize(Number(each.reclaimableBytes))} reclaimable)`;
       return [
-        `${each.vmName}  ${state} ${each.health}  ${counts}, ${newest}, ` +
+        `${nameAmong(protections, each)}  ${state} ${each.health}  ${counts}, ${newest}, ` +
           `${formatSize(Number(each.storedBytes))}${reclaimable}, epoch ${each.epoch}, ${each.direction}${running}`,
         ...each.reasons.map((reason) => `    ${reason}`),
         ...failoverLines(each, nowMs),
@@ -234,4 +234,10 @@ async function check(context: CliContext, flags: Flags): Promise<void> {
     if (bad.length > NAMED_MAX) named.push(`and ${bad.length - NAMED_MAX} more`);
     return `${word}: ${named.join('; ')}`;
   });
+}
+
+/** The name of a VM, with its id where another one has the name as well. */
+function nameAmong(all: readonly ProtectionStatus[], { vmName, vmId }: ProtectionStatus): string {
+  const isOnly = all.filter((each) => each.vmName === vmName).length === 1;
+  return isOnly ? vmName : `${vmName} (${guidFromWire(vmId) ?? ''})`;
 }

@@ -44,8 +44,14 @@ export async function findVm(receiver: Receiver, name: string): Promise<VmDesk> 
       hint: '`hvdr status` lists the VMs of the store.',
     });
   }
-  const ids = found.map(({ vm }) => vm.vmId).join(', ');
-  throw new DrError('E_USAGE', `${found.length} VMs are named ${name}: ${ids}`, {
-    hint: 'Name the VM by its id.',
+  const ids = found.map(({ vm }) => `${vm.vmId}${isRetired(vm.protection) ? ' (retired)' : ''}`);
+  const isOld = found.some(({ vm }) => isRetired(vm.protection));
+  throw new DrError('E_USAGE', `${found.length} VMs are named ${name}: ${ids.join(', ')}`, {
+    hint: `Name the VM by its id.${isOld ? ' A retired protection can be given up: `hvdr forget ID --plan`.' : ''}`,
   });
+}
+
+/** Its VM was moved for good; another protection may have the name. */
+function isRetired({ failover }: VmDesk['vm']['protection']): boolean {
+  return failover.phase === 'committed';
 }

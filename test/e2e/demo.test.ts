@@ -74,6 +74,15 @@ describe('hvdr demo', () => {
     // nothing goes on running, so the store is free for who looks at it next
     const points = await runHvdr(['points', 'SQL01', '--store', 'files/dr-store'], { folder });
     expect(points.code, points.stderr).to.equal(0);
+    // a retired protection keeps the name of its VM, and whoever asks is told which is which
+    const both = await runHvdr(['points', 'LOST01', '--store', 'files/dr-store'], { folder });
+    expect(both.code).to.equal(2);
+    expect(both.stderr).to.match(/2 VMs are named LOST01: .*\(retired\).*hvdr forget ID/);
+    const status = await runHvdr(['status', '--store', 'files/dr-store'], { folder });
+    expect(status.stdout.toString())
+      .to.match(/^LOST01 \([0-9a-f-]{36}\) {2}PROTECTED /m)
+      .and.match(/^LOST01 \([0-9a-f-]{36}\) {2}COMMITTED /m)
+      .and.include('LOST01 was left at this site');
   });
 
   it('ends with 1 and E_DIFFERENT when a judge disagrees', async function () {
