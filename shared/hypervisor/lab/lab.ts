@@ -1,6 +1,6 @@
-// The lab: a hypervisor in a folder. It keeps nothing in memory between two calls, so that several
-// processes can use one folder; the record of a VM (record.ts) is the only truth. Both interfaces
-// of a hypervisor, and what a user and a guest do.
+// The lab: a hypervisor in a folder. It holds nothing in memory between two calls that another process
+// could change unseen, so that several can use one folder; the record of a VM (record.ts) is the only
+// truth. Both interfaces of a hypervisor, and what a user and a guest do.
 
 import path from 'node:path';
 import { randomGuid, type Guid } from '../../bytes/index.js';

@@ -20,6 +20,7 @@ import {
   vmsFolder,
 } from './layout.js';
 import { readVm, type DiskRecord, type VmRecord } from './record.js';
+import { readUnlessSeen } from './seen-records.js';
 import { removeStrayGenerations } from './tracking.js';
 
 /** All VMs, in the order of their names. */
@@ -39,7 +40,7 @@ export async function surveyVms(context: LabContext): Promise<Survey> {
   const vms: VmRecord[] = [];
   const unfinished: Guid[] = [];
   for (const vmId of await vmFolders(context)) {
-    const vm = await readVm(context, vmFile(context.folder, vmId));
+    const vm = await readUnlessSeen(context, vmId);
     if (vm === undefined) unfinished.push(vmId);
     else vms.push(vm);
   }
