@@ -57,7 +57,8 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
     site.rounds.set(operationId, frozen);
     const head = defined(vm.protection.head, 'a VM that was failed over has points');
     const ids = { pointId: instance.pointId, headPointId: head.pointId };
-    const compare = since === undefined ? firstCompare(work) : 'changed';
+    const isKnown = since !== undefined && !frozen.isSinceLost;
+    const compare = isKnown ? 'changed' : firstCompare(work);
     const isUrgent = isLast && work.values.urgent;
     const startedAt = site.seams.clock.monotonic();
     const sync = source.failbackSync(vm.vmId, order, { ...ids, compare, isLast, isUrgent });

@@ -55,6 +55,8 @@ export interface ServingDisk {
   readonly lacking: CellSet;
   /** What may differ from the point that the VM was started from. */
   readonly changed: CellSet;
+  /** The hypervisor has forgotten what changed since the round before, so `lacking` is not all of it. */
+  readonly isSinceLost: boolean;
 }
 
 export class ServingDisks {
@@ -96,6 +98,11 @@ export class ServingDisks {
       throw error;
     }
     return new ServingDisks(options, checkpoint, disks);
+  }
+
+  /** What an earlier round brought may be gone here since, as when a user's checkpoint was applied. */
+  get isSinceLost(): boolean {
+    return [...this.disks.values()].some((disk) => disk.isSinceLost);
   }
 
   /** @throws DrError E_NOT_FOUND */
@@ -172,10 +179,10 @@ async function openDisk(
     }
     const above = host.rangesAbove(vmId, id, disk.diskId, materialisedPath(disk.diskId));
     const changed = await cellsOfRanges(above, disk.sizeBytes);
-    const lacking =
-      (await changedSince(host, checkpoint, disk, since)) ??
-      unionOfCells(changed, await cellsBehind(options, disk));
-    return { disk, frozen, changed, lacking };
+    const later = await changedSince(host, checkpoint, disk, since);
+    const lacking = later ?? unionOfCells(changed, await cellsBehind(options, disk));
+    const isSinceLost = since !== undefined && later === undefined;
+    return { disk, frozen, changed, lacking, isSinceLost };
   } catch (error) {
     await frozen.close();
     throw error;

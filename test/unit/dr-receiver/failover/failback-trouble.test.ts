@@ -8,7 +8,7 @@ import type { FailoverRecord } from '../../../../dr-receiver/failover/model.js';
 import { requireHost } from '../../../../dr-receiver/failover/site.js';
 import { refusal } from '../../../support/refusal.js';
 import { FailoverBench, failoverVolume, type FailoverVolume } from './failover-double.js';
-import { failedOver, type Primary } from './primary-double.js';
+import { failedOver, type Primary, writeHere } from './primary-double.js';
 
 const GONE = new DrError('E_SOURCE_UNREACHABLE', 'it is gone');
 
@@ -208,6 +208,18 @@ describe('failback in trouble', function () {
       for (const each of await bench.lab.listReferencePoints(id)) {
         await bench.lab.removeReferencePoint(id, each.id);
       }
+      await bench.operate('failback', { stage: 'sync' });
+      expect(primary.rounds.map(({ compare }) => compare)).to.deep.equal(['changed', 'full']);
+    });
+
+    it('a checkpoint that was applied here since the round before: that is no round to go on from', async () => {
+      const { id } = await bench.lab.findVm('VM1');
+      await bench.lab.addUserCheckpoint(id, 'before');
+      await writeHere(bench, 2);
+      await bench.operate('failback', { stage: 'sync', compare: 'changed' });
+      await bench.lab.turnOffVm(id);
+      await bench.lab.applyUserCheckpoint(id, 'before');
+      await bench.lab.startVm(id);
       await bench.operate('failback', { stage: 'sync' });
       expect(primary.rounds.map(({ compare }) => compare)).to.deep.equal(['changed', 'full']);
     });
