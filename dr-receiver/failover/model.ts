@@ -95,6 +95,8 @@ export interface InstanceDisk {
   readonly materialised: string;
   /** File name of the protective disk over it, which the VM began on. */
   readonly protective: string;
+  /** Root of all its bytes as the primary started with them, in hex; undefined: it serves, or nobody knows. */
+  readonly servedRoot?: string | undefined;
 }
 
 /** A VM at the target site that runs on a restore point: of a failover, or of a test. */

@@ -60,6 +60,7 @@ const TEXT_MAX = 16 * 1024;
 const DISKS_MAX = 260;
 const OWED_MAX = 64;
 const STEP = /^[A-Za-z0-9-]{1,32}$/;
+const ROOT = /^[0-9a-f]{64}$/;
 /** A name in a folder, and nothing that leads out of it. */
 const FILE_NAME = /^[0-9a-z][0-9a-z.-]{0,127}$/;
 
@@ -141,12 +142,20 @@ function parseDisk(fields: Fields): InstanceDisk {
     baseCycleId: fields.guid('baseCycleId'),
     materialised: fileName(fields, 'materialised'),
     protective: fileName(fields, 'protective'),
+    // disks that did not go home do not have it, nor do those of former versions
+    ...(fields.has('servedRoot') ? { servedRoot: rootIn(fields, 'servedRoot') } : {}),
   };
 }
 
 function stepIn(fields: Fields): string {
   const value = fields.text('step');
   if (!STEP.test(value)) throw new Unusable('"step" is no name of a step');
+  return value;
+}
+
+function rootIn(fields: Fields, name: string): string {
+  const value = fields.text(name);
+  if (!ROOT.test(value)) throw new Unusable(`"${name}" is no root`);
   return value;
 }
 

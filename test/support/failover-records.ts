@@ -39,6 +39,7 @@ export function anInstance(fields: Partial<Instance> = {}): Instance {
         baseCycleId: cycleId(1),
         materialised: 'op-1.vhdx',
         protective: 'op-1.p.vhdx',
+        servedRoot: 'ab'.repeat(32),
       },
     ],
     poweredOnAtMs: 6000,

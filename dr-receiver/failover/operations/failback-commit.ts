@@ -8,6 +8,7 @@ import { DrError } from '../../../shared/errors.js';
 import { operationTable } from '../engine.js';
 import { type ReturnIds, writeReturnPoint } from '../failback/return-point.js';
 import { forgetRounds } from '../failback/round.js';
+import { demandComparison, isDoubted } from '../failback/still-as-served.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { findInstance, tagOfInstance } from '../instance.js';
 import { takeAway } from './come-up.js';
@@ -51,7 +52,9 @@ function returnIds({ book }: Work): ReturnIds {
 }
 
 async function goOnFromPoint(work: Work): Promise<undefined> {
-  const { vm, order, book } = work;
+  const { vm, book } = work;
+  if (isDoubted(book.operation)) await demandComparison(work);
+  const { order } = work;
   const { pointId } = returnIds(work);
   const consistentAtMs = Number(book.operation.facts[CONSISTENT_AT]);
   await requireSource(work).failbackCommit(vm.vmId, order, { pointId, consistentAtMs });

@@ -27,7 +27,10 @@ const LEVEL = 'level';
  * Whether the next round would be short enough for the time in which nobody serves. What is left is what
  * changed during the last round, and no more than that brought as long as rounds get smaller.
  */
-export function isShortEnough(rounds: readonly RoundOutcome[], windowMs: number): boolean {
+export function isShortEnough(
+  rounds: readonly Pick<RoundOutcome, 'cellCount' | 'elapsedMs'>[],
+  windowMs: number,
+): boolean {
   const last = defined(rounds.at(-1), 'there was a round');
   const before = rounds.at(-2);
   if (last.elapsedMs < windowMs || rounds.length >= ROUNDS_MAX) return true;
@@ -75,11 +78,12 @@ function requireOff({ vm }: Work, state: SourceVm): void {
 }
 
 /** @throws DrError E_SHUTDOWN_TIMEOUT (the guest serves on), E_DIFFERENT, what a round throws */
-async function switchOff(work: Work): Promise<undefined> {
+async function switchOff(work: Work): Promise<FailoverPatch> {
   await shutDownHere(work);
-  const { cellCount } = await runRound(work, true);
+  const { cellCount, disks } = await runRound(work, true);
   work.run.tell('F2', `the last round: ${cellCount} cells; all disks are the same`);
-  return undefined;
+  // what the primary starts with: a return point is held against it
+  return { instance: { disks } };
 }
 
 async function shutDownHere(work: Work): Promise<void> {
