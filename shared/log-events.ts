@@ -60,6 +60,8 @@ export const LOG_EVENTS = {
     'A split brain was decided for the VM here; what the primary wrote is on its fenced disks only.',
   'failover.source-not-told':
     'The source could not be told something; it is told at its next contact.',
+  'failback.compare-due':
+    'A failback became permanent though its point may not be what the primary started with; the next cycle compares.',
   'drill.began': 'A test session of a VM began.',
   'drill.ended': 'A test session ended, or was left running.',
   'drill.adopted': 'The VM of a test was given to its owner, and is no test any more.',

@@ -54,12 +54,14 @@ const DEBTS: readonly SourceDebt['kind'][] = [
   'fence',
   'retire',
   'dropFailback',
+  'commitFailback',
 ];
 const VALUES_MAX = 200;
 const TEXT_MAX = 16 * 1024;
 const DISKS_MAX = 260;
 const OWED_MAX = 64;
 const STEP = /^[A-Za-z0-9-]{1,32}$/;
+const ROOT = /^[0-9a-f]{64}$/;
 /** A name in a folder, and nothing that leads out of it. */
 const FILE_NAME = /^[0-9a-z][0-9a-z.-]{0,127}$/;
 
@@ -141,12 +143,20 @@ function parseDisk(fields: Fields): InstanceDisk {
     baseCycleId: fields.guid('baseCycleId'),
     materialised: fileName(fields, 'materialised'),
     protective: fileName(fields, 'protective'),
+    // disks that did not go home do not have it, nor do those of former versions
+    ...(fields.has('servedRoot') ? { servedRoot: rootIn(fields, 'servedRoot') } : {}),
   };
 }
 
 function stepIn(fields: Fields): string {
   const value = fields.text('step');
   if (!STEP.test(value)) throw new Unusable('"step" is no name of a step');
+  return value;
+}
+
+function rootIn(fields: Fields, name: string): string {
+  const value = fields.text(name);
+  if (!ROOT.test(value)) throw new Unusable(`"${name}" is no root`);
   return value;
 }
 
@@ -179,7 +189,12 @@ function parseReprotected(fields: Fields): Reprotected {
 }
 
 function parseDebt(fields: Fields): SourceDebt {
-  return { kind: fields.choice('kind', DEBTS), operationId: fields.guid('operationId') };
+  const kind = fields.choice('kind', DEBTS);
+  const operationId = fields.guid('operationId');
+  if (kind !== 'commitFailback') return { kind, operationId };
+  const point = fields.object('point');
+  const consistentAtMs = point.number('consistentAtMs');
+  return { kind, operationId, point: { pointId: point.guid('pointId'), consistentAtMs } };
 }
 
 function parseTexts(fields: Fields, name: string): Readonly<Record<string, string>> {

@@ -14,7 +14,6 @@ import {
   encodeManifestRecord,
   MANIFEST_RECORD_BYTES,
   type ManifestRecord,
-  rootOfRecords,
   touchedMib,
   unionOfCells,
 } from '../../../shared/delta/index.js';
@@ -57,7 +56,7 @@ export async function* failbackCells(
     return;
   }
   if (mode === FailbackMode.FAILBACK_MODE_ROOT) {
-    const value = await rootOfRecords(round.records(disk.diskId));
+    const value = await round.root(disk.diskId);
     yield { part: { $case: 'root', value } };
     return;
   }

@@ -1,7 +1,8 @@
 // The return point of a failback (failover.md § 4, F6): what the VM here wrote becomes a point of the store
 // over its head. Its cells are those of the protective disk and of all deltas behind the point that the VM
 // was started from, read from the VM, which is off. So it equals the disks with which the primary started,
-// and nothing crosses the wire. It is taken in like any cycle of a source.
+// and nothing crosses the wire. It is taken in like any cycle of a source. That it equals them is not
+// believed: the roots of F2 say whether somebody changed the VM here since.
 
 import { defined } from '../../../shared/assert.js';
 import { type Guid, guidToWire } from '../../../shared/bytes/index.js';
@@ -22,6 +23,7 @@ import { RETURN_CYCLE } from '../machine.js';
 import type { Work } from '../operations/work.js';
 import { freezeServing } from './round.js';
 import type { ServingDisks } from './serving-disks.js';
+import { holdStill, requireAsServed } from './still-as-served.js';
 
 export interface ReturnIds {
   readonly cycleId: Guid;
@@ -30,16 +32,19 @@ export interface ReturnIds {
 
 /**
  * Lists the return point; durable on return. Again with the same ids it is listed once.
- * @throws DrError E_DISK_MISMATCH, E_CHECKPOINT, E_CAPACITY, E_IO, E_STATE
+ * @throws DrError E_DISK_MISMATCH, E_CHECKPOINT, E_CAPACITY, E_IO, E_STATE; E_SPLIT_BRAIN (the VM runs here
+ *   too), E_DIFFERENT (not what the primary started with); nothing is listed then
  */
 export async function writeReturnPoint(work: Work, ids: ReturnIds): Promise<void> {
   const { vm, desk } = work;
   // what the VM wrote lies before the head from then on
   if (vm.protection.answer(ids.cycleId) !== undefined) return;
   requireSameDisks(vm, work.instance.pointId);
+  await holdStill(work);
   const frozen = await freezeServing(work, undefined);
   let isListed = false;
   try {
+    await requireAsServed(work, frozen);
     const { head } = vm.protection;
     const request = requestOf(work, ids);
     await vm.change(async () => {

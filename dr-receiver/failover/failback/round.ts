@@ -23,6 +23,8 @@ export interface RoundOutcome {
   /** Cells that came to the primary. */
   readonly cellCount: number;
   readonly elapsedMs: number;
+  /** The disks of the VM, after the last round with their roots. */
+  readonly disks: Instance['disks'];
 }
 
 /**
@@ -65,10 +67,11 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
     const cellCount = await unlessStopped(sync, run.signal);
     const elapsedMs = site.seams.clock.monotonic() - startedAt;
     site.rounds.delete(operationId);
+    const disks = isLast ? await frozen.withRoots(instance.disks) : instance.disks;
     isOver = true;
     if (isLast) await frozen.discard();
     else await book.note({ facts: { [SINCE]: (await released(work, frozen)).id } });
-    return { cellCount, elapsedMs };
+    return { cellCount, elapsedMs, disks };
   } catch (error) {
     const isDifferent = error instanceof DrError && error.code === 'E_DIFFERENT';
     // what both sides know as changed was not all: from here on only the bytes count

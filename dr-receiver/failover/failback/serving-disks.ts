@@ -16,6 +16,7 @@ import {
   cellsOfRanges,
   type ManifestRecord,
   recordsOfCells,
+  rootOfRecords,
   unionOfCells,
 } from '../../../shared/delta/index.js';
 import type { ReadableDisk } from '../../../shared/disk/index.js';
@@ -32,7 +33,7 @@ import {
 } from '../../store/point-sources.js';
 import type { DiskRecord } from '../../store/records.js';
 import type { VmStore } from '../../store/vm-store.js';
-import type { Instance } from '../model.js';
+import type { Instance, InstanceDisk } from '../model.js';
 import type { TargetHost } from '../ports.js';
 
 const CHECKPOINT_TIMEOUT_MS = 10 * 60 * 1000;
@@ -64,6 +65,7 @@ export class ServingDisks {
   readonly disks: ReadonlyMap<Guid, ServingDisk>;
   readonly #options: ServingOptions;
   readonly #vmId: Guid;
+  readonly #roots = new Map<Guid, Promise<Buffer>>();
 
   private constructor(
     options: ServingOptions,
@@ -127,6 +129,22 @@ export class ServingDisks {
       if (!isChanged(record.cell)) yield record;
     }
     for (; next.done !== true; next = await fresh.next()) yield next.value;
+  }
+
+  /** Root of all cells of a disk; 32 bytes. It is frozen: whoever asks again gets what was read before. */
+  root(diskId: Guid): Promise<Buffer> {
+    const known = this.#roots.get(diskId) ?? rootOfRecords(this.records(diskId));
+    this.#roots.set(diskId, known);
+    return known;
+  }
+
+  /** The disks of the VM with the root of each, for its record. */
+  async withRoots(disks: readonly InstanceDisk[]): Promise<readonly InstanceDisk[]> {
+    const rooted: InstanceDisk[] = [];
+    for (const disk of disks) {
+      rooted.push({ ...disk, servedRoot: (await this.root(disk.diskId)).toString('hex') });
+    }
+    return rooted;
   }
 
   /** Ends the round: what changes from here on can be asked for in the next one. */

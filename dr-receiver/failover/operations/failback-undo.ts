@@ -54,7 +54,8 @@ async function serveAgain(work: Work): Promise<FailoverPatch | undefined> {
   const vmId = defined(instance.vmId, 'a VM that served is registered');
   await host.unfenceVm(vmId);
   const found = await serveAndCheck(work, vmId);
-  return { ...found, instance: { ...found.instance, servedUntilMs: 0 } };
+  const disks = instance.disks.map((disk) => ({ ...disk, servedRoot: undefined }));
+  return { ...found, instance: { ...found.instance, disks, servedUntilMs: 0 } };
 }
 
 export const FAILBACK_UNDO: WorkTable = operationTable(

@@ -2,11 +2,14 @@
 // Never do two VMs run by us, and never is a guest's byte lost that nobody gave up.
 
 import { expect } from 'chai';
+import type { Guid } from '../../../../shared/bytes/index.js';
 import { CELL_BYTES } from '../../../../shared/delta/index.js';
 import { DrError } from '../../../../shared/errors.js';
 import type { FailoverRecord } from '../../../../dr-receiver/failover/model.js';
 import { requireHost } from '../../../../dr-receiver/failover/site.js';
+import { appendFailover } from '../../../../dr-receiver/failover/failover-book.js';
 import { refusal } from '../../../support/refusal.js';
+import { readPoint } from '../source-double.js';
 import { FailoverBench, failoverVolume, type FailoverVolume } from './failover-double.js';
 import { failedOver, type Primary, writeHere } from './primary-double.js';
 
@@ -43,7 +46,7 @@ describe('failback in trouble', function () {
     parameters: Readonly<Record<string, string>> = {},
   ): Promise<string> => (await refusal(() => bench.operate(command, parameters))).code;
   /** The VM serves here with all that it had, and only here. */
-  const expectServing = async (): Promise<void> => {
+  const expectServing = async ({ source } = { source: 'off' }): Promise<void> => {
     const { phase, operation, activeSite, instance } = await record();
     expect({ phase, operation, activeSite, served: instance?.servedUntilMs }).to.deep.equal({
       phase: 'failed-over',
@@ -51,7 +54,7 @@ describe('failback in trouble', function () {
       activeSite: 'target',
       served: 0,
     });
-    expect([await powerHere(), primary.powerState]).to.deep.equal(['running', 'off']);
+    expect([await powerHere(), primary.powerState]).to.deep.equal(['running', source]);
     const found = await bench.guest('VM1');
     for (const [disk, view] of views.entries()) {
       expect(found[disk]?.equals(view), `disk ${disk}`).to.equal(true);
@@ -419,14 +422,137 @@ describe('failback in trouble', function () {
       await expectServing();
     });
 
-    it('F8: stays until the source is told, and can only go on', async () => {
+    describe('F7: a VM that somebody changed here since', () => {
+      const force = { force: 'yes', reason: 'what is here is not missed' };
+      const listed = async (): Promise<number> => (await bench.desk()).vm.protection.listed.length;
+
+      const startByHand = async (): Promise<Guid> => {
+        const { id } = await bench.lab.findVm('VM1');
+        await bench.lab.unfenceVm(id);
+        await bench.lab.startVm(id);
+        return id;
+      };
+
+      it('is no return point while it runs', async () => {
+        const id = await startByHand();
+        const before = await listed();
+        expect(await fails('permanent')).to.equal('E_SPLIT_BRAIN');
+        expect(await fails('permanent', force)).to.equal('E_SPLIT_BRAIN');
+        expect([await bench.phase(), await listed()]).to.deep.equal(['failed-back', before]);
+        // as it was: off, and with nothing written
+        await bench.lab.turnOffVm(id);
+        expect((await bench.operate('permanent')).done?.state).to.equal('PROTECTED');
+        expect((await bench.desk()).vm.protection.isCompareDue).to.equal(false);
+      });
+
+      it('is no return point when it wrote, and an undo goes on with what it has', async () => {
+        const id = await startByHand();
+        await writeHere(bench, 5);
+        await bench.lab.turnOffVm(id);
+        views = await bench.guest('VM1');
+        const before = await listed();
+        expect(await fails('permanent')).to.equal('E_DIFFERENT');
+        expect([await bench.phase(), await listed()]).to.deep.equal(['failed-back', before]);
+        expect(primary.calls).not.to.include('failbackCommit');
+        await bench.operate('undo');
+        await expectServing();
+      });
+
+      it('forced, it is a point that the primary does not go on from without a comparison', async () => {
+        const id = await startByHand();
+        await writeHere(bench, 5);
+        await bench.lab.turnOffVm(id);
+        views = await bench.guest('VM1');
+        expect((await bench.operate('permanent', force)).done?.state).to.equal('RESYNC');
+        const { head, isCompareDue, epoch: now } = (await bench.desk()).vm.protection;
+        expect(isCompareDue).to.equal(true);
+        expect(primary.committed?.pointId).to.equal(head?.pointId);
+        expect(primary.epoch).to.equal(now);
+        for (const [disk, view] of views.entries()) {
+          const found = await readPoint(bench.site, 'VM1', head?.pointId ?? '', disk);
+          expect(found.equals(view), `disk ${disk}`).to.equal(true);
+        }
+      });
+
+      it('is compared later on when nobody knows what it was', async () => {
+        const { vm } = await bench.desk();
+        const { instance } = vm.protection.failover;
+        const older = instance?.disks.map((disk) => ({ ...disk, servedRoot: undefined })) ?? [];
+        const failover = {
+          ...(await record()),
+          instance: instance && { ...instance, disks: older },
+        };
+        await vm.change(() =>
+          appendFailover(vm, bench.site.clock, failover, vm.protection.epoch, { by: 'test' }),
+        );
+        expect((await bench.operate('permanent')).done?.state).to.equal('RESYNC');
+        expect(vm.protection.isCompareDue).to.equal(true);
+      });
+
+      it('is no return point when a checkpoint of its user was applied', async () => {
+        await bench.operate('undo');
+        const { id } = await bench.lab.findVm('VM1');
+        await bench.lab.addUserCheckpoint(id, 'before');
+        await writeHere(bench, 3);
+        await bench.operate('failback', { compare: 'changed' });
+        await bench.lab.applyUserCheckpoint(id, 'before');
+        expect(await fails('permanent')).to.equal('E_DIFFERENT');
+        expect(await bench.phase()).to.equal('failed-back');
+      });
+    });
+
+    it('F8: stays until the source is told, and is not taken back', async () => {
       primary.failures.set('failbackCommit', GONE);
       expect(await fails('permanent')).to.equal('E_SOURCE_UNREACHABLE');
       expect(await fails('undo')).to.equal('E_LOCKED');
+      expect(await fails('permanent', { force: 'yes' })).to.equal('E_PARAMETER');
       const { head } = (await bench.desk()).vm.protection;
       primary.failures.clear();
       expect((await bench.operate('resume')).done?.state).to.equal('PROTECTED');
       expect(primary.committed?.pointId).to.equal(head?.pointId);
+    });
+
+    describe('F8: a primary that is lost', () => {
+      const lost = { force: 'yes', reason: 'the primary burns' };
+
+      beforeEach(async () => {
+        primary.failures.set('failbackCommit', GONE);
+        await fails('permanent');
+        bench.site.receiver.sources.find = () => undefined;
+        expect((await bench.operate('permanent', lost)).done?.state).to.equal('PROTECTED');
+      });
+
+      const comesBack = (): void => {
+        primary.failures.clear();
+        primary.calls.length = 0;
+        bench.site.receiver.sources.find = () => primary;
+      };
+
+      it('keeps nobody waiting, and goes on from the point when it is back', async () => {
+        const { vm } = await bench.desk();
+        const { head } = vm.protection;
+        expect((await record()).owed.map(({ kind }) => kind)).to.deep.equal(['commitFailback']);
+        expect(await bench.lab.listVms()).to.deep.equal([]);
+        comesBack();
+        await bench.site.receiver.failovers.onClaim(vm.vmId);
+        expect(primary.committed?.pointId).to.equal(head?.pointId);
+        expect((await record()).owed).to.deep.equal([]);
+      });
+
+      it('is failed over from the return point, and goes on from it before it is brought back', async () => {
+        const { head } = (await bench.desk()).vm.protection;
+        const run = await bench.operate('unplanned');
+        expect(run.done?.state).to.equal('FAILED_OVER');
+        await expectServing({ source: 'running' });
+        primary.powerState = 'off';
+        comesBack();
+        await bench.operate('failback', { stage: 'sync' });
+        const ends = primary.calls.filter((call) => /^failback/.test(call));
+        expect(ends.slice(0, 2)).to.deep.equal(['failbackCommit', 'failbackSync']);
+        expect(primary.committed?.pointId).to.equal(head?.pointId);
+        expect(primary.isActive).to.equal(false);
+        expect((await record()).owed).to.deep.equal([]);
+      });
     });
 
     it('F9: a VM that somebody started here is not taken away', async () => {

@@ -111,6 +111,7 @@ export class FakeSource implements SourceSite {
   ): Promise<void> {
     await Promise.resolve();
     this.#called('failbackCommit', order);
+    this.epoch = order.epoch;
     this.committed = point;
   }
 
