@@ -1,6 +1,7 @@
 // What acts by itself while the receiver runs: deadlines and sizes of tests, the commit timer, what a
-// source is owed, and the sight of a second active VM.
+// source is owed, and the sight of a second VM that runs.
 
+import type { Guid } from '../../shared/bytes/index.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { BackOff } from './back-off.js';
 import { appendFailover } from './failover-book.js';
@@ -29,6 +30,8 @@ export class Watch {
   readonly #deadlineTries: BackOff;
   /** What was overdue when the receiver started is asked about, not done. */
   readonly #startedAtMs: number;
+  /** VMs whose retired original was running when its agent was asked last. */
+  readonly #retiredRunning = new Set<Guid>();
 
   constructor(site: FailoverSite, options: WatchOptions) {
     this.#site = site;
@@ -103,6 +106,31 @@ export class Watch {
       return;
     }
     if (owed.length > 0) await payDebts(this.#site, desk);
+    await this.#lookAtRetired(desk);
+  }
+
+  /** The VM at the primary runs although the one here is it for good; nobody but people may stop either. */
+  isRetiredRunning(vmId: Guid): boolean {
+    return this.#retiredRunning.has(vmId);
+  }
+
+  async #lookAtRetired(desk: VmDesk): Promise<void> {
+    const { vmId, protection } = desk.vm;
+    const { failover, vmName } = protection;
+    if (failover.phase !== 'committed') {
+      this.#retiredRunning.delete(vmId);
+      return;
+    }
+    const found = await this.#describeSource(desk);
+    // one that does not answer may run as it did
+    if (found === undefined) return;
+    const wasRunning = this.#retiredRunning.has(vmId);
+    if (!isAlive(found)) {
+      this.#retiredRunning.delete(vmId);
+      return;
+    }
+    this.#retiredRunning.add(vmId);
+    if (!wasRunning) this.#site.log.error('failover.retired-runs', { vmId, vmName });
   }
 
   async #describeSource({ vm }: VmDesk): Promise<SourceVm | undefined> {
