@@ -36,6 +36,7 @@ const STATE_NAMES: Readonly<Record<number, string>> = {
   [ProtectionState.PROTECTION_STATE_FAILED_OVER]: 'FAILED_OVER',
   [ProtectionState.PROTECTION_STATE_COMMITTED]: 'COMMITTED',
   [ProtectionState.PROTECTION_STATE_HALTED]: 'HALTED',
+  [ProtectionState.PROTECTION_STATE_SPLIT_BRAIN]: 'SPLIT_BRAIN',
 };
 
 export function registerStatus(program: Command, context: CliContext): void {

@@ -336,7 +336,7 @@ async function statusOf(receiver: Receiver, desk: VmDesk): Promise<ProtectionSta
     unknownCount: vm.unknownCycleIds.length,
     forecast: ahead,
     reclaimFailure: reclaim.failure,
-    failover: failoverWords(protection, nowMs),
+    failover: failoverWords(protection, nowMs, receiver.failovers.isRetiredRunning(vm.vmId)),
     ...warningWords(protection),
   });
   const isBegun =

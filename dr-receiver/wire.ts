@@ -56,8 +56,9 @@ export function stateOf(desk: VmDesk, hasUnfinished: boolean): ProtectionState {
   const name = nameOfState(desk, hasUnfinished);
   switch (name) {
     case 'HALTED':
-    case 'SPLIT_BRAIN':
       return ProtectionState.PROTECTION_STATE_HALTED;
+    case 'SPLIT_BRAIN':
+      return ProtectionState.PROTECTION_STATE_SPLIT_BRAIN;
     case 'COMMITTED':
       return ProtectionState.PROTECTION_STATE_COMMITTED;
     case 'FAILING_OVER':

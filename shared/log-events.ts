@@ -56,6 +56,8 @@ export const LOG_EVENTS = {
   'failover.given-up': 'One was given up before this site had become the active one.',
   'failover.ended': 'One came to its end.',
   'failover.split-brain': 'A source was seen running while this site is the active one.',
+  'failover.retired-runs':
+    'A source whose failover is permanent was seen running beside the VM that replaced it.',
   'failover.orphan':
     'A split brain was decided for the VM here; what the primary wrote is on its fenced disks only.',
   'failover.source-not-told':

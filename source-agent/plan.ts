@@ -62,7 +62,7 @@ export interface PlanInput {
 
 /**
  * Refuses a receiver that no cycle may be sent to.
- * @throws DrError E_FAILED_OVER, E_STATE, E_HALTED, E_STALE_EPOCH
+ * @throws DrError E_FAILED_OVER, E_STATE, E_HALTED, E_SPLIT_BRAIN, E_STALE_EPOCH
  */
 export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: string): void {
   const context = { state: receiver.state, epoch: receiver.epoch };
@@ -85,6 +85,8 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
       throw new DrError('E_HALTED', `the receiver has halted the protection of ${vmName}`, {
         context,
       });
+    case 'split-brain':
+      throw new DrError('E_SPLIT_BRAIN', `${vmName} runs at both sites`, { context });
     case 'unprotected':
     case 'seeding':
     case 'protected':

@@ -26,7 +26,8 @@ export type ReceiverState =
   | 'paused'
   | 'failed-over'
   | 'committed'
-  | 'halted';
+  | 'halted'
+  | 'split-brain';
 
 export interface ReceiverView {
   readonly storeId: Guid;
@@ -55,6 +56,7 @@ const STATES = new Map<ProtectionState, ReceiverState>([
   [ProtectionState.PROTECTION_STATE_FAILED_OVER, 'failed-over'],
   [ProtectionState.PROTECTION_STATE_COMMITTED, 'committed'],
   [ProtectionState.PROTECTION_STATE_HALTED, 'halted'],
+  [ProtectionState.PROTECTION_STATE_SPLIT_BRAIN, 'split-brain'],
 ]);
 
 export function protocolError(what: string): DrError {

@@ -461,6 +461,11 @@ export class Failovers {
     await this.#watch.tick();
   }
 
+  /** A VM at the primary was seen running whose failover is permanent. */
+  isRetiredRunning(vmId: Guid): boolean {
+    return this.#watch.isRetiredRunning(vmId);
+  }
+
   /** An agent of the primary says that it serves this VM, or that something of it has changed. */
   async onClaim(vmId: Guid): Promise<void> {
     const desk = await this.#desks.desk(vmId);

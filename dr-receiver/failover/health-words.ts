@@ -12,6 +12,7 @@ export interface FailoverWords {
 export function failoverWords(
   { failover, tests, proof }: Pick<Protection, 'failover' | 'tests' | 'proof'>,
   nowMs: number,
+  isRetiredRunning = false,
 ): FailoverWords {
   const { phase, halted, instance, commit } = failover;
   const critical: string[] = [];
@@ -19,6 +20,9 @@ export function failoverWords(
   if (halted !== undefined) critical.push(`step ${halted.step} is halted: ${halted.cause}`);
   if (phase === 'split-brain') {
     critical.push('the VM may run at both sites; `hvdr resolve` says which one counts');
+  }
+  if (phase === 'committed' && isRetiredRunning) {
+    critical.push('its retired original runs at the primary as well: turn one of them off');
   }
   if (phase === 'failed-over') {
     warn.push('the VM serves here and has no other copy: go back, undo, or make it permanent');

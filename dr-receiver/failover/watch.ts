@@ -1,6 +1,7 @@
 // What acts by itself while the receiver runs: deadlines and sizes of tests, the commit timer, what a
-// source is owed, and the sight of a second active VM.
+// source is owed, and the sight of a second VM that runs.
 
+import type { Guid } from '../../shared/bytes/index.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { BackOff } from './back-off.js';
 import { appendFailover } from './failover-book.js';
@@ -30,6 +31,8 @@ export class Watch {
   readonly #debtTries: BackOff;
   /** What was overdue when the receiver started is asked about, not done. */
   readonly #startedAtMs: number;
+  /** VMs whose retired original was running when its agent was asked last. */
+  readonly #retiredRunning = new Set<Guid>();
   #looking: Promise<void> | undefined;
 
   constructor(site: FailoverSite, options: WatchOptions) {
@@ -120,6 +123,7 @@ export class Watch {
       return;
     }
     if (owed.length > 0) await this.#payDebts(desk, isNews);
+    await this.#lookAtRetired(desk);
   }
 
   /** A source that refuses what it is owed is asked again after longer and longer times. */
@@ -131,6 +135,30 @@ export class Watch {
     if (!isNews && !this.#debtTries.isDue(key)) return;
     this.#debtTries.tried(key);
     if (await payDebts(this.#site, desk)) this.#debtTries.forget(key);
+  }
+
+  /** The VM at the primary runs although the one here is it for good; nobody but people may stop either. */
+  isRetiredRunning(vmId: Guid): boolean {
+    return this.#retiredRunning.has(vmId);
+  }
+
+  async #lookAtRetired(desk: VmDesk): Promise<void> {
+    const { vmId, protection } = desk.vm;
+    const { failover, vmName } = protection;
+    if (failover.phase !== 'committed') {
+      this.#retiredRunning.delete(vmId);
+      return;
+    }
+    const found = await this.#describeSource(desk);
+    // one that does not answer may run as it did
+    if (found === undefined) return;
+    const wasRunning = this.#retiredRunning.has(vmId);
+    if (!isAlive(found)) {
+      this.#retiredRunning.delete(vmId);
+      return;
+    }
+    this.#retiredRunning.add(vmId);
+    if (!wasRunning) this.#site.log.error('failover.retired-runs', { vmId, vmName });
   }
 
   async #describeSource({ vm }: VmDesk): Promise<SourceVm | undefined> {

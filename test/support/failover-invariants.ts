@@ -55,6 +55,8 @@ async function expectOneActive(pair: FailoverPair, { isSettled }: Moment): Promi
   if (areTalking && runsHere && powerState !== 'off') {
     // of one that is committed the source is retired: what runs there is no part of the pair any more
     expect(phase, 'I1: both run').to.be.oneOf(['split-brain', 'committed']);
+    const isTold = pair.site.receiver.failovers.isRetiredRunning(pair.vmId);
+    expect(isTold, 'I1: a retired one runs, and is told of').to.equal(phase === 'committed');
   }
   const isGoingHome = phase === 'failing-back' || phase === 'failed-back';
   // neither site starts it before the other has said that it is off

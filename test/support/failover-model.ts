@@ -55,7 +55,7 @@ export class FailoverModel {
   }
 
   cycle(): Outcome {
-    if (this.state === 'SPLIT_BRAIN') return 'E_HALTED';
+    if (this.state === 'SPLIT_BRAIN') return 'E_SPLIT_BRAIN';
     if (this.state !== 'ordinary') return 'E_FAILED_OVER';
     if (this.isPaused) return 'E_STATE';
     this.isCompareDue = false;

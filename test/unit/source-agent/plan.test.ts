@@ -273,6 +273,7 @@ describe('plan', () => {
     ['failed-over', 'E_FAILED_OVER'],
     ['committed', 'E_FAILED_OVER'],
     ['halted', 'E_HALTED'],
+    ['split-brain', 'E_SPLIT_BRAIN'],
   ];
   for (const [state, code] of ADMITTED) {
     it(`a receiver that is ${state}: ${code === '' ? 'goes on' : code}`, async () => {

@@ -242,4 +242,24 @@ describe('failovers with the source', function () {
     const after = await bench.guest('VM1');
     for (const [disk, view] of before.entries()) expect(after[disk]?.equals(view)).to.equal(true);
   });
+
+  it('permanent: an original that somebody starts is told of, and nothing is stopped', async () => {
+    const told = async (): Promise<string> => {
+      await bench.site.receiver.failovers.tick();
+      const { protections } = await bench.site.control().status({ vm: 'VM1' });
+      const [{ health, reasons } = { health: 'none', reasons: [] }] = protections;
+      return `${health}: ${reasons.join()}`;
+    };
+    await bench.operate('planned');
+    await bench.operate('permanent');
+    expect(await told()).to.equal('ok: ');
+    source.powerState = 'running';
+    expect(await told()).to.match(/^critical: its retired original runs at the primary as well/);
+    expect(await bench.phase()).to.equal('committed');
+    expect([source.powerState, (await bench.lab.listVms())[0]?.powerState]).to.deep.equal([
+      ...['running', 'running'],
+    ]);
+    source.powerState = 'off';
+    expect(await told()).to.equal('ok: ');
+  });
 });

@@ -46,6 +46,8 @@ export const ProtectionState = {
   PROTECTION_STATE_FAILED_OVER: 6,
   PROTECTION_STATE_COMMITTED: 7,
   PROTECTION_STATE_HALTED: 8,
+  /** PROTECTION_STATE_SPLIT_BRAIN - It runs at both sites, and people decide. */
+  PROTECTION_STATE_SPLIT_BRAIN: 9,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -61,6 +63,7 @@ export namespace ProtectionState {
   export type PROTECTION_STATE_FAILED_OVER = typeof ProtectionState.PROTECTION_STATE_FAILED_OVER;
   export type PROTECTION_STATE_COMMITTED = typeof ProtectionState.PROTECTION_STATE_COMMITTED;
   export type PROTECTION_STATE_HALTED = typeof ProtectionState.PROTECTION_STATE_HALTED;
+  export type PROTECTION_STATE_SPLIT_BRAIN = typeof ProtectionState.PROTECTION_STATE_SPLIT_BRAIN;
   export type UNRECOGNIZED = typeof ProtectionState.UNRECOGNIZED;
 }
 
@@ -93,6 +96,9 @@ export function protectionStateFromJSON(object: any): ProtectionState {
     case 8:
     case "PROTECTION_STATE_HALTED":
       return ProtectionState.PROTECTION_STATE_HALTED;
+    case 9:
+    case "PROTECTION_STATE_SPLIT_BRAIN":
+      return ProtectionState.PROTECTION_STATE_SPLIT_BRAIN;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -120,6 +126,8 @@ export function protectionStateToJSON(object: ProtectionState): string {
       return "PROTECTION_STATE_COMMITTED";
     case ProtectionState.PROTECTION_STATE_HALTED:
       return "PROTECTION_STATE_HALTED";
+    case ProtectionState.PROTECTION_STATE_SPLIT_BRAIN:
+      return "PROTECTION_STATE_SPLIT_BRAIN";
     case ProtectionState.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
