@@ -7,7 +7,14 @@ import { DrError } from '../../shared/errors.js';
 import type { Actor } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
 import type { Book } from './engine.js';
-import type { Command, FailoverRecord, Instance, Operation, SourceDebt } from './model.js';
+import type {
+  Command,
+  FailoverRecord,
+  Instance,
+  Operation,
+  ReturnedPoint,
+  SourceDebt,
+} from './model.js';
 
 /** What changes in the record of a protection. */
 export interface FailoverPatch {
@@ -21,6 +28,8 @@ export interface FailoverPatch {
   /** What the source has to be told, or was told, of this operation. */
   readonly owes?: readonly SourceDebt['kind'][];
   readonly paid?: readonly SourceDebt['kind'][];
+  /** Of the `commitFailback` that is owed. */
+  readonly returnedPoint?: ReturnedPoint;
 }
 
 /** Fact of an operation whose step failed: why, for people. */
@@ -122,7 +131,11 @@ export class FailoverBook implements Book<FailoverPatch> {
 /** The newest word about a matter counts: what fences takes back what unfences, and the other way round. */
 export function owedAfter(
   owed: readonly SourceDebt[],
-  { owes = [], paid = [] }: Pick<FailoverPatch, 'owes' | 'paid'>,
+  {
+    owes = [],
+    paid = [],
+    returnedPoint: point,
+  }: Pick<FailoverPatch, 'owes' | 'paid' | 'returnedPoint'>,
   operationId: Guid,
 ): readonly SourceDebt[] {
   const opposite: Readonly<Record<SourceDebt['kind'], readonly SourceDebt['kind'][]>> = {
@@ -131,11 +144,14 @@ export function owedAfter(
     unfence: ['unfence', 'fence', 'retire'],
     start: ['start', 'fence', 'retire'],
     dropFailback: ['dropFailback'],
+    commitFailback: ['commitFailback'],
   };
   const gone = new Set([...paid, ...owes.flatMap((kind) => opposite[kind])]);
   return [
     ...owed.filter(({ kind }) => !gone.has(kind)),
-    ...owes.map((kind) => ({ kind, operationId })),
+    ...owes.map((kind) =>
+      kind === 'commitFailback' ? { kind, operationId, point } : { kind, operationId },
+    ),
   ];
 }
 

@@ -170,8 +170,16 @@ export interface Reprotected {
 
 /** Something that the source must learn before its next cycle. */
 export interface SourceDebt {
-  readonly kind: 'unfence' | 'start' | 'fence' | 'retire' | 'dropFailback';
+  readonly kind: 'unfence' | 'start' | 'fence' | 'retire' | 'dropFailback' | 'commitFailback';
   readonly operationId: Guid;
+  /** Of `commitFailback`: what the ledger goes on from, whatever the newest point is by then. */
+  readonly point?: ReturnedPoint | undefined;
+}
+
+/** What a failback listed of the VM that had served here. */
+export interface ReturnedPoint {
+  readonly pointId: Guid;
+  readonly consistentAtMs: number;
 }
 
 export const ORDINARY: FailoverRecord = {

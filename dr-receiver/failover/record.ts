@@ -54,6 +54,7 @@ const DEBTS: readonly SourceDebt['kind'][] = [
   'fence',
   'retire',
   'dropFailback',
+  'commitFailback',
 ];
 const VALUES_MAX = 200;
 const TEXT_MAX = 16 * 1024;
@@ -188,7 +189,12 @@ function parseReprotected(fields: Fields): Reprotected {
 }
 
 function parseDebt(fields: Fields): SourceDebt {
-  return { kind: fields.choice('kind', DEBTS), operationId: fields.guid('operationId') };
+  const kind = fields.choice('kind', DEBTS);
+  const operationId = fields.guid('operationId');
+  if (kind !== 'commitFailback') return { kind, operationId };
+  const point = fields.object('point');
+  const consistentAtMs = point.number('consistentAtMs');
+  return { kind, operationId, point: { pointId: point.guid('pointId'), consistentAtMs } };
 }
 
 function parseTexts(fields: Fields, name: string): Readonly<Record<string, string>> {

@@ -1,5 +1,5 @@
 // What an operation that stands somewhere is told anew by whoever asks for it again: a failback goes as far
-// as it is asked to now, and its way back may be forced.
+// as it is asked to now, and its way back or its end may be forced.
 
 import { DrError } from '../../shared/errors.js';
 import type { Command, Operation } from './model.js';
@@ -22,7 +22,8 @@ export function parametersOnResume(
   if (kind === 'failback' && command === 'failback') {
     return { ...parameters, stage: 'all', ...more };
   }
-  if (kind !== 'failback-undo' || command === 'resume') return undefined;
+  const isForcible = kind === 'failback-undo' || kind === 'failback-commit';
+  if (!isForcible || command === 'resume') return undefined;
   const { force, reason = '' } = valuesOf(more);
   if (force && reason.trim() === '') {
     throw new DrError('E_PARAMETER', 'what is forced wants a reason');

@@ -79,7 +79,14 @@ export function aFailover(fields: Partial<FailoverRecord> = {}): FailoverRecord 
     halted: { phase: 'failing-over', step: 'P7', cause: 'full', allowed: ['undo', 'resume'] },
     isSourceStopped: true,
     orphanEpoch: '7',
-    owed: [{ kind: 'fence', operationId: operationId(1) }],
+    owed: [
+      { kind: 'fence', operationId: operationId(1) },
+      {
+        kind: 'commitFailback',
+        operationId: operationId(2),
+        point: { pointId: pointId(3), consistentAtMs: 5000 },
+      },
+    ],
     ...fields,
   };
 }

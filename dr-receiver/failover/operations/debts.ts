@@ -1,5 +1,6 @@
 // What a source has to be told still: paid when its agent is there, and at its first contact otherwise.
 
+import { defined } from '../../../shared/assert.js';
 import { DrError } from '../../../shared/errors.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
 import { appendFailover, owedAfter } from '../failover-book.js';
@@ -7,10 +8,11 @@ import type { SourceDebt } from '../model.js';
 import type { SourceSite } from '../ports.js';
 import type { FailoverSite } from '../site.js';
 
-async function pay(
+/** @throws DrError what the source answers */
+export async function payDebt(
   source: SourceSite,
-  { vm }: VmDesk,
-  { kind, operationId }: SourceDebt,
+  { vm }: Pick<VmDesk, 'vm'>,
+  { kind, operationId, point }: SourceDebt,
 ): Promise<void> {
   const { vmId, protection } = vm;
   const order = { operationId, epoch: protection.epoch };
@@ -32,6 +34,17 @@ async function pay(
     case 'dropFailback':
       await source.failbackUndo(vmId, order);
       return;
+    case 'commitFailback': {
+      // the commit brings the epoch, and says nothing of who serves under it
+      const { activeSite, phase } = protection.failover;
+      const standing = {
+        isSourceActive: activeSite === 'source',
+        isRetired: phase === 'committed',
+      };
+      await source.tellEpoch(vmId, { ...order, ...standing });
+      await source.failbackCommit(vmId, order, defined(point, 'a commit is owed with its point'));
+      return;
+    }
   }
 }
 
@@ -45,7 +58,7 @@ export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<void> 
     const source = site.sources.find(vm.vmId, vm.protection.owner);
     if (source === undefined) return;
     try {
-      await pay(source, desk, debt);
+      await payDebt(source, desk, debt);
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
       const { code, message } = error;

@@ -1,6 +1,7 @@
 // The end of a failback (failover.md § 4, F6): what the VM here wrote becomes a point, the ledger of the
 // primary goes on from it, and the VM here goes. Until F8 it is as if it had not begun; from then on the
-// primary counts on the point, and the operation only goes on.
+// primary counts on the point, and the operation only goes on: by force also without the primary, which
+// takes no cycle before it was told.
 
 import { defined } from '../../../shared/assert.js';
 import { type Guid, parseGuid, randomGuid } from '../../../shared/bytes/index.js';
@@ -51,14 +52,23 @@ function returnIds({ book }: Work): ReturnIds {
   return { cycleId: id(RETURN_CYCLE_ID), pointId: id(RETURN_POINT_ID) };
 }
 
-async function goOnFromPoint(work: Work): Promise<undefined> {
-  const { vm, book } = work;
+/** By force a primary that is lost keeps nobody waiting. @throws DrError what the primary answers */
+async function goOnFromPoint(work: Work): Promise<FailoverPatch | undefined> {
+  const { vm, book, values, site } = work;
   if (isDoubted(book.operation)) await demandComparison(work);
   const { order } = work;
   const { pointId } = returnIds(work);
   const consistentAtMs = Number(book.operation.facts[CONSISTENT_AT]);
-  await requireSource(work).failbackCommit(vm.vmId, order, { pointId, consistentAtMs });
-  return undefined;
+  const returnedPoint = { pointId, consistentAtMs };
+  try {
+    await requireSource(work).failbackCommit(vm.vmId, order, returnedPoint);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof DrError) || !values.force) throw error;
+    const { code, message } = error;
+    site.log.warn('failover.source-not-told', { vmId: vm.vmId, code, reason: message });
+    return { owes: ['commitFailback'], returnedPoint };
+  }
 }
 
 /** @throws DrError E_STATE when somebody started the VM here by hand */

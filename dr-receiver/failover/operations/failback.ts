@@ -8,9 +8,10 @@ import { operationTable } from '../engine.js';
 import type { FailoverPatch } from '../failover-book.js';
 import { type RoundOutcome, runRound } from '../failback/round.js';
 import { powerStateOf, tagOfInstance } from '../instance.js';
-import type { Operation } from '../model.js';
+import type { Operation, SourceDebt } from '../model.js';
 import type { SourceVm } from '../ports.js';
 import { CHECKS } from './come-up.js';
+import { payDebt } from './debts.js';
 import { requireSource } from './planned.js';
 import { isAlive } from './probe.js';
 import { commitTimer } from './unplanned.js';
@@ -20,6 +21,8 @@ import type { Work, WorkTable } from './work.js';
 const ROUNDS_MAX = 8;
 /** Waits between two looks at the guest at the primary. */
 const LOOK_AGAIN_MS = 1000;
+/** What ends an earlier failback at the primary; a new one begins behind it. */
+const ENDS_FORMER: ReadonlySet<SourceDebt['kind']> = new Set(['dropFailback', 'commitFailback']);
 /** Fact: the primary was brought level, and the operation stands there as it was asked to. */
 const LEVEL = 'level';
 
@@ -59,15 +62,12 @@ async function settleSource(work: Work): Promise<FailoverPatch> {
   const source = requireSource(work);
   const state = await source.describe(vm.vmId);
   requireOff(work, state);
-  const former = record.owed.find(({ kind }) => kind === 'dropFailback');
-  if (former !== undefined) {
-    await source.failbackUndo(vm.vmId, { ...order, operationId: former.operationId });
-  }
+  for (const debt of record.owed) if (ENDS_FORMER.has(debt.kind)) await payDebt(source, work, debt);
   if (!state.isFenced) {
     await source.tellEpoch(vm.vmId, { ...order, isSourceActive: false, isRetired: false });
     await source.fence(vm.vmId, order);
   }
-  return { paid: ['fence', 'dropFailback'] };
+  return { paid: ['fence', ...ENDS_FORMER] };
 }
 
 function requireOff({ vm }: Work, state: SourceVm): void {

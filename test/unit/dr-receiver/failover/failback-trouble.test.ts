@@ -45,7 +45,7 @@ describe('failback in trouble', function () {
     parameters: Readonly<Record<string, string>> = {},
   ): Promise<string> => (await refusal(() => bench.operate(command, parameters))).code;
   /** The VM serves here with all that it had, and only here. */
-  const expectServing = async (): Promise<void> => {
+  const expectServing = async ({ source } = { source: 'off' }): Promise<void> => {
     const { phase, operation, activeSite, instance } = await record();
     expect({ phase, operation, activeSite, served: instance?.servedUntilMs }).to.deep.equal({
       phase: 'failed-over',
@@ -53,7 +53,7 @@ describe('failback in trouble', function () {
       activeSite: 'target',
       served: 0,
     });
-    expect([await powerHere(), primary.powerState]).to.deep.equal(['running', 'off']);
+    expect([await powerHere(), primary.powerState]).to.deep.equal(['running', source]);
     const found = await bench.guest('VM1');
     for (const [disk, view] of views.entries()) {
       expect(found[disk]?.equals(view), `disk ${disk}`).to.equal(true);
@@ -466,14 +466,58 @@ describe('failback in trouble', function () {
       });
     });
 
-    it('F8: stays until the source is told, and can only go on', async () => {
+    it('F8: stays until the source is told, and is not taken back', async () => {
       primary.failures.set('failbackCommit', GONE);
       expect(await fails('permanent')).to.equal('E_SOURCE_UNREACHABLE');
       expect(await fails('undo')).to.equal('E_LOCKED');
+      expect(await fails('permanent', { force: 'yes' })).to.equal('E_PARAMETER');
       const { head } = (await bench.desk()).vm.protection;
       primary.failures.clear();
       expect((await bench.operate('resume')).done?.state).to.equal('PROTECTED');
       expect(primary.committed?.pointId).to.equal(head?.pointId);
+    });
+
+    describe('F8: a primary that is lost', () => {
+      const lost = { force: 'yes', reason: 'the primary burns' };
+
+      beforeEach(async () => {
+        primary.failures.set('failbackCommit', GONE);
+        await fails('permanent');
+        bench.site.receiver.sources.find = () => undefined;
+        expect((await bench.operate('permanent', lost)).done?.state).to.equal('PROTECTED');
+      });
+
+      const comesBack = (): void => {
+        primary.failures.clear();
+        primary.calls.length = 0;
+        bench.site.receiver.sources.find = () => primary;
+      };
+
+      it('keeps nobody waiting, and goes on from the point when it is back', async () => {
+        const { vm } = await bench.desk();
+        const { head } = vm.protection;
+        expect((await record()).owed.map(({ kind }) => kind)).to.deep.equal(['commitFailback']);
+        expect(await bench.lab.listVms()).to.deep.equal([]);
+        comesBack();
+        await bench.site.receiver.failovers.onClaim(vm.vmId);
+        expect(primary.committed?.pointId).to.equal(head?.pointId);
+        expect((await record()).owed).to.deep.equal([]);
+      });
+
+      it('is failed over from the return point, and goes on from it before it is brought back', async () => {
+        const { head } = (await bench.desk()).vm.protection;
+        const run = await bench.operate('unplanned');
+        expect(run.done?.state).to.equal('FAILED_OVER');
+        await expectServing({ source: 'running' });
+        primary.powerState = 'off';
+        comesBack();
+        await bench.operate('failback', { stage: 'sync' });
+        const ends = primary.calls.filter((call) => call.startsWith("failback"));
+        expect(ends.slice(0, 2)).to.deep.equal(['failbackCommit', 'failbackSync']);
+        expect(primary.committed?.pointId).to.equal(head?.pointId);
+        expect(primary.isActive).to.equal(false);
+        expect((await record()).owed).to.deep.equal([]);
+      });
     });
 
     it('F9: a VM that somebody started here is not taken away', async () => {
