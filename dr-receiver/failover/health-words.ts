@@ -20,6 +20,11 @@ export function failoverWords(
   if (phase === 'split-brain') {
     critical.push('the VM may run at both sites; `hvdr resolve` says which one counts');
   }
+  if (instance?.ranBesideAtMs !== undefined) {
+    critical.push(
+      `the VM was seen running here too, at ${new Date(instance.ranBesideAtMs).toISOString()}: \`hvdr failover undo\` keeps what it wrote here; turn it off here and make the failback permanent to keep what the primary has`,
+    );
+  }
   if (phase === 'failed-over') {
     warn.push('the VM serves here and has no other copy: go back, undo, or make it permanent');
   }
