@@ -62,6 +62,8 @@ export const LOG_EVENTS = {
     'A split brain was decided for the VM here; what the primary wrote is on its fenced disks only.',
   'failover.source-not-told':
     'The source could not be told something; it is told at its next contact.',
+  'failback.runs-beside':
+    'A VM that has gone home was seen running here too: people have to decide whose data count.',
   'failback.compare-due':
     'A failback became permanent though its point may not be what the primary started with; the next cycle compares.',
   'drill.began': 'A test session of a VM began.',

@@ -24,6 +24,11 @@ export function failoverWords(
   if (phase === 'committed' && isRetiredRunning) {
     critical.push('its retired original runs at the primary as well: turn one of them off');
   }
+  if (instance?.ranBesideAtMs !== undefined) {
+    critical.push(
+      `the VM was seen running here too, at ${new Date(instance.ranBesideAtMs).toISOString()}: \`hvdr failover undo\` keeps what it wrote here; turn it off here and make the failback permanent to keep what the primary has`,
+    );
+  }
   if (phase === 'failed-over') {
     warn.push('the VM serves here and has no other copy: go back, undo, or make it permanent');
   }

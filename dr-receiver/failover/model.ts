@@ -115,6 +115,8 @@ export interface Instance {
   readonly isPlanned: boolean;
   /** It was shut down then, for its last bytes to go home; 0: it serves. */
   readonly servedUntilMs: number;
+  /** It was seen running then, while the primary is the active site; undefined: never. */
+  readonly ranBesideAtMs?: number | undefined;
   /** Of a failover: the parameters of its network, by name; what a way back turns round. */
   readonly network?: Readonly<Record<string, string>>;
 }

@@ -131,6 +131,7 @@ function parseInstance(fields: Fields): Instance {
     // records of a release without failback do not say it: then every disk is compared
     isPlanned: fields.has('isPlanned') && fields.flag('isPlanned'),
     servedUntilMs: fields.has('servedUntilMs') ? fields.number('servedUntilMs') : 0,
+    ...(fields.has('ranBesideAtMs') ? { ranBesideAtMs: fields.number('ranBesideAtMs') } : {}),
     // instances of former versions do not tell it
     ...(fields.has('network') ? { network: parseTexts(fields, 'network') } : {}),
   };

@@ -4,6 +4,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import type { VmDesk } from '../ingest/vm-desk.js';
 import { BackOff } from './back-off.js';
+import { seeSecondVm } from './failback/second-vm.js';
 import { appendFailover } from './failover-book.js';
 import { payDebts } from './operations/debts.js';
 import { isAlive, probeSource } from './operations/probe.js';
@@ -80,6 +81,7 @@ export class Watch {
   async #lookAtTimeOnce(): Promise<void> {
     for (const desk of await this.#soundDesks()) {
       await this.#look(desk, () => this.#options.tests.tick(desk));
+      await this.#look(desk, () => seeSecondVm(this.#site, desk));
       await this.#look(desk, () => this.#actOnDeadline(desk));
     }
   }
@@ -167,8 +169,10 @@ export class Watch {
   }
 
   async #actOnDeadline(desk: VmDesk): Promise<void> {
-    const { commit, phase, operation } = desk.vm.protection.failover;
+    const { commit, phase, operation, instance } = desk.vm.protection.failover;
     if (commit === undefined || operation !== undefined) return;
+    // two have run: whose data count is for people to say
+    if (instance?.ranBesideAtMs !== undefined) return;
     if (phase !== 'failed-over' && phase !== 'failed-back') return;
     const { policy, deadlineMs } = commit;
     if (policy === 'none' || deadlineMs > this.#site.seams.clock.now()) return;

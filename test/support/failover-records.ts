@@ -46,6 +46,7 @@ export function anInstance(fields: Partial<Instance> = {}): Instance {
     checks: 'passed',
     isPlanned: false,
     servedUntilMs: 0,
+    ranBesideAtMs: 6500,
     network: { network_map: 'a=b', reip_rules: 'SQL01:10.9.0.5/24' },
     ...fields,
   };

@@ -55,7 +55,8 @@ async function serveAgain(work: Work): Promise<FailoverPatch | undefined> {
   await host.unfenceVm(vmId);
   const found = await serveAndCheck(work, vmId);
   const disks = instance.disks.map((disk) => ({ ...disk, servedRoot: undefined }));
-  return { ...found, instance: { ...found.instance, disks, servedUntilMs: 0 } };
+  const serving = { disks, servedUntilMs: 0, ranBesideAtMs: undefined };
+  return { ...found, instance: { ...found.instance, ...serving } };
 }
 
 export const FAILBACK_UNDO: WorkTable = operationTable(

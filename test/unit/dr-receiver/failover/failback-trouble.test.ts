@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import type { Guid } from '../../../../shared/bytes/index.js';
 import { CELL_BYTES } from '../../../../shared/delta/index.js';
 import { DrError } from '../../../../shared/errors.js';
+import { failoverWords } from '../../../../dr-receiver/failover/health-words.js';
 import type { FailoverRecord } from '../../../../dr-receiver/failover/model.js';
 import { requireHost } from '../../../../dr-receiver/failover/site.js';
 import { appendFailover } from '../../../../dr-receiver/failover/failover-book.js';
@@ -499,6 +500,60 @@ describe('failback in trouble', function () {
         expect(await fails('permanent')).to.equal('E_DIFFERENT');
         expect(await bench.phase()).to.equal('failed-back');
       });
+    });
+
+    describe('a VM that is seen running here too', () => {
+      const wordsNow = async (): Promise<readonly string[]> =>
+        failoverWords((await bench.desk()).vm.protection, 0).critical;
+
+      beforeEach(async () => {
+        const { id } = await bench.lab.findVm('VM1');
+        await bench.site.receiver.failovers.tick();
+        expect(await wordsNow()).to.deep.equal([]);
+        await bench.lab.unfenceVm(id);
+        await bench.lab.startVm(id);
+        await bench.site.receiver.failovers.tick();
+      });
+
+      it('is critical, and is not made permanent while it runs', async () => {
+        expect((await wordsNow()).join()).to.match(/running here too/);
+        expect(await bench.phase()).to.equal('failed-back');
+        expect(await fails('permanent')).to.equal('E_SPLIT_BRAIN');
+        expect([await powerHere(), primary.powerState]).to.deep.equal(['running', 'running']);
+      });
+
+      it('stays critical when it is off again, until somebody decides for the primary', async () => {
+        const { id } = await bench.lab.findVm('VM1');
+        await writeHere(bench, 6);
+        await bench.lab.turnOffVm(id);
+        await bench.site.receiver.failovers.tick();
+        expect((await wordsNow()).join()).to.match(/running here too/);
+        const force = { force: 'yes', reason: 'the primary counts' };
+        expect((await bench.operate('permanent', force)).done?.state).to.equal('RESYNC');
+        expect(await wordsNow()).to.deep.equal([]);
+      });
+
+      it('serves on after an undo, with what it wrote', async () => {
+        await writeHere(bench, 6);
+        views = await bench.guest('VM1');
+        await bench.operate('undo');
+        await expectServing();
+        expect(await wordsNow()).to.deep.equal([]);
+      });
+    });
+
+    it('no timer decides between two VMs that ran', async () => {
+      await bench.operate('undo');
+      await bench.operate('failback', { commit_policy: 'rollback', commit_after: '3600' });
+      const { id } = await bench.lab.findVm('VM1');
+      await bench.lab.unfenceVm(id);
+      await bench.lab.startVm(id);
+      const { failovers } = bench.site.receiver;
+      await failovers.tick();
+      await bench.site.clock.advance(2 * 3_600_000);
+      await failovers.tick();
+      expect(failovers.runOf(await bench.desk())).to.equal(undefined);
+      expect(await bench.phase()).to.equal('failed-back');
     });
 
     it('F8: stays until the source is told, and is not taken back', async () => {
