@@ -373,9 +373,12 @@ export class Failovers {
     await this.#payDebts(desk, operation);
     if (wrong === undefined) return result;
     const seen = desk.vm.protection.failover;
-    // an operation to another point that came to nothing leaves the former VM, which nobody doubts
-    const isItsOwn = isFailback(seen) || seen.instance?.operationId === operationId;
-    if (seen.commit?.policy === 'rollback' && isItsOwn) {
+    // a failback has no instance of its own: what serves there is its VM at the primary
+    const isStill =
+      kind === 'failback'
+        ? seen.phase === 'failed-back'
+        : seen.instance?.operationId === operationId;
+    if (seen.commit?.policy === 'rollback' && isStill) {
       await this.#enterUndo(desk, { by: 'commit policy', keyId: undefined, parameters: {} }, seen);
       await this.#work(desk, undefined).ended();
       if (desk.vm.protection.failover.phase === 'ordinary') throw rolledBack(desk, wrong);
