@@ -118,9 +118,9 @@ export class FailoverSite {
     }
   }
 
-  /** The guest at the primary writes. */
-  write(vm: string, seed: number): Promise<void> {
-    return this.inLab('lab', async (lab) => {
+  /** The guest writes, at the primary when nothing else is said. */
+  write(vm: string, seed: number, at: 'lab' | 'dr' = 'lab'): Promise<void> {
+    return this.inLab(at, async (lab) => {
       const { id } = await lab.findVm(vm);
       for (let n = 0; n < 3; n++) {
         const bytes = Buffer.alloc(4096, (seed * 7 + n) & 0xff);
