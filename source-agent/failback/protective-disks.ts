@@ -139,7 +139,7 @@ export async function requireLevel(
       {
         context: { diskId: disk.diskId, cells: differing.count },
         done: 'the VM was not started here',
-        hint: 'Abort the failback, and do it again with `--compare full`.',
+        hint: '`hvdr resume VM` compares every disk by its hashes; `hvdr abort VM` lets it serve there again.',
       },
     );
   } finally {

@@ -56,7 +56,7 @@ export async function syncBack(
     await requireOff(vm, hypervisor);
     const isOpen = known?.operationId === of.operationId && known.stage !== 'preparing';
     const count = isOpen
-      ? await laterRound(known, of, file, seams)
+      ? await laterRound(known, of, request, file, seams)
       : await firstRound(known, of, request, leaseId, file, seams);
     if (request.isLast) await finish(of, file, seams);
     return count;
@@ -153,15 +153,20 @@ async function prepare(
 /** The primary's own changes are in hand: what the serving site changed since then is what is left. */
 async function laterRound(
   known: ReturnRecord,
-  { vm, operationId }: FailbackOf,
+  of: FailbackOf,
+  { compare }: SyncRequest,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
   // whoever asks again may have let the serving VM run since
   if (known.stage === 'level') await file.write({ ...known, stage: 'syncing' });
+  const servingVm = { vmId: of.vm.id, operationId: of.operationId };
   let count = 0;
   for (const disk of known.disks) {
-    count += await fillChanged(disk, new CellSet(), { vmId: vm.id, operationId }, seams);
+    count +=
+      compare === 'full'
+        ? await fillCompared(disk, servingVm, seams)
+        : await fillChanged(disk, new CellSet(), servingVm, seams);
   }
   return count;
 }
