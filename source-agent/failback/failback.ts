@@ -20,7 +20,7 @@ import { ledgerAfter } from './ledger-after.js';
 import { markStart, removeMarks } from './marks.js';
 import { underLease } from './under-lease.js';
 import { type FillSeams, removeProtective } from './protective-disks.js';
-import { sourceAlive } from './requirements.js';
+import { requireMovableDisks, sourceAlive } from './requirements.js';
 import { ReturnFile, type ReturnRecord } from './return-record.js';
 
 export interface FailbackSeams extends InspectSeams, FillSeams {
@@ -40,7 +40,7 @@ export interface FailbackOf {
 
 /**
  * F4: the VM starts here on the protective disks, with its own network.
- * @throws DrError E_STATE (no last round was level), E_SOURCE_ALIVE (it runs on its former disks),
+ * @throws DrError E_STATE (no last round was level, or its fence was lifted since), E_SOURCE_ALIVE (it runs on its former disks),
  *   E_STALE_EPOCH (its fence is of a later epoch), E_LOCKED, E_HYPERVISOR, E_IO
  */
 export function startBack(of: FailbackOf, seams: EndSeams): Promise<void> {
@@ -55,12 +55,41 @@ export function startBack(of: FailbackOf, seams: EndSeams): Promise<void> {
       if (isBack && power === 'running') return;
       throw sourceAlive(vm.name, power ?? 'unknown');
     }
+    await requireUntouched(record, of, file, hypervisor);
+    // what would keep the disks where they are is told while nothing has to be put back
+    if (record.stage === 'level') await requireMovableDisks(vm.id, hypervisor);
     // from here on an undo has to put the former disks back
     if (record.stage === 'level') await file.write({ ...record, stage: 'started' });
     await onProtective({ ...record, stage: 'started' }, of, file, seams);
     await liftFence(vm, epoch, hypervisor, log);
     await hypervisor.startVm(vm.id);
   });
+}
+
+/**
+ * The fence of the last round stands, so nobody started the VM on its former disks since; once it is on the
+ * protective ones its former disks do not matter any more. Otherwise only another last round makes it level.
+ * @throws DrError E_STATE
+ */
+async function requireUntouched(
+  record: ReturnRecord,
+  { vm, operationId }: FailbackOf,
+  file: ReturnFile,
+  hypervisor: FailbackHost,
+): Promise<void> {
+  const fence = await hypervisor.fenceOf(vm.id);
+  if (fence?.tag.operationId === operationId) return;
+  if (record.stage === 'started' && !(await isOnFormer(record, hypervisor))) return;
+  await file.write({ ...record, stage: 'syncing' });
+  throw new DrError(
+    'E_STATE',
+    `the fence of ${vm.name} was lifted since its disks were compared with the site that serves`,
+    {
+      context: { vmId: vm.id, operationId },
+      done: 'the VM was not started: what it may have written meanwhile is under its new disks',
+      hint: 'Its disks have to be compared again: `hvdr abort VM`, then fail it back again.',
+    },
+  );
 }
 
 /** Puts the VM on its protective disks, from which on its changes are known. */

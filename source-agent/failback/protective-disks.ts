@@ -139,7 +139,7 @@ export async function requireLevel(
       {
         context: { diskId: disk.diskId, cells: differing.count },
         done: 'the VM was not started here',
-        hint: '`hvdr resume VM` compares every disk by its hashes; `hvdr abort VM` lets it serve there again.',
+        hint: 'The next round compares every disk by its hashes.',
       },
     );
   } finally {

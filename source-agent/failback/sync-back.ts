@@ -158,6 +158,8 @@ async function laterRound(
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
+  // somebody may have lifted it since the round before
+  await keepFenced(of, seams);
   // whoever asks again may have let the serving VM run since
   if (known.stage === 'level') await file.write({ ...known, stage: 'syncing' });
   const servingVm = { vmId: of.vm.id, operationId: of.operationId };
@@ -186,7 +188,7 @@ async function finish(
 
 /**
  * Nobody starts the VM here on its old disks while others are made over them. The fence is this
- * failback's: that it still stands proves that nobody did (start-back.ts).
+ * failback's: that it still stands proves that nobody did (failback.ts).
  */
 async function keepFenced(
   { vm, operationId, epoch }: FailbackOf,
