@@ -22,6 +22,7 @@ import { underLease } from './under-lease.js';
 import { type FillSeams, removeProtective } from './protective-disks.js';
 import { requireMovableDisks, sourceAlive } from './requirements.js';
 import { ReturnFile, type ReturnRecord } from './return-record.js';
+import { requireWayBack, stopVm } from './way-back.js';
 
 export interface FailbackSeams extends InspectSeams, FillSeams {
   readonly hypervisor: FailbackHost;
@@ -161,7 +162,8 @@ export function commitBack(
 /**
  * The VM is off, on its former disks, and fenced; the protective ones are gone. Done already when
  * nothing of the operation is open. A VM that somebody started on its former disks stays as it is.
- * @throws DrError E_SOURCE_ALIVE, E_STATE (it has checkpoints), E_LOCKED, E_IO
+ * @throws DrError E_SOURCE_ALIVE, E_STATE (it has checkpoints), E_DISK_MISMATCH, E_LOCKED -
+ *   all with the VM as it was; E_HYPERVISOR, E_IO
  */
 export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
   const { vm } = of;
@@ -179,12 +181,14 @@ export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
 async function offProtective(
   record: ReturnRecord,
   { vm, operationId, epoch }: FailbackOf,
-  { hypervisor, log }: EndSeams,
+  { hypervisor, fs, log }: EndSeams,
 ): Promise<void> {
   const power = await powerOf(vm.id, hypervisor);
-  if (power !== 'off') {
-    if (await isOnFormer(record, hypervisor)) throw sourceAlive(vm.name, power ?? 'unknown');
-    await hypervisor.turnOffVm(vm.id);
+  if (await isOnFormer(record, hypervisor)) {
+    if (power !== 'off') throw sourceAlive(vm.name, power ?? 'unknown');
+  } else {
+    await requireWayBack(record, vm, hypervisor, fs);
+    await stopVm(vm, hypervisor);
   }
   await hypervisor.fenceVm(vm.id, { tag: { protectionId: vm.id, operationId }, epoch });
   log.info('fence.set', { vmId: vm.id, vmName: vm.name, epoch });

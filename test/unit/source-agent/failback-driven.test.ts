@@ -39,4 +39,24 @@ describe('failback of a receiver and an agent', function () {
     expect(await powers()).to.deep.equal(['running', 'off']);
     expectViews(await world.views(), views, 'after the start');
   });
+
+  describe('when the VM serves at the primary again', () => {
+    beforeEach(async () => {
+      await world.operate('failback');
+      expect(await powers()).to.deep.equal(['running', 'off']);
+      await world.guestWrites(0, 3);
+    });
+
+    it('an undo that could not put its former disks back leaves it running', async () => {
+      await world.lab.addUserCheckpoint(world.vm.id, 'nightly');
+      const error = await refusal(() => world.operate('undo'));
+      expect(error.code).to.equal('E_STATE');
+      expect(error.hint).to.contain('Remove its checkpoints');
+      expect(await powers()).to.deep.equal(['running', 'off']);
+      await world.lab.removeUserCheckpoint(world.vm.id, 'nightly');
+      expect(await world.operate('resume')).to.equal('FAILED_OVER');
+      expect(await powers()).to.deep.equal(['off', 'running']);
+      expect(await world.filesOfFailback()).to.deep.equal([]);
+    });
+  });
 });
