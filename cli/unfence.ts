@@ -4,15 +4,15 @@
 import type { Command } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
-import { strangeFence } from '../source-agent/index.js';
+import { presentStateFolder, requireNoFailback, strangeFence } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
-import { openSiteHost } from './site-host.js';
+import { type SourceFlags, withSource } from './verify-source.js';
 
-interface Flags {
-  readonly host?: string;
+interface Flags extends SourceFlags {
   readonly force?: true;
   readonly reason?: string;
   readonly yes?: true;
+  readonly duringFailback?: true;
 }
 
 const MEANING =
@@ -29,8 +29,13 @@ export function registerUnfence(program: Command, context: CliContext): void {
     )
     .argument('<vm>', 'name or id of the VM')
     .requiredOption('--host <host>', 'hypervisor of the primary site: lab:DIR or hyperv')
+    .option('--state-dir <dir>', 'where the ledgers of the source are')
     .option('--force', 'without the word of the DR site')
     .option('--reason <text>', 'why; it is logged')
+    .option(
+      '--during-failback',
+      'although a failback of the VM is open, which then has to compare its disks again',
+    )
     .option('--yes', 'do it')
     .addHelpText(
       'after',
@@ -40,17 +45,19 @@ export function registerUnfence(program: Command, context: CliContext): void {
 }
 
 async function unfence(context: CliContext, vmName: string, flags: Flags): Promise<void> {
-  const { host = '', force, yes } = flags;
+  const { force, yes } = flags;
   const reason = (flags.reason ?? '').trim();
   if (force !== true || reason === '') {
     throw new DrError('E_USAGE', 'a fence is lifted here by force only, and that wants a reason', {
       hint: 'Give --force --reason TEXT, or undo the failover at the DR site, which lifts it.',
     });
   }
-  const hypervisor = await openSiteHost(host, context);
-  try {
+  const lift = async (hypervisor: SourceHypervisor, stateFolder: string): Promise<void> => {
     const vm = await findVm(hypervisor, vmName);
     const epoch = await fenceEpoch(hypervisor, vm);
+    if (flags.duringFailback !== true) {
+      await requireNoFailback(vm, stateFolder, { fs: context.files, random: context.random });
+    }
     if (yes !== true) {
       throw new DrError(
         'E_CONFIRM',
@@ -64,9 +71,8 @@ async function unfence(context: CliContext, vmName: string, flags: Flags): Promi
     context.output.result({ vm: vm.name, vmId: vm.id, epoch: epoch.toString(), reason }, () =>
       [`${vm.name} is not fenced any more; the fence was of epoch ${epoch}`, MEANING].join('\n'),
     );
-  } finally {
-    await hypervisor.close();
-  }
+  };
+  await withSource(context, flags, lift, presentStateFolder);
 }
 
 async function findVm(hypervisor: SourceHypervisor, name: string): Promise<VmSummary> {

@@ -21,6 +21,7 @@
 // Invariants: no change is lost (ledger.ts states the law); a checkpoint outlives its cycle only
 // when the process dies, and then the next one finds it; bytes of two moments never meet in a point.
 
+export { requireNoFailback } from './failback/leftovers.js';
 export { compareWithReceiver, type ComparedDisk } from './against-source.js';
 export { Agent, type Job } from './agent.js';
 export { Bandwidth, type BandwidthPlan } from './bandwidth.js';

@@ -20,8 +20,9 @@ import { ledgerAfter } from './ledger-after.js';
 import { markStart, removeMarks } from './marks.js';
 import { underLease } from './under-lease.js';
 import { type FillSeams, removeProtective } from './protective-disks.js';
-import { sourceAlive } from './requirements.js';
+import { requireMovableDisks, sourceAlive } from './requirements.js';
 import { ReturnFile, type ReturnRecord } from './return-record.js';
+import { requireWayBack, stopVm } from './way-back.js';
 
 export interface FailbackSeams extends InspectSeams, FillSeams {
   readonly hypervisor: FailbackHost;
@@ -40,7 +41,7 @@ export interface FailbackOf {
 
 /**
  * F4: the VM starts here on the protective disks, with its own network.
- * @throws DrError E_STATE (no last round was level), E_SOURCE_ALIVE (it runs on its former disks),
+ * @throws DrError E_STATE (no last round was level, or its fence was lifted since), E_SOURCE_ALIVE (it runs on its former disks),
  *   E_STALE_EPOCH (its fence is of a later epoch), E_LOCKED, E_HYPERVISOR, E_IO
  */
 export function startBack(of: FailbackOf, seams: EndSeams): Promise<void> {
@@ -55,12 +56,41 @@ export function startBack(of: FailbackOf, seams: EndSeams): Promise<void> {
       if (isBack && power === 'running') return;
       throw sourceAlive(vm.name, power ?? 'unknown');
     }
+    await requireUntouched(record, of, file, hypervisor);
+    // what would keep the disks where they are is told while nothing has to be put back
+    if (record.stage === 'level') await requireMovableDisks(vm.id, hypervisor);
     // from here on an undo has to put the former disks back
     if (record.stage === 'level') await file.write({ ...record, stage: 'started' });
     await onProtective({ ...record, stage: 'started' }, of, file, seams);
     await liftFence(vm, epoch, hypervisor, log);
     await hypervisor.startVm(vm.id);
   });
+}
+
+/**
+ * The fence of the last round stands, so nobody started the VM on its former disks since; once it is on the
+ * protective ones its former disks do not matter any more. Otherwise only another last round makes it level.
+ * @throws DrError E_STATE
+ */
+async function requireUntouched(
+  record: ReturnRecord,
+  { vm, operationId }: FailbackOf,
+  file: ReturnFile,
+  hypervisor: FailbackHost,
+): Promise<void> {
+  const fence = await hypervisor.fenceOf(vm.id);
+  if (fence?.tag.operationId === operationId) return;
+  if (record.stage === 'started' && !(await isOnFormer(record, hypervisor))) return;
+  await file.write({ ...record, stage: 'syncing' });
+  throw new DrError(
+    'E_STATE',
+    `the fence of ${vm.name} was lifted since its disks were compared with the site that serves`,
+    {
+      context: { vmId: vm.id, operationId },
+      done: 'the VM was not started: what it may have written meanwhile is under its new disks',
+      hint: 'Its disks have to be compared again: `hvdr abort VM`, then fail it back again.',
+    },
+  );
 }
 
 /** Puts the VM on its protective disks, from which on its changes are known. */
@@ -132,7 +162,8 @@ export function commitBack(
 /**
  * The VM is off, on its former disks, and fenced; the protective ones are gone. Done already when
  * nothing of the operation is open. A VM that somebody started on its former disks stays as it is.
- * @throws DrError E_SOURCE_ALIVE, E_STATE (it has checkpoints), E_LOCKED, E_IO
+ * @throws DrError E_SOURCE_ALIVE, E_STATE (it has checkpoints), E_DISK_MISMATCH, E_LOCKED -
+ *   all with the VM as it was; E_HYPERVISOR, E_IO
  */
 export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
   const { vm } = of;
@@ -150,12 +181,14 @@ export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
 async function offProtective(
   record: ReturnRecord,
   { vm, operationId, epoch }: FailbackOf,
-  { hypervisor, log }: EndSeams,
+  { hypervisor, fs, log }: EndSeams,
 ): Promise<void> {
   const power = await powerOf(vm.id, hypervisor);
-  if (power !== 'off') {
-    if (await isOnFormer(record, hypervisor)) throw sourceAlive(vm.name, power ?? 'unknown');
-    await hypervisor.turnOffVm(vm.id);
+  if (await isOnFormer(record, hypervisor)) {
+    if (power !== 'off') throw sourceAlive(vm.name, power ?? 'unknown');
+  } else {
+    await requireWayBack(record, vm, hypervisor, fs);
+    await stopVm(vm, hypervisor);
   }
   await hypervisor.fenceVm(vm.id, { tag: { protectionId: vm.id, operationId }, epoch });
   log.info('fence.set', { vmId: vm.id, vmName: vm.name, epoch });

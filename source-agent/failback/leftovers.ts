@@ -34,6 +34,25 @@ export async function openFailback(
   }
 }
 
+/**
+ * The fence of a failback under way is what proves that its disks are level still; a record that nobody can
+ * read says as much. @throws DrError E_STATE, E_IO
+ */
+export async function requireNoFailback(
+  { id, name }: { readonly id: Guid; readonly name: string },
+  stateFolder: string,
+  seams: Seams,
+): Promise<void> {
+  const open = await openFailback(id, stateFolder, seams);
+  if (open === undefined) return;
+  const context = open === 'unreadable' ? {} : { operationId: open.operationId, stage: open.stage };
+  throw new DrError('E_STATE', `a failback of ${name} is open, which its fence belongs to`, {
+    context: { vmId: id, ...context },
+    done: 'the fence stands',
+    hint: `End it at the DR site: \`hvdr abort ${name}\` or \`hvdr failover undo ${name}\`. When that site is lost, --during-failback lifts it nevertheless.`,
+  });
+}
+
 export interface ProtectiveFile {
   readonly file: string;
   readonly isStoodOn: 'yes' | 'no' | 'unknown';

@@ -20,8 +20,8 @@ export async function markStart(
   return point.id;
 }
 
-/** Checkpoints and reference points of the operation; their files are merged on return. */
-export async function removeMarks(
+/** Checkpoints of the operation; no file is being merged on return. */
+export async function removeOwnCheckpoints(
   vmId: Guid,
   operationId: Guid,
   hypervisor: SourceHypervisor,
@@ -29,8 +29,17 @@ export async function removeMarks(
   for (const { id, tag } of await hypervisor.listCheckpoints(vmId)) {
     if (tag?.operationId === operationId) await hypervisor.removeCheckpoint(vmId, id);
   }
+  await hypervisor.waitForMerge(vmId, MERGE_TIMEOUT_MS);
+}
+
+/** Checkpoints and reference points of the operation; their files are merged on return. */
+export async function removeMarks(
+  vmId: Guid,
+  operationId: Guid,
+  hypervisor: SourceHypervisor,
+): Promise<void> {
+  await removeOwnCheckpoints(vmId, operationId, hypervisor);
   for (const { id, tag } of await hypervisor.listReferencePoints(vmId)) {
     if (tag?.operationId === operationId) await hypervisor.removeReferencePoint(vmId, id);
   }
-  await hypervisor.waitForMerge(vmId, MERGE_TIMEOUT_MS);
 }

@@ -156,14 +156,16 @@ async function prepare(
  */
 async function laterRound(
   known: ReturnRecord,
-  { vm, operationId }: FailbackOf,
+  of: FailbackOf,
   { compare }: SyncRequest,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
+  // somebody may have lifted it since the round before
+  await keepFenced(of, seams);
   // whoever asks again may have let the serving VM run since
   if (known.stage === 'level') await file.write({ ...known, stage: 'syncing' });
-  const servingVm = { vmId: vm.id, operationId };
+  const servingVm = { vmId: of.vm.id, operationId: of.operationId };
   let count = 0;
   for (const disk of known.disks) {
     count +=

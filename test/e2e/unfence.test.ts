@@ -8,6 +8,7 @@ import { guid } from '../../shared/bytes/index.js';
 import { systemClock, systemRandom } from '../../shared/clock.js';
 import { nodeFileSystem } from '../../shared/files/index.js';
 import { Lab } from '../../shared/hypervisor/lab/index.js';
+import { ReturnFile } from '../../source-agent/failback/return-record.js';
 import { type CliRun, runHvdr } from '../support/cli.js';
 
 const OPERATION = guid('0b000000-0000-4000-8000-000000000002');
@@ -68,6 +69,26 @@ describe('e2e: hvdr unfence', function () {
     expect(strange.stderr).to.contain('not set by its own protection');
     const host = await lab();
     expect(await host.fenceOf((await host.findVm('SQL01')).id)).not.to.equal(undefined);
+    await host.close();
+  });
+
+  it('refuses while a failback of the VM is open, unless that is said', async () => {
+    await fence('own');
+    const host = await lab();
+    const { id: vmId } = await host.findVm('SQL01');
+    const file = new ReturnFile(folder, vmId, { fs: nodeFileSystem, random: systemRandom });
+    await file.write({
+      ...{ vmId, operationId: OPERATION, storeId: OPERATION, stage: 'level', disks: [] },
+      referenceId: undefined,
+    });
+    const force = ['--state-dir', folder, '--force', '--reason', 'a test', '--yes'];
+    const open = await unfence(...force);
+    expect(open.code).to.equal(10);
+    expect(open.stderr).to.contain('hvdr abort SQL01').and.to.contain('--during-failback');
+    expect(await host.fenceOf(vmId)).not.to.equal(undefined);
+    const said = await unfence(...force, '--during-failback');
+    expect(said.code, said.stderr).to.equal(0);
+    expect(await host.fenceOf(vmId)).to.equal(undefined);
     await host.close();
   });
 });

@@ -75,7 +75,8 @@ export class FailbackWorld {
   readonly bandwidth = new Bandwidth(systemClock, { bytesPerSecond: 0 });
   /** Bytes that answers to FailbackCells had. */
   wireBytes = 0;
-  readonly rounds = new Map<Guid, ServingDisks>();
+  /** Of which cells are told: those that a test drives by hand, or the receiver's own. */
+  rounds: Map<Guid, ServingDisks> = new Map<Guid, ServingDisks>();
   since: ReferencePoint | undefined;
   files: FileSystem;
   lab: Lab;
@@ -127,6 +128,16 @@ export class FailbackWorld {
     world.site.receiver.sources.onClaim = undefined;
     for (const cell of [2, 9]) await world.servingWrites(0, cell);
     await world.servingWrites(1, 0);
+    return world;
+  }
+
+  /** Failed over as planned, with the receiver's own operations to bring it home. */
+  static async driven(): Promise<FailbackWorld> {
+    const world = await FailbackWorld.make();
+    await world.attach(['shutdown', 'start', 'failback']);
+    world.rounds = world.site.receiver.servingRounds;
+    await world.operate('planned', { boot_timeout: '1' });
+    await world.servingWrites(0, 2);
     return world;
   }
 

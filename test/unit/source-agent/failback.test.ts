@@ -341,14 +341,20 @@ describe('failback at the primary', function () {
     expect(await power()).to.equal('running');
   });
 
-  it('trusts no mark of a VM whose fence somebody lifted before its start', async () => {
+  it('is not started after its fence was lifted since the last round, until that is repeated', async () => {
     const wanted = await level();
+    const steps = await world.stepsOn(world.files);
     await world.lab.unfenceVm(world.vm.id);
-    const order = await world.order({ epoch: await start() });
-    const point = await world.recordPoint(wanted);
-    await world.attach([]);
-    await world.source.failbackCommit(world.vm.id, order, point);
-    expect((await world.cycle()).kind).to.equal('resync');
+    await world.lab.startVm(world.vm.id);
+    await world.lab.turnOffVm(world.vm.id);
+    const error = await refusal(start);
+    expect(error.code).to.equal('E_STATE');
+    expect(error.message).to.contain('fence');
+    expect([await power(), await world.stage()]).to.deep.equal(['off', 'syncing']);
+    await world.inRound(() => steps.sync(true));
+    expect((await world.lab.fenceOf(world.vm.id))?.tag.operationId).to.equal(OPERATION);
+    await start();
+    expectViews(await world.views(), wanted, 'after the start');
   });
 
   describe('gc at the primary', () => {
