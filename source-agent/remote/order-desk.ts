@@ -152,8 +152,8 @@ export class OrderDesk {
       case 'failbackCommit':
       case 'failbackUndo': {
         requireSide(action, attended, epoch, told);
-        const requireAllowed = (): void => {
-          this.#requireAllowed('failback', attended, scope);
+        const requireAllowed = (anyOf: readonly RemoteAction[]): void => {
+          this.#requireAllowed(anyOf, attended, scope);
         };
         const seams = { ...this.#seams, requireAllowed, onProgress };
         const ordered = { vmId, operationId: operationIdOf(order), epoch, action };
@@ -172,7 +172,7 @@ export class OrderDesk {
     const { vm, job } = attended;
     const { hypervisor } = job;
     if ((await requirePower(attended)) === 'off') return;
-    this.#requireAllowed('shutdown', attended, scope);
+    this.#requireAllowed(['shutdown'], attended, scope);
     this.#remember(order);
     try {
       await hypervisor.shutDownVm(vm.id, timeoutMs);
@@ -193,7 +193,7 @@ export class OrderDesk {
     if (isTarget) throw servesElsewhere(attended, order.epoch);
     if ((await requirePower(attended)) === 'running') return;
     // whoever lets a VM be shut down lets it be started again by the same operation
-    if (!this.#shutDown.has(operationOf(order))) this.#requireAllowed('start', attended, scope);
+    if (!this.#shutDown.has(operationOf(order))) this.#requireAllowed(['start'], attended, scope);
     await job.hypervisor.startVm(vm.id);
   }
 
@@ -229,8 +229,13 @@ export class OrderDesk {
     await blockStart(vm, { epoch, operationId }, job.hypervisor, this.#seams.log);
   }
 
-  #requireAllowed(action: RemoteAction, { vm, allowed }: AttendedVm, { isAtCommand }: Scope): void {
-    if (isAtCommand || allowed.has(action)) return;
+  #requireAllowed(
+    anyOf: readonly RemoteAction[],
+    { vm, allowed }: AttendedVm,
+    { isAtCommand }: Scope,
+  ): void {
+    if (isAtCommand || anyOf.some((each) => allowed.has(each))) return;
+    const action = anyOf.join(' or ');
     const named = REMOTE_ACTIONS.filter((each) => allowed.has(each)).join(',');
     throw new DrError('E_REMOTE_ACTION', `remote_actions of ${vm.name} has no ${action}`, {
       context: { vmId: vm.id, action, allowed: named === '' ? 'none' : named },
