@@ -15,13 +15,14 @@ import type { Receiver } from '../receiver.js';
 import { actorOf } from '../actor.js';
 import { planToWire } from '../wire.js';
 import { flattenInstance } from './flatten.js';
+import { Collector } from './collector.js';
 import { forget, lookBeforeForget } from './forget.js';
 import { answerTo, rowOf } from './machine.js';
 import { type Command, COMMANDS, type StateName, type TestSession } from './model.js';
 import { noteCommand } from './note-command.js';
 import { type Asked, valuesOf } from './operations/work.js';
 import { type OperationPlan, planOf, requireConfirmed } from './plan.js';
-import { type Findings, lookBefore } from './preconditions.js';
+import { type Findings, lookBefore, lookBeforeTakingBack } from './preconditions.js';
 import { requireAnswer, type Permitted } from './refusals.js';
 import { reprotectFacts } from './reprotect.js';
 import { Run } from './run.js';
@@ -104,6 +105,8 @@ async function planFor({ receiver, desk, command, asked, extras }: Asking): Prom
   const findings: Findings = isNew
     ? await lookBefore({ site, desk, command, parameters: asked.parameters, values })
     : NOTHING_FOUND;
+  const returning = new Collector();
+  if (answer.kind === 'takeBack') await lookBeforeTakingBack({ site, desk, values }, returning);
   const forgetting =
     command === 'forget' && answer.kind === 'note'
       ? await lookBeforeForget(site, desk, values)
@@ -117,7 +120,12 @@ async function planFor({ receiver, desk, command, asked, extras }: Asking): Prom
   });
   const plan = {
     ...base,
-    refusals: [...base.refusals, ...findings.refusals, ...forgetting.refusals],
+    refusals: [
+      ...base.refusals,
+      ...findings.refusals,
+      ...returning.refusals,
+      ...forgetting.refusals,
+    ],
     notes: [...base.notes, ...findings.notes, ...forgetting.notes],
     timedNotes: timedNotes(command, desk, site.seams.clock.now()),
   };

@@ -11,6 +11,7 @@ import { Collector } from './collector.js';
 import { definitionOf } from './definition.js';
 import { parseChecks } from './drill/check-list.js';
 import { lookBeforeFailback } from './failback/look-before.js';
+import { lookBeforeUndo } from './failback/way-back.js';
 import { instanceSpace } from './instance-space.js';
 import type { Command } from './model.js';
 import type { AdapterPlan } from './network.js';
@@ -76,6 +77,7 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
   if (command === 'unplanned') await lookAtSource(asking, found);
   if (command === 'planned') await lookBeforePlanned(asking, found);
   if (command === 'failback') await lookBeforeFailback(asking, found);
+  if (command === 'undo') await lookBeforeTakingBack(asking, found);
   const isGoneHome = desk.vm.protection.failover.phase === 'failed-back';
   if (command === 'undo' && isGoneHome && values.keep_disk !== undefined) {
     found.refuse({
@@ -94,6 +96,15 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
     ...{ point, network },
     lostSeconds: command === 'unplanned' ? Math.max(0, Math.round(lostMs / 1000)) : 0,
   };
+}
+
+/** Of a failback, whether that is done or under way. */
+export async function lookBeforeTakingBack(
+  { site, desk: { vm }, values }: Pick<Asking, 'site' | 'desk' | 'values'>,
+  found: Collector,
+): Promise<void> {
+  const source = site.sources.find(vm.vmId, vm.protection.owner);
+  await found.ask(() => lookBeforeUndo({ source, vm, values }));
 }
 
 function needsHost(command: Command): boolean {

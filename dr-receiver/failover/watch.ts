@@ -6,6 +6,7 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import { BackOff } from './back-off.js';
 import { seeSecondVm } from './failback/second-vm.js';
 import { appendFailover } from './failover-book.js';
+import { requireStoppable } from './failback/way-back.js';
 import { payDebts } from './operations/debts.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import type { CommitPolicy } from './model.js';
@@ -182,9 +183,16 @@ export class Watch {
     if (!this.#deadlineTries.isDue(key)) return;
     if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
     this.#deadlineTries.tried(key);
+    if (phase === 'failed-back' && policy === 'rollback') await this.#requireStoppable(desk);
     const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
     const command = policy === 'commit' ? 'permanent' : 'undo';
     await this.#options.begin(desk, command, asked);
+  }
+
+  /** @throws DrError E_REMOTE_ACTION, which is logged; looked at again later */
+  async #requireStoppable(desk: VmDesk): Promise<void> {
+    const found = await this.#describeSource(desk);
+    if (found !== undefined) requireStoppable(found, desk.vm.protection.vmName);
   }
 
   /** A failback ends by itself when the primary answers, and by a commit only when its guest is well. */

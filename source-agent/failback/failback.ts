@@ -31,6 +31,9 @@ export interface FailbackSeams extends InspectSeams, FillSeams {
 /** What the steps need that fetch nothing. */
 export type EndSeams = Omit<FailbackSeams, 'client' | 'onProgress'>;
 
+/** What an undo needs: `requireAllowed` throws when this site does not let its VM be stopped. */
+export type UndoSeams = EndSeams & { readonly requireAllowed: () => void };
+
 /** Which failback of which VM, towards which store. */
 export interface FailbackOf {
   readonly vm: VmSummary;
@@ -162,10 +165,10 @@ export function commitBack(
 /**
  * The VM is off, on its former disks, and fenced; the protective ones are gone. Done already when
  * nothing of the operation is open. A VM that somebody started on its former disks stays as it is.
- * @throws DrError E_SOURCE_ALIVE, E_STATE (it has checkpoints), E_DISK_MISMATCH, E_LOCKED -
+ * @throws DrError E_REMOTE_ACTION, E_SOURCE_ALIVE, E_STATE (it has checkpoints), E_DISK_MISMATCH, E_LOCKED -
  *   all with the VM as it was; E_HYPERVISOR, E_IO
  */
-export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
+export function undoBack(of: FailbackOf, seams: UndoSeams): Promise<void> {
   const { vm } = of;
   return underLease(vm, seams, async () => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
@@ -181,12 +184,14 @@ export function undoBack(of: FailbackOf, seams: EndSeams): Promise<void> {
 async function offProtective(
   record: ReturnRecord,
   { vm, operationId, epoch }: FailbackOf,
-  { hypervisor, fs, log }: EndSeams,
+  { hypervisor, fs, log, requireAllowed }: UndoSeams,
 ): Promise<void> {
   const power = await powerOf(vm.id, hypervisor);
   if (await isOnFormer(record, hypervisor)) {
     if (power !== 'off') throw sourceAlive(vm.name, power ?? 'unknown');
   } else {
+    // it may have written here, and what it wrote is this site's
+    requireAllowed();
     await requireWayBack(record, vm, hypervisor, fs);
     await stopVm(vm, hypervisor);
   }

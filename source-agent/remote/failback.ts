@@ -1,6 +1,7 @@
 // Orders of a failback. To write to the primary is allowed there: `failback` in remote_actions, or
-// whoever runs the command at this site. Committing or undoing what was begun follows from that, and
-// needs nothing more.
+// whoever runs the command at this site. Committing what was begun follows from that, and needs nothing more;
+// nor does undoing it before the VM was started. Afterwards it serves here, and an undo stops it: that needs
+// `failback` or `shutdown`.
 
 import { type Guid, guidFromWire } from '../../shared/bytes/index.js';
 import type { OrderDone } from '../../shared/channel/index.js';
@@ -10,6 +11,7 @@ import { requireFailbackHost } from '../failback/host.js';
 import { type SyncRequest, syncBack } from '../failback/sync-back.js';
 import { protocolError } from '../receiver-view.js';
 import type { AttendedVm } from './attended-vms.js';
+import type { RemoteAction } from './remote-actions.js';
 import type { AttachSeams } from './seams.js';
 import { DONE, type OrderAction, type ReceivedOrder } from './wire.js';
 
@@ -24,14 +26,17 @@ export interface FailbackOrder extends ReceivedOrder {
 }
 
 /**
- * `requireAllowed` throws when this site does not let itself be written to.
+ * `requireAllowed` throws when this site allows none of what it is given.
  * @throws DrError E_REMOTE_ACTION, E_HYPERVISOR (the host cannot), E_PROTOCOL, and of the step
  */
 export async function failbackOrder(
   { operationId, epoch, action }: FailbackOrder,
   { vm, job }: AttendedVm,
   storeId: Guid,
-  seams: AttachSeams & { readonly requireAllowed: () => void; readonly onProgress: () => void },
+  seams: AttachSeams & {
+    readonly requireAllowed: (anyOf: readonly RemoteAction[]) => void;
+    readonly onProgress: () => void;
+  },
 ): Promise<OrderDone> {
   const { requireAllowed, onProgress, ...rest } = seams;
   const { link, stateFolder } = job;
@@ -40,7 +45,7 @@ export async function failbackOrder(
   const ending: EndSeams = { ...rest, hypervisor, stateFolder };
   switch (action.$case) {
     case 'failbackSync': {
-      requireAllowed();
+      requireAllowed(['failback']);
       const request = syncRequest(action.value);
       const { site: client } = await link.connection();
       if (client === undefined) throw new DrError('E_STATE', 'no cells come over this connection');
@@ -49,7 +54,7 @@ export async function failbackOrder(
       return { ...DONE, cellCount: BigInt(count) };
     }
     case 'failbackStart':
-      requireAllowed();
+      requireAllowed(['failback']);
       await startBack(of, ending);
       return DONE;
     case 'failbackCommit': {
@@ -60,7 +65,12 @@ export async function failbackOrder(
       return DONE;
     }
     case 'failbackUndo':
-      await undoBack(of, ending);
+      await undoBack(of, {
+        ...ending,
+        requireAllowed: () => {
+          requireAllowed(['failback', 'shutdown']);
+        },
+      });
       return DONE;
   }
 }

@@ -149,8 +149,8 @@ export class OrderDesk {
       case 'failbackCommit':
       case 'failbackUndo': {
         requireSide(action, attended, epoch, told);
-        const requireAllowed = (): void => {
-          this.#requireAllowed('failback', attended, scope);
+        const requireAllowed = (anyOf: readonly RemoteAction[]): void => {
+          this.#requireAllowed(anyOf, attended, scope);
         };
         const seams = { ...this.#seams, requireAllowed, onProgress };
         const ordered = { vmId, operationId: operationIdOf(order), epoch, action };
@@ -172,7 +172,7 @@ export class OrderDesk {
     const { vm, job } = attended;
     const { hypervisor } = job;
     if ((await requirePower(attended)) === 'off') return;
-    this.#requireAllowed('shutdown', attended, scope);
+    this.#requireAllowed(['shutdown'], attended, scope);
     const { epoch } = order;
     const stopped = { storeId: scope.storeId, operationId: operationIdOf(order), epoch };
     await this.#noteOf(attended).write(stopped);
@@ -199,7 +199,7 @@ export class OrderDesk {
       const isAllowed = scope.isAtCommand || attended.allowed.has('start');
       // whoever lets a DR site shut the VM down lets it start the VM again
       if (!isAllowed && !(await note.isOf({ storeId: scope.storeId, epoch }))) {
-        this.#requireAllowed('start', attended, scope);
+        this.#requireAllowed(['start'], attended, scope);
       }
       await job.hypervisor.startVm(vm.id);
     }
@@ -241,8 +241,13 @@ export class OrderDesk {
     await blockStart(vm, { epoch, operationId }, job.hypervisor, this.#seams.log);
   }
 
-  #requireAllowed(action: RemoteAction, { vm, allowed }: AttendedVm, { isAtCommand }: Scope): void {
-    if (isAtCommand || allowed.has(action)) return;
+  #requireAllowed(
+    anyOf: readonly RemoteAction[],
+    { vm, allowed }: AttendedVm,
+    { isAtCommand }: Scope,
+  ): void {
+    if (isAtCommand || anyOf.some((each) => allowed.has(each))) return;
+    const action = anyOf.join(' or ');
     const named = REMOTE_ACTIONS.filter((each) => allowed.has(each)).join(',');
     throw new DrError('E_REMOTE_ACTION', `remote_actions of ${vm.name} has no ${action}`, {
       context: { vmId: vm.id, action, allowed: named === '' ? 'none' : named },

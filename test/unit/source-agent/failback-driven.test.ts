@@ -47,6 +47,30 @@ describe('failback of a receiver and an agent', function () {
       await world.guestWrites(0, 3);
     });
 
+    const expectServingThere = async (): Promise<void> => {
+      expect(await powers()).to.deep.equal(['running', 'off']);
+      expect(await world.stage()).to.equal('started');
+      expect(await world.filesOfFailback()).to.have.length(2);
+      expect((await world.desk()).vm.protection.failover.phase).to.equal('failed-back');
+    };
+
+    it('an undo stops it only where the primary lets that be done', async () => {
+      await world.detach();
+      await world.attach(['start']);
+      expect(await fails('undo')).to.equal('E_REMOTE_ACTION');
+      expect(await fails('undo', { force: 'yes', reason: 'a test' })).to.equal('E_REMOTE_ACTION');
+      await expectServingThere();
+      // whoever asks the agent itself is told the same
+      const order = await world.order();
+      const error = await refusal(() => world.source.failbackUndo(world.vm.id, order));
+      expect(error.code).to.equal('E_REMOTE_ACTION');
+      await expectServingThere();
+      await world.detach();
+      await world.attach(['shutdown']);
+      expect(await world.operate('undo')).to.equal('FAILED_OVER');
+      expect(await powers()).to.deep.equal(['off', 'running']);
+    });
+
     it('an undo that could not put its former disks back leaves it running', async () => {
       await world.lab.addUserCheckpoint(world.vm.id, 'nightly');
       const error = await refusal(() => world.operate('undo'));

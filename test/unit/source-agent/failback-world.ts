@@ -330,6 +330,7 @@ export class FailbackWorld {
       hypervisor,
       client: this.siteClient,
       onProgress: () => undefined,
+      requireAllowed: () => undefined,
     };
     return {
       lab: hypervisor,

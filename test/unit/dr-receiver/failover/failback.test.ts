@@ -289,6 +289,18 @@ describe('failback', function () {
     expect({ phase, operation }).to.deep.equal({ phase: 'failed-back', operation: undefined });
   });
 
+  it('no rollback timer stops the VM where the primary does not let that be done', async () => {
+    const primary = await failedOver(bench, made.source);
+    await bench.operate('failback', { commit_policy: 'rollback', commit_after: '60' });
+    primary.allowed = [];
+    await bench.site.clock.advance(61_000);
+    await bench.site.receiver.failovers.tick();
+    const { phase, operation } = await record();
+    expect({ phase, operation }).to.deep.equal({ phase: 'failed-back', operation: undefined });
+    expect(primary.powerState).to.equal('running');
+    expect(primary.calls).not.to.contain('failbackUndo');
+  });
+
   it('an overdue rollback of a failback asks after a restart', async () => {
     const primary = await failedOver(bench, made.source);
     await bench.operate('failback', { commit_policy: 'rollback', commit_after: '60' });
