@@ -156,9 +156,13 @@ export class Attachment implements SourceSite {
   async failbackSync(
     vmId: Guid,
     order: SourceOrder,
-    { pointId, headPointId, ...round }: FailbackRound,
+    { pointId, headPointId, roundId, ...round }: FailbackRound,
   ): Promise<number> {
-    const ids = { pointId: guidToWire(pointId), headPointId: guidToWire(headPointId) };
+    const ids = {
+      pointId: guidToWire(pointId),
+      headPointId: guidToWire(headPointId),
+      roundId: guidToWire(roundId),
+    };
     const action: Action = { $case: 'failbackSync', value: { ...ids, ...round } };
     const { cellCount } = await this.#send(vmId, order, action, this.#patience.longMs);
     return Number(cellCount);

@@ -85,6 +85,8 @@ export interface SourceSite {
 
 /** One round of a failback. */
 export interface FailbackRound {
+  /** Of this attempt alone: whoever still works at an earlier one gets no cells any more. */
+  readonly roundId: Guid;
   /** The point that the serving VM was started from. */
   readonly pointId: Guid;
   readonly headPointId: Guid;

@@ -21,10 +21,12 @@ import {
 import { requireMovableDisks, requireOff, requireSameDisks } from './requirements.js';
 import { ReturnFile, type ReturnRecord } from './return-record.js';
 import { requireRoom } from './room.js';
-import { servingDisks } from './serving-site.js';
+import { servingDisks, type ServingVm } from './serving-site.js';
 import { underLease } from './under-lease.js';
 
 export interface SyncRequest {
+  /** Of the order: cells of no other round are mixed with it. */
+  readonly roundId: Guid;
   /** The newest point that the DR site has. */
   readonly headPointId: Guid;
   /** changed: by what both sides know of changes. full: by all hashes. */
@@ -54,13 +56,18 @@ export async function syncBack(
     const known = await file.read();
     refuseOther(known, of);
     await requireOff(vm, hypervisor);
+    const servingVm = servingOf(of, request);
     const isOpen = known?.operationId === of.operationId && known.stage !== 'preparing';
     const count = isOpen
-      ? await laterRound(known, of, file, seams)
+      ? await laterRound(known, servingVm, file, seams)
       : await firstRound(known, of, request, leaseId, file, seams);
-    if (request.isLast) await finish(of, file, seams);
+    if (request.isLast) await finish(servingVm, file, seams);
     return count;
   });
+}
+
+function servingOf({ vm, operationId }: FailbackOf, { roundId }: SyncRequest): ServingVm {
+  return { vmId: vm.id, operationId, roundId };
 }
 
 function refuseOther(
@@ -84,17 +91,20 @@ function refuseOther(
 async function firstRound(
   former: ReturnRecord | undefined,
   of: FailbackOf,
-  { headPointId, compare }: SyncRequest,
+  request: SyncRequest,
   leaseId: Guid,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
+  const { compare } = request;
+  const servingVm = servingOf(of, request);
   if (former !== undefined) {
+    // an order that comes late takes nothing away from the failback after its own
+    await servingDisks(servingVm, seams);
     await removeProtective(former.disks, seams.fs);
     await file.remove();
   }
-  const { record, own } = await prepare(of, headPointId, leaseId, file, seams);
-  const servingVm = { vmId: of.vm.id, operationId: of.operationId };
+  const { record, own } = await prepare(of, request, leaseId, file, seams);
   let count = 0;
   for (const disk of record.disks) {
     const changed = own.get(disk.diskId) ?? noCells();
@@ -110,17 +120,18 @@ async function firstRound(
 /** What is unknown is compared, and asks for its room when the comparison has told how much. */
 async function prepare(
   of: FailbackOf,
-  headPointId: Guid,
+  request: SyncRequest,
   leaseId: Guid,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<{ record: ReturnRecord; own: ReadonlyMap<Guid, DirtyCells> }> {
   const { vm, operationId, storeId } = of;
   const { hypervisor } = seams;
+  const { headPointId } = request;
   // of a checkpoint that a killed cycle left: until then its file stands among the disks'
   await waitForMerge(hypervisor, vm.id, MERGE_TIMEOUT_MS, seams);
   const here = await requireMovableDisks(vm.id, hypervisor);
-  const serving = await servingDisks({ vmId: vm.id, operationId }, seams);
+  const serving = await servingDisks(servingOf(of, request), seams);
   requireSameDisks(here, serving, vm.name);
   await keepFenced(of, seams);
   const own = await ownChanges({ vm, storeId, headPointId }, leaseId, seams);
@@ -153,7 +164,7 @@ async function prepare(
 /** The primary's own changes are in hand: what the serving site changed since then is what is left. */
 async function laterRound(
   known: ReturnRecord,
-  { vm, operationId }: FailbackOf,
+  servingVm: ServingVm,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
@@ -161,20 +172,20 @@ async function laterRound(
   if (known.stage === 'level') await file.write({ ...known, stage: 'syncing' });
   let count = 0;
   for (const disk of known.disks) {
-    count += await fillChanged(disk, new CellSet(), { vmId: vm.id, operationId }, seams);
+    count += await fillChanged(disk, new CellSet(), servingVm, seams);
   }
   return count;
 }
 
 async function finish(
-  { vm, operationId }: FailbackOf,
+  servingVm: ServingVm,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<void> {
   const record = await file.read();
   if (record === undefined) throw new DrError('E_INTERNAL', 'a failback lost its record');
   for (const disk of record.disks) {
-    await requireLevel(disk, { vmId: vm.id, operationId }, seams);
+    await requireLevel(disk, servingVm, seams);
   }
   await file.write({ ...record, stage: 'level' });
 }

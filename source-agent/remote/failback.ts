@@ -67,14 +67,17 @@ export async function failbackOrder(
 
 function syncRequest({
   headPointId: head,
+  roundId: round,
   compare,
   isLast,
 }: Extract<FailbackAction, { $case: 'failbackSync' }>['value']): SyncRequest {
   const headPointId = guidFromWire(head);
   if (headPointId === undefined) throw protocolError('a failback names no newest point');
+  const roundId = guidFromWire(round);
+  if (roundId === undefined) throw protocolError('a failback names no round');
   // auto is decided where both sites are known
   if (compare !== 'changed' && compare !== 'full') {
     throw protocolError(`a failback compares by ${JSON.stringify(compare.slice(0, 32))}`);
   }
-  return { headPointId, compare, isLast };
+  return { headPointId, roundId, compare, isLast };
 }

@@ -98,6 +98,11 @@ export class ServingDisks {
     return new ServingDisks(options, checkpoint, disks);
   }
 
+  /** Of the VM at both sites, as it is protected. */
+  get protectionId(): Guid {
+    return this.#options.vm.vmId;
+  }
+
   /** @throws DrError E_NOT_FOUND */
   disk(diskId: Guid): ServingDisk {
     const disk = this.disks.get(diskId);

@@ -3,9 +3,10 @@
 
 import { join } from 'node:path';
 import { defined } from '../../../shared/assert.js';
-import { type Guid, guid } from '../../../shared/bytes/index.js';
+import { type Guid, guid, randomGuid } from '../../../shared/bytes/index.js';
 import {
   connectDirectly,
+  type FailbackCellsRequest,
   FailbackCellsResponse,
   type Handlers,
   replicationService,
@@ -75,6 +76,8 @@ export class FailbackWorld {
   readonly bandwidth = new Bandwidth(systemClock, { bytesPerSecond: 0 });
   /** Bytes that answers to FailbackCells had. */
   wireBytes = 0;
+  /** Called before cells are served. */
+  onCells: (request: FailbackCellsRequest) => Promise<void> = () => Promise.resolve();
   readonly rounds = new Map<Guid, ServingDisks>();
   since: ReferencePoint | undefined;
   files: FileSystem;
@@ -177,15 +180,14 @@ export class FailbackWorld {
   get siteClient(): ServiceClient<SiteService> {
     const handlers: Handlers<SiteService> = {
       ...siteHandlers(this.site.receiver),
-      failbackCells: (request) => this.#counted(failbackCells(this.rounds, request)),
+      failbackCells: (request) => this.#counted(request),
     };
     return connectDirectly(siteService, handlers, SOURCE);
   }
 
-  async *#counted(
-    answers: AsyncIterable<FailbackCellsResponse>,
-  ): AsyncGenerator<FailbackCellsResponse> {
-    for await (const answer of answers) {
+  async *#counted(request: FailbackCellsRequest): AsyncGenerator<FailbackCellsResponse> {
+    await this.onCells(request);
+    for await (const answer of failbackCells(this.rounds, request)) {
       this.wireBytes += FailbackCellsResponse.encode(answer).finish().length;
       yield answer;
     }
@@ -265,7 +267,8 @@ export class FailbackWorld {
   }
 
   /** Freezes the serving VM and lets `use` work with the round; one that fails is discarded. */
-  async inRound<T>(use: () => Promise<T>, operationId: Guid = OPERATION): Promise<T> {
+  async inRound<T>(use: (roundId: Guid) => Promise<T>): Promise<T> {
+    const roundId = randomGuid(this.random);
     const { vm } = await this.desk();
     const instance = defined(vm.protection.failover.instance, 'the VM serves');
     const round = await ServingDisks.freeze({
@@ -279,16 +282,16 @@ export class FailbackWorld {
       },
       since: this.since,
     });
-    this.rounds.set(operationId, round);
+    this.rounds.set(roundId, round);
     try {
-      const result = await use();
+      const result = await use(roundId);
       this.since = await round.release();
       return result;
     } catch (error) {
       await round.discard();
       throw error;
     } finally {
-      this.rounds.delete(operationId);
+      this.rounds.delete(roundId);
     }
   }
 
@@ -300,10 +303,12 @@ export class FailbackWorld {
 
   /** One round by the attached agent; returns the cells that came. */
   async sync(options: RoundOptions = {}): Promise<number> {
-    const { compare = 'changed', isLast = false, isUrgent = false, operationId } = options;
+    const { compare = 'changed', isLast = false, isUrgent = false } = options;
     const round = { ...(await this.points()), compare, isLast, isUrgent };
     const order = await this.order(options);
-    return this.inRound(() => this.source.failbackSync(this.vm.id, order, round), operationId);
+    return this.inRound((roundId) =>
+      this.source.failbackSync(this.vm.id, order, { ...round, roundId }),
+    );
   }
 
   /** The agent's own steps on another volume that holds the primary, without an attachment. */
@@ -322,7 +327,10 @@ export class FailbackWorld {
     };
     return {
       lab: hypervisor,
-      sync: (isLast) => syncBack(of, { headPointId, compare: 'changed', isLast }, seams),
+      sync: (isLast) => {
+        const [roundId = OPERATION] = this.rounds.keys();
+        return syncBack(of, { headPointId, roundId, compare: 'changed', isLast }, seams);
+      },
       start: () => startBack(of, seams),
       commit: (point) => commitBack(of, point, seams),
       undo: () => undoBack(of, seams),

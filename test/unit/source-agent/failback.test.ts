@@ -3,11 +3,16 @@
 
 import { expect } from 'chai';
 import { join } from 'node:path';
+import { defined } from '../../../shared/assert.js';
+import { type Guid, guidFromWire } from '../../../shared/bytes/index.js';
+import { FailbackMode } from '../../../shared/channel/index.js';
 import { systemClock } from '../../../shared/clock.js';
 import { CELL_BYTES } from '../../../shared/delta/index.js';
+import { DrError } from '../../../shared/errors.js';
 import { openVhdx } from '../../../shared/vhdx/index.js';
 import { collectSourceGarbage } from '../../../source-agent/index.js';
 import { testGuid } from '../../support/fake-source-hypervisor.js';
+import { Gate } from '../../support/gate.js';
 import { expectViews } from '../../support/lab-model.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
@@ -70,6 +75,37 @@ describe('failback at the primary', function () {
     await level();
     expect(world.wireBytes).to.be.greaterThan(3 * CELL_BYTES);
     expect(world.wireBytes).to.be.at.most(1.1 * 3 * CELL_BYTES);
+  });
+
+  it('fetches cells of its own round alone: one that was frozen anew is fetched by its own order', async () => {
+    const gate = new Gate();
+    const second = defined((await world.lab.describeVm(world.vm.id)).disks[1], 'it has two disks');
+    world.onCells = async ({ mode, diskId }) => {
+      const isSecond = guidFromWire(diskId) === second.diskId;
+      if (isSecond && mode === FailbackMode.FAILBACK_MODE_CHANGED) await gate.pass();
+    };
+    const order = await world.order();
+    const round = {
+      ...(await world.points()),
+      ...({ compare: 'changed', isLast: false, isUrgent: false } as const),
+    };
+    const fetch = (roundId: Guid): Promise<number> =>
+      world.source.failbackSync(world.vm.id, order, { ...round, roundId });
+    let before: Promise<DrError> | undefined;
+    await refusal(() =>
+      world.inRound(async (roundId) => {
+        before = refusal(() => fetch(roundId));
+        await gate.reached;
+        throw new DrError('E_SOURCE_UNREACHABLE', 'the attachment broke, the data link lives');
+      }),
+    );
+    for (const disk of [0, 1]) await world.servingWrites(disk, 2);
+    const anew = world.inRound(fetch);
+    gate.open();
+    expect((await before)?.code).to.equal('E_STATE');
+    await anew;
+    await world.stopServing();
+    expect(await world.sync({ isLast: true })).to.equal(0);
   });
 
   it('keeps to the bandwidth of this site, but for a last round that is urgent', async () => {

@@ -210,6 +210,8 @@ export interface FailbackSyncOrder {
   isLast: boolean;
   /** The bandwidth of the primary does not hold for this round. */
   isUrgent: boolean;
+  /** Names the round in FailbackCellsRequest: each attempt is another one. */
+  roundId: Buffer;
 }
 
 /** Starts the VM on its protective disk, with its own network. */
@@ -265,6 +267,8 @@ export interface FailbackCellsRequest {
   mode: FailbackMode;
   /** Ascending, disjoint, inside the disk; at most 65,536 in one request. */
   given: CellRange[];
+  /** As FailbackSyncOrder named it; cells of another round are not served. */
+  roundId: Buffer;
 }
 
 export interface CellRange {
@@ -1882,7 +1886,14 @@ export const TellEpochOrder: MessageFns<TellEpochOrder> = {
 };
 
 function createBaseFailbackSyncOrder(): FailbackSyncOrder {
-  return { pointId: Buffer.alloc(0), headPointId: Buffer.alloc(0), compare: "", isLast: false, isUrgent: false };
+  return {
+    pointId: Buffer.alloc(0),
+    headPointId: Buffer.alloc(0),
+    compare: "",
+    isLast: false,
+    isUrgent: false,
+    roundId: Buffer.alloc(0),
+  };
 }
 
 export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
@@ -1901,6 +1912,9 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     }
     if (message.isUrgent !== false) {
       writer.uint32(40).bool(message.isUrgent);
+    }
+    if (message.roundId.length !== 0) {
+      writer.uint32(50).bytes(message.roundId);
     }
     return writer;
   },
@@ -1958,6 +1972,14 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
             message.isUrgent = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.roundId = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1993,6 +2015,11 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
         : isSet(object.is_urgent)
         ? globalThis.Boolean(object.is_urgent)
         : false,
+      roundId: isSet(object.roundId)
+        ? Buffer.from(bytesFromBase64(object.roundId))
+        : isSet(object.round_id)
+        ? Buffer.from(bytesFromBase64(object.round_id))
+        : Buffer.alloc(0),
     };
   },
 
@@ -2013,6 +2040,9 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     if (message.isUrgent !== false) {
       obj.isUrgent = message.isUrgent;
     }
+    if (message.roundId.length !== 0) {
+      obj.roundId = base64FromBytes(message.roundId);
+    }
     return obj;
   },
 
@@ -2026,6 +2056,7 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     message.compare = object.compare ?? "";
     message.isLast = object.isLast ?? false;
     message.isUrgent = object.isUrgent ?? false;
+    message.roundId = object.roundId ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -2724,7 +2755,14 @@ export const OrderProgress: MessageFns<OrderProgress> = {
 };
 
 function createBaseFailbackCellsRequest(): FailbackCellsRequest {
-  return { vmId: Buffer.alloc(0), operationId: Buffer.alloc(0), diskId: Buffer.alloc(0), mode: 0, given: [] };
+  return {
+    vmId: Buffer.alloc(0),
+    operationId: Buffer.alloc(0),
+    diskId: Buffer.alloc(0),
+    mode: 0,
+    given: [],
+    roundId: Buffer.alloc(0),
+  };
 }
 
 export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
@@ -2743,6 +2781,9 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     }
     for (const v of message.given) {
       CellRange.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.roundId.length !== 0) {
+      writer.uint32(50).bytes(message.roundId);
     }
     return writer;
   },
@@ -2800,6 +2841,14 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
             message.given.push(CellRange.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.roundId = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2831,6 +2880,11 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
         : Buffer.alloc(0),
       mode: isSet(object.mode) ? failbackModeFromJSON(object.mode) : 0,
       given: globalThis.Array.isArray(object?.given) ? object.given.map((e: any) => CellRange.fromJSON(e)) : [],
+      roundId: isSet(object.roundId)
+        ? Buffer.from(bytesFromBase64(object.roundId))
+        : isSet(object.round_id)
+        ? Buffer.from(bytesFromBase64(object.round_id))
+        : Buffer.alloc(0),
     };
   },
 
@@ -2851,6 +2905,9 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     if (message.given?.length) {
       obj.given = message.given.map((e) => CellRange.toJSON(e));
     }
+    if (message.roundId.length !== 0) {
+      obj.roundId = base64FromBytes(message.roundId);
+    }
     return obj;
   },
 
@@ -2864,6 +2921,7 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     message.diskId = object.diskId ?? Buffer.alloc(0);
     message.mode = object.mode ?? 0;
     message.given = object.given?.map((e) => CellRange.fromPartial(e)) || [];
+    message.roundId = object.roundId ?? Buffer.alloc(0);
     return message;
   },
 };
