@@ -21,6 +21,8 @@ export interface FailoverPatch {
   /** What the source has to be told, or was told, of this operation. */
   readonly owes?: readonly SourceDebt['kind'][];
   readonly paid?: readonly SourceDebt['kind'][];
+  /** What a debt of dropFailback says beside its kind. */
+  readonly dropped?: Pick<SourceDebt, 'failbackId' | 'mayHaveRun'>;
 }
 
 /** Fact of an operation whose step failed: why, for people. */
@@ -122,21 +124,35 @@ export class FailoverBook implements Book<FailoverPatch> {
 /** The newest word about a matter counts: what fences takes back what unfences, and the other way round. */
 export function owedAfter(
   owed: readonly SourceDebt[],
-  { owes = [], paid = [] }: Pick<FailoverPatch, 'owes' | 'paid'>,
+  { owes = [], paid = [], dropped }: Pick<FailoverPatch, 'owes' | 'paid' | 'dropped'>,
   operationId: Guid,
 ): readonly SourceDebt[] {
   const opposite: Readonly<Record<SourceDebt['kind'], readonly SourceDebt['kind'][]>> = {
     fence: ['fence', 'unfence', 'start'],
     retire: ['retire', 'fence', 'unfence', 'start'],
-    unfence: ['unfence', 'fence', 'retire'],
+    // it ends whatever failback is open at the source
+    unfence: ['unfence', 'fence', 'retire', 'dropFailback'],
     start: ['start', 'fence', 'retire'],
-    dropFailback: ['dropFailback'],
+    // each is of another failback
+    dropFailback: [],
   };
   const gone = new Set([...paid, ...owes.flatMap((kind) => opposite[kind])]);
   return [
-    ...owed.filter(({ kind }) => !gone.has(kind)),
-    ...owes.map((kind) => ({ kind, operationId })),
+    ...newestDrops(owed.filter(({ kind }) => !gone.has(kind))),
+    ...owes.map((kind) => ({
+      ...{ kind, operationId },
+      ...(kind === 'dropFailback' ? dropped : {}),
+    })),
   ];
+}
+
+const DROPS_MAX = 16;
+
+/** What was begun at the source and not started, the next failback there replaces in any case. */
+function newestDrops(owed: readonly SourceDebt[]): readonly SourceDebt[] {
+  const drops = owed.filter(({ kind, mayHaveRun }) => kind === 'dropFailback' && !mayHaveRun);
+  const old = new Set(drops.slice(0, Math.max(0, drops.length - DROPS_MAX)));
+  return owed.filter((debt) => !old.has(debt));
 }
 
 /** To be called in a change of the VM. */

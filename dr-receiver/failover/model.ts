@@ -113,6 +113,8 @@ export interface Instance {
   readonly isPlanned: boolean;
   /** It was shut down then, for its last bytes to go home; 0: it serves. */
   readonly servedUntilMs: number;
+  /** The failback that the primary was let in for, from its first record until its undo or commit has ended. */
+  readonly failbackId?: Guid | undefined;
   /** Of a failover: the parameters of its network, by name; what a way back turns round. */
   readonly network?: Readonly<Record<string, string>>;
 }
@@ -170,6 +172,10 @@ export interface Reprotected {
 export interface SourceDebt {
   readonly kind: 'unfence' | 'start' | 'fence' | 'retire' | 'dropFailback';
   readonly operationId: Guid;
+  /** Of dropFailback: which one. Records of a release that did not keep it do not say it. */
+  readonly failbackId?: Guid | undefined;
+  /** Of dropFailback: the VM was to run there. What it wrote goes only with somebody's word. */
+  readonly mayHaveRun?: boolean | undefined;
 }
 
 export const ORDINARY: FailoverRecord = {

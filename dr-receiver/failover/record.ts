@@ -129,6 +129,7 @@ function parseInstance(fields: Fields): Instance {
     // records of a release without failback do not say it: then every disk is compared
     isPlanned: fields.has('isPlanned') && fields.flag('isPlanned'),
     servedUntilMs: fields.has('servedUntilMs') ? fields.number('servedUntilMs') : 0,
+    ...(fields.has('failbackId') ? { failbackId: fields.guid('failbackId') } : {}),
     // instances of former versions do not tell it
     ...(fields.has('network') ? { network: parseTexts(fields, 'network') } : {}),
   };
@@ -179,7 +180,12 @@ function parseReprotected(fields: Fields): Reprotected {
 }
 
 function parseDebt(fields: Fields): SourceDebt {
-  return { kind: fields.choice('kind', DEBTS), operationId: fields.guid('operationId') };
+  return {
+    kind: fields.choice('kind', DEBTS),
+    operationId: fields.guid('operationId'),
+    ...(fields.has('failbackId') ? { failbackId: fields.guid('failbackId') } : {}),
+    ...(fields.has('mayHaveRun') ? { mayHaveRun: fields.flag('mayHaveRun') } : {}),
+  };
 }
 
 function parseTexts(fields: Fields, name: string): Readonly<Record<string, string>> {

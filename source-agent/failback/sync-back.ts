@@ -19,7 +19,7 @@ import {
   requireLevel,
 } from './protective-disks.js';
 import { requireMovableDisks, requireOff, requireSameDisks } from './requirements.js';
-import { ReturnFile, type ReturnRecord } from './return-record.js';
+import { endingHint, ReturnFile, type ReturnRecord } from './return-record.js';
 import { requireRoom } from './room.js';
 import { servingDisks, type ServingVm } from './serving-site.js';
 import { underLease } from './under-lease.js';
@@ -51,7 +51,7 @@ export async function syncBack(
   const { vm } = of;
   const { hypervisor } = seams;
   await requireOff(vm, hypervisor);
-  return underLease(vm, seams, async (leaseId) => {
+  return underLease(of, seams, async (leaseId) => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const known = await file.read();
     refuseOther(known, of);
@@ -84,7 +84,7 @@ function refuseOther(
   throw new DrError('E_STATE', `${vm.name} ${what}`, {
     context: { vmId: vm.id, stage, operationId: known.operationId, storeId: known.storeId },
     done: 'nothing was changed at the primary site',
-    hint: 'Undo or commit that one first, from its DR site.',
+    hint: endingHint(vm.name),
   });
 }
 
@@ -177,11 +177,7 @@ async function laterRound(
   return count;
 }
 
-async function finish(
-  servingVm: ServingVm,
-  file: ReturnFile,
-  seams: FailbackSeams,
-): Promise<void> {
+async function finish(servingVm: ServingVm, file: ReturnFile, seams: FailbackSeams): Promise<void> {
   const record = await file.read();
   if (record === undefined) throw new DrError('E_INTERNAL', 'a failback lost its record');
   for (const disk of record.disks) {

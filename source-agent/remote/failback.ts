@@ -5,9 +5,14 @@
 import { type Guid, guidFromWire } from '../../shared/bytes/index.js';
 import type { OrderDone } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
+import { endHere } from '../failback/end-here.js';
 import { type EndSeams, commitBack, startBack, undoBack } from '../failback/failback.js';
 import { requireFailbackHost } from '../failback/host.js';
 import { type SyncRequest, syncBack } from '../failback/sync-back.js';
+import { ReturnFile } from '../failback/return-record.js';
+import { type OrderedStep, underLease } from '../failback/under-lease.js';
+import { chainKey } from '../ledger.js';
+import { allTold } from '../ledger-store.js';
 import { protocolError } from '../receiver-view.js';
 import type { AttendedVm } from './attended-vms.js';
 import type { AttachSeams } from './seams.js';
@@ -56,13 +61,44 @@ export async function failbackOrder(
       const pointId = guidFromWire(action.value.pointId);
       if (pointId === undefined) throw protocolError('a failback ends without a point');
       const consistentAtMs = Number(action.value.consistentAtMs);
-      await commitBack(of, { pointId, consistentAtMs }, ending);
+      const failbackId = meantFailback(action.value);
+      await commitBack(of, failbackId, { pointId, consistentAtMs }, ending);
       return DONE;
     }
-    case 'failbackUndo':
-      await undoBack(of, ending);
+    case 'failbackUndo': {
+      const { dropsWrites } = action.value;
+      await undoBack(of, { failbackId: meantFailback(action.value), dropsWrites }, ending);
       return DONE;
+    }
   }
+}
+
+/**
+ * The store of the order has given the VM back, and has no failback of it any more: what one left here ends,
+ * once this site was told so. @throws DrError E_STATE (it was not), E_STALE_EPOCH, E_LOCKED, E_IO
+ */
+export async function endGivenBack(
+  of: OrderedStep,
+  { hypervisor, stateFolder }: AttendedVm['job'],
+  seams: AttachSeams,
+): Promise<void> {
+  const { vm, epoch, storeId } = of;
+  const open = await new ReturnFile(stateFolder, vm.id, seams).read();
+  if (open?.storeId !== storeId) return;
+  const ending: EndSeams = { ...seams, hypervisor: requireFailbackHost(hypervisor), stateFolder };
+  await underLease(of, ending, async () => {
+    const told = (await allTold(seams.fs, stateFolder, vm.id)).get(chainKey(storeId));
+    const isGivenBack = told?.epoch === epoch && told.standing.activeSite === 'source';
+    // of the epoch of the failback itself it is no word about its end
+    if (isGivenBack) await endHere(vm, storeId, ending);
+  });
+}
+
+function meantFailback({ failbackId }: { readonly failbackId: Buffer }): Guid | undefined {
+  if (failbackId.length === 0) return undefined;
+  const id = guidFromWire(failbackId);
+  if (id === undefined) throw protocolError('a failback is named that is none');
+  return id;
 }
 
 function syncRequest({

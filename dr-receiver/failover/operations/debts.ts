@@ -2,7 +2,7 @@
 
 import { DrError } from '../../../shared/errors.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
-import { appendFailover, owedAfter } from '../failover-book.js';
+import { appendFailover } from '../failover-book.js';
 import type { SourceDebt } from '../model.js';
 import type { SourceSite } from '../ports.js';
 import type { FailoverSite } from '../site.js';
@@ -10,7 +10,7 @@ import type { FailoverSite } from '../site.js';
 async function pay(
   source: SourceSite,
   { vm }: VmDesk,
-  { kind, operationId }: SourceDebt,
+  { kind, operationId, failbackId }: SourceDebt,
 ): Promise<void> {
   const { vmId, protection } = vm;
   const order = { operationId, epoch: protection.epoch };
@@ -23,6 +23,8 @@ async function pay(
       await source.tellEpoch(vmId, { ...order, isSourceActive: false, isRetired: true });
       return;
     case 'unfence':
+      // it would end the failback that is open there
+      if (protection.failover.phase === 'failed-back') return;
       await source.tellEpoch(vmId, { ...order, isSourceActive: true, isRetired: false });
       await source.unfence(vmId, order);
       return;
@@ -30,7 +32,7 @@ async function pay(
       await source.start(vmId, order);
       return;
     case 'dropFailback':
-      await source.failbackUndo(vmId, order);
+      await source.failbackUndo(vmId, { ...order, failbackId, dropsWrites: false });
       return;
   }
 }
@@ -39,6 +41,8 @@ async function pay(
 export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<void> {
   const { vm } = desk;
   for (const debt of vm.protection.failover.owed) {
+    // what the VM there may have written goes with a command that somebody confirms
+    if (debt.mayHaveRun === true) continue;
     const { owed, operation } = vm.protection.failover;
     // while the source was told the one before, something else may have begun
     if (!owed.includes(debt) || operation !== undefined) return;
@@ -50,13 +54,15 @@ export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<void> 
       if (!(error instanceof DrError)) throw error;
       const { code, message } = error;
       site.log.warn('failover.source-not-told', { vmId: vm.vmId, code, reason: message });
+      // what comes after it does not need it
+      if (debt.kind === 'dropFailback') continue;
       return;
     }
     await vm.change(async () => {
       const { failover, epoch } = vm.protection;
       // something else may be owed by now
       if (!failover.owed.includes(debt)) return;
-      const owed = owedAfter(failover.owed, { paid: [debt.kind] }, debt.operationId);
+      const owed = failover.owed.filter((each) => each !== debt);
       const by = { by: 'receiver' };
       await appendFailover(vm, site.seams.clock, { ...failover, owed }, epoch, by);
     });

@@ -51,8 +51,9 @@ function returnIds({ book }: Work): ReturnIds {
 }
 
 async function goOnFromPoint(work: Work): Promise<undefined> {
-  const { vm, order, book } = work;
+  const { vm, book, instance } = work;
   const { pointId } = returnIds(work);
+  const order = { ...work.order, failbackId: instance.failbackId };
   const consistentAtMs = Number(book.operation.facts[CONSISTENT_AT]);
   await requireSource(work).failbackCommit(vm.vmId, order, { pointId, consistentAtMs });
   return undefined;

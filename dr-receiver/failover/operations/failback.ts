@@ -52,19 +52,25 @@ async function bringLevel(work: Work): Promise<FailoverPatch> {
  * @throws DrError E_SOURCE_ALIVE, E_SOURCE_UNREACHABLE
  */
 async function settleSource(work: Work): Promise<FailoverPatch> {
-  const { vm, order, record } = work;
+  const { vm, order, record, book } = work;
   const source = requireSource(work);
   const state = await source.describe(vm.vmId);
   requireOff(work, state);
-  const former = record.owed.find(({ kind }) => kind === 'dropFailback');
-  if (former !== undefined) {
-    await source.failbackUndo(vm.vmId, { ...order, operationId: former.operationId });
+  for (const { kind, operationId, failbackId, mayHaveRun } of record.owed) {
+    if (kind !== 'dropFailback') continue;
+    // the plan said what is thrown away with it
+    const dropsWrites = mayHaveRun === true;
+    await source.failbackUndo(vm.vmId, { ...order, operationId, failbackId, dropsWrites });
+  }
+  // once this one is open there, nothing is asked of those before
+  if (record.owed.some(({ kind }) => kind === 'dropFailback')) {
+    await book.note({ paid: ['dropFailback'] });
   }
   if (!state.isFenced) {
     await source.tellEpoch(vm.vmId, { ...order, isSourceActive: false, isRetired: false });
     await source.fence(vm.vmId, order);
   }
-  return { paid: ['fence', 'dropFailback'] };
+  return { paid: ['fence'] };
 }
 
 function requireOff({ vm }: Work, state: SourceVm): void {
@@ -172,7 +178,7 @@ export const FAILBACK: WorkTable = operationTable(
       intent: () => ({
         change: { activeSite: 'source' },
         raisesEpoch: true,
-        paid: ['fence', 'dropFailback'],
+        paid: ['fence'],
       }),
       run: giveToSource,
     },

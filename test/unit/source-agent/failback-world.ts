@@ -9,6 +9,7 @@ import {
   type FailbackCellsRequest,
   FailbackCellsResponse,
   type Handlers,
+  type OperationPlan,
   replicationService,
   type ServiceClient,
   type SiteService,
@@ -78,7 +79,8 @@ export class FailbackWorld {
   wireBytes = 0;
   /** Called before cells are served. */
   onCells: (request: FailbackCellsRequest) => Promise<void> = () => Promise.resolve();
-  readonly rounds = new Map<Guid, ServingDisks>();
+  /** By hand; a test whose receiver does the rounds puts its own here. */
+  rounds = new Map<Guid, ServingDisks>();
   since: ReferencePoint | undefined;
   files: FileSystem;
   lab: Lab;
@@ -261,6 +263,15 @@ export class FailbackWorld {
     return undefined;
   }
 
+  /** What a command would do. */
+  async planOf(command: string): Promise<OperationPlan | undefined> {
+    const ask = { vm: VM_NAME, command, parameters: {}, isPlan: true, confirmedHash: '' };
+    for await (const { step } of this.site.control(OPERATOR).operate(ask)) {
+      if (step?.$case === 'plan') return step.value;
+    }
+    return undefined;
+  }
+
   /** The serving VM goes off, as for the last round. */
   async stopServing(): Promise<void> {
     await this.targetLab.turnOffVm((await this.targetLab.findVm(VM_NAME)).id);
@@ -332,8 +343,8 @@ export class FailbackWorld {
         return syncBack(of, { headPointId, roundId, compare: 'changed', isLast }, seams);
       },
       start: () => startBack(of, seams),
-      commit: (point) => commitBack(of, point, seams),
-      undo: () => undoBack(of, seams),
+      commit: (point) => commitBack(of, OPERATION, point, seams),
+      undo: () => undoBack(of, { failbackId: OPERATION, dropsWrites: true }, seams),
     };
   }
 

@@ -44,7 +44,10 @@ describe('failback at the primary', function () {
     return world.servingViews();
   };
   const undo = async (epoch: bigint): Promise<void> =>
-    world.source.failbackUndo(world.vm.id, await world.order({ epoch }));
+    world.source.failbackUndo(world.vm.id, {
+      ...(await world.order({ epoch })),
+      ...{ failbackId: OPERATION, dropsWrites: true },
+    });
 
   it('brings the disks level, starts the VM on them, and goes on from there with a delta', async () => {
     expect(await world.sync()).to.equal(3);
@@ -61,8 +64,8 @@ describe('failback at the primary', function () {
     const point = await world.recordPoint(wanted);
     await world.guestWrites(0, 7);
     await world.attach([]);
-    await world.source.failbackCommit(world.vm.id, order, point);
-    await world.source.failbackCommit(world.vm.id, order, point);
+    await world.source.failbackCommit(world.vm.id, { ...order, failbackId: OPERATION }, point);
+    await world.source.failbackCommit(world.vm.id, { ...order, failbackId: OPERATION }, point);
     const { kind, disks } = await world.cycle();
     expect({ kind, how: disks.map(({ how }) => how) }).to.deep.equal({
       kind: 'delta',
@@ -133,7 +136,7 @@ describe('failback at the primary', function () {
     const order = await world.order({ epoch: await start() });
     const point = await world.recordPoint(wanted);
     await world.attach([]);
-    await world.source.failbackCommit(world.vm.id, order, point);
+    await world.source.failbackCommit(world.vm.id, { ...order, failbackId: OPERATION }, point);
     const { chains } = await world.ledger();
     const debts = [...(chains.get(`dr:${other}`)?.disks.values() ?? [])];
     expect(debts.map(({ pending }) => pending)).to.deep.equal(['all', 'all']);
@@ -194,20 +197,29 @@ describe('failback at the primary', function () {
       const word = { operationId: OPERATION, epoch, isSourceActive: false, isRetired: false };
       await world.source.tellEpoch(world.vm.id, word);
       // the undo is an operation of its own
-      await world.source.failbackUndo(world.vm.id, { operationId: testGuid(0x4321), epoch });
+      const order = { operationId: testGuid(0x4321), epoch, failbackId: OPERATION };
+      const kept = { ...order, dropsWrites: false };
+      const error = await refusal(() => world.source.failbackUndo(world.vm.id, kept));
+      expect(error.message).to.contain('ran here');
+      const other = { ...order, failbackId: testGuid(0x98), dropsWrites: true };
+      expect(
+        (await refusal(() => world.source.failbackUndo(world.vm.id, other))).message,
+      ).to.contain(`another failback, ${OPERATION}`);
+      expect(await power()).to.equal('running');
+      await world.source.failbackUndo(world.vm.id, { ...order, dropsWrites: true });
       await undo(epoch);
       await expectAsBefore(epoch);
       const operationId = testGuid(0x1234);
       world.since = undefined;
       await world.sync({ operationId, epoch });
       await world.sync({ operationId, epoch, isLast: true });
-      const order = { operationId, epoch: epoch + 1n };
+      const next = { operationId, epoch: epoch + 1n };
       await world.source.tellEpoch(world.vm.id, {
-        ...order,
+        ...next,
         isSourceActive: true,
         isRetired: false,
       });
-      await world.source.failbackStart(world.vm.id, order);
+      await world.source.failbackStart(world.vm.id, next);
       expectViews(await world.views(), await world.servingViews(), 'after another failback');
     });
 
@@ -304,6 +316,25 @@ describe('failback at the primary', function () {
     expect(await syncing).to.equal(3);
   });
 
+  it('an order whose epoch ended while it waited for a cycle changes nothing', async () => {
+    await world.sync();
+    const { storeId } = world.site.receiver.store;
+    const epoch = await world.epoch();
+    await world.detach();
+    const files = world.files;
+    // the epoch ends after the desk has looked, when the lease is taken
+    world.files = new HookedFileSystem(files, async (call, run) => {
+      const result = await run();
+      if (call.path.endsWith('.lock') && call.kind === 'write') {
+        await world.tellOfStore(storeId, { epoch: epoch + 1n, isSourceActive: false });
+      }
+      return result;
+    });
+    await world.attach(['failback']);
+    expect((await refusal(() => undo(epoch))).code).to.equal('E_STALE_EPOCH');
+    expect(await world.stage(files)).to.equal('syncing');
+  });
+
   it('is not started before the disks are level and this site is said to be the active one', async () => {
     await world.sync();
     const epoch = await world.epoch();
@@ -379,7 +410,7 @@ describe('failback at the primary', function () {
     const order = await world.order({ epoch: await start() });
     const point = await world.recordPoint(wanted);
     await world.attach([]);
-    await world.source.failbackCommit(world.vm.id, order, point);
+    await world.source.failbackCommit(world.vm.id, { ...order, failbackId: OPERATION }, point);
     expect((await world.cycle()).kind).to.equal('resync');
   });
 

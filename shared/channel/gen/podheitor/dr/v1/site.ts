@@ -223,10 +223,22 @@ export interface FailbackCommitOrder {
   pointId: Buffer;
   /** Of the point, as the ledger keeps it. */
   consistentAtMs: bigint;
+  /**
+   * The operation whose failback is meant; another one that is open stays. Empty: of a release that did
+   * not say it.
+   */
+  failbackId: Buffer;
 }
 
 /** The VM is off, and its protective disk goes. */
 export interface FailbackUndoOrder {
+  /** As in FailbackCommitOrder. */
+  failbackId: Buffer;
+  /**
+   * Somebody has confirmed that what the VM wrote since it was started there is thrown away. Without it a
+   * failback whose VM may have run stays.
+   */
+  dropsWrites: boolean;
 }
 
 export interface OrderAnswer {
@@ -2114,7 +2126,7 @@ export const FailbackStartOrder: MessageFns<FailbackStartOrder> = {
 };
 
 function createBaseFailbackCommitOrder(): FailbackCommitOrder {
-  return { pointId: Buffer.alloc(0), consistentAtMs: 0n };
+  return { pointId: Buffer.alloc(0), consistentAtMs: 0n, failbackId: Buffer.alloc(0) };
 }
 
 export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
@@ -2127,6 +2139,9 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
         throw new globalThis.Error("value provided for field message.consistentAtMs of type uint64 too large");
       }
       writer.uint32(16).uint64(message.consistentAtMs);
+    }
+    if (message.failbackId.length !== 0) {
+      writer.uint32(26).bytes(message.failbackId);
     }
     return writer;
   },
@@ -2160,6 +2175,14 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
             message.consistentAtMs = reader.uint64() as bigint;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.failbackId = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2184,6 +2207,11 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
         : isSet(object.consistent_at_ms)
         ? BigInt(object.consistent_at_ms)
         : 0n,
+      failbackId: isSet(object.failbackId)
+        ? Buffer.from(bytesFromBase64(object.failbackId))
+        : isSet(object.failback_id)
+        ? Buffer.from(bytesFromBase64(object.failback_id))
+        : Buffer.alloc(0),
     };
   },
 
@@ -2194,6 +2222,9 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
     }
     if (message.consistentAtMs !== 0n) {
       obj.consistentAtMs = message.consistentAtMs.toString();
+    }
+    if (message.failbackId.length !== 0) {
+      obj.failbackId = base64FromBytes(message.failbackId);
     }
     return obj;
   },
@@ -2207,16 +2238,23 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
     message.consistentAtMs = (object.consistentAtMs !== undefined && object.consistentAtMs !== null)
       ? BigInt(object.consistentAtMs)
       : 0n;
+    message.failbackId = object.failbackId ?? Buffer.alloc(0);
     return message;
   },
 };
 
 function createBaseFailbackUndoOrder(): FailbackUndoOrder {
-  return {};
+  return { failbackId: Buffer.alloc(0), dropsWrites: false };
 }
 
 export const FailbackUndoOrder: MessageFns<FailbackUndoOrder> = {
-  encode(_: FailbackUndoOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: FailbackUndoOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.failbackId.length !== 0) {
+      writer.uint32(10).bytes(message.failbackId);
+    }
+    if (message.dropsWrites !== false) {
+      writer.uint32(16).bool(message.dropsWrites);
+    }
     return writer;
   },
 
@@ -2233,6 +2271,22 @@ export const FailbackUndoOrder: MessageFns<FailbackUndoOrder> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.failbackId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dropsWrites = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2245,20 +2299,39 @@ export const FailbackUndoOrder: MessageFns<FailbackUndoOrder> = {
     }
   },
 
-  fromJSON(_: any): FailbackUndoOrder {
-    return {};
+  fromJSON(object: any): FailbackUndoOrder {
+    return {
+      failbackId: isSet(object.failbackId)
+        ? Buffer.from(bytesFromBase64(object.failbackId))
+        : isSet(object.failback_id)
+        ? Buffer.from(bytesFromBase64(object.failback_id))
+        : Buffer.alloc(0),
+      dropsWrites: isSet(object.dropsWrites)
+        ? globalThis.Boolean(object.dropsWrites)
+        : isSet(object.drops_writes)
+        ? globalThis.Boolean(object.drops_writes)
+        : false,
+    };
   },
 
-  toJSON(_: FailbackUndoOrder): unknown {
+  toJSON(message: FailbackUndoOrder): unknown {
     const obj: any = {};
+    if (message.failbackId.length !== 0) {
+      obj.failbackId = base64FromBytes(message.failbackId);
+    }
+    if (message.dropsWrites !== false) {
+      obj.dropsWrites = message.dropsWrites;
+    }
     return obj;
   },
 
   create<I extends Exact<DeepPartial<FailbackUndoOrder>, I>>(base?: I): FailbackUndoOrder {
     return FailbackUndoOrder.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<FailbackUndoOrder>, I>>(_: I): FailbackUndoOrder {
+  fromPartial<I extends Exact<DeepPartial<FailbackUndoOrder>, I>>(object: I): FailbackUndoOrder {
     const message = createBaseFailbackUndoOrder();
+    message.failbackId = object.failbackId ?? Buffer.alloc(0);
+    message.dropsWrites = object.dropsWrites ?? false;
     return message;
   },
 };
