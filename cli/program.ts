@@ -25,6 +25,7 @@ import { overview } from './overview.js';
 import { registerParameters } from './parameters.js';
 import { registerPause } from './pause.js';
 import { registerRebind } from './rebind.js';
+import { registerEndFailback } from './end-failback.js';
 import { registerUnfence } from './unfence.js';
 import { registerUnhalt } from './unhalt.js';
 import { registerPlan } from './plan.js';
@@ -101,6 +102,7 @@ export function buildProgram(context: CliContext): Command {
   registerUnhalt(program, context);
   registerNetworkExplain(program, context);
   registerUnfence(program, context);
+  registerEndFailback(program, context);
   registerPlan(program, context);
   registerDrill(program, context);
   registerDemo(program, context);
