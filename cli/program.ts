@@ -25,6 +25,7 @@ import { overview } from './overview.js';
 import { registerParameters } from './parameters.js';
 import { registerPause } from './pause.js';
 import { registerRebind } from './rebind.js';
+import { registerEndFailback } from './end-failback.js';
 import { registerUnfence } from './unfence.js';
 import { registerUnhalt } from './unhalt.js';
 import { registerPlan } from './plan.js';
@@ -77,6 +78,7 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly Register
       registerReprotect,
       registerFailoverActs,
       registerUnfence,
+      registerEndFailback,
       registerPlan,
       registerDrill,
       registerNetworkExplain,

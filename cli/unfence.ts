@@ -6,6 +6,7 @@ import { DrError } from '../shared/errors.js';
 import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import { presentStateFolder, requireNoFailback, strangeFence } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
+import { findVmAt } from './site-host.js';
 import { type SourceFlags, withSource } from './verify-source.js';
 
 interface Flags extends SourceFlags {
@@ -53,7 +54,7 @@ async function unfence(context: CliContext, vmName: string, flags: Flags): Promi
     });
   }
   const lift = async (hypervisor: SourceHypervisor, stateFolder: string): Promise<void> => {
-    const vm = await findVm(hypervisor, vmName);
+    const vm = await findVmAt(hypervisor, vmName);
     const epoch = await fenceEpoch(hypervisor, vm);
     if (flags.duringFailback !== true) {
       await requireNoFailback(vm, stateFolder, { fs: context.files, random: context.random });
@@ -73,20 +74,6 @@ async function unfence(context: CliContext, vmName: string, flags: Flags): Promi
     );
   };
   await withSource(context, flags, lift, presentStateFolder);
-}
-
-async function findVm(hypervisor: SourceHypervisor, name: string): Promise<VmSummary> {
-  const wanted = name.toLowerCase();
-  const vms = await hypervisor.listVms();
-  const found = vms.filter(
-    (vm) => vm.id.toLowerCase() === wanted || vm.name.toLowerCase() === wanted,
-  );
-  const [vm] = found;
-  if (vm !== undefined && found.length === 1) return vm;
-  if (vm === undefined) throw new DrError('E_NO_MATCH', `${hypervisor.name} has no VM ${name}`);
-  throw new DrError('E_USAGE', `${found.length} VMs are named ${name}`, {
-    hint: `Give one of the ids: ${found.map(({ id }) => id).join(', ')}`,
-  });
 }
 
 /** @throws DrError E_STATE when it has no fence, or one that is not of its own protection */

@@ -31,6 +31,10 @@ export const LOG_EVENTS = {
   'epoch.told': 'The source knows from now on which site is active.',
   'fence.set': 'A VM that serves at the other site cannot be started here any more.',
   'fence.lifted': 'A VM may be started here again.',
+  'failback.ended-here':
+    'A failback was ended at the primary site: the VM stays on the disks that it has, or on its former ones.',
+  'failback.forced':
+    'Somebody at the primary site ended a failback by force, for the reason that is named.',
   'fence.forced':
     'Somebody at the primary site lifted a fence by force, for the reason that is named.',
   'fence.kept':

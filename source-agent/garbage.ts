@@ -10,6 +10,7 @@ import { DrError } from '../shared/errors.js';
 import { type FileSystem, removeLeftovers, TEMPORARY_SUFFIX } from '../shared/files/index.js';
 import type { OwnerTag, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import { type OpenFailback, openFailback, protectiveFiles } from './failback/leftovers.js';
+import { returnFileName } from './failback/return-record.js';
 import { ledgerNames } from './ledger-store.js';
 import { leaseState, takeVmLease } from './vm-lease.js';
 
@@ -32,6 +33,7 @@ export type SourceGarbageKind =
   | 'reference-point'
   | 'temporary-file'
   | 'protective-file'
+  | 'failback-record'
   | 'ledger'
   | 'foreign-checkpoint'
   | 'foreign-reference-point'
@@ -155,7 +157,13 @@ async function marksOf(vm: VmSummary, options: SourceGarbageOptions): Promise<Fo
     const why = isKnown ? 'no ledger names it' : names === 'unusable' ? UNUSABLE : NOT_KNOWN;
     found.push(mark('reference-point', point, remove, isKnown, why));
   }
-  if (failback !== undefined) return found;
+  if (failback !== undefined) {
+    const because = `a failback is open; its DR site ends it, or where that is gone: hvdr end-failback ${vm.name}`;
+    const remove = (): Promise<void> => Promise.resolve();
+    const what = returnFileName(vm.id);
+    const record = { kind: 'failback-record', vmName: vm.name, what, isRemovable: false } as const;
+    return [...found, { ...record, because, remove }];
+  }
   for (const { file, isStoodOn } of await protectiveFiles(vm.id, hypervisor, { fs, random })) {
     if (isStoodOn === 'yes') continue;
     const isKnown = names !== 'none' || isForgetting;

@@ -17,6 +17,7 @@ import { DrError } from '../../shared/errors.js';
 import type {
   FailbackRound,
   FinalPoint,
+  MeantFailback,
   SourceOrder,
   SourceSite,
   SourceVm,
@@ -156,9 +157,13 @@ export class Attachment implements SourceSite {
   async failbackSync(
     vmId: Guid,
     order: SourceOrder,
-    { pointId, headPointId, ...round }: FailbackRound,
+    { pointId, headPointId, roundId, ...round }: FailbackRound,
   ): Promise<number> {
-    const ids = { pointId: guidToWire(pointId), headPointId: guidToWire(headPointId) };
+    const ids = {
+      pointId: guidToWire(pointId),
+      headPointId: guidToWire(headPointId),
+      roundId: guidToWire(roundId),
+    };
     const action: Action = { $case: 'failbackSync', value: { ...ids, ...round } };
     const { cellCount } = await this.#send(vmId, order, action, this.#patience.longMs);
     return Number(cellCount);
@@ -170,15 +175,24 @@ export class Attachment implements SourceSite {
 
   async failbackCommit(
     vmId: Guid,
-    order: SourceOrder,
+    order: SourceOrder & MeantFailback,
     { pointId, consistentAtMs }: { readonly pointId: Guid; readonly consistentAtMs: number },
   ): Promise<void> {
-    const value = { pointId: guidToWire(pointId), consistentAtMs: BigInt(consistentAtMs) };
+    const value = {
+      pointId: guidToWire(pointId),
+      consistentAtMs: BigInt(consistentAtMs),
+      failbackId: failbackToWire(order),
+    };
     await this.#send(vmId, order, { $case: 'failbackCommit', value }, this.#patience.longMs);
   }
 
-  async failbackUndo(vmId: Guid, order: SourceOrder): Promise<void> {
-    await this.#send(vmId, order, { $case: 'failbackUndo', value: {} }, this.#patience.longMs);
+  async failbackUndo(
+    vmId: Guid,
+    order: SourceOrder & MeantFailback & { readonly dropsWrites: boolean },
+  ): Promise<void> {
+    const { dropsWrites } = order;
+    const value = { failbackId: failbackToWire(order), dropsWrites };
+    await this.#send(vmId, order, { $case: 'failbackUndo', value }, this.#patience.longMs);
   }
 
   async #send(
@@ -244,4 +258,8 @@ function unreachable(why: string): DrError {
     done: 'what it was asked for may have been done',
     hint: 'It attaches again by itself while `hvdr daemon` runs there; then go on with `hvdr resume VM`.',
   });
+}
+
+function failbackToWire({ failbackId }: MeantFailback): Buffer {
+  return failbackId === undefined ? Buffer.alloc(0) : guidToWire(failbackId);
 }

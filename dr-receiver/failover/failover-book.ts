@@ -7,14 +7,7 @@ import { DrError } from '../../shared/errors.js';
 import type { Actor } from '../store/records.js';
 import type { VmStore } from '../store/vm-store.js';
 import type { Book } from './engine.js';
-import type {
-  Command,
-  FailoverRecord,
-  Instance,
-  Operation,
-  ReturnedPoint,
-  SourceDebt,
-} from './model.js';
+import type { Command, FailoverRecord, Instance, Operation, SourceDebt } from './model.js';
 
 /** What changes in the record of a protection. */
 export interface FailoverPatch {
@@ -29,7 +22,9 @@ export interface FailoverPatch {
   readonly owes?: readonly SourceDebt['kind'][];
   readonly paid?: readonly SourceDebt['kind'][];
   /** Of the `commitFailback` that is owed. */
-  readonly returnedPoint?: ReturnedPoint;
+  readonly returned?: Pick<SourceDebt, 'point' | 'failbackId'>;
+  /** What a debt of dropFailback says beside its kind. */
+  readonly dropped?: Pick<SourceDebt, 'failbackId' | 'mayHaveRun'>;
 }
 
 /** Fact of an operation whose step failed: why, for people. */
@@ -134,25 +129,39 @@ export function owedAfter(
   {
     owes = [],
     paid = [],
-    returnedPoint: point,
-  }: Pick<FailoverPatch, 'owes' | 'paid' | 'returnedPoint'>,
+    dropped,
+    returned,
+  }: Pick<FailoverPatch, 'owes' | 'paid' | 'dropped' | 'returned'>,
   operationId: Guid,
 ): readonly SourceDebt[] {
   const opposite: Readonly<Record<SourceDebt['kind'], readonly SourceDebt['kind'][]>> = {
     fence: ['fence', 'unfence', 'start'],
     retire: ['retire', 'fence', 'unfence', 'start'],
-    unfence: ['unfence', 'fence', 'retire'],
+    // it ends whatever failback is open at the source
+    unfence: ['unfence', 'fence', 'retire', 'dropFailback'],
     start: ['start', 'fence', 'retire'],
-    dropFailback: ['dropFailback'],
+    // each is of another failback
+    dropFailback: [],
     commitFailback: ['commitFailback'],
   };
   const gone = new Set([...paid, ...owes.flatMap((kind) => opposite[kind])]);
   return [
-    ...owed.filter(({ kind }) => !gone.has(kind)),
-    ...owes.map((kind) =>
-      kind === 'commitFailback' ? { kind, operationId, point } : { kind, operationId },
-    ),
+    ...newestDrops(owed.filter(({ kind }) => !gone.has(kind))),
+    ...owes.map((kind) => ({
+      ...{ kind, operationId },
+      ...(kind === 'dropFailback' ? dropped : {}),
+      ...(kind === 'commitFailback' ? returned : {}),
+    })),
   ];
+}
+
+const DROPS_MAX = 16;
+
+/** What was begun at the source and not started, the next failback there replaces in any case. */
+function newestDrops(owed: readonly SourceDebt[]): readonly SourceDebt[] {
+  const drops = owed.filter(({ kind, mayHaveRun }) => kind === 'dropFailback' && !mayHaveRun);
+  const old = new Set(drops.slice(0, Math.max(0, drops.length - DROPS_MAX)));
+  return owed.filter((debt) => !old.has(debt));
 }
 
 /** To be called in a change of the VM. */

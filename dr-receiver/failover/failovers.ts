@@ -168,7 +168,13 @@ export class Failovers {
         (failover.isSourceStopped && !isBeforeShutdown(failover)) ||
         failover.owed.some((debt) => debt.kind === 'start');
       const change = { ...timer, phase, operation, replacement, isSourceStopped };
-      const record = { ...failover, ...change, halted: undefined };
+      const { instance } = failover;
+      // its end, an operation of its own, says which one it ends
+      const meant =
+        kind === 'failback' && instance
+          ? { instance: { ...instance, failbackId: operationId } }
+          : {};
+      const record = { ...failover, ...change, ...meant, halted: undefined };
       await this.#append(desk, record, asked);
     });
     await this.#dropDisks(desk, left);

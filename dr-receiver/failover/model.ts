@@ -117,6 +117,8 @@ export interface Instance {
   readonly servedUntilMs: number;
   /** It was seen running then, while the primary is the active site; undefined: never. */
   readonly ranBesideAtMs?: number | undefined;
+  /** The failback that the primary was let in for, from its first record until its undo or commit has ended. */
+  readonly failbackId?: Guid | undefined;
   /** Of a failover: the parameters of its network, by name; what a way back turns round. */
   readonly network?: Readonly<Record<string, string>>;
 }
@@ -174,6 +176,10 @@ export interface Reprotected {
 export interface SourceDebt {
   readonly kind: 'unfence' | 'start' | 'fence' | 'retire' | 'dropFailback' | 'commitFailback';
   readonly operationId: Guid;
+  /** Of dropFailback and commitFailback: which one. Records of a release that did not keep it do not say it. */
+  readonly failbackId?: Guid | undefined;
+  /** Of dropFailback: the VM was to run there. What it wrote goes only with somebody's word. */
+  readonly mayHaveRun?: boolean | undefined;
   /** Of `commitFailback`: what the ledger goes on from, whatever the newest point is by then. */
   readonly point?: ReturnedPoint | undefined;
 }

@@ -75,7 +75,7 @@ export function planOf(input: PlanInput): OperationPlan {
     fromState: state,
     ...endOf(input, answer),
     refusals: refusalsOf(input, answer),
-    notes: notesOf(command, answer, standing),
+    notes: [...notesOf(command, answer, standing), ...dropNotes(command, answer, standing)],
     timedNotes: [],
     pointId,
     lostSeconds: input.lostSeconds ?? 0,
@@ -232,14 +232,28 @@ function notesOf(
     : [];
 }
 
+/** What a failback that was taken back by force left at the primary, where the VM may have run since. */
+function dropNotes(command: Command, answer: Answer, { failover }: Standing): readonly string[] {
+  if (command !== 'failback' || answer.kind !== 'start') return [];
+  return failover.owed
+    .filter(({ mayHaveRun }) => mayHaveRun === true)
+    .map(
+      ({ failbackId }) =>
+        `what was written at the primary since failback ${failbackId ?? ''} started it there is thrown away`,
+    );
+}
+
 /** Whether it throws away or decides something, so that the plan's hash is wanted. */
 function isDestructive(
   command: Command,
   answer: Answer,
-  { state, failover: { instance, operation } }: Standing,
+  standing: Standing,
   parameters: Readonly<Record<string, string>>,
 ): boolean {
+  const { state, failover } = standing;
+  const { instance, operation } = failover;
   if (answer.kind === 'done') return false;
+  if (dropNotes(command, answer, standing).length > 0) return true;
   if (parameters['force'] === 'yes' || parameters['replace_retired'] === 'yes') return true;
   if (answer.kind === 'resume') return false;
   if (['undo', 'permanent', 'resolve', 'forget'].includes(command)) return true;

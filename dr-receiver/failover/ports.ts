@@ -73,18 +73,36 @@ export interface SourceSite {
   failbackSync(vmId: Guid, order: SourceOrder, round: FailbackRound): Promise<number>;
   /** F4: the VM starts on its protective disks with its own network, once a last round was level. */
   failbackStart(vmId: Guid, order: SourceOrder): Promise<void>;
-  /** The ledger goes on from this point, which equals the disks as the VM started with them. */
+  /**
+   * The ledger goes on from this point, which equals the disks as the VM started with them.
+   * @throws DrError E_STATE when another failback than the one that is meant is open
+   */
   failbackCommit(
     vmId: Guid,
-    order: SourceOrder,
+    order: SourceOrder & MeantFailback,
     point: { readonly pointId: Guid; readonly consistentAtMs: number },
   ): Promise<void>;
-  /** The VM is off, fenced and on its old disks afterwards; done as well when nothing was begun. */
-  failbackUndo(vmId: Guid, order: SourceOrder): Promise<void>;
+  /**
+   * The VM is off, fenced and on its old disks afterwards; done as well when nothing was begun.
+   * @throws DrError E_STATE when another failback than the one that is meant is open, or its VM may have
+   *   written something that nobody gave up
+   */
+  failbackUndo(
+    vmId: Guid,
+    order: SourceOrder & MeantFailback & { readonly dropsWrites: boolean },
+  ): Promise<void>;
+}
+
+/** Which failback a commit or an undo, an operation of its own, is to end. */
+export interface MeantFailback {
+  /** Its operation; undefined: the record is of a release that did not keep it. */
+  readonly failbackId: Guid | undefined;
 }
 
 /** One round of a failback. */
 export interface FailbackRound {
+  /** Of this attempt alone: whoever still works at an earlier one gets no cells any more. */
+  readonly roundId: Guid;
   /** The point that the serving VM was started from. */
   readonly pointId: Guid;
   readonly headPointId: Guid;

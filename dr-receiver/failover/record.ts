@@ -17,6 +17,7 @@ import {
   type Phase,
   type Proof,
   type Reprotected,
+  type ReturnedPoint,
   type SourceDebt,
   type TestPhase,
   type TestSession,
@@ -132,6 +133,7 @@ function parseInstance(fields: Fields): Instance {
     isPlanned: fields.has('isPlanned') && fields.flag('isPlanned'),
     servedUntilMs: fields.has('servedUntilMs') ? fields.number('servedUntilMs') : 0,
     ...(fields.has('ranBesideAtMs') ? { ranBesideAtMs: fields.number('ranBesideAtMs') } : {}),
+    ...(fields.has('failbackId') ? { failbackId: fields.guid('failbackId') } : {}),
     // instances of former versions do not tell it
     ...(fields.has('network') ? { network: parseTexts(fields, 'network') } : {}),
   };
@@ -190,12 +192,17 @@ function parseReprotected(fields: Fields): Reprotected {
 }
 
 function parseDebt(fields: Fields): SourceDebt {
-  const kind = fields.choice('kind', DEBTS);
-  const operationId = fields.guid('operationId');
-  if (kind !== 'commitFailback') return { kind, operationId };
-  const point = fields.object('point');
-  const consistentAtMs = point.number('consistentAtMs');
-  return { kind, operationId, point: { pointId: point.guid('pointId'), consistentAtMs } };
+  return {
+    kind: fields.choice('kind', DEBTS),
+    operationId: fields.guid('operationId'),
+    ...(fields.has('failbackId') ? { failbackId: fields.guid('failbackId') } : {}),
+    ...(fields.has('mayHaveRun') ? { mayHaveRun: fields.flag('mayHaveRun') } : {}),
+    ...(fields.has('point') ? { point: parseReturned(fields.object('point')) } : {}),
+  };
+}
+
+function parseReturned(fields: Fields): ReturnedPoint {
+  return { pointId: fields.guid('pointId'), consistentAtMs: fields.number('consistentAtMs') };
 }
 
 function parseTexts(fields: Fields, name: string): Readonly<Record<string, string>> {

@@ -21,7 +21,7 @@ import { markStart, removeMarks } from './marks.js';
 import { underLease } from './under-lease.js';
 import { type FillSeams, removeProtective } from './protective-disks.js';
 import { requireMovableDisks, sourceAlive } from './requirements.js';
-import { ReturnFile, type ReturnRecord } from './return-record.js';
+import { endingHint, ReturnFile, type ReturnRecord } from './return-record.js';
 import { requireWayBack, stopVm } from './way-back.js';
 
 export interface FailbackSeams extends InspectSeams, FillSeams {
@@ -50,7 +50,7 @@ export interface FailbackOf {
 export function startBack(of: FailbackOf, seams: EndSeams): Promise<void> {
   const { vm, epoch } = of;
   const { hypervisor, log } = seams;
-  return underLease(vm, seams, async () => {
+  return underLease(of, seams, async () => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const record = await requireRecord(file, of, ['level', 'started']);
     const power = await powerOf(vm.id, hypervisor);
@@ -126,19 +126,23 @@ async function isOnFormer(record: ReturnRecord, hypervisor: FailbackHost): Promi
 /**
  * F6: the receiver has the disks as the VM started with them as its point `pointId`; the ledger goes on
  * from there, so that the next cycle is a delta. Done already when no failback is open.
- * @throws DrError E_STATE, E_LOCKED, E_IO
+ * @throws DrError E_STATE (another one than `failbackId` is open), E_STALE_EPOCH, E_LOCKED, E_IO
  */
 export function commitBack(
   of: FailbackOf,
+  failbackId: Guid | undefined,
   point: { readonly pointId: Guid; readonly consistentAtMs: number },
   seams: EndSeams,
 ): Promise<void> {
   const { vm } = of;
   const { fs, clock, random, stateFolder, hypervisor, log } = seams;
-  return underLease(vm, seams, async () => {
+  return underLease(of, seams, async () => {
     const file = new ReturnFile(stateFolder, vm.id, seams);
-    if ((await file.read()) === undefined) return;
-    const { referenceId } = await requireRecord(file, await endOf(of, file), ['started']);
+    const open = await file.read();
+    if (open === undefined) return;
+    requireMeant(open, of, failbackId);
+    const begun = { ...of, operationId: open.operationId };
+    const { referenceId } = await requireRecord(file, begun, ['started']);
     const ledgerSeams = { fs, random, now: () => clock.now() };
     const { store, ledger, setAside } = await LedgerStore.open(
       stateFolder,
@@ -162,18 +166,32 @@ export function commitBack(
   });
 }
 
+export interface UndoWish {
+  /** undefined: whichever of the store is open. */
+  readonly failbackId: Guid | undefined;
+  /** Somebody has given up what the VM wrote since it was started here. */
+  readonly dropsWrites: boolean;
+}
+
 /**
  * The VM is off, on its former disks, and fenced; the protective ones are gone. Done already when
- * nothing of the operation is open. A VM that somebody started on its former disks stays as it is.
- * @throws DrError E_REMOTE_ACTION, E_SOURCE_ALIVE, E_STATE (it has checkpoints), E_DISK_MISMATCH, E_LOCKED -
- *   all with the VM as it was; E_HYPERVISOR, E_IO
+ * nothing of the store is open. A VM that somebody started on its former disks stays as it is.
+ * @throws DrError E_STATE (another failback is open; what the VM wrote was not given up; it has
+ *   checkpoints), E_REMOTE_ACTION, E_SOURCE_ALIVE, E_STALE_EPOCH, E_DISK_MISMATCH, E_LOCKED - all with the
+ *   VM as it was; E_HYPERVISOR, E_IO
  */
-export function undoBack(of: FailbackOf, seams: UndoSeams): Promise<void> {
+export function undoBack(
+  of: FailbackOf,
+  { failbackId, dropsWrites }: UndoWish,
+  seams: UndoSeams,
+): Promise<void> {
   const { vm } = of;
-  return underLease(vm, seams, async () => {
+  return underLease(of, seams, async () => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const record = await file.read();
     if (record?.storeId !== of.storeId) return;
+    requireMeant(record, of, failbackId);
+    if (!dropsWrites) await requireNeverRan(record, of, seams);
     const begun = { ...of, operationId: record.operationId };
     if (record.stage === 'started') await offProtective(record, begun, seams);
     await removeProtective(record.disks, seams.fs);
@@ -205,12 +223,37 @@ async function offProtective(
 }
 
 /**
- * A commit or an undo is an operation of its own, and ends the failback that is open here: there is one of
- * a VM at most. An order of an earlier epoch does not come so far.
+ * A commit or an undo is an operation of its own, and says which failback it ends.
+ * @throws DrError E_STATE when another one is open
  */
-async function endOf(of: FailbackOf, file: ReturnFile): Promise<FailbackOf> {
-  const record = await file.read();
-  return record === undefined ? of : { ...of, operationId: record.operationId };
+function requireMeant(
+  { operationId, stage }: ReturnRecord,
+  { vm, storeId }: FailbackOf,
+  failbackId: Guid | undefined,
+): void {
+  if (failbackId === undefined || failbackId === operationId) return;
+  throw new DrError('E_STATE', `${vm.name} is in another failback, ${operationId}`, {
+    context: { vmId: vm.id, stage, operationId, storeId, failbackId },
+    done: 'nothing was changed at the primary site',
+    hint: endingHint(vm.name),
+  });
+}
+
+/** @throws DrError E_STATE when the VM was started on its protective disks, or may have been */
+async function requireNeverRan(
+  { stage, operationId }: ReturnRecord,
+  { vm }: FailbackOf,
+  { hypervisor }: EndSeams,
+): Promise<void> {
+  if (stage !== 'started') return;
+  const fence = await hypervisor.fenceOf(vm.id);
+  // its own fence is lifted right before the start
+  if (fence?.tag.operationId === operationId) return;
+  throw new DrError('E_STATE', `${vm.name} ran here by failback ${operationId}`, {
+    context: { vmId: vm.id, stage, operationId },
+    done: 'what it wrote is kept; nothing was changed at the primary site',
+    hint: endingHint(vm.name),
+  });
 }
 
 async function requireRecord(

@@ -41,6 +41,16 @@ export function ledgerAfter(
   return next;
 }
 
+/** After a failback that ended without a point: every store has to compare. */
+export function ledgerOwingAll(ledger: Ledger): Ledger {
+  let next: Ledger = { ...ledger, reference: undefined };
+  for (const chain of ledger.chains.values()) {
+    const owed = { ...owing(chain, 'a failback wrote the disk'), inFlight: undefined };
+    next = withChain(next, owed);
+  }
+  return next;
+}
+
 /** All cells, for a reason; none without. */
 function owing(chain: Chain, because: string): Chain {
   const pending: DirtyCells = because === '' ? noCells() : 'all';

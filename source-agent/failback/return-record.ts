@@ -74,6 +74,14 @@ export class ReturnFile {
   }
 }
 
+/** How a failback that its DR site does not end by itself is ended. */
+export function endingHint(vmName: string): string {
+  return (
+    `A failback from its DR site (\`hvdr failback ${vmName}\`) drops it once that is confirmed, an undo of the failover keeps it; ` +
+    `where that site is gone, \`hvdr end-failback ${vmName} --host HOST\` here.`
+  );
+}
+
 /**
  * No checkpoint comes between the VM's disks and what stands on them, and nothing starts the VM but its
  * failback; a cycle would carry what may be dropped. @throws DrError E_LOCKED, E_STATE, E_FILE_DAMAGED
@@ -95,7 +103,9 @@ export async function refuseDuringFailback(
     {
       context: { vmId: id, operationId, storeId, stage },
       done: 'nothing was changed',
-      hint: 'Commit the failback, or undo it, at the DR site.',
+      hint:
+        'Commit the failback, or undo it, at the DR site. ' +
+        `Where that site is gone: \`hvdr end-failback ${name} --host HOST\`.`,
     },
   );
 }

@@ -28,10 +28,11 @@ export interface ServingSeams {
   readonly signal: AbortSignal;
 }
 
-/** Whose cells are asked for. */
+/** Whose cells are asked for: those of one round, which the receiver's order named. */
 export interface ServingVm {
   readonly vmId: Guid;
   readonly operationId: Guid;
+  readonly roundId: Guid;
 }
 
 export interface DiskSize {
@@ -45,7 +46,7 @@ export interface ServingDisk extends DiskSize {
   readonly touchedMib: number;
 }
 
-/** @throws DrError E_STATE, E_PROTOCOL, E_CHANNEL */
+/** @throws DrError E_STATE (the round is over), E_PROTOCOL, E_CHANNEL */
 export async function servingDisks(of: ServingVm, seams: ServingSeams): Promise<ServingDisk[]> {
   const disks: ServingDisk[] = [];
   const none = { diskId: ZERO_GUID, sizeBytes: 0 };
@@ -133,7 +134,7 @@ export async function* servingCells(
 }
 
 function ask(
-  { vmId, operationId }: ServingVm,
+  { vmId, operationId, roundId }: ServingVm,
   { diskId }: DiskSize,
   mode: FailbackMode,
   given: readonly CellRange[],
@@ -142,6 +143,7 @@ function ask(
   const request = {
     vmId: guidToWire(vmId),
     operationId: guidToWire(operationId),
+    roundId: guidToWire(roundId),
     diskId: guidToWire(diskId),
     mode,
     given: given.map(({ start, end }) => ({ start: BigInt(start), end: BigInt(end) })),

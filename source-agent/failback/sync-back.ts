@@ -19,12 +19,14 @@ import {
   requireLevel,
 } from './protective-disks.js';
 import { requireMovableDisks, requireOff, requireSameDisks } from './requirements.js';
-import { ReturnFile, type ReturnRecord } from './return-record.js';
+import { endingHint, ReturnFile, type ReturnRecord } from './return-record.js';
 import { requireRoom } from './room.js';
-import { servingDisks } from './serving-site.js';
+import { servingDisks, type ServingVm } from './serving-site.js';
 import { underLease } from './under-lease.js';
 
 export interface SyncRequest {
+  /** Of the order: cells of no other round are mixed with it. */
+  readonly roundId: Guid;
   /** The newest point that the DR site has. */
   readonly headPointId: Guid;
   /** changed: by what both sides know of changes. full: by all hashes. */
@@ -49,18 +51,23 @@ export async function syncBack(
   const { vm } = of;
   const { hypervisor } = seams;
   await requireOff(vm, hypervisor);
-  return underLease(vm, seams, async (leaseId) => {
+  return underLease(of, seams, async (leaseId) => {
     const file = new ReturnFile(seams.stateFolder, vm.id, seams);
     const known = await file.read();
     refuseOther(known, of);
     await requireOff(vm, hypervisor);
+    const servingVm = servingOf(of, request);
     const isOpen = known?.operationId === of.operationId && known.stage !== 'preparing';
     const count = isOpen
       ? await laterRound(known, of, request, file, seams)
       : await firstRound(known, of, request, leaseId, file, seams);
-    if (request.isLast) await finish(of, file, seams);
+    if (request.isLast) await finish(servingVm, file, seams);
     return count;
   });
+}
+
+function servingOf({ vm, operationId }: FailbackOf, { roundId }: SyncRequest): ServingVm {
+  return { vmId: vm.id, operationId, roundId };
 }
 
 function refuseOther(
@@ -77,24 +84,27 @@ function refuseOther(
   throw new DrError('E_STATE', `${vm.name} ${what}`, {
     context: { vmId: vm.id, stage, operationId: known.operationId, storeId: known.storeId },
     done: 'nothing was changed at the primary site',
-    hint: 'Undo or commit that one first, from its DR site.',
+    hint: endingHint(vm.name),
   });
 }
 
 async function firstRound(
   former: ReturnRecord | undefined,
   of: FailbackOf,
-  { headPointId, compare }: SyncRequest,
+  request: SyncRequest,
   leaseId: Guid,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
+  const { compare } = request;
+  const servingVm = servingOf(of, request);
   if (former !== undefined) {
+    // an order that comes late takes nothing away from the failback after its own
+    await servingDisks(servingVm, seams);
     await removeProtective(former.disks, seams.fs);
     await file.remove();
   }
-  const { record, own } = await prepare(of, headPointId, leaseId, file, seams);
-  const servingVm = { vmId: of.vm.id, operationId: of.operationId };
+  const { record, own } = await prepare(of, request, leaseId, file, seams);
   let count = 0;
   for (const disk of record.disks) {
     const changed = own.get(disk.diskId) ?? noCells();
@@ -110,17 +120,18 @@ async function firstRound(
 /** What is unknown is compared, and asks for its room when the comparison has told how much. */
 async function prepare(
   of: FailbackOf,
-  headPointId: Guid,
+  request: SyncRequest,
   leaseId: Guid,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<{ record: ReturnRecord; own: ReadonlyMap<Guid, DirtyCells> }> {
   const { vm, operationId, storeId } = of;
   const { hypervisor } = seams;
+  const { headPointId } = request;
   // of a checkpoint that a killed cycle left: until then its file stands among the disks'
   await waitForMerge(hypervisor, vm.id, MERGE_TIMEOUT_MS, seams);
   const here = await requireMovableDisks(vm.id, hypervisor);
-  const serving = await servingDisks({ vmId: vm.id, operationId }, seams);
+  const serving = await servingDisks(servingOf(of, request), seams);
   requireSameDisks(here, serving, vm.name);
   await keepFenced(of, seams);
   const own = await ownChanges({ vm, storeId, headPointId }, leaseId, seams);
@@ -157,7 +168,7 @@ async function prepare(
 async function laterRound(
   known: ReturnRecord,
   of: FailbackOf,
-  { compare }: SyncRequest,
+  request: SyncRequest,
   file: ReturnFile,
   seams: FailbackSeams,
 ): Promise<number> {
@@ -165,26 +176,22 @@ async function laterRound(
   await keepFenced(of, seams);
   // whoever asks again may have let the serving VM run since
   if (known.stage === 'level') await file.write({ ...known, stage: 'syncing' });
-  const servingVm = { vmId: of.vm.id, operationId: of.operationId };
+  const servingVm = servingOf(of, request);
   let count = 0;
   for (const disk of known.disks) {
     count +=
-      compare === 'full'
+      request.compare === 'full'
         ? await fillCompared(disk, servingVm, seams)
         : await fillChanged(disk, new CellSet(), servingVm, seams);
   }
   return count;
 }
 
-async function finish(
-  { vm, operationId }: FailbackOf,
-  file: ReturnFile,
-  seams: FailbackSeams,
-): Promise<void> {
+async function finish(servingVm: ServingVm, file: ReturnFile, seams: FailbackSeams): Promise<void> {
   const record = await file.read();
   if (record === undefined) throw new DrError('E_INTERNAL', 'a failback lost its record');
   for (const disk of record.disks) {
-    await requireLevel(disk, { vmId: vm.id, operationId }, seams);
+    await requireLevel(disk, servingVm, seams);
   }
   await file.write({ ...record, stage: 'level' });
 }

@@ -22,7 +22,7 @@ import { type AttendedVm, attendedVms, describeAttended } from './attended-vms.j
 import type { Job } from '../agent.js';
 import { isFailbackHost } from '../failback/host.js';
 import { refuseDuringFailback } from '../failback/return-record.js';
-import { type FailbackAction, failbackOrder } from './failback.js';
+import { endGivenBack, type FailbackAction, failbackOrder } from './failback.js';
 import { finalCycle, presync } from './ordered-cycles.js';
 import { REMOTE_ACTIONS, type RemoteAction } from './remote-actions.js';
 import type { AttachSeams } from './seams.js';
@@ -116,7 +116,7 @@ export class OrderDesk {
     if (['start', 'unfence', 'failbackStart'].includes(action.$case)) {
       refuseServedByOthers(attended, chains, scope.storeId);
     }
-    if (action.$case === 'start' || action.$case === 'unfence') {
+    if (action.$case === 'start') {
       await refuseDuringFailback(job.stateFolder, vm, this.#seams);
     }
     switch (action.$case) {
@@ -135,7 +135,7 @@ export class OrderDesk {
         await this.#fence(order, attended);
         return DONE;
       case 'unfence':
-        await this.#unfence(order, attended, isTarget);
+        await this.#unfence(order, attended, scope.storeId, isTarget);
         return DONE;
       case 'finalCycle': {
         const pointId = await finalCycle(attended, scope.storeId, this.#seams, onProgress);
@@ -216,10 +216,20 @@ export class OrderDesk {
     this.#seams.log.info('fence.set', { vmId: vm.id, vmName: vm.name, epoch });
   }
 
-  /** Only ours, and never one of a later epoch than the order's. */
-  async #unfence(order: ReceivedOrder, attended: AttendedVm, isTarget: boolean): Promise<void> {
+  /**
+   * Only ours, and never one of a later epoch than the order's. The store gives the VM back: a failback of it
+   * that is open here still has no other end any more.
+   */
+  async #unfence(
+    order: ReceivedOrder,
+    attended: AttendedVm,
+    storeId: Guid,
+    isTarget: boolean,
+  ): Promise<void> {
     const { vm, job } = attended;
     if (isTarget) throw servesElsewhere(attended, order.epoch);
+    await endGivenBack({ vm, epoch: order.epoch, storeId }, job, this.#seams);
+    await refuseDuringFailback(job.stateFolder, vm, this.#seams);
     await liftFence(vm, order.epoch, job.hypervisor, this.#seams.log);
   }
 

@@ -25,24 +25,21 @@ import type { ServingDisks } from './serving-disks.js';
 const GIVEN_RANGES_MAX = 65_536;
 const RECORDS_PER_MESSAGE = 1600;
 
-/** The rounds under way, by operation. */
+/** The rounds under way, by their own ids. */
 export type ServingRounds = ReadonlyMap<Guid, ServingDisks>;
 
 /**
- * The caller's right to the VM was checked.
- * @throws DrError E_STATE (no round of this operation is under way), E_NOT_FOUND, E_PROTOCOL, E_IO
+ * The caller's right to the VM, and the operation, were checked.
+ * @throws DrError E_STATE (the round is none of the VM, or is over), E_NOT_FOUND, E_PROTOCOL, E_IO
  */
 export async function* failbackCells(
   rounds: ServingRounds,
   request: FailbackCellsRequest,
 ): AsyncGenerator<FailbackCellsResponse> {
-  const { operationId, diskId, mode } = request;
-  const round = rounds.get(guidOf(operationId, 'the operation'));
-  if (round === undefined) {
-    throw new DrError('E_STATE', 'no failback of this operation asks for cells now', {
-      hint: 'The receiver asks again when it goes on.',
-    });
-  }
+  const { vmId, roundId: named, diskId, mode } = request;
+  const roundId = guidOf(named, 'the round');
+  const round = rounds.get(roundId);
+  if (round?.protectionId !== guidOf(vmId, 'the VM')) throw isOver(roundId);
   if (mode === FailbackMode.FAILBACK_MODE_DISKS) {
     for (const { disk, lacking } of round.disks.values()) yield servingDisk(disk, lacking);
     return;
@@ -63,8 +60,18 @@ export async function* failbackCells(
   const given = givenCells(request, disk.sizeBytes);
   const cells = mode === FailbackMode.FAILBACK_MODE_GIVEN ? given : unionOfCells(lacking, given);
   for await (const value of cellMessages(frozen, 0, cells.ranges(), cells.isScattered)) {
+    // what was read may have been read while the round ended
+    if (rounds.get(roundId) !== round) throw isOver(roundId);
     yield { part: { $case: 'batch', value } };
   }
+}
+
+/** Whoever fetched for it has to stop: the cells of a later round are of another moment. */
+function isOver(roundId: Guid): DrError {
+  return new DrError('E_STATE', 'this round of the failback is over', {
+    context: { roundId },
+    hint: 'The receiver asks again when it goes on.',
+  });
 }
 
 function servingDisk(disk: DiskRecord, lacking: CellSet): FailbackCellsResponse {

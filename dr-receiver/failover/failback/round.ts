@@ -3,7 +3,7 @@
 // that ends in whatever way leaves no checkpoint and nothing that could be fetched.
 
 import { defined } from '../../../shared/assert.js';
-import type { Guid } from '../../../shared/bytes/index.js';
+import { type Guid, randomGuid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
 import type { ReferencePoint } from '../../../shared/hypervisor/index.js';
 import { instanceDiskPaths } from '../instance-files.js';
@@ -50,15 +50,16 @@ export function freezeServing(
  *   the next round compares every disk by its hashes; the reason of the run's signal
  */
 export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcome> {
-  const { vm, book, run, site, operationId, instance, order } = work;
+  const { vm, book, run, site, instance, order } = work;
   const source = requireSource(work);
   const since = await lastReference(work);
   const frozen = await freezeServing(work, since);
+  const roundId = randomGuid(site.seams.random);
   let isOver = false;
   try {
-    site.rounds.set(operationId, frozen);
+    site.rounds.set(roundId, frozen);
     const head = defined(vm.protection.head, 'a VM that was failed over has points');
-    const ids = { pointId: instance.pointId, headPointId: head.pointId };
+    const ids = { roundId, pointId: instance.pointId, headPointId: head.pointId };
     const isKnown = since !== undefined && !frozen.isSinceLost;
     const compare = isKnown ? 'changed' : firstCompare(work);
     const isUrgent = isLast && work.values.urgent;
@@ -66,7 +67,7 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
     const sync = source.failbackSync(vm.vmId, order, { ...ids, compare, isLast, isUrgent });
     const cellCount = await unlessStopped(sync, run.signal);
     const elapsedMs = site.seams.clock.monotonic() - startedAt;
-    site.rounds.delete(operationId);
+    site.rounds.delete(roundId);
     const disks = isLast ? await frozen.withRoots(instance.disks) : instance.disks;
     isOver = true;
     if (isLast) await frozen.discard();
@@ -78,7 +79,7 @@ export async function runRound(work: Work, isLast: boolean): Promise<RoundOutcom
     if (isDifferent) await book.note({ facts: { [SINCE]: '', [COMPARE]: 'full' } });
     throw error;
   } finally {
-    site.rounds.delete(operationId);
+    site.rounds.delete(roundId);
     if (!isOver) await frozen.discard();
   }
 }

@@ -107,6 +107,11 @@ export class ServingDisks {
     return [...this.disks.values()].some((disk) => disk.isSinceLost);
   }
 
+  /** Of the VM at both sites, as it is protected. */
+  get protectionId(): Guid {
+    return this.#options.vm.vmId;
+  }
+
   /** @throws DrError E_NOT_FOUND */
   disk(diskId: Guid): ServingDisk {
     const disk = this.disks.get(diskId);

@@ -3,7 +3,7 @@
 import { defined } from '../../../shared/assert.js';
 import { DrError } from '../../../shared/errors.js';
 import type { VmDesk } from '../../ingest/vm-desk.js';
-import { appendFailover, owedAfter } from '../failover-book.js';
+import { appendFailover } from '../failover-book.js';
 import type { SourceDebt } from '../model.js';
 import type { SourceSite } from '../ports.js';
 import type { FailoverSite } from '../site.js';
@@ -12,7 +12,7 @@ import type { FailoverSite } from '../site.js';
 export async function payDebt(
   source: SourceSite,
   { vm }: Pick<VmDesk, 'vm'>,
-  { kind, operationId, point }: SourceDebt,
+  { kind, operationId, failbackId, point }: SourceDebt,
 ): Promise<void> {
   const { vmId, protection } = vm;
   const order = { operationId, epoch: protection.epoch };
@@ -25,6 +25,8 @@ export async function payDebt(
       await source.tellEpoch(vmId, { ...order, isSourceActive: false, isRetired: true });
       return;
     case 'unfence':
+      // it would end the failback that is open there
+      if (protection.failover.phase === 'failed-back') return;
       await source.tellEpoch(vmId, { ...order, isSourceActive: true, isRetired: false });
       await source.unfence(vmId, order);
       return;
@@ -32,7 +34,7 @@ export async function payDebt(
       await source.start(vmId, order);
       return;
     case 'dropFailback':
-      await source.failbackUndo(vmId, order);
+      await source.failbackUndo(vmId, { ...order, failbackId, dropsWrites: false });
       return;
     case 'commitFailback': {
       // the commit brings the epoch, and says nothing of who serves under it
@@ -42,7 +44,8 @@ export async function payDebt(
         isRetired: phase === 'committed',
       };
       await source.tellEpoch(vmId, { ...order, ...standing });
-      await source.failbackCommit(vmId, order, defined(point, 'a commit is owed with its point'));
+      const returned = defined(point, 'a commit is owed with its point');
+      await source.failbackCommit(vmId, { ...order, failbackId }, returned);
       return;
     }
   }
@@ -54,7 +57,10 @@ export async function payDebt(
  */
 export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<boolean> {
   const { vm } = desk;
+  let isTaken = true;
   for (const debt of vm.protection.failover.owed) {
+    // what the VM there may have written goes with a command that somebody confirms
+    if (debt.mayHaveRun === true) continue;
     const { owed, operation } = vm.protection.failover;
     // while the source was told the one before, something else may have begun
     if (!owed.includes(debt) || operation !== undefined) return true;
@@ -66,16 +72,19 @@ export async function payDebts(site: FailoverSite, desk: VmDesk): Promise<boolea
       if (!(error instanceof DrError)) throw error;
       const { code, message } = error;
       site.log.warn('failover.source-not-told', { vmId: vm.vmId, code, reason: message });
+      isTaken = false;
+      // what comes after it does not need it
+      if (debt.kind === 'dropFailback') continue;
       return false;
     }
     await vm.change(async () => {
       const { failover, epoch } = vm.protection;
       // something else may be owed by now
       if (!failover.owed.includes(debt)) return;
-      const owed = owedAfter(failover.owed, { paid: [debt.kind] }, debt.operationId);
+      const owed = failover.owed.filter((each) => each !== debt);
       const by = { by: 'receiver' };
       await appendFailover(vm, site.seams.clock, { ...failover, owed }, epoch, by);
     });
   }
-  return true;
+  return isTaken;
 }

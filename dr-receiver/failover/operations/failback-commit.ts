@@ -54,10 +54,11 @@ function returnIds({ book }: Work): ReturnIds {
 
 /** By force a primary that is lost keeps nobody waiting. @throws DrError what the primary answers */
 async function goOnFromPoint(work: Work): Promise<FailoverPatch | undefined> {
-  const { vm, book, values, site } = work;
+  const { vm, book, instance, values, site } = work;
   if (isDoubted(book.operation)) await demandComparison(work);
-  const { order } = work;
+  const { failbackId } = instance;
   const { pointId } = returnIds(work);
+  const order = { ...work.order, failbackId };
   const consistentAtMs = Number(book.operation.facts[CONSISTENT_AT]);
   const returnedPoint = { pointId, consistentAtMs };
   try {
@@ -67,7 +68,7 @@ async function goOnFromPoint(work: Work): Promise<FailoverPatch | undefined> {
     if (!(error instanceof DrError) || !values.force) throw error;
     const { code, message } = error;
     site.log.warn('failover.source-not-told', { vmId: vm.vmId, code, reason: message });
-    return { owes: ['commitFailback'], returnedPoint };
+    return { owes: ['commitFailback'], returned: { point: returnedPoint, failbackId } };
   }
 }
 

@@ -16,28 +16,35 @@ import { tellIfThere, type Work, type WorkTable } from './work.js';
 /** Fact: the step of the failback that it is the way back from. */
 export const LEFT_AT = 'leftAt';
 
+const DROP = ['dropFailback'] as const;
+
 function hasReached({ book }: Pick<Work, 'book'>, step: string): boolean {
   return defined(book.operation.facts[LEFT_AT], 'an undo knows what it takes back') >= step;
 }
 
 /** @throws DrError E_SOURCE_UNREACHABLE, and whatever keeps the VM at the primary from going off */
 async function takeBackAtSource(work: Work): Promise<FailoverPatch | undefined> {
-  const { vm, order, values, site } = work;
-  if (!hasReached(work, 'F4')) {
+  const { vm, values, site, instance } = work;
+  const { failbackId } = instance;
+  // that it is thrown away was confirmed; before F4 there is nothing of the kind
+  const mayHaveRun = hasReached(work, 'F4');
+  const order = { ...work.order, failbackId, dropsWrites: mayHaveRun };
+  const owing = { owes: DROP, dropped: { failbackId, mayHaveRun } };
+  if (!mayHaveRun) {
     const isTold = await tellIfThere(work, (source) => source.failbackUndo(vm.vmId, order));
-    return isTold ? { paid: ['dropFailback'] } : { owes: ['dropFailback'] };
+    return isTold ? undefined : owing;
   }
   try {
     await requireSource(work).failbackUndo(vm.vmId, order);
-    return { paid: ['dropFailback'] };
+    return undefined;
   } catch (error) {
     if (!(error instanceof DrError) || !values.force) throw error;
     // force stands for what the primary cannot say, not against what it says
     if (isAlive(await probeSource(work))) throw error;
     const { code, message } = error;
-    // it may run: that is for people to end, and its disks are dropped by the next failback
+    // it may run: that is for people to end, and the next failback drops its disks when they say so
     site.log.warn('failover.source-not-told', { vmId: vm.vmId, code, reason: message });
-    return undefined;
+    return owing;
   }
 }
 
@@ -69,5 +76,8 @@ export const FAILBACK_UNDO: WorkTable = operationTable(
     },
     B3: { run: serveAgain },
   },
-  (work) => ({ change: { phase: 'failed-over', commit: commitTimer(work) } }),
+  (work) => ({
+    change: { phase: 'failed-over', commit: commitTimer(work) },
+    instance: { failbackId: undefined },
+  }),
 );

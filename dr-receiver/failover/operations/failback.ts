@@ -58,16 +58,28 @@ async function bringLevel(work: Work): Promise<FailoverPatch> {
  * @throws DrError E_SOURCE_ALIVE, E_SOURCE_UNREACHABLE
  */
 async function settleSource(work: Work): Promise<FailoverPatch> {
-  const { vm, order, record } = work;
+  const { vm, order, record, book } = work;
   const source = requireSource(work);
   const state = await source.describe(vm.vmId);
   requireOff(work, state);
-  for (const debt of record.owed) if (ENDS_FORMER.has(debt.kind)) await payDebt(source, work, debt);
+  const former = record.owed.filter(({ kind }) => ENDS_FORMER.has(kind));
+  for (const debt of former) {
+    const { kind, operationId, failbackId, mayHaveRun } = debt;
+    if (kind === 'dropFailback') {
+      // the plan said what is thrown away with it
+      const dropsWrites = mayHaveRun === true;
+      await source.failbackUndo(vm.vmId, { ...order, operationId, failbackId, dropsWrites });
+    } else {
+      await payDebt(source, work, debt);
+    }
+  }
+  // once this one is open there, nothing is asked of those before
+  if (former.length > 0) await book.note({ paid: [...ENDS_FORMER] });
   if (!state.isFenced) {
     await source.tellEpoch(vm.vmId, { ...order, isSourceActive: false, isRetired: false });
     await source.fence(vm.vmId, order);
   }
-  return { paid: ['fence', ...ENDS_FORMER] };
+  return { paid: ['fence'] };
 }
 
 function requireOff({ vm }: Work, state: SourceVm): void {
@@ -176,7 +188,7 @@ export const FAILBACK: WorkTable = operationTable(
       intent: () => ({
         change: { activeSite: 'source' },
         raisesEpoch: true,
-        paid: ['fence', 'dropFailback'],
+        paid: ['fence'],
       }),
       run: giveToSource,
     },

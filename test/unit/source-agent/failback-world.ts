@@ -3,11 +3,13 @@
 
 import { join } from 'node:path';
 import { defined } from '../../../shared/assert.js';
-import { type Guid, guid } from '../../../shared/bytes/index.js';
+import { type Guid, guid, randomGuid } from '../../../shared/bytes/index.js';
 import {
   connectDirectly,
+  type FailbackCellsRequest,
   FailbackCellsResponse,
   type Handlers,
+  type OperationPlan,
   replicationService,
   type ServiceClient,
   type SiteService,
@@ -75,6 +77,8 @@ export class FailbackWorld {
   readonly bandwidth = new Bandwidth(systemClock, { bytesPerSecond: 0 });
   /** Bytes that answers to FailbackCells had. */
   wireBytes = 0;
+  /** Called before cells are served. */
+  onCells: (request: FailbackCellsRequest) => Promise<void> = () => Promise.resolve();
   /** Of which cells are told: those that a test drives by hand, or the receiver's own. */
   rounds: Map<Guid, ServingDisks> = new Map<Guid, ServingDisks>();
   since: ReferencePoint | undefined;
@@ -188,15 +192,14 @@ export class FailbackWorld {
   get siteClient(): ServiceClient<SiteService> {
     const handlers: Handlers<SiteService> = {
       ...siteHandlers(this.site.receiver),
-      failbackCells: (request) => this.#counted(failbackCells(this.rounds, request)),
+      failbackCells: (request) => this.#counted(request),
     };
     return connectDirectly(siteService, handlers, SOURCE);
   }
 
-  async *#counted(
-    answers: AsyncIterable<FailbackCellsResponse>,
-  ): AsyncGenerator<FailbackCellsResponse> {
-    for await (const answer of answers) {
+  async *#counted(request: FailbackCellsRequest): AsyncGenerator<FailbackCellsResponse> {
+    await this.onCells(request);
+    for await (const answer of failbackCells(this.rounds, request)) {
       this.wireBytes += FailbackCellsResponse.encode(answer).finish().length;
       yield answer;
     }
@@ -270,13 +273,23 @@ export class FailbackWorld {
     return undefined;
   }
 
+  /** What a command would do. */
+  async planOf(command: string): Promise<OperationPlan | undefined> {
+    const ask = { vm: VM_NAME, command, parameters: {}, isPlan: true, confirmedHash: '' };
+    for await (const { step } of this.site.control(OPERATOR).operate(ask)) {
+      if (step?.$case === 'plan') return step.value;
+    }
+    return undefined;
+  }
+
   /** The serving VM goes off, as for the last round. */
   async stopServing(): Promise<void> {
     await this.targetLab.turnOffVm((await this.targetLab.findVm(VM_NAME)).id);
   }
 
   /** Freezes the serving VM and lets `use` work with the round; one that fails is discarded. */
-  async inRound<T>(use: () => Promise<T>, operationId: Guid = OPERATION): Promise<T> {
+  async inRound<T>(use: (roundId: Guid) => Promise<T>): Promise<T> {
+    const roundId = randomGuid(this.random);
     const { vm } = await this.desk();
     const instance = defined(vm.protection.failover.instance, 'the VM serves');
     const round = await ServingDisks.freeze({
@@ -290,16 +303,16 @@ export class FailbackWorld {
       },
       since: this.since,
     });
-    this.rounds.set(operationId, round);
+    this.rounds.set(roundId, round);
     try {
-      const result = await use();
+      const result = await use(roundId);
       this.since = await round.release();
       return result;
     } catch (error) {
       await round.discard();
       throw error;
     } finally {
-      this.rounds.delete(operationId);
+      this.rounds.delete(roundId);
     }
   }
 
@@ -311,10 +324,12 @@ export class FailbackWorld {
 
   /** One round by the attached agent; returns the cells that came. */
   async sync(options: RoundOptions = {}): Promise<number> {
-    const { compare = 'changed', isLast = false, isUrgent = false, operationId } = options;
+    const { compare = 'changed', isLast = false, isUrgent = false } = options;
     const round = { ...(await this.points()), compare, isLast, isUrgent };
     const order = await this.order(options);
-    return this.inRound(() => this.source.failbackSync(this.vm.id, order, round), operationId);
+    return this.inRound((roundId) =>
+      this.source.failbackSync(this.vm.id, order, { ...round, roundId }),
+    );
   }
 
   /** The agent's own steps on another volume that holds the primary, without an attachment. */
@@ -334,10 +349,13 @@ export class FailbackWorld {
     };
     return {
       lab: hypervisor,
-      sync: (isLast) => syncBack(of, { headPointId, compare: 'changed', isLast }, seams),
+      sync: (isLast) => {
+        const [roundId = OPERATION] = this.rounds.keys();
+        return syncBack(of, { headPointId, roundId, compare: 'changed', isLast }, seams);
+      },
       start: () => startBack(of, seams),
-      commit: (point) => commitBack(of, point, seams),
-      undo: () => undoBack(of, seams),
+      commit: (point) => commitBack(of, OPERATION, point, seams),
+      undo: () => undoBack(of, { failbackId: OPERATION, dropsWrites: true }, seams),
     };
   }
 

@@ -3,11 +3,16 @@
 
 import { expect } from 'chai';
 import { join } from 'node:path';
+import { defined } from '../../../shared/assert.js';
+import { type Guid, guidFromWire } from '../../../shared/bytes/index.js';
+import { FailbackMode } from '../../../shared/channel/index.js';
 import { systemClock } from '../../../shared/clock.js';
 import { CELL_BYTES } from '../../../shared/delta/index.js';
+import { DrError } from '../../../shared/errors.js';
 import { openVhdx } from '../../../shared/vhdx/index.js';
 import { collectSourceGarbage } from '../../../source-agent/index.js';
 import { testGuid } from '../../support/fake-source-hypervisor.js';
+import { Gate } from '../../support/gate.js';
 import { expectViews } from '../../support/lab-model.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
 import { MemoryFileSystem } from '../../support/memory-file.js';
@@ -39,7 +44,10 @@ describe('failback at the primary', function () {
     return world.servingViews();
   };
   const undo = async (epoch: bigint): Promise<void> =>
-    world.source.failbackUndo(world.vm.id, await world.order({ epoch }));
+    world.source.failbackUndo(world.vm.id, {
+      ...(await world.order({ epoch })),
+      ...{ failbackId: OPERATION, dropsWrites: true },
+    });
 
   it('brings the disks level, starts the VM on them, and goes on from there with a delta', async () => {
     expect(await world.sync()).to.equal(3);
@@ -56,8 +64,8 @@ describe('failback at the primary', function () {
     const point = await world.recordPoint(wanted);
     await world.guestWrites(0, 7);
     await world.attach([]);
-    await world.source.failbackCommit(world.vm.id, order, point);
-    await world.source.failbackCommit(world.vm.id, order, point);
+    await world.source.failbackCommit(world.vm.id, { ...order, failbackId: OPERATION }, point);
+    await world.source.failbackCommit(world.vm.id, { ...order, failbackId: OPERATION }, point);
     const { kind, disks } = await world.cycle();
     expect({ kind, how: disks.map(({ how }) => how) }).to.deep.equal({
       kind: 'delta',
@@ -70,6 +78,37 @@ describe('failback at the primary', function () {
     await level();
     expect(world.wireBytes).to.be.greaterThan(3 * CELL_BYTES);
     expect(world.wireBytes).to.be.at.most(1.1 * 3 * CELL_BYTES);
+  });
+
+  it('fetches cells of its own round alone: one that was frozen anew is fetched by its own order', async () => {
+    const gate = new Gate();
+    const second = defined((await world.lab.describeVm(world.vm.id)).disks[1], 'it has two disks');
+    world.onCells = async ({ mode, diskId }) => {
+      const isSecond = guidFromWire(diskId) === second.diskId;
+      if (isSecond && mode === FailbackMode.FAILBACK_MODE_CHANGED) await gate.pass();
+    };
+    const order = await world.order();
+    const round = {
+      ...(await world.points()),
+      ...({ compare: 'changed', isLast: false, isUrgent: false } as const),
+    };
+    const fetch = (roundId: Guid): Promise<number> =>
+      world.source.failbackSync(world.vm.id, order, { ...round, roundId });
+    let before: Promise<DrError> | undefined;
+    await refusal(() =>
+      world.inRound(async (roundId) => {
+        before = refusal(() => fetch(roundId));
+        await gate.reached;
+        throw new DrError('E_SOURCE_UNREACHABLE', 'the attachment broke, the data link lives');
+      }),
+    );
+    for (const disk of [0, 1]) await world.servingWrites(disk, 2);
+    const anew = world.inRound(fetch);
+    gate.open();
+    expect((await before)?.code).to.equal('E_STATE');
+    await anew;
+    await world.stopServing();
+    expect(await world.sync({ isLast: true })).to.equal(0);
   });
 
   it('keeps to the bandwidth of this site, but for a last round that is urgent', async () => {
@@ -97,7 +136,7 @@ describe('failback at the primary', function () {
     const order = await world.order({ epoch: await start() });
     const point = await world.recordPoint(wanted);
     await world.attach([]);
-    await world.source.failbackCommit(world.vm.id, order, point);
+    await world.source.failbackCommit(world.vm.id, { ...order, failbackId: OPERATION }, point);
     const { chains } = await world.ledger();
     const debts = [...(chains.get(`dr:${other}`)?.disks.values() ?? [])];
     expect(debts.map(({ pending }) => pending)).to.deep.equal(['all', 'all']);
@@ -158,20 +197,29 @@ describe('failback at the primary', function () {
       const word = { operationId: OPERATION, epoch, isSourceActive: false, isRetired: false };
       await world.source.tellEpoch(world.vm.id, word);
       // the undo is an operation of its own
-      await world.source.failbackUndo(world.vm.id, { operationId: testGuid(0x4321), epoch });
+      const order = { operationId: testGuid(0x4321), epoch, failbackId: OPERATION };
+      const kept = { ...order, dropsWrites: false };
+      const error = await refusal(() => world.source.failbackUndo(world.vm.id, kept));
+      expect(error.message).to.contain('ran here');
+      const other = { ...order, failbackId: testGuid(0x98), dropsWrites: true };
+      expect(
+        (await refusal(() => world.source.failbackUndo(world.vm.id, other))).message,
+      ).to.contain(`another failback, ${OPERATION}`);
+      expect(await power()).to.equal('running');
+      await world.source.failbackUndo(world.vm.id, { ...order, dropsWrites: true });
       await undo(epoch);
       await expectAsBefore(epoch);
       const operationId = testGuid(0x1234);
       world.since = undefined;
       await world.sync({ operationId, epoch });
       await world.sync({ operationId, epoch, isLast: true });
-      const order = { operationId, epoch: epoch + 1n };
+      const next = { operationId, epoch: epoch + 1n };
       await world.source.tellEpoch(world.vm.id, {
-        ...order,
+        ...next,
         isSourceActive: true,
         isRetired: false,
       });
-      await world.source.failbackStart(world.vm.id, order);
+      await world.source.failbackStart(world.vm.id, next);
       expectViews(await world.views(), await world.servingViews(), 'after another failback');
     });
 
@@ -266,6 +314,25 @@ describe('failback at the primary', function () {
     syncing.catch(() => undefined);
     await lease.release();
     expect(await syncing).to.equal(3);
+  });
+
+  it('an order whose epoch ended while it waited for a cycle changes nothing', async () => {
+    await world.sync();
+    const { storeId } = world.site.receiver.store;
+    const epoch = await world.epoch();
+    await world.detach();
+    const files = world.files;
+    // the epoch ends after the desk has looked, when the lease is taken
+    world.files = new HookedFileSystem(files, async (call, run) => {
+      const result = await run();
+      if (call.path.endsWith('.lock') && call.kind === 'write') {
+        await world.tellOfStore(storeId, { epoch: epoch + 1n, isSourceActive: false });
+      }
+      return result;
+    });
+    await world.attach(['failback']);
+    expect((await refusal(() => undo(epoch))).code).to.equal('E_STALE_EPOCH');
+    expect(await world.stage(files)).to.equal('syncing');
   });
 
   it('is not started before the disks are level and this site is said to be the active one', async () => {
@@ -372,12 +439,12 @@ describe('failback at the primary', function () {
 
     it('takes nothing of a failback under way, whose mark is kept as well', async () => {
       await world.sync();
-      expect(await collect(false)).to.deep.equal([]);
+      expect(await collect(false)).to.deep.equal(['failback-record false']);
       expect(await world.filesOfFailback()).to.have.length(2);
       await world.stopServing();
       await world.sync({ isLast: true });
       await start();
-      expect(await collect(false)).to.deep.equal([]);
+      expect(await collect(false)).to.deep.equal(['failback-record false']);
       expect(await world.lab.listReferencePoints(world.vm.id)).to.have.length(2);
     });
 

@@ -52,6 +52,7 @@ export class Primary extends FakeSource {
   onRound: (round: FailbackRound) => Promise<void> = () => Promise.resolve();
   readonly #vm: SourceVm;
   #protective: Buffer[] | undefined;
+  #round: FailbackRound | undefined;
 
   constructor(bench: FailoverBench, vm: SourceVm) {
     super();
@@ -85,6 +86,7 @@ export class Primary extends FakeSource {
   ): Promise<number> {
     await super.failbackSync(vmId, order, round);
     this.rounds.push(round);
+    this.#round = round;
     const protective = (this.#protective ??= this.disks.map((bytes) => Buffer.from(bytes)));
     let count = 0;
     for (const [index, bytes] of protective.entries()) {
@@ -112,6 +114,7 @@ export class Primary extends FakeSource {
     return FailbackCellsRequest.fromPartial({
       vmId: guidToWire(vmId),
       operationId: guidToWire(order.operationId),
+      roundId: guidToWire(this.#round?.roundId ?? vmId),
       diskId: guidToWire(disks[index]?.diskId ?? vmId),
       mode,
       given: given.map((cell) => ({ start: BigInt(cell), end: BigInt(cell + 1) })),

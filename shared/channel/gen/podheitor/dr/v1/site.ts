@@ -210,6 +210,8 @@ export interface FailbackSyncOrder {
   isLast: boolean;
   /** The bandwidth of the primary does not hold for this round. */
   isUrgent: boolean;
+  /** Names the round in FailbackCellsRequest: each attempt is another one. */
+  roundId: Buffer;
 }
 
 /** Starts the VM on its protective disk, with its own network. */
@@ -221,10 +223,22 @@ export interface FailbackCommitOrder {
   pointId: Buffer;
   /** Of the point, as the ledger keeps it. */
   consistentAtMs: bigint;
+  /**
+   * The operation whose failback is meant; another one that is open stays. Empty: of a release that did
+   * not say it.
+   */
+  failbackId: Buffer;
 }
 
 /** The VM is off, and its protective disk goes. */
 export interface FailbackUndoOrder {
+  /** As in FailbackCommitOrder. */
+  failbackId: Buffer;
+  /**
+   * Somebody has confirmed that what the VM wrote since it was started there is thrown away. Without it a
+   * failback whose VM may have run stays.
+   */
+  dropsWrites: boolean;
 }
 
 export interface OrderAnswer {
@@ -265,6 +279,8 @@ export interface FailbackCellsRequest {
   mode: FailbackMode;
   /** Ascending, disjoint, inside the disk; at most 65,536 in one request. */
   given: CellRange[];
+  /** As FailbackSyncOrder named it; cells of another round are not served. */
+  roundId: Buffer;
 }
 
 export interface CellRange {
@@ -1882,7 +1898,14 @@ export const TellEpochOrder: MessageFns<TellEpochOrder> = {
 };
 
 function createBaseFailbackSyncOrder(): FailbackSyncOrder {
-  return { pointId: Buffer.alloc(0), headPointId: Buffer.alloc(0), compare: "", isLast: false, isUrgent: false };
+  return {
+    pointId: Buffer.alloc(0),
+    headPointId: Buffer.alloc(0),
+    compare: "",
+    isLast: false,
+    isUrgent: false,
+    roundId: Buffer.alloc(0),
+  };
 }
 
 export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
@@ -1901,6 +1924,9 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     }
     if (message.isUrgent !== false) {
       writer.uint32(40).bool(message.isUrgent);
+    }
+    if (message.roundId.length !== 0) {
+      writer.uint32(50).bytes(message.roundId);
     }
     return writer;
   },
@@ -1958,6 +1984,14 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
             message.isUrgent = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.roundId = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1993,6 +2027,11 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
         : isSet(object.is_urgent)
         ? globalThis.Boolean(object.is_urgent)
         : false,
+      roundId: isSet(object.roundId)
+        ? Buffer.from(bytesFromBase64(object.roundId))
+        : isSet(object.round_id)
+        ? Buffer.from(bytesFromBase64(object.round_id))
+        : Buffer.alloc(0),
     };
   },
 
@@ -2013,6 +2052,9 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     if (message.isUrgent !== false) {
       obj.isUrgent = message.isUrgent;
     }
+    if (message.roundId.length !== 0) {
+      obj.roundId = base64FromBytes(message.roundId);
+    }
     return obj;
   },
 
@@ -2026,6 +2068,7 @@ export const FailbackSyncOrder: MessageFns<FailbackSyncOrder> = {
     message.compare = object.compare ?? "";
     message.isLast = object.isLast ?? false;
     message.isUrgent = object.isUrgent ?? false;
+    message.roundId = object.roundId ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -2083,7 +2126,7 @@ export const FailbackStartOrder: MessageFns<FailbackStartOrder> = {
 };
 
 function createBaseFailbackCommitOrder(): FailbackCommitOrder {
-  return { pointId: Buffer.alloc(0), consistentAtMs: 0n };
+  return { pointId: Buffer.alloc(0), consistentAtMs: 0n, failbackId: Buffer.alloc(0) };
 }
 
 export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
@@ -2096,6 +2139,9 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
         throw new globalThis.Error("value provided for field message.consistentAtMs of type uint64 too large");
       }
       writer.uint32(16).uint64(message.consistentAtMs);
+    }
+    if (message.failbackId.length !== 0) {
+      writer.uint32(26).bytes(message.failbackId);
     }
     return writer;
   },
@@ -2129,6 +2175,14 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
             message.consistentAtMs = reader.uint64() as bigint;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.failbackId = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2153,6 +2207,11 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
         : isSet(object.consistent_at_ms)
         ? BigInt(object.consistent_at_ms)
         : 0n,
+      failbackId: isSet(object.failbackId)
+        ? Buffer.from(bytesFromBase64(object.failbackId))
+        : isSet(object.failback_id)
+        ? Buffer.from(bytesFromBase64(object.failback_id))
+        : Buffer.alloc(0),
     };
   },
 
@@ -2163,6 +2222,9 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
     }
     if (message.consistentAtMs !== 0n) {
       obj.consistentAtMs = message.consistentAtMs.toString();
+    }
+    if (message.failbackId.length !== 0) {
+      obj.failbackId = base64FromBytes(message.failbackId);
     }
     return obj;
   },
@@ -2176,16 +2238,23 @@ export const FailbackCommitOrder: MessageFns<FailbackCommitOrder> = {
     message.consistentAtMs = (object.consistentAtMs !== undefined && object.consistentAtMs !== null)
       ? BigInt(object.consistentAtMs)
       : 0n;
+    message.failbackId = object.failbackId ?? Buffer.alloc(0);
     return message;
   },
 };
 
 function createBaseFailbackUndoOrder(): FailbackUndoOrder {
-  return {};
+  return { failbackId: Buffer.alloc(0), dropsWrites: false };
 }
 
 export const FailbackUndoOrder: MessageFns<FailbackUndoOrder> = {
-  encode(_: FailbackUndoOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: FailbackUndoOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.failbackId.length !== 0) {
+      writer.uint32(10).bytes(message.failbackId);
+    }
+    if (message.dropsWrites !== false) {
+      writer.uint32(16).bool(message.dropsWrites);
+    }
     return writer;
   },
 
@@ -2202,6 +2271,22 @@ export const FailbackUndoOrder: MessageFns<FailbackUndoOrder> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.failbackId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dropsWrites = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2214,20 +2299,39 @@ export const FailbackUndoOrder: MessageFns<FailbackUndoOrder> = {
     }
   },
 
-  fromJSON(_: any): FailbackUndoOrder {
-    return {};
+  fromJSON(object: any): FailbackUndoOrder {
+    return {
+      failbackId: isSet(object.failbackId)
+        ? Buffer.from(bytesFromBase64(object.failbackId))
+        : isSet(object.failback_id)
+        ? Buffer.from(bytesFromBase64(object.failback_id))
+        : Buffer.alloc(0),
+      dropsWrites: isSet(object.dropsWrites)
+        ? globalThis.Boolean(object.dropsWrites)
+        : isSet(object.drops_writes)
+        ? globalThis.Boolean(object.drops_writes)
+        : false,
+    };
   },
 
-  toJSON(_: FailbackUndoOrder): unknown {
+  toJSON(message: FailbackUndoOrder): unknown {
     const obj: any = {};
+    if (message.failbackId.length !== 0) {
+      obj.failbackId = base64FromBytes(message.failbackId);
+    }
+    if (message.dropsWrites !== false) {
+      obj.dropsWrites = message.dropsWrites;
+    }
     return obj;
   },
 
   create<I extends Exact<DeepPartial<FailbackUndoOrder>, I>>(base?: I): FailbackUndoOrder {
     return FailbackUndoOrder.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<FailbackUndoOrder>, I>>(_: I): FailbackUndoOrder {
+  fromPartial<I extends Exact<DeepPartial<FailbackUndoOrder>, I>>(object: I): FailbackUndoOrder {
     const message = createBaseFailbackUndoOrder();
+    message.failbackId = object.failbackId ?? Buffer.alloc(0);
+    message.dropsWrites = object.dropsWrites ?? false;
     return message;
   },
 };
@@ -2724,7 +2828,14 @@ export const OrderProgress: MessageFns<OrderProgress> = {
 };
 
 function createBaseFailbackCellsRequest(): FailbackCellsRequest {
-  return { vmId: Buffer.alloc(0), operationId: Buffer.alloc(0), diskId: Buffer.alloc(0), mode: 0, given: [] };
+  return {
+    vmId: Buffer.alloc(0),
+    operationId: Buffer.alloc(0),
+    diskId: Buffer.alloc(0),
+    mode: 0,
+    given: [],
+    roundId: Buffer.alloc(0),
+  };
 }
 
 export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
@@ -2743,6 +2854,9 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     }
     for (const v of message.given) {
       CellRange.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.roundId.length !== 0) {
+      writer.uint32(50).bytes(message.roundId);
     }
     return writer;
   },
@@ -2800,6 +2914,14 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
             message.given.push(CellRange.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.roundId = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2831,6 +2953,11 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
         : Buffer.alloc(0),
       mode: isSet(object.mode) ? failbackModeFromJSON(object.mode) : 0,
       given: globalThis.Array.isArray(object?.given) ? object.given.map((e: any) => CellRange.fromJSON(e)) : [],
+      roundId: isSet(object.roundId)
+        ? Buffer.from(bytesFromBase64(object.roundId))
+        : isSet(object.round_id)
+        ? Buffer.from(bytesFromBase64(object.round_id))
+        : Buffer.alloc(0),
     };
   },
 
@@ -2851,6 +2978,9 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     if (message.given?.length) {
       obj.given = message.given.map((e) => CellRange.toJSON(e));
     }
+    if (message.roundId.length !== 0) {
+      obj.roundId = base64FromBytes(message.roundId);
+    }
     return obj;
   },
 
@@ -2864,6 +2994,7 @@ export const FailbackCellsRequest: MessageFns<FailbackCellsRequest> = {
     message.diskId = object.diskId ?? Buffer.alloc(0);
     message.mode = object.mode ?? 0;
     message.given = object.given?.map((e) => CellRange.fromPartial(e)) || [];
+    message.roundId = object.roundId ?? Buffer.alloc(0);
     return message;
   },
 };
