@@ -88,6 +88,8 @@ export async function runSteps(
   chmodSync(join(bin, 'hvdr'), 0o755);
   const ports: (readonly [page: string, own: string])[] = [];
   for (const page of PAGE_PORTS) ports.push([page, String(await freePort())]);
+  const asOnPage = (output: string): string =>
+    ports.reduce((text, [page, own]) => text.replaceAll(own, page), output);
   const services: Run[] = [];
   // what one block sets, the next ones know
   let before = '';
@@ -103,14 +105,13 @@ export async function runSteps(
       const run = start(folder, bin, `${before}${isService ? asService(script) : script}`);
       if (isService) {
         services.push(run);
-        await untilReady(run, step.shown);
+        await untilReady(run, step.shown, asOnPage);
       } else {
         await once(run.child, 'close');
         expect(run.child.exitCode, `${script}\n${run.text()}`).to.be.oneOf(step.exitCodes);
       }
       if (step.shown !== undefined) {
-        let output = run.text();
-        for (const [page, own] of ports) output = output.replaceAll(own, page);
+        const output = asOnPage(run.text());
         const missing = firstMissing(step.shown, output);
         expect(missing, `not in the output of\n${script}\n${output}`).to.equal(undefined);
       }
@@ -156,9 +157,15 @@ function start(folder: string, bin: string, script: string): Run {
   return { child, text: () => output };
 }
 
-async function untilReady({ child, text }: Run, shown: PageStep['shown']): Promise<void> {
+async function untilReady(
+  { child, text }: Run,
+  shown: PageStep['shown'],
+  asOnPage: (output: string) => string,
+): Promise<void> {
   const isReady = (): boolean =>
-    shown === undefined ? /^listening /m.test(text()) : firstMissing(shown, text()) === undefined;
+    shown === undefined
+      ? /^listening /m.test(text())
+      : firstMissing(shown, asOnPage(text())) === undefined;
   while (!isReady()) {
     if (child.exitCode !== null) throw new Error(`the service ended: ${text()}`);
     await Promise.race([once(child.stdout ?? child, 'data'), once(child, 'close')]);
