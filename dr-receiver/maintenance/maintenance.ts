@@ -117,7 +117,11 @@ export class Maintenance {
       const wait = this.#waits.get(vm);
       if (wait !== undefined && now < wait.untilMs) continue;
       await this.#age(desk, now);
-      await this.#lookAtLeft(vm);
+      // what may stand on its base is not known: nothing of it is changed, and it is asked again
+      if (!(await this.#lookAtLeft(vm))) {
+        this.#waits.set(vm, { untilMs: clock.monotonic() + WAIT_MS, count: 0 });
+        continue;
+      }
       const caretaker = this.#of(vm);
       const effort = caretaker.idleMs >= IDLE_MS ? 'all' : 'due';
       if (!caretaker.isDue(effort)) continue;
@@ -139,10 +143,18 @@ export class Maintenance {
   }
 
   /** Before the first base is changed: which of them have files of operations that are over. */
-  async #lookAtLeft(vm: VmStore): Promise<void> {
-    if (this.#looked.has(vm)) return;
-    await holdLeftBehind(this.#options.seams.fs, vm);
+  async #lookAtLeft(vm: VmStore): Promise<boolean> {
+    if (this.#looked.has(vm)) return true;
+    try {
+      await holdLeftBehind(this.#options.seams.fs, vm);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+      const { code, message } = error;
+      this.#options.log.warn('store.reclaim-failed', { vmId: vm.vmId, code, reason: message });
+      return false;
+    }
     this.#looked.add(vm);
+    return true;
   }
 
   /** undefined: a bug of ours, which must not end the work for other VMs. */
