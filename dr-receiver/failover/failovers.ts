@@ -22,21 +22,19 @@ import type {
   OperationKind,
   Phase,
 } from './model.js';
+import {
+  firstStepOf,
+  isCommitting,
+  isWorked,
+  kindOf,
+  phaseOf,
+  tableOf,
+  type WorkedKind,
+} from './operation-kinds.js';
 import { afterChecks, newInstance } from './operations/come-up.js';
 import { payDebts } from './operations/debts.js';
-import {
-  afterFailback,
-  FAILBACK,
-  FAILBACK_SYNC,
-  isStandingLevel,
-  isSyncOnly,
-} from './operations/failback.js';
-import { FAILBACK_COMMIT } from './operations/failback-commit.js';
-import { FAILBACK_UNDO, LEFT_AT } from './operations/failback-undo.js';
-import { PERMANENT } from './operations/permanent.js';
-import { PLANNED } from './operations/planned.js';
-import { UNDO } from './operations/undo.js';
-import { OTHER_POINT, UNPLANNED } from './operations/unplanned.js';
+import { afterFailback, isStandingLevel } from './operations/failback.js';
+import { LEFT_AT } from './operations/failback-undo.js';
 import { type Asked, valuesOf, Work, type WorkTable } from './operations/work.js';
 import { Run } from './run.js';
 import { keepReplica, keepSource } from './resolve.js';
@@ -160,7 +158,7 @@ export class Failovers {
         ...(mayBeFenced(failover) ? { [TOUCHES_SOURCE]: 'yes' } : {}),
         [LOST_SECONDS]: String(lostSeconds),
       });
-      const phase = PHASE_OF[kind] ?? failover.phase;
+      const phase = phaseOf(kind) ?? failover.phase;
       // what serves keeps its timer until it is gone
       const timer = isCommitting(kind) || isReplacing ? {} : { commit: undefined };
       // what an earlier one stopped, and could not start again yet, stays ours to start
@@ -183,14 +181,14 @@ export class Failovers {
   }
 
   #newOperation(
-    kind: OperationKind,
+    kind: WorkedKind,
     operationId: Guid,
     { by, keyId, parameters }: Asked,
     point: Point | undefined,
     facts: Operation['facts'],
   ): Operation {
     const startedAtMs = this.site.seams.clock.now();
-    const step = FIRST_STEP[kind];
+    const step = firstStepOf(kind);
     const pointId = point?.pointId;
     return { operationId, kind, step, startedAtMs, by, keyId, parameters, pointId, facts };
   }
@@ -223,7 +221,7 @@ export class Failovers {
       if (!isSameStanding(now, seen)) throw changedMeanwhile(desk);
       const facts = kind === 'undo' ? {} : { [LEFT_AT]: now.operation?.step ?? 'F5' };
       const operation = this.#newOperation(kind, operationId, asked, undefined, facts);
-      const phase = PHASE_OF[kind] ?? 'undoing';
+      const phase = phaseOf(kind) ?? 'undoing';
       const change = { phase, commit: undefined, halted: undefined } as const;
       await this.#append(desk, { ...now, ...change, operation }, asked);
     });
@@ -455,7 +453,7 @@ export class Failovers {
   async #resumeOne(desk: VmDesk): Promise<void> {
     await this.tests.resume(desk);
     const { operation, phase } = desk.vm.protection.failover;
-    if (operation === undefined || phase === 'halted' || !isOurs(operation.kind)) return;
+    if (operation === undefined || phase === 'halted' || !isWorked(operation.kind)) return;
     if (isStandingLevel(operation)) return;
     this.#log(desk, 'failover.resumed', { kind: operation.kind, step: operation.step });
     if (stepRule(operation.kind, operation.step)?.recovery === 'back') {
@@ -516,65 +514,5 @@ export class Failovers {
   #log(desk: VmDesk, event: LogEvent, fields: Readonly<Record<string, string>>): void {
     const { vmId, protection } = desk.vm;
     this.site.log.info(event, { vmId, vmName: protection.vmName, ...fields });
-  }
-}
-
-const PHASE_OF: Readonly<Partial<Record<OperationKind, Phase>>> = {
-  planned: 'failing-over',
-  unplanned: 'failing-over',
-  undo: 'undoing',
-  failback: 'failing-back',
-  'failback-undo': 'failing-back',
-};
-
-const FIRST_STEP: Readonly<Record<OperationKind, string>> = {
-  planned: 'P1',
-  unplanned: 'U1',
-  undo: 'N1',
-  permanent: 'C1',
-  failback: 'F1',
-  'failback-commit': 'F6',
-  'failback-undo': 'B1',
-  resolve: 'R1',
-};
-
-type OwnKind = Exclude<OperationKind, 'resolve'>;
-
-function isOurs(kind: OperationKind): kind is OwnKind {
-  return kind !== 'resolve';
-}
-
-/** `undo` and `permanent` are of whichever provisional state is open. */
-function kindOf(command: Command, failover: FailoverRecord): OwnKind {
-  if (command === 'planned' || command === 'unplanned' || command === 'failback') return command;
-  if (command === 'undo') return isFailback(failover) ? 'failback-undo' : command;
-  if (command === 'permanent') return isFailback(failover) ? 'failback-commit' : command;
-  throw new DrError('E_STATE', `${command} cannot be run by this receiver`);
-}
-
-/** What makes a provisional state final, and leaves it as it was when it cannot. */
-function isCommitting(kind: OperationKind): boolean {
-  return kind === 'permanent' || kind === 'failback-commit';
-}
-
-function tableOf(operation: Operation): WorkTable {
-  const { kind, facts } = operation;
-  switch (kind) {
-    case 'planned':
-      return PLANNED;
-    case 'unplanned':
-      return facts[REPLACES] === 'yes' ? OTHER_POINT : UNPLANNED;
-    case 'undo':
-      return UNDO;
-    case 'permanent':
-      return PERMANENT;
-    case 'failback':
-      return isSyncOnly(operation) ? FAILBACK_SYNC : FAILBACK;
-    case 'failback-commit':
-      return FAILBACK_COMMIT;
-    case 'failback-undo':
-      return FAILBACK_UNDO;
-    case 'resolve':
-      throw new DrError('E_STATE', `${kind} cannot be run by this receiver`);
   }
 }
