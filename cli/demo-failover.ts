@@ -157,7 +157,7 @@ async function reprotected(sites: DemoSites, primary: Guest, remote: Guest): Pro
 async function homeFromReprotect(sites: DemoSites, primary: Guest, remote: Guest): Promise<void> {
   const { report } = sites;
   await writes(sites, remote, 3, 73);
-  await sites.failover('planned', LOST, '--replace-retired', ...sites.homeward());
+  await sites.failover('planned', LOST, '--replace-retired', '--yes', ...sites.homeward());
   const last = await sites.keepBytes(remote, 'last-before-home');
   const home = await sites.keepBytes(primary, 'home-again');
   report.mark('wire', '◀── the last changes ──');
