@@ -233,6 +233,15 @@ class Walk {
   }
 }
 
+const after = (...commands: readonly Command[]): Event[] =>
+  commands.flatMap((command) => [{ kind: 'command', command }, { kind: 'finished' }]);
+
+/** Rows that random events may not come to. */
+const RARE: readonly (readonly Event[])[] = [
+  [...after('planned', 'failback'), { kind: 'command', command: 'permanent' }],
+  [...after('planned', 'failback'), { kind: 'command', command: 'undo' }],
+];
+
 describe('property: failover', () => {
   it('gives each command one answer wherever it is, and never lowers the epoch', () => {
     const seen = new Set<string>();
@@ -242,7 +251,7 @@ describe('property: failover', () => {
         for (const event of all) walk.take(event);
         for (const row of walk.seen) seen.add(row);
       }),
-      { numRuns: SLOW ? 5000 : 300 },
+      { numRuns: SLOW ? 5000 : 300, examples: RARE.map((all) => [all]) },
     );
     expect([...seen].sort()).to.deep.equal([
       'COMMITTED',

@@ -88,7 +88,7 @@ describe('failover beside cycles', () => {
   it('tells state, operation, instance and what is valid, and counts no RPO meanwhile', async () => {
     await site.clock.advance(3_600_000);
     expect((await status()).health).to.equal('critical');
-    const instance = anInstance();
+    const instance = anInstance({ ranBesideAtMs: undefined });
     const commit = { policy: 'commit', deadlineMs: site.clock.now() + 60_000 } as const;
     await step({ ...ORDINARY, phase: 'failed-over', activeSite: 'target', instance, commit });
     const told = await status();
