@@ -100,12 +100,13 @@ export async function runOperation(
     );
   // at the primary, its own agent takes part as long as the command runs
   if (store !== undefined || host === undefined) await work();
-  else await withAttachment(context, attachmentValues(operation, flags), work);
+  else await withAttachment(context, linkValues(operation.vm, flags), work);
 }
 
-function attachmentValues(
-  { vm }: Operation,
-  flags: OperateFlags,
+/** What names a VM at its own site and the receiver that it goes to. @throws DrError E_PARAMETER */
+export function linkValues(
+  vm: string,
+  flags: AccessFlags & Pick<OperateFlags, 'host' | 'stateDir'>,
 ): ReturnType<typeof resolveParameters>['values'] {
   const texts: Readonly<Record<string, string | undefined>> = {
     vm,

@@ -3,9 +3,9 @@
 
 import { guidFromWire, type Guid } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
-import { flagOf, type GivenParameter, resolveParameters } from '../shared/params/index.js';
 import { runJobs } from './agent-run.js';
 import type { CliContext } from './context.js';
+import { linkValues } from './operate.js';
 import { type ReceiverAccess, withAccess } from './receiver-connection.js';
 import {
   formerAccess,
@@ -64,23 +64,7 @@ async function firstCycle(
   { vmName, vmId }: Preparation,
   flags: ReprotectFlags,
 ): Promise<void> {
-  const texts: Readonly<Record<string, string | undefined>> = {
-    vm: vmName,
-    host: flags.host,
-    state_dir: flags.stateDir,
-    dr_host: flags.drHost,
-    dr_port: flags.drPort,
-    dr_psk_file: flags.pskFile,
-    dr_tls_ca: flags.drTlsCa,
-    dr_tls_cert: flags.drTlsCert,
-    dr_tls_key: flags.drTlsKey,
-    dr_tls_name: flags.drTlsName,
-  };
-  const given: GivenParameter[] = [];
-  for (const [key, value] of Object.entries(texts)) {
-    if (value !== undefined) given.push({ key, value, origin: 'flag', place: flagOf(key) });
-  }
-  const { values } = resolveParameters(given);
+  const values = linkValues(vmName, flags);
   const report = await runJobs([{ name: 'reprotect', values }], context);
   const last = report.vms.find((vm) => vm.vmId === vmId)?.last;
   if (last?.kind === 'done') return;

@@ -9,6 +9,7 @@ import type { VmDesk } from '../ingest/vm-desk.js';
 import type { Point } from '../store/point.js';
 import { Collector } from './collector.js';
 import { definitionOf } from './definition.js';
+import { describeAttached } from './describe-attached.js';
 import { parseChecks } from './drill/check-list.js';
 import { lookBeforeFailback } from './failback/look-before.js';
 import { lookBeforeUndo } from './failback/way-back.js';
@@ -181,15 +182,7 @@ async function lookBeforePlanned({ site, desk, values }: Asking, found: Collecto
   if (protection.isPaused) {
     found.refuse({ code: 'E_STATE', message: `${vmName} is paused: no last delta would be taken` });
   }
-  const source = site.sources.find(vm.vmId, protection.owner);
-  if (source === undefined) {
-    found.refuse({
-      code: 'E_SOURCE_UNREACHABLE',
-      message: `no agent of the primary site that serves ${vmName} is attached`,
-    });
-    return;
-  }
-  const state = await found.ask(() => source.describe(vm.vmId));
+  const state = await describeAttached(site, desk, found);
   if (state !== undefined && isAlive(state) && !state.allowed.includes('shutdown')) {
     found.refuse({
       code: 'E_REMOTE_ACTION',

@@ -181,24 +181,21 @@ export class Watch {
     if (policy === 'rollback' && deadlineMs < this.#startedAtMs) return;
     const key = `${desk.vm.vmId} ${deadlineMs}`;
     if (!this.#deadlineTries.isDue(key)) return;
-    if (phase === 'failed-back' && !(await this.#canEnd(desk, policy))) return;
+    const source = phase === 'failed-back' ? await this.#describeSource(desk) : undefined;
+    if (phase === 'failed-back' && !canEnd(source, policy)) return;
     this.#deadlineTries.tried(key);
-    if (phase === 'failed-back' && policy === 'rollback') await this.#requireStoppable(desk);
+    // refused: it is logged, and looked at again later
+    if (source !== undefined && policy === 'rollback') {
+      requireStoppable(source, desk.vm.protection.vmName);
+    }
     const asked = { by: 'commit timer', keyId: undefined, parameters: {} };
     const command = policy === 'commit' ? 'permanent' : 'undo';
     await this.#options.begin(desk, command, asked);
   }
+}
 
-  /** @throws DrError E_REMOTE_ACTION, which is logged; looked at again later */
-  async #requireStoppable(desk: VmDesk): Promise<void> {
-    const found = await this.#describeSource(desk);
-    if (found !== undefined) requireStoppable(found, desk.vm.protection.vmName);
-  }
-
-  /** A failback ends by itself when the primary answers, and by a commit only when its guest is well. */
-  async #canEnd(desk: VmDesk, policy: CommitPolicy): Promise<boolean> {
-    const found = await this.#describeSource(desk);
-    if (found === undefined) return false;
-    return policy === 'rollback' || (isAlive(found) && found.heartbeat === 'ok');
-  }
+/** A failback ends by itself when the primary answers, and by a commit only when its guest is well. */
+function canEnd(found: SourceVm | undefined, policy: CommitPolicy): boolean {
+  if (found === undefined) return false;
+  return policy === 'rollback' || (isAlive(found) && found.heartbeat === 'ok');
 }

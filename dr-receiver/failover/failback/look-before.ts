@@ -9,6 +9,7 @@ import type { VmDesk } from '../../ingest/vm-desk.js';
 import { layersOf } from '../../store/point-sources.js';
 import type { VmStore } from '../../store/vm-store.js';
 import type { Collector } from '../collector.js';
+import { describeAttached } from '../describe-attached.js';
 import { findInstance, tagOfInstance } from '../instance.js';
 import { instanceDiskPaths } from '../instance-files.js';
 import type { Instance } from '../model.js';
@@ -55,17 +56,8 @@ export async function lookBeforeFailback(asking: Asking, found: Collector): Prom
 }
 
 async function lookAtSource({ site, desk }: Asking, found: Collector): Promise<void> {
-  const { vm } = desk;
-  const { owner, vmName } = vm.protection;
-  const source = site.sources.find(vm.vmId, owner);
-  if (source === undefined) {
-    found.refuse({
-      code: 'E_SOURCE_UNREACHABLE',
-      message: `no agent of the primary site that serves ${vmName} is attached`,
-    });
-    return;
-  }
-  const state = await found.ask(() => source.describe(vm.vmId));
+  const { vmName } = desk.vm.protection;
+  const state = await describeAttached(site, desk, found);
   if (state === undefined) return;
   if (isAlive(state)) {
     found.refuse({ code: 'E_SOURCE_ALIVE', message: `${vmName} runs at the primary site` });
