@@ -1,11 +1,11 @@
 // What the files of a chain say before one of them is asked: everything that the files above an
 // ancestor do not leave to it, whatever they hold in its place.
 
-import type { Extent } from '../../disk/index.js';
-import { DrError } from '../../errors.js';
-import type { FileSystem } from '../../files/index.js';
-import type { VhdxDisk } from '../../vhdx/index.js';
-import type { ByteRange } from '../source.js';
+import type { Extent } from '../disk/index.js';
+import { DrError } from '../errors.js';
+import type { FileSystem } from '../files/index.js';
+import type { VhdxDisk } from '../vhdx/index.js';
+import type { ByteRange } from './source.js';
 
 /**
  * The ranges of `disk` that do not come from `ancestorPath`: ascending, disjoint, neighbours joined.

@@ -1,19 +1,31 @@
-// Reads checked values out of a JSON object that came from a file. Whatever does not have the shape
-// that we write is refused, with the place in the message.
+// Reads checked values out of a JSON object that came from a file or from another program. Whatever
+// does not have the shape that was agreed is refused, with the place in the message.
 
-import { parseGuid, type Guid } from '../../bytes/index.js';
-import { DrError } from '../../errors.js';
-import type { JsonFields } from '../../files/index.js';
+import { parseGuid, type Guid } from '../bytes/index.js';
+import { DrError } from '../errors.js';
+import type { JsonFields } from '../files/index.js';
+
+/** The error for a field that is not what it has to be. */
+export type Refuse = (field: string, wanted: string) => DrError;
 
 export class Fields {
   readonly #fields: JsonFields;
-  readonly #path: string;
+  readonly #refusal: Refuse;
   readonly #place: string;
 
-  constructor(fields: JsonFields, path: string, place = '') {
+  constructor(fields: JsonFields, refusal: Refuse, place = '') {
     this.#fields = fields;
-    this.#path = path;
+    this.#refusal = refusal;
     this.#place = place;
+  }
+
+  /** Of a document of ours on a disk; refused with E_FILE_DAMAGED. */
+  static ofFile(fields: JsonFields, path: string): Fields {
+    const refusal: Refuse = (field, wanted) =>
+      new DrError('E_FILE_DAMAGED', `${path} cannot be used: ${field} is not ${wanted}`, {
+        context: { path, field },
+      });
+    return new Fields(fields, refusal);
   }
 
   string(name: string, lengthMax = 4096): string {
@@ -29,6 +41,10 @@ export class Fields {
   boolean(name: string): boolean {
     const value = this.#fields[name];
     return typeof value === 'boolean' ? value : this.#refuse(name, 'true or false');
+  }
+
+  optionalBoolean(name: string): boolean | undefined {
+    return this.#isAbsent(name) ? undefined : this.boolean(name);
   }
 
   /** A whole number from `min` to `max`. */
@@ -62,7 +78,7 @@ export class Fields {
   object<T>(name: string, read: (fields: Fields) => T): T {
     const value = this.#fields[name];
     if (!isObject(value)) return this.#refuse(name, 'an object');
-    return read(new Fields(value, this.#path, `${this.#place}${name}.`));
+    return read(new Fields(value, this.#refusal, `${this.#place}${name}.`));
   }
 
   optionalObject<T>(name: string, read: (fields: Fields) => T): T | undefined {
@@ -72,7 +88,7 @@ export class Fields {
   list<T>(name: string, read: (fields: Fields) => T): T[] {
     return this.#array(name).map((item, index) => {
       if (!isObject(item)) return this.#refuse(`${name}[${index}]`, 'an object');
-      return read(new Fields(item, this.#path, `${this.#place}${name}[${index}].`));
+      return read(new Fields(item, this.#refusal, `${this.#place}${name}[${index}].`));
     });
   }
 
@@ -105,11 +121,7 @@ export class Fields {
   }
 
   #refuse(name: string, wanted: string): never {
-    throw new DrError(
-      'E_FILE_DAMAGED',
-      `${this.#path} cannot be used: ${this.#place}${name} is not ${wanted}`,
-      { context: { path: this.#path, field: `${this.#place}${name}` } },
-    );
+    throw this.#refusal(`${this.#place}${name}`, wanted);
   }
 }
 
