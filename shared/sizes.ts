@@ -1,7 +1,7 @@
 // Sizes and offsets as people type them (cli.md): bytes, or with K, M, G, T for powers of 1024.
 // Pure. Every result is a whole number of bytes that a double holds exactly.
 
-import { DrError } from '../shared/errors.js';
+import { DrError } from './errors.js';
 
 const FACTORS: Readonly<Record<string, number>> = {
   '': 1,
