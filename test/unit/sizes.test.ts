@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { formatSize, MAX_DISK_BYTES, parseSize } from '../../../cli/sizes.js';
-import { DrError } from '../../../shared/errors.js';
+import { formatSize, MAX_DISK_BYTES, parseSize } from '../../shared/sizes.js';
+import { DrError } from '../../shared/errors.js';
 
 function refusal(text: string, limits?: { min?: number; max?: number }): string {
   try {
