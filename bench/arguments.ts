@@ -1,6 +1,6 @@
 // The command line of `npm run bench`. Pure.
 
-import { parseSize } from '../cli/sizes.js';
+import { parseSize } from '../shared/sizes.js';
 import { DrError } from '../shared/errors.js';
 
 export interface BenchArguments {

@@ -52,6 +52,8 @@ export interface PreparedBench {
   readonly goals: readonly Goal[];
   /** Sizes and choices, for the record. */
   readonly settings: Readonly<Record<string, string | number>>;
+  /** Ends what runs through all rounds. */
+  close?(): Promise<void>;
 }
 
 export interface Bench {

@@ -26,7 +26,7 @@ import { defaultParent, makeWorkFolder, requireSpace } from './work-folder.js';
 
 /** What the benches of Debian's programs need. */
 const PACKAGES =
-  'qemu-utils openssl nbdkit libnbd-bin python3-libnbd gnutls-bin rsync restic diffutils';
+  'qemu-utils openssl nbdkit libnbd-bin python3-libnbd gnutls-bin rsync restic diffutils, and what npm run demo:bacula names';
 const ROUNDS = 5;
 const EXIT_GOAL_MISSED = 1;
 const STDOUT = 1;
@@ -83,8 +83,9 @@ async function runBench(
   note(`${bench.name}: makes its input (up to ${(spaceBytes / GIB).toFixed(1)} GiB)`);
   const folder = join(workFolder, bench.name);
   mkdirSync(folder);
+  let whole: PreparedBench | undefined;
   try {
-    const whole = await bench.prepare({
+    whole = await bench.prepare({
       folder,
       product,
       clock: systemClock,
@@ -111,6 +112,7 @@ async function runBench(
       ...results,
     };
   } finally {
+    await whole?.close?.();
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -1,6 +1,6 @@
 // What /proc says about a process and all that it started, at one moment. Linux only.
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { defined } from '../shared/assert.js';
 import { parseChildren, parseChildTicks, parseOwnTicks, parsePeakRss } from './process-facts.js';
 
@@ -37,7 +37,11 @@ function forTree(root: number, visit: (pid: number) => void): void {
   for (let pid = pending.pop(); pid !== undefined; pid = pending.pop()) {
     try {
       visit(pid);
-      pending.push(...parseChildren(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')));
+      // a child belongs to the thread that started it
+      for (const thread of readdirSync(`/proc/${pid}/task`)) {
+        const children = readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8');
+        pending.push(...parseChildren(children));
+      }
     } catch (error) {
       // ENOENT and ESRCH: the process has ended between two looks
       if (!(error instanceof Error && 'code' in error)) throw error;

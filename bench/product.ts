@@ -31,11 +31,14 @@ export class Product {
       : { program: this.entry, arguments: words };
   }
 
-  /** A helper program of the benches, on the Node of this process. */
+  /** A helper program of the benches, on the Node of this process; compiled code is kept, as for `hvdr`. */
   helper(name: HelperName, ...words: string[]): Command {
     return {
       program: process.execPath,
       arguments: [join(this.#builtFolder, `${name}.js`), ...words],
+      environment: {
+        NODE_COMPILE_CACHE: join(this.#builtFolder, '..', '..', '.cache', 'compiled'),
+      },
     };
   }
 }

@@ -13,6 +13,8 @@ import { treeCpuSeconds, treePeakRss } from './process-tree.js';
 const READY_WITHIN_MS = 30_000;
 const STOPPED_WITHIN_MS = 30_000;
 const PROBE_EVERY_MS = 20;
+/** As often as a measured command is looked at. */
+const SAMPLE_EVERY_MS = 20;
 const TEXT_KEPT_BYTES = 4000;
 const LISTENING = /^listening (\S+):(\d+)$/m;
 
@@ -53,13 +55,30 @@ interface Running {
 export class Services {
   readonly #clock: Clock;
   readonly #running: Running[] = [];
+  readonly #adopted: { readonly processId: number; peakRssBytes: number }[] = [];
+  #sampler: NodeJS.Timeout | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   get hasCounted(): boolean {
-    return this.#running.some(({ isCounted }) => isCounted);
+    return this.#adopted.length > 0 || this.#running.some(({ isCounted }) => isCounted);
+  }
+
+  /**
+   * Counts a process that others started and will end, with all that it starts: these may be gone
+   * when usage() is asked, so their memory is sampled meanwhile.
+   */
+  adopt(processId: number): void {
+    this.#adopted.push({ processId, peakRssBytes: 0 });
+    this.#sampler ??= setInterval(() => this.#sample(), SAMPLE_EVERY_MS);
+  }
+
+  #sample(): void {
+    for (const each of this.#adopted) {
+      each.peakRssBytes = Math.max(each.peakRssBytes, treePeakRss(each.processId));
+    }
   }
 
   /**
@@ -147,11 +166,19 @@ export class Services {
       cpuSeconds += treeCpuSeconds(child.pid);
       peakRssBytes = Math.max(peakRssBytes, treePeakRss(child.pid));
     }
+    this.#sample();
+    for (const each of this.#adopted) {
+      cpuSeconds += treeCpuSeconds(each.processId);
+      peakRssBytes = Math.max(peakRssBytes, each.peakRssBytes);
+    }
     return { cpuSeconds, peakRssBytes };
   }
 
-  /** Asks all to end, the last one started first, and waits for them. */
+  /** Asks all that were started here to end, the last one started first, and waits for them. */
   async stopAll(): Promise<void> {
+    clearInterval(this.#sampler);
+    this.#sampler = undefined;
+    this.#adopted.length = 0;
     for (let last = this.#running.pop(); last !== undefined; last = this.#running.pop()) {
       const { child, ended } = last;
       child.kill('SIGTERM');

@@ -5,14 +5,8 @@
 import { writeSync } from 'node:fs';
 import { argv } from 'node:process';
 import { assert, defined } from '../shared/assert.js';
-import {
-  connect,
-  type Handlers,
-  listen,
-  loadKey,
-  loadKeyRing,
-  releaseMemory,
-} from '../shared/channel/index.js';
+import { releaseMemory } from '../shared/bytes/index.js';
+import { connect, type Handlers, listen, loadKey, loadKeyRing } from '../shared/channel/index.js';
 import { systemClock, systemRandom } from '../shared/clock.js';
 import { nodeFileSystem } from '../shared/files/index.js';
 import { openLog } from '../shared/log.js';

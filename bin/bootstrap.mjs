@@ -3,7 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { builtFolder, modulesFolder, root } from './checkout.mjs';
+import { builtFolder, modulesFolder, programsFolder, root } from './checkout.mjs';
 import { setUp } from './set-up.mjs';
 import { SetUpError, note, runProgram } from './steps.mjs';
 
@@ -15,10 +15,20 @@ async function runNode(runtime, script, args) {
 
 const tool = (...path) => join(modulesFolder, ...path);
 
+/** Of bin/peer-tools.json, what the demo with Bacula starts. */
+const BACULA_TOOLS = ['bacula-dir', 'bacula-sd', 'bacula-fd', 'bconsole', 'sqlite3', 'gcc'];
+
 const COMMANDS = {
   async demo(args) {
     const runtime = await setUp();
-    return runNode(runtime, join(builtFolder, 'cli', 'main.js'), ['demo', ...args]);
+    return runNode(runtime, join(programsFolder, 'main.js'), ['demo', ...args]);
+  },
+  async 'demo-bacula'(args) {
+    const runtime = await setUp();
+    const { ensurePeerTools } = await import('./peer-tools.mjs');
+    await ensurePeerTools(BACULA_TOOLS);
+    const words = ['demo', '--bacula', ...args];
+    return runNode(runtime, join(programsFolder, 'main.js'), words);
   },
   async test(args) {
     const { runTests } = await import('./test.mjs');
@@ -57,6 +67,11 @@ const COMMANDS = {
     const runtime = await setUp({ withBuild: false });
     const paths = args.length === 0 ? [root] : args;
     return runNode(runtime, tool('prettier', 'bin', 'prettier.cjs'), ['--write', ...paths]);
+  },
+  async package(args) {
+    const runtime = await setUp();
+    const { makePackages } = await import('./package/main.mjs');
+    return makePackages(runtime, args);
   },
   async proto(args) {
     await setUp({ withBuild: false });

@@ -18,6 +18,9 @@ export const builtFolder = join(root, 'dist');
 export const installStamp = join(modulesFolder, '.hvdr-install.json');
 export const buildStamp = join(builtFolder, '.hvdr-build.json');
 export const buildInfo = join(builtFolder, '.tsbuildinfo');
+/** Where the programs stand as they are run: each bound together with all that it uses. */
+export const programsFolder = join(builtFolder, 'programs');
+const PROGRAMS = ['main', 'backend-main'];
 
 /** The parsed file, or undefined when it is missing or torn. */
 export function readJson(path) {
@@ -102,10 +105,28 @@ export function buildFiles() {
     }));
 }
 
+/** The programs whose sources are here, compiled and bound. */
+export function programs() {
+  return PROGRAMS.filter((name) => existsSync(join(root, 'cli', `${name}.ts`))).map((name) => ({
+    compiled: join(builtFolder, 'cli', `${name}.js`),
+    bundled: join(programsFolder, `${name}.js`),
+  }));
+}
+
+/** The scripts of Windows PowerShell; the programs run them from the folder `powershell` beside them. */
+export function scriptFiles() {
+  return listFiles(join(root, 'shared', 'hypervisor'), '.ps1').sort();
+}
+
 /** Changes when a source, the compiler's options or a package is added, changed or removed. */
 export function inputDigest(files) {
   const hash = createHash('sha256');
-  for (const path of [...files.map(({ source }) => source), join(root, 'tsconfig.json')]) {
+  const paths = [
+    ...files.map(({ source }) => source),
+    ...scriptFiles(),
+    join(root, 'tsconfig.json'),
+  ];
+  for (const path of paths) {
     const { mtimeMs, size } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: 0, size: 0 };
     hash.update(`${path.slice(root.length)} ${mtimeMs} ${size}\n`);
   }
@@ -117,7 +138,11 @@ export function isBuilt() {
   const stamp = readJson(buildStamp);
   if (stamp === undefined) return false;
   const files = buildFiles();
-  return stamp.inputs === inputDigest(files) && files.every(({ output }) => existsSync(output));
+  const results = [
+    ...files.map(({ output }) => output),
+    ...programs().map(({ bundled }) => bundled),
+  ];
+  return stamp.inputs === inputDigest(files) && results.every((path) => existsSync(path));
 }
 
 export function isReady() {

@@ -2,7 +2,7 @@
 // that is possible (root on Debian or a child of it). Elsewhere the tests name what they skip.
 
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { root } from './checkout.mjs';
 import { note, runProgram, step } from './steps.mjs';
@@ -46,15 +46,36 @@ function apt(args) {
   });
 }
 
-/** Installs what is missing, or says what is missing and why it was not installed. */
-export async function ensurePeerTools() {
-  const missing = missingPeerTools();
+/** Debian asks this program whether a package may start its service; 101 means no. */
+const POLICY = '/usr/sbin/policy-rc.d';
+
+/** The tests start daemons themselves; none of an installed package is to run on the machine. */
+async function withoutServices(install) {
+  if (existsSync(POLICY)) return install();
+  writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    return await install();
+  } finally {
+    rmSync(POLICY, { force: true });
+  }
+}
+
+/**
+ * Installs what is missing, or says what is missing and why it was not installed. With `tools`: of
+ * these only.
+ */
+export async function ensurePeerTools(tools) {
+  const missing = missingPeerTools().filter(
+    ({ tool }) => tools === undefined || tools.includes(tool),
+  );
   if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((entry) => entry.package))];
+  // what `with` names comes in place of heavier packages that apt would choose
+  const wanted = missing.flatMap((entry) => [entry.package, ...(entry.with ?? [])]);
+  const packages = [...new Set(wanted)];
   const names = missing.map(({ tool, pythonModule }) => tool ?? `python3 ${pythonModule}`);
   if (!canInstall()) {
     note(
-      `not installed: ${names.join(', ')}; the tests that need them are skipped ` +
+      `not installed: ${names.join(', ')}; what needs them is skipped or refused ` +
         `(as root on Debian: apt-get install ${packages.join(' ')})`,
     );
     return;
@@ -68,9 +89,11 @@ export async function ensurePeerTools() {
     .filter((line) => /^Need to get|disk space will be used/.test(line))
     .join(' ');
   note(`${names.join(', ')} missing: installing ${packages.join(', ')}. ${amounts}`);
-  const run = await step('install the peer programs (apt-get)', () => apt(install));
+  const run = await step('install the peer programs (apt-get)', () =>
+    withoutServices(() => apt(install)),
+  );
   if (run.code !== 0) {
     process.stderr.write(run.output);
-    note('apt-get could not install them; the tests that need them are skipped or fail');
+    note('apt-get could not install them; what needs them is skipped or fails');
   }
 }

@@ -32,10 +32,12 @@ import {
   lockDigest,
   modulesFolder,
   pinnedRuntime,
+  programsFolder,
   readJson,
   root,
   runtimePath,
 } from './checkout.mjs';
+import { bundlePrograms } from './bundle.mjs';
 import { withSetUpLock } from './set-up-lock.mjs';
 import { SetUpError, note, runProgram, step } from './steps.mjs';
 
@@ -60,7 +62,7 @@ function checkNode() {
 }
 
 /** The npm that belongs to the running Node: [file, first arguments]. */
-function findNpm() {
+export function findNpm() {
   const besideNode = dirname(process.execPath);
   const scripts = [
     process.env.npm_execpath,
@@ -193,6 +195,7 @@ async function install(lock) {
 function removeStaleResults(files) {
   const outputs = new Set(files.map(({ output }) => output));
   for (const path of listFiles(builtFolder, '')) {
+    if (path.startsWith(`${programsFolder}/`)) continue;
     const output = path.replace(/\.map$/, '');
     if (!output.endsWith('.js') || outputs.has(output)) continue;
     unlinkSync(path);
@@ -235,6 +238,7 @@ async function build(lock) {
       'remove the folder dist and run the command again',
     );
   }
+  await step('bind the programs (esbuild)', () => bundlePrograms((pid) => lock.child(pid)));
   writeStamp(buildStamp, { inputs });
 }
 

@@ -13,7 +13,7 @@ import { ensurePeerTools } from './peer-tools.mjs';
 import { setUp } from './set-up.mjs';
 import { SetUpError, note, runProgram, step } from './steps.mjs';
 
-const QUICK_FOLDERS = ['unit', 'property', 'conformance'];
+const QUICK_FOLDERS = ['unit', 'property', 'conformance', 'contract'];
 const TIMEOUT_MS = 240_000;
 const JOBS = 2;
 

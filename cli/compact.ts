@@ -5,7 +5,7 @@ import { guidFromWire } from '../shared/bytes/index.js';
 import type { CompactedVm } from '../shared/channel/index.js';
 import type { CliContext } from './context.js';
 import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 export function registerCompact(program: Command, context: CliContext): void {
   withAccessOptions(

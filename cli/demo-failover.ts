@@ -3,7 +3,7 @@
 // At each station the guest's bytes are kept in a file and compared with what they have to be.
 
 import { DR_LAB, type DemoSites, type Guest, LAB, type PushedVm, STORE } from './demo-sites.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const MOVED = 'MOVE01';
 const LOST = 'LOST01';

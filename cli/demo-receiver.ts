@@ -19,6 +19,11 @@ export class DemoReceiver {
     this.#place = place;
   }
 
+  /** 0 before the first start. */
+  get port(): number {
+    return this.#port;
+  }
+
   /** Returns the command as it is told. @throws DrError E_TOOL_FAILED when it does not start */
   async start(): Promise<string> {
     const { folder, store, lab, keys } = this.#place;

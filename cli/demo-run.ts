@@ -6,15 +6,16 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { DrError } from '../shared/errors.js';
+import { ownCommand } from './own-program.js';
 
-const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
 const TAIL_CHARACTERS = 4000;
 
 export interface StepOptions {
   readonly folder: string;
   readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** What it reads from stdin. */
+  readonly input?: string;
   /** Told every piece of stdout. */
   readonly onOutput?: (chunk: Buffer) => void;
   /** Exit codes that are no failure. Default: 0. */
@@ -32,9 +33,11 @@ export async function runStep(
 ): Promise<number> {
   const child = spawn(program, args, {
     cwd: options.folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
     env: options.environment ?? process.env,
   });
+  child.stdin.on('error', () => undefined); // a program that does not read to the end
+  child.stdin.end(options.input);
   const tail = tailOf(child.stderr);
   child.stdout.on('data', (chunk: Buffer) => options.onOutput?.(chunk));
   const name = `${path.basename(program)} ${args.map((word) => path.basename(word)).join(' ')}`;
@@ -64,7 +67,8 @@ function tailOf(stream: Readable): () => string {
 
 /** Runs `hvdr …args`. */
 export function runHvdr(args: readonly string[], options: StepOptions): Promise<number> {
-  return runStep(process.execPath, [MAIN, ...args], options);
+  const own = ownCommand(args);
+  return runStep(own.program, own.args, options);
 }
 
 /** A document of ours; the demo looks at single fields and checks each. */
@@ -119,7 +123,8 @@ export class Service {
 
   /** Starts `hvdr …args`. @throws DrError E_TOOL_FAILED when it ends before it is ready */
   static async start(args: readonly string[], folder: string): Promise<Service> {
-    const child = spawn(process.execPath, [MAIN, ...args], {
+    const own = ownCommand(args);
+    const child = spawn(own.program, own.args, {
       cwd: folder,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

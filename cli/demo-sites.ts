@@ -9,14 +9,14 @@ import type { CliContext } from './context.js';
 import type { DemoReport } from './demo-proof.js';
 import { DemoReceiver } from './demo-receiver.js';
 import { hashOutput, runHvdr, runHvdrEvents, runHvdrJson, runStep } from './demo-run.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 export const LAB = 'primary';
 export const DR_LAB = 'dr';
 export const STORE = 'dr-store';
 export const HOME_STORE = 'home-store';
 export const STATE = 'agent-state';
-const KEYS = 'keys';
+export const KEYS = 'keys';
 const SOURCE_KEY = `${KEYS}/primary.psk`;
 const DR_STATE = 'dr-state';
 const OPERATOR_KEY = `${KEYS}/operator.psk`;
@@ -43,7 +43,7 @@ export interface Guest {
   readonly vm: string;
 }
 
-/** What a guest sees on its first disk at one moment. */
+/** What a guest sees on a disk at one moment. */
 export interface KeptBytes {
   readonly file: string;
   readonly hash: string;
@@ -85,6 +85,11 @@ export class DemoSites {
       ...['psk', 'generate', '--out', OPERATOR_KEY],
       ...['--principal', 'operator', '--role', 'operator'],
     );
+  }
+
+  /** Of the receiver at the DR site, once it was started. */
+  get drPort(): number {
+    return this.#receiver.port;
   }
 
   async startReceiver(): Promise<void> {
@@ -206,13 +211,13 @@ export class DemoSites {
     return { bytesSent, vmId: textOf(events.at(-1)?.['vmId']) };
   }
 
-  /** Keeps what a guest sees on its first disk in a file of the demo. */
-  async keepBytes({ lab, vm }: Guest, name: string): Promise<KeptBytes> {
+  /** Keeps what a guest sees on a disk in a file of the demo. */
+  async keepBytes({ lab, vm }: Guest, name: string, disk = 0): Promise<KeptBytes> {
     const file = `${name}.raw`;
     const hash = createHash('sha256');
     const handle = openSync(path.join(this.folder, file), 'wx');
     try {
-      await runHvdr(['lab', 'read', lab, vm, '--disk', '0'], {
+      await runHvdr(['lab', 'read', lab, vm, '--disk', String(disk)], {
         folder: this.folder,
         onOutput: (chunk) => {
           hash.update(chunk);

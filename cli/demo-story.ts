@@ -21,7 +21,7 @@ import { primaryLost, thereAndBack } from './demo-failover.js';
 import { sizeBelow } from './demo-files.js';
 import { manyCycles, rotAndRepair } from './demo-years.js';
 import { findProgram } from './find-program.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const DAY_ONE = 'monday.img';
 const DAY_TWO = 'tuesday.img';

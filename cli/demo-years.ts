@@ -5,7 +5,7 @@ import path from 'node:path';
 import { type DemoSites, LAB, type Remembered, STORE } from './demo-sites.js';
 import { runHvdr } from './demo-run.js';
 import { allocatedBelow, flipByte, largestDelta } from './demo-files.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const VM = 'FILES01';
 const DISK_BYTES = 100 * 1024 * 1024;

@@ -20,32 +20,26 @@ import { DrError } from '../shared/errors.js';
 import { openHypervisor } from '../shared/hypervisor/index.js';
 import { silentLog } from '../shared/log.js';
 import { pinToStore } from '../source-agent/index.js';
+import { allPages } from '../shared/operator/receiver-access.js';
 import type { CliContext } from './context.js';
+import { type DeepFlags, examineDeeply } from './doctor-deep.js';
+import { examineBaculaConfig } from './doctor-bacula.js';
 import { findProgram } from './find-program.js';
-import { allPages } from './receiver-connection.js';
+import { fail, type Finding, ok, type Verdict, warn } from './finding.js';
 import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
 
 const EXIT_FAILED = 1;
 const EXIT_WARNINGS = 3;
 const OLDEST_NODE_MAJOR = 24;
 
-type Verdict = 'ok' | 'warn' | 'fail';
-
-interface Finding {
-  readonly check: string;
-  readonly verdict: Verdict;
-  readonly detail: string;
-  /** How to mend it; empty when there is nothing to mend. */
-  readonly remedy: string;
-}
-
-interface DoctorFlags extends TlsFlags {
-  readonly host?: string;
+interface DoctorFlags extends TlsFlags, DeepFlags {
+  readonly deep?: true;
   readonly stateDir?: string;
   readonly store?: string;
   readonly drHost?: string;
   readonly drPort: string;
   readonly pskFile?: readonly string[];
+  readonly baculaConfig?: readonly string[];
 }
 
 export function registerDoctor(program: Command, context: CliContext): void {
@@ -54,24 +48,45 @@ export function registerDoctor(program: Command, context: CliContext): void {
     .summary('check this machine for its role')
     .description(
       'Checks what a role needs and says how to mend what is missing. Nothing is changed; a folder\n' +
-        'that is named is tried with a small file, which is removed again.\n' +
+        'that is named is tried with a small file, which is removed again. --deep makes VMs of its own.\n' +
         'Ends with 0 when all is well, 3 with warnings, 1 when something would stop the work.',
     )
     .option('--host <host>', 'check as a source: lab:DIR or hyperv')
     .option('--state-dir <dir>', "check the source agent's folder of ledgers")
     .option('--store <dir>', 'check as a DR receiver with this store')
     .option('--psk-file <file...>', 'check key files or folders of them')
+    .option('--bacula-config <file...>', "check the Plugin lines of a Bacula Director's files")
     .option('--dr-host <host>', 'check that the receiver there answers and takes the key')
-    .option('--dr-port <port>', "the receiver's port", '9847');
+    .option('--dr-port <port>', "the receiver's port", '9847')
+    .option(
+      '--deep',
+      'prove on small VMs of its own that the host does what this product relies on; they are removed again',
+    )
+    .option(
+      '--deep-folder <dir>',
+      "with --deep: where their disks are (default: the host's own folder)",
+    )
+    .option('--probe <name...>', 'with --deep: only these')
+    .option('--guest-image <vhdx>', 'with --deep: a guest to run a copy of, with two adapters')
+    .option('--guest-generation <1|2>', 'its generation', '2')
+    .option('--guest-address <address>', 'address that it is given', '192.0.2.77/24')
+    .option('--guest-boot <seconds>', 'how long it takes to start and to stop', '600')
+    .option('--report <file>', 'with --deep: write the report there, .json or .txt');
   withTlsOptions(command)
     .addHelpText(
       'after',
       '\nExamples:\n' +
         '  hvdr doctor\n' +
         '  hvdr doctor --host lab:primary --psk-file keys/primary.psk --dr-host dr.example\n' +
-        '  hvdr doctor --store /srv/dr-store --psk-file keys',
+        '  hvdr doctor --store /srv/dr-store --psk-file keys\n' +
+        '  hvdr doctor --bacula-config /etc/bacula/bacula-dir.conf\n' +
+        '  hvdr doctor --deep --host hyperv --report acceptance.json',
     )
     .action(async (flags: DoctorFlags) => {
+      if (flags.deep === true) {
+        await examineDeeply(context, flags);
+        return;
+      }
       const findings = await new Doctor(context, flags).examine();
       report(context, findings);
     });
@@ -94,6 +109,9 @@ class Doctor {
     if (stateDir !== undefined) findings.push(await this.#folder('state folder', stateDir));
     if (store !== undefined) findings.push(await this.#folder('store', store));
     for (const file of pskFile ?? []) findings.push(await this.#key(file));
+    for (const file of this.#flags.baculaConfig ?? []) {
+      findings.push(...(await examineBaculaConfig(file, this.#context)));
+    }
     if (drHost !== undefined) findings.push(await this.#receiver(drHost));
     return findings;
   }
@@ -265,18 +283,6 @@ async function expectLocked(open: () => Promise<{ close(): Promise<void> }>): Pr
   throw new DrError('E_IO', 'the volume keeps no locks, so two programs could write at once', {
     hint: 'Use a local volume for state and store.',
   });
-}
-
-function ok(check: string, detail: string): Finding {
-  return { check, verdict: 'ok', detail, remedy: '' };
-}
-
-function warn(check: string, detail: string, remedy: string): Finding {
-  return { check, verdict: 'warn', detail, remedy };
-}
-
-function fail(check: string, detail: string, remedy: string): Finding {
-  return { check, verdict: 'fail', detail, remedy };
 }
 
 function report({ output }: CliContext, findings: readonly Finding[]): void {

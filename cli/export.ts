@@ -8,7 +8,7 @@ import { buildTarget, checkTarget, type OwnFormat } from '../shared/image/index.
 import type { CliContext } from './context.js';
 import { startProgress } from './progress.js';
 import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 interface Flags extends AccessFlags {
   readonly point: string;

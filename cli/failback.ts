@@ -2,15 +2,11 @@
 // take it back.
 
 import type { Command } from 'commander';
-import type { ParameterName } from '../shared/params/index.js';
+import { COMMAND_PARAMETERS } from '../shared/operator/commands.js';
 import type { CliContext } from './context.js';
 import { type OperateFlags, parametersGiven, runOperation, withOperateOptions } from './operate.js';
 
-const PARAMETERS: readonly ParameterName[] = [
-  ...(['stage', 'compare', 'switch_window', 'urgent', 'failback_to'] satisfies ParameterName[]),
-  ...(['shutdown_timeout', 'force_off', 'boot_timeout'] satisfies ParameterName[]),
-  ...(['commit_policy', 'commit_after'] satisfies ParameterName[]),
-];
+const PARAMETERS = COMMAND_PARAMETERS.failback;
 
 export function registerFailback(program: Command, context: CliContext): void {
   const command = program

@@ -2,19 +2,13 @@
 // or stay.
 
 import { type Command, Option } from 'commander';
-import type { ParameterName } from '../shared/params/index.js';
+import { COMMAND_PARAMETERS } from '../shared/operator/commands.js';
 import type { CliContext } from './context.js';
 import { type OperateFlags, parametersGiven, runOperation, withOperateOptions } from './operate.js';
-
-const NETWORK: readonly ParameterName[] = ['network_map', 'unmapped', 'mac_policy', 'reip_rules'];
-const PROOF: readonly ParameterName[] = ['checks', 'boot_timeout', 'check_timeout'];
-const PROVISIONAL: readonly ParameterName[] = ['commit_policy', 'commit_after'];
-const SHUTDOWN: readonly ParameterName[] = ['shutdown_timeout', 'force_off'];
 
 interface FailoverCommand {
   readonly summary: string;
   readonly description: string;
-  readonly parameters: readonly ParameterName[];
   readonly example: string;
 }
 
@@ -25,17 +19,15 @@ interface SessionFlags {
   readonly report?: string;
 }
 
-const COMMANDS: Readonly<Record<string, FailoverCommand>> = {
+const NAMES = ['planned', 'unplanned', 'test', 'undo', 'permanent'] as const;
+
+const COMMANDS: Readonly<Record<(typeof NAMES)[number], FailoverCommand>> = {
   planned: {
     summary: 'move a VM to the DR site without losing anything',
     description:
       'Shuts the guest down at the primary, takes its last changes, compares both sides, and starts the VM\n' +
       'at the DR site. Whatever goes wrong before that, the VM is started again at the primary. The agent\n' +
       'of the primary has to be attached: its daemon, or this command run there with --host.',
-    parameters: [
-      ...([...NETWORK, ...PROOF, ...PROVISIONAL, ...SHUTDOWN] satisfies ParameterName[]),
-      ...(['stop_tests', 'replace_retired'] satisfies ParameterName[]),
-    ],
     example: 'hvdr failover planned SQL01 --dr-host dr1 --psk-file operator.psk',
   },
   unplanned: {
@@ -43,10 +35,6 @@ const COMMANDS: Readonly<Record<string, FailoverCommand>> = {
     description:
       'The primary is lost, or is given up. What changed there after the point is lost. From the second\n' +
       'step on the former source is refused, and starts no VM when it comes back.',
-    parameters: [
-      ...(['point', ...NETWORK, ...PROOF, ...PROVISIONAL] satisfies ParameterName[]),
-      ...(['fence_source', ...SHUTDOWN, 'force', 'reason'] satisfies ParameterName[]),
-    ],
     example:
       'hvdr failover unplanned SQL01 --point last-clean --dr-host dr1 --psk-file operator.psk',
   },
@@ -55,16 +43,6 @@ const COMMANDS: Readonly<Record<string, FailoverCommand>> = {
     description:
       'Starts a VM of its own in a network of its own, checks it, writes a signed report, and takes\n' +
       'everything away again. Replication goes on. Ends with 1 when a check failed.',
-    parameters: [
-      ...([
-        'point',
-        'test_network',
-        'network_map',
-        'mac_policy',
-        'reip_rules',
-      ] satisfies ParameterName[]),
-      ...([...PROOF, 'keep', 'test_timeout', 'test_disk_limit', 'force'] satisfies ParameterName[]),
-    ],
     example: 'hvdr failover test SQL01 --report sql01.html --dr-host dr1 --psk-file operator.psk',
   },
   undo: {
@@ -72,14 +50,12 @@ const COMMANDS: Readonly<Record<string, FailoverCommand>> = {
     description:
       'Powers the VM off at the DR site and throws away what it wrote there. The primary is the active site\n' +
       'again; its VM is started when the failover had stopped it. Wants confirmation.',
-    parameters: ['keep_disk', 'force', 'reason'],
     example: 'hvdr failover undo SQL01 --yes --dr-host dr1 --psk-file operator.psk',
   },
   permanent: {
     summary: 'let a VM stay at the DR site',
     description:
       'The VM owns its disks from now on and its protection is retired. No data moves. Wants confirmation.',
-    parameters: ['force', 'reason'],
     example: 'hvdr failover permanent SQL01 --yes --dr-host dr1 --psk-file operator.psk',
   },
 };
@@ -93,7 +69,9 @@ export function registerFailover(program: Command, context: CliContext): void {
       'after',
       '\nExample:\n  hvdr failover test SQL01 --dr-host dr1 --psk-file operator.psk\n',
     );
-  for (const [name, { summary, description, parameters, example }] of Object.entries(COMMANDS)) {
+  for (const name of NAMES) {
+    const { summary, description, example } = COMMANDS[name];
+    const parameters = COMMAND_PARAMETERS[name];
     const command = failover.command(name).summary(summary).description(description);
     withOperateOptions(command, parameters);
     if (name === 'test') {

@@ -5,7 +5,10 @@ import path from 'node:path';
 import type { CliContext } from './context.js';
 
 /** Absolute path of a program on PATH or in the sbin folders. */
-export function findProgram(context: CliContext, name: string): string | undefined {
+export function findProgram(
+  context: Pick<CliContext, 'environment'>,
+  name: string,
+): string | undefined {
   const folders = (context.environment['PATH'] ?? '').split(path.delimiter);
   return [...folders, '/usr/sbin', '/sbin']
     .filter((folder) => folder !== '')

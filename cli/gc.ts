@@ -3,10 +3,17 @@
 import type { Command } from 'commander';
 import { guidFromWire } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
+import { BACKEND_LOG } from '../plugin-bridge/backend-conf.js';
+import {
+  collectHalfRegistered,
+  collectRestoreSessions,
+  type HalfRegisteredVm,
+  isSessionName,
+} from '../plugin-bridge/restore/index.js';
 import { collectSourceGarbage, presentStateFolder, stateFolder } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
 import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 import { type SourceFlags, withSource, withSourceOptions } from './verify-source.js';
 
 interface Flags extends AccessFlags, SourceFlags {
@@ -123,15 +130,24 @@ async function atSource(context: CliContext, flags: Flags): Promise<Item[]> {
   const found = await withSource(
     context,
     flags,
-    (hypervisor, state) =>
-      collectSourceGarbage({
-        ...{ hypervisor, fs, clock, random, signal, stateFolder: state, isPlan },
+    async (hypervisor, state) => {
+      const options = { hypervisor, fs, clock, random, signal, stateFolder: state, isPlan };
+      const items = await collectSourceGarbage({
+        ...options,
         isForgetting: flags.forget === true,
-      }),
+      });
+      // sessions of jobs that run, and the log of the backend, are ours as well
+      const ofAgent = items.filter(({ what }) => !isSessionName(what) && what !== BACKEND_LOG);
+      const host = (): Promise<typeof hypervisor> => Promise.resolve(hypervisor);
+      // before the sessions, which know the marks
+      const halves = await collectHalfRegistered({ fs, host }, state, { isPlan });
+      const sessions = await collectRestoreSessions(fs, state, { isPlan });
+      return { items: ofAgent, halves, sessions };
+    },
     isPlan ? presentStateFolder : stateFolder,
   );
-  return found.map(({ kind, vmName, what, isRemovable, isRemoved, because }) => ({
-    side: 'source',
+  const ofCycles = found.items.map(({ kind, vmName, what, isRemovable, isRemoved, because }) => ({
+    side: 'source' as const,
     kind,
     vm: vmName,
     what,
@@ -140,4 +156,30 @@ async function atSource(context: CliContext, flags: Flags): Promise<Item[]> {
     isRemoved,
     because,
   }));
+  const ofRestores = found.sessions.map(({ folder, isRemoved }) => ({
+    side: 'source' as const,
+    kind: 'restore session',
+    vm: '',
+    what: folder,
+    sizeBytes: 0,
+    isRemovable: true,
+    isRemoved,
+    because: 'no backend of its job lives',
+  }));
+  return [...ofCycles, ...found.halves.map(ofHalfRegistered), ...ofRestores];
+}
+
+function ofHalfRegistered({ vm, folder, isInUse, isDone }: HalfRegisteredVm): Item {
+  return {
+    side: 'source',
+    kind: 'VM of a restore',
+    vm: vm.name,
+    what: vm.id,
+    sizeBytes: 0,
+    isRemovable: !isInUse,
+    isRemoved: isDone && !isInUse,
+    because: isInUse
+      ? `it is ${vm.powerState}: it counts as restored`
+      : `${folder} registered it and did not end; its disks stay`,
+  };
 }

@@ -8,7 +8,7 @@ import type { CliContext } from './context.js';
 import { parseWhole } from './lab-guest.js';
 import { importedDisk, withLab, withLabVm } from './lab-open.js';
 import { parseDiskSize } from './lab-vm.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 export function registerLabChange(lab: Command, context: CliContext): void {
   registerSwitch(lab, context);

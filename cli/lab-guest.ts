@@ -11,7 +11,7 @@ import type { CliContext } from './context.js';
 import { withLabVm } from './lab-open.js';
 import { randomWrites, type RandomWrite } from './lab-random.js';
 import { startProgress } from './progress.js';
-import { formatSize, parseSize } from './sizes.js';
+import { formatSize, parseSize } from '../shared/sizes.js';
 
 const MIB = 1024 * 1024;
 /** Written with one flush of the marks. */

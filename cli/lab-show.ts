@@ -5,8 +5,8 @@ import type { AddressSettings, SwitchInfo } from '../shared/hypervisor/index.js'
 import type { PendingMerge, VmRecord } from '../shared/hypervisor/lab/index.js';
 import type { CliContext } from './context.js';
 import { withLabVm } from './lab-open.js';
-import type { JsonObject } from './output.js';
-import { formatSize } from './sizes.js';
+import type { JsonObject } from '../shared/json.js';
+import { formatSize } from '../shared/sizes.js';
 
 export function registerLabShow(lab: Command, context: CliContext): void {
   lab

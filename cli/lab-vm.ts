@@ -17,7 +17,7 @@ import type { CliContext } from './context.js';
 import { parseWhole } from './lab-guest.js';
 import { importedDisk, withLab, withLabVm } from './lab-open.js';
 import { registerLabShow, vmDocument, vmText } from './lab-show.js';
-import { formatSize, parseSize } from './sizes.js';
+import { formatSize, parseSize } from '../shared/sizes.js';
 
 const SHUTDOWN_S = '300';
 const KIB = 1024;

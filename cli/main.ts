@@ -45,6 +45,14 @@ process.on('uncaughtException', (error) => {
   );
 });
 
+/** What comes in is thrown away. An input that cannot be read has ended as well. */
+function stopWhenInputEnds(): void {
+  const onEnd = (): void => {
+    stop.abort();
+  };
+  process.stdin.once('end', onEnd).once('close', onEnd).once('error', onEnd).resume();
+}
+
 let secretsKept: Promise<void> | undefined;
 
 async function forbidDumps(): Promise<void> {
@@ -61,12 +69,15 @@ const context: CliContext = {
   output,
   log: lazyLog(output, systemClock),
   keepSecrets: () => (secretsKept ??= forbidDumps()),
-  stopSignal() {
+  stopSignal({ onInputEnd = false } = {}) {
     takesOverStopping = true;
+    if (onInputEnd) stopWhenInputEnds();
     return stop.signal;
   },
 };
 
-const exitCode = await run(process.argv.slice(2), context);
-assert(Number.isInteger(exitCode), 'the exit code is a whole number');
-process.exit(stoppedBy === undefined ? exitCode : 128 + SIGNAL_NUMBERS[stoppedBy]);
+// no await at the top: the single executable is bundled to a script, which knows none
+void run(process.argv.slice(2), context).then((exitCode) => {
+  assert(Number.isInteger(exitCode), 'the exit code is a whole number');
+  process.exit(stoppedBy === undefined ? exitCode : 128 + SIGNAL_NUMBERS[stoppedBy]);
+});

@@ -14,7 +14,7 @@ import type { ParameterName } from '../shared/params/index.js';
 import { addParameterOptions } from './agent-options.js';
 import type { CliContext } from './context.js';
 import { parametersGiven } from './operate.js';
-import type { JsonObject } from './output.js';
+import type { JsonObject } from '../shared/json.js';
 import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
 
 const PURPOSES = ['failover', 'test', 'failback', 'reprotect'];

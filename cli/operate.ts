@@ -3,9 +3,16 @@
 
 import { writeReport } from './write-report.js';
 import { type Command, Option } from 'commander';
-import { guidFromWire } from '../shared/bytes/index.js';
-import type { OperateRequest, OperationDone, OperationPlan } from '../shared/channel/index.js';
-import { DrError } from '../shared/errors.js';
+import {
+  carryOutOperation,
+  doneDocument,
+  doneText,
+  isVerdict,
+  type Operation,
+  planDocument,
+  planOperation,
+  planText,
+} from '../shared/operator/operation.js';
 import {
   flagOf,
   type GivenParameter,
@@ -15,7 +22,6 @@ import {
 } from '../shared/params/index.js';
 import { addParameterOptions, givenOf } from './agent-options.js';
 import type { CliContext } from './context.js';
-import type { JsonObject } from './output.js';
 import {
   type AccessFlags,
   type ReceiverAccess,
@@ -77,10 +83,7 @@ export function parametersGiven(
   return given;
 }
 
-interface Operation {
-  readonly vm: string;
-  readonly command: string;
-  readonly parameters: Readonly<Record<string, string>>;
+interface ReportedOperation extends Operation {
   /** A file that the report of a test is written to. */
   readonly report?: string | undefined;
 }
@@ -88,7 +91,7 @@ interface Operation {
 /** @throws DrError of the operation, E_CONFIRM, of reaching the receiver */
 export async function runOperation(
   context: CliContext,
-  operation: Operation,
+  operation: ReportedOperation,
   flags: OperateFlags,
 ): Promise<void> {
   const { plan, store, host } = flags;
@@ -130,132 +133,33 @@ export function linkValues(
 async function carryOut(
   context: CliContext,
   { control }: ReceiverAccess,
-  operation: Operation,
+  operation: ReportedOperation,
   flags: OperateFlags,
 ): Promise<void> {
   const { output } = context;
-  const { vm, command, parameters } = operation;
-  const ask = { vm, command, parameters: { ...parameters }, isPlan: true, confirmedHash: '' };
-  let planned: OperationPlan | undefined;
+  let confirmedHash = flags.confirm ?? '';
   if (flags.plan === true || flags.yes === true) {
-    planned = await planOf(control, ask);
+    const planned = await planOperation(control, operation);
     if (flags.plan === true) {
-      output.result(planDocument(planned), () => planText(defined(planned)));
+      output.result(planDocument(planned), () => planText(planned));
       return;
     }
+    if (flags.confirm === undefined) confirmedHash = planned.hash;
   }
-  const confirmedHash = flags.confirm ?? planned?.hash ?? '';
-  let done: OperationDone | undefined;
-  const signal = context.stopSignal();
-  for await (const { step } of control.operate(
-    { ...ask, isPlan: false, confirmedHash },
-    { signal },
-  )) {
-    switch (step?.$case) {
-      case 'plan':
-        output.event({ event: 'plan', ...planDocument(step.value) }, () => planText(step.value));
-        break;
-      case 'progress': {
-        const { step: name, what } = step.value;
-        output.event({ event: 'step', step: name, what }, () => `${name}  ${what}`);
-        break;
-      }
-      case 'done':
-        done = step.value;
-        break;
-      case 'reprotect':
-      case undefined:
-        break;
-    }
-  }
-  const end = defined(done);
+  const end = await carryOutOperation(control, operation, {
+    confirmedHash,
+    signal: context.stopSignal(),
+    onPlan: (plan) => {
+      output.event({ event: 'plan', ...planDocument(plan) }, () => planText(plan));
+    },
+    onStep: ({ name, what }) => {
+      output.event({ event: 'step', step: name, what }, () => `${name}  ${what}`);
+    },
+  });
   if (operation.report !== undefined) await writeReport(context, operation.report, end.reportJson);
   output.event({ event: 'result', ...doneDocument(operation, end) }, () =>
     doneText(operation, end),
   );
   for (const warning of end.warnings) output.note(warning);
   if (isVerdict(operation) && !end.isPassed) output.exitCode = 1;
-}
-
-/** Ending or adopting a test says nothing new of whether it passed. */
-function isVerdict({ command, parameters }: Operation): boolean {
-  return command === 'test' && !('stop' in parameters) && !('adopt' in parameters);
-}
-
-async function planOf(
-  control: ReceiverAccess['control'],
-  ask: OperateRequest,
-): Promise<OperationPlan> {
-  for await (const { step } of control.operate(ask)) {
-    if (step?.$case === 'plan') return step.value;
-  }
-  throw new DrError('E_PROTOCOL', 'the receiver answered without a plan');
-}
-
-function defined<T>(value: T | undefined): T {
-  if (value !== undefined) return value;
-  throw new DrError('E_CHANNEL', 'the operation ended without a result');
-}
-
-function idOf(bytes: Buffer): string | null {
-  return bytes.length === 0 ? null : (guidFromWire(bytes) ?? null);
-}
-
-function planDocument(plan: OperationPlan): JsonObject {
-  return {
-    command: plan.command,
-    vm: plan.vmName,
-    from: plan.fromState,
-    to: plan.toState,
-    steps: plan.steps.map(({ name, what }) => ({ name, what })),
-    refusals: plan.refusals.map(({ code, message }) => ({ code, message })),
-    notes: plan.notes,
-    point: idOf(plan.pointId),
-    lostSeconds: Number(plan.lostSeconds),
-    isDestructive: plan.isDestructive,
-    hash: plan.hash,
-  };
-}
-
-function planText(plan: OperationPlan): string {
-  const point = idOf(plan.pointId);
-  return [
-    `${plan.command} ${plan.vmName}: ${plan.fromState} → ${plan.toState}`,
-    ...plan.steps.map(({ name, what }) => `  ${name}  ${what}`),
-    ...(point === null ? [] : [`  point ${point}`]),
-    ...(plan.lostSeconds === 0n ? [] : [`  changes of ${plan.lostSeconds} s are lost`]),
-    ...plan.notes.map((note) => `  note: ${note}`),
-    ...plan.refusals.map(({ code, message }) => `  refused: ${code}: ${message}`),
-    ...(plan.hash === '' ? [] : [`  hash ${plan.hash}${plan.isDestructive ? ' (wants it)' : ''}`]),
-  ].join('\n');
-}
-
-function doneDocument({ vm, command }: Operation, done: OperationDone): JsonObject {
-  return {
-    vm,
-    command,
-    state: done.state,
-    operation: idOf(done.operationId),
-    instance: done.instanceName === '' ? null : done.instanceName,
-    instanceId: idOf(done.instanceVmId),
-    point: idOf(done.pointId),
-    lostSeconds: Number(done.lostSeconds),
-    warnings: done.warnings,
-    ...(command === 'test' ? { isPassed: done.isPassed } : {}),
-  };
-}
-
-function doneText(operation: Operation, done: OperationDone): string {
-  const { vm, parameters } = operation;
-  const lines = [`${vm} is ${done.state}`];
-  if ('adopt' in parameters) {
-    lines.push(`${done.instanceName} is no test any more; its disks stand alone`);
-  } else if (done.instanceName !== '' && idOf(done.instanceVmId) !== null) {
-    lines.push(`${done.instanceName} runs here from point ${idOf(done.pointId) ?? ''}`);
-  }
-  if (done.lostSeconds > 0n) lines.push(`changes of ${done.lostSeconds} s were lost`);
-  if (isVerdict(operation)) {
-    lines.push(`test ${idOf(done.operationId) ?? ''}: ${done.isPassed ? 'passed' : 'FAILED'}`);
-  }
-  return lines.join('\n');
 }

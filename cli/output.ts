@@ -4,6 +4,7 @@
 
 import { assert } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
+import { errorDocument, type JsonObject, toJson } from '../shared/json.js';
 
 /** Standard streams as seen by Output; the real ones are in standard-streams.ts. */
 export interface StandardStreams {
@@ -20,28 +21,12 @@ export class OutputClosed extends Error {
   override readonly name = 'OutputClosed';
 }
 
-export type JsonValue =
-  string | number | bigint | boolean | null | readonly JsonValue[] | JsonObject;
-
-export interface JsonObject {
-  readonly [key: string]: JsonValue | undefined;
-}
-
 /** One line of a long run with --json. */
 export interface JsonEvent extends JsonObject {
   readonly event: string;
 }
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
-
-/** JSON text; a bigint becomes a decimal string, because readers lose digits of larger numbers. */
-export function toJson(value: JsonValue, indent?: number): string {
-  return JSON.stringify(
-    value,
-    (_key, item: unknown) => (typeof item === 'bigint' ? item.toString() : item),
-    indent,
-  );
-}
 
 /**
  * C0 and C1 but for tab and line end, and the marks that turn the direction of writing. Names and
@@ -54,12 +39,6 @@ function harmless(text: string): string {
     STEERING,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-}
-
-/** The document of a failed run (cli.md): `{"error":{code,message,done,hint,context}}`. */
-export function errorDocument(error: DrError): { error: JsonValue } {
-  const { code, message, done, hint, context } = error;
-  return { error: { code, message, done, hint, context } };
 }
 
 export class Output {

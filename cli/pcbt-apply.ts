@@ -23,7 +23,7 @@ import {
   stoppable,
   withInput,
 } from './pcbt-run.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const STREAM = '-';
 

@@ -19,7 +19,7 @@ import { openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
 import { DeltaProgress, refuseTarget, stoppable } from './pcbt-run.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const STREAM = '-';
 

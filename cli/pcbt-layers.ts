@@ -24,7 +24,7 @@ import { openVhdx } from '../shared/vhdx/index.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
 import { DeltaProgress, naming, refuseTarget, stoppable } from './pcbt-run.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 interface Flags {
   readonly manifest: readonly string[];

@@ -15,12 +15,12 @@ import type { BlockFile } from '../shared/files/index.js';
 import { openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
-import type { JsonObject } from './output.js';
+import type { JsonObject } from '../shared/json.js';
 import { registerPcbtApply } from './pcbt-apply.js';
 import { registerPcbtDiff } from './pcbt-diff.js';
 import { registerPcbtLayers } from './pcbt-layers.js';
 import { withInput } from './pcbt-run.js';
-import { formatSize, parseSize } from './sizes.js';
+import { formatSize, parseSize } from '../shared/sizes.js';
 
 const EXIT_DAMAGED = 15;
 /** Findings beyond these are counted and not listed. */

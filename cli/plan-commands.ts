@@ -10,7 +10,7 @@ import { guidFromWire } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
 import { ipMapOf } from '../shared/network/index.js';
 import type { VmAddress, VmCommands, VmLook, VmOutcome, VmPlan } from '../shared/plan/index.js';
-import { allPages } from './receiver-connection.js';
+import { allPages } from '../shared/operator/receiver-access.js';
 
 type Control = Pick<ServiceClient<ControlService>, 'statusPages' | 'operate'>;
 

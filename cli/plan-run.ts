@@ -25,7 +25,7 @@ import {
 import { connectTcp, runScript } from '../shared/probe/index.js';
 import { stateFolder } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
-import type { JsonObject } from './output.js';
+import type { JsonObject } from '../shared/json.js';
 import { vmCommands } from './plan-commands.js';
 import { type AccessFlags, withAccess } from './receiver-connection.js';
 

@@ -6,14 +6,10 @@ import type { Alarm, RestorePoint } from '../shared/channel/index.js';
 import { defined } from '../shared/assert.js';
 import { DrError } from '../shared/errors.js';
 import type { CliContext } from './context.js';
-import type { JsonObject } from './output.js';
-import {
-  type AccessFlags,
-  allPages,
-  withAccess,
-  withAccessOptions,
-} from './receiver-connection.js';
-import { formatSize } from './sizes.js';
+import type { JsonObject } from '../shared/json.js';
+import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
+import { formatSize } from '../shared/sizes.js';
+import { allPages } from '../shared/operator/receiver-access.js';
 
 interface Flags extends AccessFlags {
   readonly pin?: string;

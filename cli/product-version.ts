@@ -1,11 +1,10 @@
 // Which release this is.
 
-import { readFileSync } from 'node:fs';
+import { ownText } from './own-program.js';
 
 /** Version of the product, from the package that this file is part of. */
 export function productVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const parsed: unknown = JSON.parse(text);
+  const parsed: unknown = JSON.parse(ownText('package.json'));
   if (typeof parsed === 'object' && parsed !== null && 'version' in parsed) {
     return String(parsed.version);
   }

@@ -4,8 +4,11 @@
 import { Command, CommanderError, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { LogFields } from '../shared/log.js';
+import { registerBacula } from './bacula.js';
 import type { CliContext } from './context.js';
+import { registerCompletion } from './completion.js';
 import { registerCompact } from './compact.js';
+import { registerConvert } from './convert.js';
 import { registerDaemon } from './daemon.js';
 import { registerDemo } from './demo.js';
 import { registerDoctor } from './doctor.js';
@@ -19,6 +22,7 @@ import { registerFailover } from './failover.js';
 import { registerGc } from './gc.js';
 import { registerImport } from './import.js';
 import { registerLab } from './lab.js';
+import { registerManual } from './manual.js';
 import { registerNetworkExplain } from './network-explain.js';
 import { type LogLevel, OutputClosed } from './output.js';
 import { overview } from './overview.js';
@@ -33,8 +37,10 @@ import { registerPcbt } from './pcbt.js';
 import { registerPoints } from './points.js';
 import { productVersion } from './product-version.js';
 import { registerPsk } from './psk.js';
+import { registerPtcomm } from './ptcomm.js';
 import { registerPush } from './push.js';
 import { registerReceiver } from './receiver.js';
+import { registerReplica } from './replica.js';
 import { registerReprotect } from './reprotect.js';
 import { registerSeed } from './seed.js';
 import { CHECK_UNKNOWN, registerStatus } from './status.js';
@@ -82,10 +88,23 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly Register
       registerPlan,
       registerDrill,
       registerNetworkExplain,
+      registerReplica,
     ],
   ],
-  ['Disks, and a lab:', [registerVhdx, registerPcbt, registerLab]],
-  ['Set-up and help:', [registerDemo, registerDoctor, registerPsk, registerExplain]],
+  ['Disks, and a lab:', [registerConvert, registerVhdx, registerPcbt, registerLab]],
+  [
+    'Set-up and help:',
+    [
+      registerDemo,
+      registerDoctor,
+      registerPsk,
+      registerBacula,
+      registerPtcomm,
+      registerExplain,
+      registerManual,
+      registerCompletion,
+    ],
+  ],
 ];
 
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug'];

@@ -3,7 +3,7 @@
 
 import type { Clock } from '../shared/clock.js';
 import type { Output } from './output.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const BAR_INTERVAL_MS = 100;
 const LINE_INTERVAL_MS = 5000;

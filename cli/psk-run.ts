@@ -155,7 +155,7 @@ async function writeKey(out: string, key: PreSharedKey, { files }: CliContext): 
   line.fill(0);
   // new files and folders are their owner's alone
   await files.makeFolder(path.dirname(out));
-  const file = await files.open(out, { mode: 'create' });
+  const file = await files.open(out, { mode: 'create', isSecret: true });
   try {
     await file.write(0, bytes);
     await file.flush();

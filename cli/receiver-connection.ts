@@ -7,19 +7,16 @@ import { Receiver } from '../dr-receiver/index.js';
 import { controlHandlers, replicationHandlers } from '../dr-receiver/index.js';
 import {
   type Caller,
-  connect,
   connectDirectly,
-  type ControlService,
   controlService,
   type KeyRing,
   loadKey,
   loadKeyRing,
-  type ReplicationService,
   replicationService,
-  type ServiceClient,
 } from '../shared/channel/index.js';
 import { DrError } from '../shared/errors.js';
 import { silentLog } from '../shared/log.js';
+import { connectOperator, type OperatorAccess } from '../shared/operator/receiver-access.js';
 import type { CliContext } from './context.js';
 import { productVersion } from './product-version.js';
 import { openSiteHost } from './site-host.js';
@@ -36,14 +33,7 @@ export interface AccessFlags extends TlsFlags {
   readonly siteHost?: string | undefined;
 }
 
-export interface ReceiverAccess {
-  readonly control: ServiceClient<ControlService>;
-  /** What a source may ask, as an operator: for any VM. */
-  readonly replication: ServiceClient<ReplicationService>;
-  /** For error messages: the store's folder or the receiver's address. */
-  readonly place: string;
-  close(): Promise<void>;
-}
+export type ReceiverAccess = OperatorAccess;
 
 /** Adds the options by which a command is told where the store is. */
 export function withAccessOptions(command: Command): Command {
@@ -97,22 +87,13 @@ export async function openAccess(
       hint: 'Give --dr-host HOST --psk-file FILE, or --store DIR when no receiver runs on it.',
     });
   }
-  const { files: fs, clock, environment, folder, random } = context;
-  const log = await context.log();
+  const { files: fs, environment, folder } = context;
   await context.keepSecrets();
   const reference = /^(env|file):/.test(pskFile) ? pskFile : path.resolve(folder, pskFile);
-  const key = await loadKey(reference, { fs, environment, log });
+  const key = await loadKey(reference, { fs, environment, log: await context.log() });
   const port = parsePort(drPort ?? String(DEFAULT_PORT), '--dr-port');
   const tls = await clientTlsOfFlags(flags, context);
-  const connection = await connect({
-    ...{ host: drHost, port, key, tls, clock, random, log, isLazy: true },
-  });
-  return {
-    control: connection.client(controlService),
-    replication: connection.client(replicationService),
-    place: `${drHost}:${port}`,
-    close: () => connection.close(),
-  };
+  return connectOperator({ host: drHost, port, key, tls }, context);
 }
 
 async function openLocally(
@@ -169,24 +150,4 @@ export async function withAccess<T>(
   } finally {
     await access.close();
   }
-}
-
-/**
- * An answer that comes in pages, together: what the last page says, and the items of all.
- * @throws DrError E_PROTOCOL when a page is missing
- */
-export async function allPages<R, P, T>(
-  responses: AsyncIterable<R>,
-  pageOf: (response: R) => P | undefined,
-  itemsOf: (page: P) => readonly T[],
-): Promise<{ readonly page: P; readonly items: readonly T[] }> {
-  let last: P | undefined;
-  const items: T[] = [];
-  for await (const response of responses) {
-    last = pageOf(response);
-    if (last === undefined) break;
-    items.push(...itemsOf(last));
-  }
-  if (last !== undefined) return { page: last, items };
-  throw new DrError('E_PROTOCOL', 'the receiver answered without a page');
 }

@@ -4,11 +4,20 @@
 
 import type { Command } from 'commander';
 import { addParameterOptions } from './agent-options.js';
+import { runJobs } from './agent-run.js';
 import type { CliContext } from './context.js';
-import type { JsonObject } from './output.js';
+import { carryOutReprotect } from '../shared/operator/reprotect.js';
+import {
+  type Preparation,
+  prepareReprotect,
+  reprotectDocument,
+  reprotectText,
+} from '../shared/operator/reprotect-plan.js';
+import { requirePoint } from '../source-agent/index.js';
+import { linkValues } from './operate.js';
 import { withAccessOptions } from './receiver-connection.js';
-import { type Preparation, prepare, type ReprotectFlags } from './reprotect-plan.js';
-import { carryOut } from './reprotect-run.js';
+import { type ReprotectFlags, sitesOf, wishOf } from './reprotect-sites.js';
+import { stageThrough } from './seed-receiver.js';
 
 const EXAMPLES = `
 Examples:
@@ -45,14 +54,30 @@ export function registerReprotect(program: Command, context: CliContext): void {
 async function reprotect(context: CliContext, vm: string, flags: ReprotectFlags): Promise<void> {
   const { output } = context;
   if (flags.plan !== true) output.expectEvents();
-  const prepared = await prepare(context, vm, flags);
+  const wish = wishOf(vm, flags);
+  const sites = sitesOf(context, flags);
+  const prepared = await prepareReprotect(wish, sites);
   if (flags.plan === true) {
-    output.result(planDocument(prepared), () => planText(prepared));
+    output.result(reprotectDocument(prepared), () => reprotectText(prepared));
     return;
   }
   const [refused] = prepared.refusals;
   if (refused !== undefined) throw refused;
-  const pointId = await carryOut(context, prepared, flags);
+  const pointId = await carryOutReprotect(prepared, wish, {
+    ...sites,
+    signal: context.stopSignal(),
+    onStep: ({ name, what }) => {
+      output.event({ event: 'step', step: name, what }, () => `${name}  ${what}`);
+    },
+    stage: (control, request) => stageThrough(context, control, request),
+    firstCycle: async ({ vmName, vmId }) => {
+      const report = await runJobs(
+        [{ name: 'reprotect', values: linkValues(vmName, flags), vmId }],
+        context,
+      );
+      requirePoint(report, { vmName, vmId, place: flags.drHost ?? '' });
+    },
+  });
   const way = homeCommand(prepared, flags);
   const { vmName, vmId, owner, networkMap } = prepared;
   const result = {
@@ -85,23 +110,4 @@ function homeCommand({ vmName, networkMap }: Preparation, flags: ReprotectFlags)
     ...['--psk-file', pskFile],
   ];
   return words.map((word) => (/[^\w@%+=:,./-]/.test(word) ? `'${word}'` : word)).join(' ');
-}
-
-function planDocument(prepared: Preparation): JsonObject {
-  const { vmName, vmId, formerVmId, owner, networkMap, steps, notes, refusals } = prepared;
-  return {
-    ...{ command: 'reprotect', vm: vmName, vmId, formerVmId, owner, networkMap },
-    steps: steps.map(({ name, what }) => ({ name, what })),
-    refusals: refusals.map(({ code, message }) => ({ code, message })),
-    notes,
-  };
-}
-
-function planText({ vmName, owner, steps, notes, refusals }: Preparation): string {
-  return [
-    `reprotect ${vmName}, for ${owner}`,
-    ...steps.map(({ name, what }) => `  ${name}  ${what}`),
-    ...notes.map((note) => `  note: ${note}`),
-    ...refusals.map(({ code, message }) => `  refused: ${code}: ${message}`),
-  ].join('\n');
 }

@@ -8,7 +8,7 @@ import type { CliContext } from './context.js';
 import { startProgress } from './progress.js';
 import { type AccessFlags, type ReceiverAccess, withAccess } from './receiver-connection.js';
 import type { SeedFlags } from './seed-options.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const PLACE = /^(vhdx|raw|media|bacula|host):(.+)$/s;
 

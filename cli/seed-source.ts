@@ -5,20 +5,19 @@ import type { Command } from 'commander';
 import { DrError } from '../shared/errors.js';
 import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import { matchesPattern, type ParameterValues, wantedConsistency } from '../shared/params/index.js';
-import { writeVmMedium } from '../source-agent/index.js';
-import { parametersOf } from './agent-options.js';
 import {
   keyOfParameters,
   openSourceHypervisor,
-  reportRun,
-  runJobs,
   stateFolderOf,
-} from './agent-run.js';
+  writeVmMedium,
+} from '../source-agent/index.js';
+import { parametersOf } from './agent-options.js';
+import { reportRun, runJobs } from './agent-run.js';
 import type { CliContext } from './context.js';
 import { stoppable } from './pcbt-run.js';
 import { startProgress } from './progress.js';
 import { SEED_PARAMETERS, type SeedFlags } from './seed-options.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 /** The first cycle of every VM that matches; one that has points already is refused. */
 export async function seedOverNetwork(context: CliContext, command: Command): Promise<void> {

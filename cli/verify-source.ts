@@ -5,7 +5,11 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { type Guid, guidFromWire, guidToWire } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
-import { openHypervisor, type SourceHypervisor } from '../shared/hypervisor/index.js';
+import {
+  openHypervisor,
+  type SourceHypervisor,
+  type TargetHypervisor,
+} from '../shared/hypervisor/index.js';
 import {
   type ComparedDisk,
   compareWithReceiver,
@@ -18,7 +22,7 @@ import {
 import type { CliContext } from './context.js';
 import { startProgress } from './progress.js';
 import { type AccessFlags, type ReceiverAccess, withAccess } from './receiver-connection.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 export interface SourceFlags {
   readonly host?: string;
@@ -40,7 +44,7 @@ export function withSourceOptions(command: Command): Command {
 export async function withSource<T>(
   context: CliContext,
   { host, stateDir }: SourceFlags,
-  use: (hypervisor: SourceHypervisor, state: string) => Promise<T>,
+  use: (hypervisor: SourceHypervisor & TargetHypervisor, state: string) => Promise<T>,
   findState = stateFolder,
 ): Promise<T> {
   if (host === undefined) {

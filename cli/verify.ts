@@ -12,7 +12,7 @@ import {
   withAccess,
   withAccessOptions,
 } from './receiver-connection.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 import {
   againstSourceRun,
   repairFromSource,

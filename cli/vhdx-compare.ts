@@ -8,7 +8,7 @@ import { openImage } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
 import { startProgress } from './progress.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const EXIT_DIFFERENT = 1;
 /** More differences than this are counted, not listed. */

@@ -17,7 +17,7 @@ import {
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
 import { startProgress } from './progress.js';
-import { formatSize, parseSize } from './sizes.js';
+import { formatSize, parseSize } from '../shared/sizes.js';
 
 const STREAM = '-';
 const RAW_NAME = /\.(raw|img|bin|dd)$/i;

@@ -7,7 +7,7 @@ import type { Extent } from '../shared/disk/index.js';
 import { openVhdx, VhdxFile } from '../shared/vhdx/index.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
-import { formatSize } from './sizes.js';
+import { formatSize } from '../shared/sizes.js';
 
 const KINDS = { data: 'allocated', zero: 'zero', parent: 'parent' } as const;
 const BATCH_LINES = 1000;

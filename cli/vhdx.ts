@@ -17,7 +17,7 @@ import { openImage, rawChunks } from '../shared/image/index.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
 import { startProgress } from './progress.js';
-import { formatSize, parseSize } from './sizes.js';
+import { formatSize, parseSize } from '../shared/sizes.js';
 import { registerVhdxCompare } from './vhdx-compare.js';
 import { registerVhdxConvert } from './vhdx-convert.js';
 import { registerVhdxMap } from './vhdx-map.js';

@@ -3,8 +3,7 @@
 
 import { DrError } from '../shared/errors.js';
 import type { ParameterValues } from '../shared/params/index.js';
-import { AttachedAgent } from '../source-agent/index.js';
-import { Ports } from './agent-run.js';
+import { AttachedAgent, Ports } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
 
 /**

@@ -5,14 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { type Guid, guidFromWire, guidToWire } from '../shared/bytes/index.js';
-import {
-  type Caller,
-  DiskTransfer,
-  type ImportDeltaRequest,
-  type ImportDeltaResponse,
-  OpenRequest,
-  VmDefinition,
-} from '../shared/channel/index.js';
+import type { Caller, ImportDeltaRequest, ImportDeltaResponse } from '../shared/channel/index.js';
 import {
   DeltaError,
   ManifestFile,
@@ -26,13 +19,13 @@ import { DrError } from '../shared/errors.js';
 import { actorOf } from './actor.js';
 import { findVm } from './find-vm.js';
 import { stagedDisk } from './ingest/incoming-cycle.js';
-import { type CycleRequest, parseOpenRequest } from './ingest/open-request.js';
+import { nextPointRequest } from './ingest/next-point-request.js';
+import type { CycleRequest } from './ingest/open-request.js';
 import { RootCheck } from './ingest/root-check.js';
 import { stagedRecords } from './ingest/staged-cells.js';
 import type { VmDesk } from './ingest/vm-desk.js';
 import type { Receiver } from './receiver.js';
 import type { CommitAnswer, Point } from './store/protection.js';
-import { geometryToWire } from './wire.js';
 
 const NOTHING_CHANGED = 'nothing of the delta was taken';
 
@@ -199,30 +192,12 @@ function importCycleId(pointId: Guid): Guid {
 
 function requestOf(wanted: Wanted): CycleRequest {
   const { desk, header } = wanted;
-  const { protection, vmId } = desk.vm;
-  const head = checkFits(wanted, protection.head);
-  return parseOpenRequest({
-    ...OpenRequest.fromPartial({}),
-    vmId: guidToWire(vmId),
-    vmName: protection.vmName,
-    cycleId: guidToWire(importCycleId(header.point)),
-    pointId: guidToWire(header.point),
-    parentPointId: guidToWire(head.pointId),
-    epoch: header.epoch,
-    kind: 'delta',
-    disks: head.disks.map((disk) => ({
-      geometry: geometryToWire(disk),
-      transfer: DiskTransfer.DISK_TRANSFER_DELTA,
-    })),
-    // a delta does not carry it: the definition is the one of the point before
-    definition:
-      head.definition === ''
-        ? undefined
-        : VmDefinition.decode(Buffer.from(head.definition, 'base64')),
-    maxRestorePoints: protection.maxRestorePoints,
-    rpoSeconds: protection.rpoSeconds,
-    retentionGrid: protection.retentionGrid,
-    checkpointId: 'import',
+  const head = checkFits(wanted, desk.vm.protection.head);
+  // a delta carries no definition: it is the one of the point before
+  return nextPointRequest(desk.vm, head, {
+    cycleId: importCycleId(header.point),
+    pointId: header.point,
+    ...{ kind: 'delta', checkpointId: 'import', consistentAtMs: 0 },
   });
 }
 

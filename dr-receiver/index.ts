@@ -17,6 +17,8 @@ export { reportPage, verifyPage } from './failover/drill/report-page.js';
 export { type SignedReport, verifyReport } from './failover/drill/report.js';
 export { healthOf } from './health.js';
 export { DEFAULT_SCRUB, Scrub, type ScrubOptions } from './maintenance/scrub.js';
+export { receiverSettings, type ReceiverTexts } from './receiver-settings.js';
+export { addressText, type ReceiverPlaces, standReceiver } from './stand.js';
 export {
   DEFAULT_POLICY,
   Receiver,

@@ -18,7 +18,7 @@ import type { CommitAnswer, Point, Protection } from './store/protection.js';
 import type { DiskGeometry } from './store/records.js';
 import { cycleRefusal, rowOf, validCommands } from './failover/machine.js';
 import type { StateName } from './failover/model.js';
-import type { AdapterPlan } from './failover/network.js';
+import type { AdapterPlan } from '../shared/network/index.js';
 import { type OperationPlan, planHash } from './failover/plan.js';
 import { addressesToWire } from './failover/planned-addresses.js';
 import type { Standing } from './failover/refusals.js';
@@ -65,9 +65,10 @@ export function stateOf(desk: VmDesk, hasUnfinished: boolean): ProtectionState {
       // the last cycles of a planned failover are the source's
       if (cycleRefusal(desk.vm.protection.failover, '') === undefined) break;
       return ProtectionState.PROTECTION_STATE_FAILED_OVER;
-    case 'FAILED_OVER':
     case 'UNDOING':
     case 'FAILING_BACK':
+      return ProtectionState.PROTECTION_STATE_RETURNING;
+    case 'FAILED_OVER':
     case 'FAILED_BACK':
       return ProtectionState.PROTECTION_STATE_FAILED_OVER;
     case 'SEEDING':

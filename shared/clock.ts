@@ -18,11 +18,19 @@ export interface Random {
   fill<T extends Uint8Array>(target: T): T;
 }
 
+/** A timer of the runtime that is set to longer goes off at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   sleep: async (durationMs, signal) => {
-    await systemSleep(durationMs, undefined, signal === undefined ? {} : { signal });
+    const options = signal === undefined ? {} : { signal };
+    let leftMs = durationMs;
+    for (; leftMs > LONGEST_TIMER_MS; leftMs -= LONGEST_TIMER_MS) {
+      await systemSleep(LONGEST_TIMER_MS, undefined, options);
+    }
+    await systemSleep(leftMs, undefined, options);
   },
 };
 

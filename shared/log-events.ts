@@ -7,6 +7,11 @@ export const LOG_EVENTS = {
   'run.ended': 'It ended; the exit code is a field.',
   'run.failed': 'It ended with an error.',
   'run.core-dumps-on': 'Core dumps could not be switched off; one of this process would hold keys.',
+  'hypervisor.call': 'An operation was run by the PowerShell host; name and verdict are fields.',
+  'hypervisor.host-started': 'A PowerShell host takes operations.',
+  'hypervisor.host-lost':
+    'A PowerShell host hung, died or spoke nonsense; the next operation gets a new one.',
+  'hypervisor.host-said': 'A PowerShell host wrote to its error output, which is for people only.',
   'vhdx.log-replayed': 'The log of a VHDX was dirty and was replayed.',
   'vhdx.merge-resumed': 'A merge that had been interrupted goes on.',
   'delta.apply-resumed': 'An apply that had been interrupted goes on.',

@@ -54,7 +54,7 @@ interface LineWriter {
 
 /** Opens a log. Lines are handed to the destination at once and in order. */
 export async function openLog(options: LogOptions): Promise<Log> {
-  const { pino } = await import('pino');
+  const { default: pino } = await import('pino');
   const { clock } = options;
   const write = options.isTerminal === true ? await readable(options.destination) : undefined;
   const writer = pino(
@@ -76,8 +76,8 @@ export async function openLog(options: LogOptions): Promise<Log> {
 }
 
 async function readable(destination: LogOptions['destination']): Promise<(line: string) => void> {
-  const { prettyFactory } = await import('pino-pretty');
-  const format = prettyFactory({
+  const { default: pretty } = await import('pino-pretty');
+  const format = pretty.prettyFactory({
     colorize: true,
     messageKey: 'event',
     translateTime: 'SYS:HH:MM:ss',

@@ -1,12 +1,12 @@
 // Compares a point of a receiver with the VM as it is now, by hashes; no data moves. What differs must
 // stand in the ledger as changed: a cell that differs and that nobody saw change is a divergence.
 
-import { type Guid, guidToWire } from '../shared/bytes/index.js';
+import { type Guid, guidFromWire, guidToWire } from '../shared/bytes/index.js';
 import type { ReplicationService, ServiceClient } from '../shared/channel/index.js';
 import { CELL_BYTES, cellsOfRanges } from '../shared/delta/index.js';
 import { isAllZero, type ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
-import type { CheckpointDisk, SourceHypervisor } from '../shared/hypervisor/index.js';
+import type { CheckpointDisk, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import { compareCells } from './compare-cells.js';
 import { type DirtyCells, union } from './dirty-cells.js';
 import type { Inspection } from './inspect.js';
@@ -25,6 +25,8 @@ export interface ComparedDisk {
   readonly changedCells: number;
   /** Cells that are known as damaged at the receiver. */
   readonly damagedCells: number;
+  /** Guest offsets of the first ones. */
+  readonly damagedAt: readonly number[];
   /** Differing cells that nobody saw change; undefined: the ledger cannot tell. */
   readonly divergedCells: number | undefined;
   /** Guest offsets of the first ones. */
@@ -43,6 +45,29 @@ export interface CompareWork {
   readonly pointId: Guid | undefined;
   readonly signal: AbortSignal;
   readonly onCompared: (bytes: number) => void;
+}
+
+/**
+ * The point that a person names: an id or its beginning; undefined for `latest`. A source is told of
+ * the 64 newest.
+ * @throws DrError E_NO_POINT
+ */
+export async function pointNamed(
+  vm: VmSummary,
+  name: string,
+  { client, signal }: Pick<CompareWork, 'client' | 'signal'>,
+): Promise<Guid | undefined> {
+  if (name === 'latest') return undefined;
+  const request = { vmId: guidToWire(vm.id), vmName: vm.name };
+  const { pointIds } = await client.describe(request, { signal });
+  const found = pointIds
+    .map((bytes) => guidFromWire(bytes))
+    .filter((id) => id?.startsWith(name.toLowerCase()) === true);
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  throw new DrError('E_NO_POINT', `${found.length} points of ${vm.name} begin with ${name}`, {
+    hint: 'Give point=latest, or an id that `hvdr points VM` lists.',
+  });
 }
 
 /** @throws DrError E_NO_POINT; those of the receiver and of the disks */
@@ -105,6 +130,7 @@ function notCompared(diskId: Guid, note: string): ComparedDisk {
     differingCells: 0,
     changedCells: 0,
     damagedCells: 0,
+    damagedAt: [],
     divergedCells: undefined,
     divergedAt: [],
     note,
@@ -176,6 +202,7 @@ class Count {
   #damaged = 0;
   #diverged = 0;
   readonly #at: number[] = [];
+  readonly #damagedAt: number[] = [];
 
   constructor(judge: Judge | undefined) {
     this.#judge = judge;
@@ -188,6 +215,7 @@ class Count {
     if (theirs !== undefined && isAllZero(theirs)) {
       // the receiver says itself that it cannot read this cell
       this.#damaged++;
+      if (this.#damagedAt.length < PLACES_MAX) this.#damagedAt.push(cell * CELL_BYTES);
       return;
     }
     if (isChanged || this.#judge === undefined) return;
@@ -197,12 +225,18 @@ class Count {
 
   result(): Pick<
     ComparedDisk,
-    'differingCells' | 'changedCells' | 'damagedCells' | 'divergedCells' | 'divergedAt'
+    | 'differingCells'
+    | 'changedCells'
+    | 'damagedCells'
+    | 'damagedAt'
+    | 'divergedCells'
+    | 'divergedAt'
   > {
     return {
       differingCells: this.#differing,
       changedCells: this.#changed,
       damagedCells: this.#damaged,
+      damagedAt: this.#damagedAt,
       divergedCells: this.#judge === undefined ? undefined : this.#diverged,
       divergedAt: this.#at,
     };

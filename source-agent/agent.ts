@@ -13,7 +13,8 @@ import type { SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js'
 import type { Log } from '../shared/log.js';
 import { matchesPattern } from '../shared/params/index.js';
 import type { Bandwidth } from './bandwidth.js';
-import { type CycleResult, type CycleSettings, CycleStopped, runCycle } from './cycle.js';
+import { type CycleSettings, runCycle } from './cycle.js';
+import { type CycleResult, CycleStopped } from './cycle-result.js';
 import { newestConfirmedMs } from './ledger-store.js';
 import { chance, type ReceiverLink } from './receiver-link.js';
 import type { RemoteAction } from './remote/remote-actions.js';
@@ -39,6 +40,8 @@ export interface Job {
   readonly stateFolder: string;
   readonly vmPattern: string;
   readonly exclude: readonly string[];
+  /** Only this one of those that match: names are not unique. Default: all of them. */
+  readonly vmId?: Guid | undefined;
   /** No: running VMs are left out. */
   readonly takesRunning: boolean;
   readonly cycle: CycleSettings;
@@ -58,6 +61,11 @@ export interface AgentSeams {
   readonly log: Log;
   /** Aborting ends the run: cycles under way stop at their next safe point. */
   readonly signal: AbortSignal;
+  /**
+   * Aborting closes the run: cycles under way end as they began, a VM that had none yet gets its first,
+   * no other cycle begins.
+   */
+  readonly closing?: AbortSignal | undefined;
   /** Told after every cycle. */
   readonly onOutcome?: ((vm: VmSummary, job: Job, outcome: CycleOutcome) => void) | undefined;
   readonly onSent?: ((vmId: Guid, bytes: number) => void) | undefined;
@@ -113,11 +121,15 @@ export class Agent {
    *   also what listing the VMs throws
    */
   async run(): Promise<RunReport> {
-    const { signal } = this.#seams;
+    const { signal, closing } = this.#seams;
     const stop = (): void => {
       this.#stopAll();
     };
+    const close = (): void => {
+      this.#wake.abort();
+    };
     signal.addEventListener('abort', stop, { once: true });
+    closing?.addEventListener('abort', close, { once: true });
     if (signal.aborted) stop();
     try {
       await this.#loop();
@@ -125,6 +137,7 @@ export class Agent {
       this.#stopAll();
       await Promise.all(this.#running);
       signal.removeEventListener('abort', stop);
+      closing?.removeEventListener('abort', close);
     }
     if (this.#bug !== undefined) throw this.#bug.error;
     return {
@@ -178,11 +191,12 @@ export class Agent {
       // what ends from here on ends the pause below, too
       this.#wake = new AbortController();
       for (const state of this.#jobs.values()) this.#refreshWhenDue(state);
+      if (this.#isClosing) this.#retireServed();
       this.#startDue();
       if (this.#running.size === 0 && this.#isOver()) return;
       const now = clock.monotonic();
       const refreshes = [...this.#jobs.values()]
-        .filter(({ isListing, isEnded }) => !isListing && !isEnded)
+        .filter((state) => this.#willRefresh(state))
         .map(({ refreshAtMs }) => refreshAtMs ?? now);
       const wakeAt = Math.min(nextLookMs(this.#tasks.values(), now), ...refreshes);
       const pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(0, wakeAt - now));
@@ -196,8 +210,24 @@ export class Agent {
 
   #isOver(): boolean {
     const live = [...this.#jobs.values()].filter(({ isEnded }) => !isEnded);
-    if (live.some(({ job }) => job.cycleCount === 0)) return false;
+    if (!this.#isClosing && live.some(({ job }) => job.cycleCount === 0)) return false;
     return [...this.#tasks.values()].every(isDone);
+  }
+
+  get #isClosing(): boolean {
+    return this.#seams.closing?.aborted === true;
+  }
+
+  /** When the run closes: those that had a cycle have no other one. */
+  #retireServed(): void {
+    for (const task of this.#tasks.values()) {
+      if (task.startedCount > 0 || this.#reports.has(task.key)) this.#retire(task);
+    }
+  }
+
+  /** Its VMs will be matched (again). A run that closes does so once at most. */
+  #willRefresh({ isListing, isEnded, refreshAtMs }: JobState): boolean {
+    return !isListing && !isEnded && !(this.#isClosing && refreshAtMs !== undefined);
   }
 
   /** What runs beside the loop. What it throws ends the run. */
@@ -217,8 +247,8 @@ export class Agent {
   /** Matches the job's VMs anew when its interval is over, beside the cycles. */
   #refreshWhenDue(state: JobState): void {
     const { clock } = this.#seams;
-    const { job, refreshAtMs, isListing, isEnded } = state;
-    if (isListing || isEnded) return;
+    const { job, refreshAtMs } = state;
+    if (!this.#willRefresh(state)) return;
     if (refreshAtMs !== undefined && clock.monotonic() < refreshAtMs) return;
     state.isListing = true;
     state.refreshAtMs =
@@ -238,10 +268,13 @@ export class Agent {
     } catch (error) {
       if (job.cycleCount !== 0 || !(error instanceof DrError)) throw error;
       log.error('cycle.failed', { job: job.name, what: 'the VMs could not be listed', error });
+      const text = `job ${job.name}: the VMs of ${job.hypervisor.name} could not be listed: ${error.message}`;
+      this.#warnings.set(`list ${job.name}`, text);
       // the cycles of VMs that are known go on
       state.refreshAtMs = clock.monotonic() + Math.min(job.intervalMs, LIST_AGAIN_MS);
       return;
     }
+    this.#warnings.delete(`list ${job.name}`);
     // it was replaced meanwhile: what the new one matches is asked anew
     if (state.job !== job || state.isEnded || this.#jobs.get(job.name) !== state) return;
     const matched = vms.filter((vm) => isMatched(job, vm));
@@ -429,6 +462,7 @@ function keyOf(job: Job, vm: VmSummary): string {
 
 /** The job takes the VM. */
 export function isMatched(job: Job, vm: VmSummary): boolean {
+  if (job.vmId !== undefined && job.vmId !== vm.id) return false;
   if (!matchesPattern(job.vmPattern, vm.name)) return false;
   return !job.exclude.some((pattern) => matchesPattern(pattern, vm.name));
 }

@@ -17,31 +17,23 @@ import { cellCount } from '../shared/delta/index.js';
 import type { ReadableDisk } from '../shared/disk/index.js';
 import { DrError } from '../shared/errors.js';
 import type { FileSystem } from '../shared/files/index.js';
-import type {
-  CheckpointDisk,
-  Consistency,
-  OwnerTag,
-  ReferencePoint,
-  SourceHypervisor,
-  VmSummary,
-} from '../shared/hypervisor/index.js';
+import type { OwnerTag, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import type { Log } from '../shared/log.js';
 import type { Bandwidth } from './bandwidth.js';
 import {
   type LeasedCheckpoint,
-  removeLeftoversOf,
-  removeReferencePoints,
   type WantedConsistency,
   waitForMerge,
   withCheckpoint,
 } from './checkpoint-lease.js';
 import { type CycleIdentity, manifestHeader, openRequest } from './cycle-messages.js';
 import { NOTES_MAX, whyCompared, whyUnused, whyWhole } from './cycle-notes.js';
+import { type CycleResult, CycleStopped, type CycleWarning, type Warn } from './cycle-result.js';
+import { advanceReference, openFrozenDisk, openLedger, underVmLease } from './cycle-steps.js';
 import type { DirtyCells } from './dirty-cells.js';
 import { CompressionChoice } from './compression-choice.js';
 import { orderedDisks } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
-import { refuseDuringFailback } from './failback/return-record.js';
 import {
   absorb,
   begin,
@@ -55,15 +47,14 @@ import {
   withChain,
 } from './ledger.js';
 import { heed } from './heard.js';
-import { LedgerStore } from './ledger-store.js';
-import { checkReceiver, type CycleKind, type CyclePlan, type DiskPlan, planCycle } from './plan.js';
+import type { LedgerStore } from './ledger-store.js';
+import { checkReceiver, type CyclePlan, type DiskPlan, planCycle } from './plan.js';
 import { ProgressWatch } from './progress-watch.js';
 import { commitCycle, type PushDisk, pushDisks, type PushSeams } from './push.js';
 import type { ReceiverLink } from './receiver-link.js';
 import { repairReceiver } from './repair.js';
 import { checkCommit, type ReceiverView, receiverView } from './receiver-view.js';
-import { changesSince, referenceOf } from './tracked-changes.js';
-import { takeVmLease } from './vm-lease.js';
+import { changesSince } from './tracked-changes.js';
 
 export interface CycleSeams {
   readonly hypervisor: SourceHypervisor;
@@ -101,54 +92,6 @@ const NOTE_MAX = 500;
 const COMMIT_GRACE_MS = 10_000;
 /** The share of the RPO from which on a point's age is mentioned. */
 const RPO_NEAR = 0.8;
-
-/** Names of warnings that make a run end with exit code 3. */
-export type WarningCode =
-  | 'W_CRASH_CONSISTENT'
-  | 'W_RPO'
-  | 'W_LEDGER'
-  | 'W_CHECKPOINT'
-  | 'W_RESYNC'
-  | 'W_REPAIR'
-  | 'W_ENCRYPTION';
-
-export interface CycleWarning {
-  readonly code: WarningCode;
-  readonly text: string;
-}
-
-export interface CycleDisk {
-  readonly diskId: Guid;
-  readonly how: 'whole' | 'dirty' | 'compare';
-  readonly because: string;
-  readonly dataBytes: number;
-  readonly reusedBytes: number;
-  readonly repeatedBytes: number;
-}
-
-export interface CycleResult {
-  readonly vmId: Guid;
-  readonly vmName: string;
-  readonly kind: CycleKind;
-  readonly pointId: Guid;
-  readonly cycleId: Guid;
-  /** Bytes of messages, before they were sealed. */
-  readonly bytesSent: number;
-  readonly disks: readonly CycleDisk[];
-  readonly consistency: Consistency;
-  readonly consistentAtMs: number;
-  /** How old the newest point had become when this one was committed. */
-  readonly ageSeconds: number;
-  readonly durationMs: number;
-  readonly warnings: readonly CycleWarning[];
-  /** What the receiver wants people to know. */
-  readonly notes: readonly string[];
-}
-
-/** The stop that was asked for through the signal. */
-export class CycleStopped extends Error {
-  override readonly name = 'CycleStopped';
-}
 
 /**
  * Runs one cycle. @throws CycleStopped when the signal ended it; DrError of every step, and then
@@ -200,36 +143,10 @@ class Cycle {
     this.#startedAt = seams.clock.monotonic();
   }
 
-  async run(): Promise<CycleResult> {
-    const { fs, clock, signal, stateFolder } = this.#seams;
+  run(): Promise<CycleResult> {
     const { timeoutMs, overlap } = this.#settings;
-    const lease = await takeVmLease(
-      stateFolder,
-      {
-        vmId: this.#vm.id,
-        vmName: this.#vm.name,
-        operationId: this.#cycleId,
-        holder: `process ${process.pid}`,
-        waitMs: overlap === 'wait' ? timeoutMs : 0,
-        signal,
-      },
-      { fs, clock },
-    );
-    try {
-      this.#log.debug('cycle.started', { vmName: this.#vm.name });
-      if (lease.killed !== undefined) {
-        const { operationId, sinceMs } = lease.killed;
-        const since = new Date(sinceMs).toISOString();
-        this.#log.warn('cycle.warning', {
-          what: 'an earlier cycle was killed',
-          operationId,
-          since,
-        });
-      }
-      return await this.#underLease();
-    } finally {
-      await lease.release();
-    }
+    const manners = { cycleId: this.#cycleId, timeoutMs, overlap };
+    return underVmLease(this.#vm, manners, this.#seams, this.#log, () => this.#underLease());
   }
 
   async #underLease(): Promise<CycleResult> {
@@ -253,18 +170,10 @@ class Cycle {
 
   /** Steps 1 and 2. Nothing is made anywhere before the receiver has answered. */
   async #prepare(): Promise<Ready> {
-    const { fs, random, clock, stateFolder, hypervisor } = this.#seams;
+    const { hypervisor } = this.#seams;
     const { id, name } = this.#vm;
-    await refuseDuringFailback(stateFolder, this.#vm, { fs, random });
-    const seams = { fs, random, now: () => clock.now() };
-    const opened = await LedgerStore.open(stateFolder, id, name, seams);
-    const { store, setAside } = opened;
-    if (setAside !== undefined) {
-      const { path, error } = setAside;
-      this.#log.warn('ledger.set-aside', { path, error });
-      this.#warn('W_LEDGER', `the ledger could not be used (${error.message}); now at ${path}`);
-    }
-    await removeLeftoversOf(hypervisor, id, id, opened.ledger.reference?.id, this.#log);
+    const opened = await openLedger(this.#vm, this.#seams, this.#log, this.#warn);
+    const { store } = opened;
     const watch = this.#watch('describe');
     const receiver = await this.#call(watch, (client, signal) =>
       client.describe({ vmId: guidToWire(id), vmName: name }, { signal }),
@@ -348,7 +257,8 @@ class Cycle {
     const record = (before: Ledger): Ledger => (isCommitted ? confirmed(before) : before);
     let answer: CommitResponse;
     try {
-      ledger = await this.#advance(lease, ledger, disks, store, record);
+      const advance = { lease, ledger, disks, store, record };
+      ledger = await advanceReference(this.#vm.id, advance, hypervisor, this.#warn);
       answer = await commit;
     } finally {
       ended.abort();
@@ -415,40 +325,6 @@ class Cycle {
     return late.signal;
   }
 
-  /**
-   * Step 7: the checkpoint becomes the reference point, which is recorded before the older one is
-   * destroyed. A failure leaves the old reference point in force: the next delta is larger.
-   */
-  async #advance(
-    lease: LeasedCheckpoint,
-    ledger: Ledger,
-    disks: readonly CheckpointDisk[],
-    store: LedgerStore,
-    record: (ledger: Ledger) => Ledger,
-  ): Promise<Ledger> {
-    const { hypervisor } = this.#seams;
-    let point: ReferencePoint;
-    try {
-      point = await lease.convert();
-    } catch (error) {
-      if (!(error instanceof DrError)) throw error;
-      this.#warn('W_CHECKPOINT', `the reference point stays the older one: ${error.message}`);
-      return ledger;
-    }
-    const advanced = record({ ...ledger, reference: referenceOf(point, disks) });
-    await store.save(advanced);
-    try {
-      await removeReferencePoints(hypervisor, this.#vm.id, this.#vm.id, point.id);
-    } catch (error) {
-      if (!(error instanceof DrError)) throw error;
-      this.#warn(
-        'W_CHECKPOINT',
-        `the older reference point could not be removed: ${error.message}`,
-      );
-    }
-    return advanced;
-  }
-
   async #streams(
     lease: LeasedCheckpoint,
     plan: CyclePlan,
@@ -457,14 +333,7 @@ class Cycle {
   ): Promise<PushDisk[]> {
     const disks: PushDisk[] = [];
     for (const [diskIndex, disk] of plan.disks.entries()) {
-      const opened = await lease.openDisk(disk.diskId);
-      if (opened.sizeBytes !== disk.geometry.sizeBytes) {
-        throw new DrError(
-          'E_DISK_MISMATCH',
-          `the disk ${disk.diskId} of ${this.#vm.name} has ${opened.sizeBytes} bytes, its checkpoint says ${disk.geometry.sizeBytes}`,
-          { context: { diskId: disk.diskId } },
-        );
-      }
+      const opened = await openFrozenDisk(lease, disk.diskId, disk.geometry, this.#vm.name);
       const stream = new DiskStream({
         diskIndex,
         disk: opened,
@@ -567,10 +436,10 @@ class Cycle {
     return this.#watched;
   }
 
-  #warn(code: WarningCode, text: string): void {
+  readonly #warn: Warn = (code, text) => {
     this.#warnings.push({ code, text });
     this.#log.warn('cycle.warning', { code, text });
-  }
+  };
 
   #logPlan({ kind, disks }: CyclePlan): void {
     // A compare is worth a line in the morning, an ordinary delta is not.

@@ -11,6 +11,7 @@ import { type FileSystem, removeLeftovers, TEMPORARY_SUFFIX } from '../shared/fi
 import type { OwnerTag, SourceHypervisor, VmSummary } from '../shared/hypervisor/index.js';
 import { type OpenFailback, openFailback, protectiveFiles } from './failback/leftovers.js';
 import { returnFileName } from './failback/return-record.js';
+import { isJobHistory } from './job-history.js';
 import { ledgerNames } from './ledger-store.js';
 import { leaseState, takeVmLease } from './vm-lease.js';
 
@@ -227,6 +228,7 @@ async function fileOf(
       },
     };
   }
+  if (isJobHistory(name)) return undefined;
   const vmId = parseGuid(name.slice(0, 36));
   const rest = name.slice(36);
   if (vmId === undefined || !name.startsWith(vmId) || !isOurName(rest)) {
@@ -266,5 +268,9 @@ function isOurName(rest: string): boolean {
 
 /** A file that we write under a temporary name. */
 function isTarget(name: string): boolean {
-  return name === 'probe' || (parseGuid(name.slice(0, 36)) !== undefined && name.endsWith('.json'));
+  return (
+    name === 'probe' ||
+    isJobHistory(name) ||
+    (parseGuid(name.slice(0, 36)) !== undefined && /\.(json|manifest)$/.test(name))
+  );
 }

@@ -22,10 +22,29 @@
 // when the process dies, and then the next one finds it; bytes of two moments never meet in a point.
 
 export { requireNoFailback } from './failback/leftovers.js';
-export { compareWithReceiver, type ComparedDisk } from './against-source.js';
-export { Agent, type Job } from './agent.js';
+export { compareWithReceiver, type ComparedDisk, pointNamed } from './against-source.js';
+export { Agent, isMatched, type Job } from './agent.js';
+export { Attachments, wantedRemoteActions } from './attachments.js';
 export { Bandwidth, type BandwidthPlan } from './bandwidth.js';
-export type { CycleResult, CycleSettings, CycleWarning } from './cycle.js';
+export type { CycleSettings } from './cycle.js';
+export { type CycleResult, CycleStopped, type CycleWarning } from './cycle-result.js';
+export { type FileCycleSettings, runFileCycle } from './file-cycle.js';
+export type { FileEntry, FileSink, PluginObject } from './file-sink.js';
+export { type JobLevel as BackupLevel, type JobRequest } from './ledger-jobs.js';
+export { type ConfigHooks, jobsIn, watchConfig } from './config-jobs.js';
+export { noteJob } from './job-history.js';
+export {
+  type JobParameters,
+  keyOfParameters,
+  openSourceHypervisor,
+  Ports,
+  stateFolderOf,
+} from './job-ports.js';
+export { runJobs, type WatchJobs } from './job-run.js';
+export { outcomeDocument, outcomeLine, totalsLine, vmDocument } from './outcome-text.js';
+export { newestConfirmedMs } from './ledger-store.js';
+export { addOutcome, requirePoint } from './run-report.js';
+export { powerOf } from './start-block.js';
 export { collectSourceGarbage, type SourceGarbage, type SourceGarbageOptions } from './garbage.js';
 export { endHere, endOf } from './failback/end-here.js';
 export type { EndSeams } from './failback/failback.js';

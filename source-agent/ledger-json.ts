@@ -15,6 +15,7 @@ import {
   type CycleInFlight,
   type DiskDebt,
   type Geometry,
+  type JobFacts,
   type KnownGeneration,
   type Ledger,
   OFFERED_MAX,
@@ -238,9 +239,23 @@ class FieldReader {
 
   point(value: unknown): PointFacts {
     const fields = this.object(value, 'point');
-    return {
+    const facts = {
       pointId: this.guid(fields['pointId'], 'pointId'),
       consistentAtMs: this.whole(fields['consistentAtMs'], 'consistentAtMs'),
+    };
+    const { job } = fields;
+    return job === undefined ? facts : { ...facts, job: this.job(job) };
+  }
+
+  job(value: unknown): JobFacts {
+    const fields = this.object(value, 'job');
+    return {
+      name: this.text(fields['name'], 'name', 256),
+      seq: this.whole(fields['seq'], 'seq'),
+      isSent: this.flag(fields['isSent'], 'isSent'),
+      diskIds: this.list(fields['diskIds'], 'diskIds', MAX_DISKS).map((id) =>
+        this.guid(id, 'diskIds'),
+      ),
     };
   }
 

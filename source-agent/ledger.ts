@@ -1,5 +1,5 @@
-// The ledger of one VM (design.md § 1): for every chain - one consumer of the VM's changes, here one
-// DR store - the cells that the consumer may still lack. Values and pure rules; ledger-store.ts
+// The ledger of one VM (design.md § 1): for every chain - one consumer of the VM's changes: a DR
+// store, or a backup job - the cells that the consumer may still lack. Values and pure rules; ledger-store.ts
 // makes them durable.
 //
 // The law (failover.md I3), for every chain and disk, at every moment at which a ledger is durable:
@@ -40,10 +40,23 @@ export interface DiskDebt {
   readonly inFlight: DirtyCells | undefined;
 }
 
+/** What is known of a point that went into a backup job (ledger-jobs.ts). */
+export interface JobFacts {
+  /** Unique name of the job. */
+  readonly name: string;
+  /** Number of the point's files. */
+  readonly seq: number;
+  /** Every file of the point was handed on. */
+  readonly isSent: boolean;
+  readonly diskIds: readonly Guid[];
+}
+
 export interface PointFacts {
   readonly pointId: Guid;
   /** When the disks were frozen, by the source's clock. */
   readonly consistentAtMs: number;
+  /** undefined: the point went to a DR store. */
+  readonly job?: JobFacts | undefined;
 }
 
 export interface CycleInFlight extends PointFacts {
@@ -176,18 +189,23 @@ export interface DiskInFlight {
   readonly cells: DirtyCells;
 }
 
-/** Moves what the cycle carries from pending to in flight. */
+/**
+ * Moves what the cycle carries from pending to in flight. What an earlier cycle of the same job carries
+ * stays in flight beside it, its point known as offered.
+ */
 export function begin(chain: Chain, cycle: CycleInFlight, sent: readonly DiskInFlight[]): Chain {
   const disks = new Map(chain.disks);
   const generations = new Map(chain.generations);
   for (const { diskId, generation, geometry, cells } of sent) {
-    const inFlight = union(cells, disks.get(diskId)?.pending ?? noCells());
+    const debt = disks.get(diskId);
+    const owed = union(debt?.pending ?? noCells(), debt?.inFlight ?? noCells());
+    const inFlight = union(cells, owed);
     disks.set(diskId, { generation, geometry, pending: noCells(), because: '', inFlight });
     const known = generations.get(diskId);
     const isUsed = known?.generation === generation && known.isUsed;
     generations.set(diskId, { generation, geometry, isUsed });
   }
-  return { ...chain, inFlight: cycle, disks, generations };
+  return { ...chain, offered: offeredAfter(chain), inFlight: cycle, disks, generations };
 }
 
 /** The receiver has the point in flight. Disks that were no part of it are forgotten. */
@@ -202,10 +220,9 @@ export function confirm(chain: Chain): Chain {
     const { generation, geometry } = debt;
     generations.set(diskId, { generation, geometry, isUsed: true });
   }
-  const { pointId, consistentAtMs } = inFlight;
   return {
     ...chain,
-    confirmed: { pointId, consistentAtMs },
+    confirmed: factsOf(inFlight),
     offered: [],
     inFlight: undefined,
     disks,
@@ -228,9 +245,16 @@ export function putBack(chain: Chain): Chain {
     const pending = union(debt.pending, debt.inFlight);
     disks.set(diskId, { ...debt, pending, because, inFlight: undefined });
   }
-  const { pointId, consistentAtMs } = inFlight;
-  const offered = [...chain.offered, { pointId, consistentAtMs }].slice(-OFFERED_MAX);
-  return { ...chain, offered, inFlight: undefined, disks };
+  return { ...chain, offered: offeredAfter(chain), inFlight: undefined, disks };
+}
+
+/** The points on offer when the one in flight is no longer the newest. */
+function offeredAfter({ offered, inFlight }: Chain): readonly PointFacts[] {
+  return inFlight === undefined ? offered : [...offered, factsOf(inFlight)].slice(-OFFERED_MAX);
+}
+
+function factsOf({ pointId, consistentAtMs, job }: CycleInFlight): PointFacts {
+  return job === undefined ? { pointId, consistentAtMs } : { pointId, consistentAtMs, job };
 }
 
 /**

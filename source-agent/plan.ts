@@ -62,7 +62,7 @@ export interface PlanInput {
 
 /**
  * Refuses a receiver that no cycle may be sent to.
- * @throws DrError E_FAILED_OVER, E_STATE, E_HALTED, E_SPLIT_BRAIN, E_STALE_EPOCH
+ * @throws DrError E_FAILED_OVER, E_LOCKED, E_STATE, E_HALTED, E_SPLIT_BRAIN, E_STALE_EPOCH
  */
 export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: string): void {
   const context = { state: receiver.state, epoch: receiver.epoch };
@@ -87,6 +87,11 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
       });
     case 'split-brain':
       throw new DrError('E_SPLIT_BRAIN', `${vmName} runs at both sites`, { context });
+    case 'returning':
+      throw new DrError('E_LOCKED', `an undo or a failback of ${vmName} is under way`, {
+        context,
+        hint: 'Let it end, or see at the DR site what it waits for: `hvdr status VM`.',
+      });
     case 'unprotected':
     case 'seeding':
     case 'protected':
@@ -120,7 +125,7 @@ export function checkReceiver(receiver: ReceiverView, chain: Chain, vmName: stri
 
 /** The receiver serves the VM under an epoch that this source was not told of. */
 export function isTakenOver(receiver: ReceiverView, known: Chain | undefined): boolean {
-  if (receiver.state !== 'failed-over' && receiver.state !== 'committed') return false;
+  if (!['failed-over', 'returning', 'committed'].includes(receiver.state)) return false;
   if (receiver.isSourceActive) return false;
   return known === undefined || receiver.epoch > known.epoch;
 }

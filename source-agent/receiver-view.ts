@@ -27,7 +27,8 @@ export type ReceiverState =
   | 'failed-over'
   | 'committed'
   | 'halted'
-  | 'split-brain';
+  | 'split-brain'
+  | 'returning';
 
 export interface ReceiverView {
   readonly storeId: Guid;
@@ -57,6 +58,7 @@ const STATES = new Map<ProtectionState, ReceiverState>([
   [ProtectionState.PROTECTION_STATE_COMMITTED, 'committed'],
   [ProtectionState.PROTECTION_STATE_HALTED, 'halted'],
   [ProtectionState.PROTECTION_STATE_SPLIT_BRAIN, 'split-brain'],
+  [ProtectionState.PROTECTION_STATE_RETURNING, 'returning'],
 ]);
 
 export function protocolError(what: string): DrError {

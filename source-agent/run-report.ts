@@ -3,7 +3,7 @@
 
 import type { Guid } from '../shared/bytes/index.js';
 import { DrError } from '../shared/errors.js';
-import type { CycleResult } from './cycle.js';
+import type { CycleResult } from './cycle-result.js';
 
 export type SkipReason = 'running' | 'locked' | 'retired';
 
@@ -125,4 +125,22 @@ function several(cause: DrError | undefined, failed: readonly VmReport[]): DrErr
       cause,
     },
   );
+}
+
+/**
+ * Returns when the run has brought a point of the VM.
+ * @throws DrError why it has not: the failure of its last cycle, E_STATE
+ */
+export function requirePoint(
+  { vms }: RunReport,
+  { vmName, vmId, place }: Pick<VmReport, 'vmName' | 'vmId'> & { readonly place: string },
+): void {
+  const last = vms.find((vm) => vm.vmId === vmId)?.last;
+  if (last?.kind === 'done') return;
+  if (last?.kind === 'failed') throw last.error;
+  const why = last?.kind === 'skipped' ? last.text : 'it was stopped';
+  throw new DrError('E_STATE', `${vmName} has no point at ${place} yet: ${why}`, {
+    done: 'what was staged there stays',
+    hint: 'The same command goes on.',
+  });
 }

@@ -63,7 +63,7 @@ async function changesOf(
   }
 }
 
-function geometryOf(disk: CheckpointDisk): Geometry {
+export function geometryOf(disk: CheckpointDisk): Geometry {
   const { sizeBytes, logicalSectorBytes, physicalSectorBytes } = disk;
   return { sizeBytes, logicalSectorBytes, physicalSectorBytes };
 }

@@ -1,8 +1,11 @@
 // The VM's definition as it travels: bounded fields, data and nothing else.
 
 import { type Guid, guidToWire } from '../shared/bytes/index.js';
-import type { VmDefinition as WireDefinition } from '../shared/channel/index.js';
-import type { VmDefinition } from '../shared/hypervisor/index.js';
+import type {
+  HyperVSettings as WireSettings,
+  VmDefinition as WireDefinition,
+} from '../shared/channel/index.js';
+import type { HyperVSettings, VmDefinition } from '../shared/hypervisor/index.js';
 
 /** Adapters beyond this are left out: no VM of Hyper-V has more than twelve. */
 const ADAPTERS_MAX = 64;
@@ -39,6 +42,19 @@ export function wireDefinition(
         controllerLocation: place?.controllerLocation ?? 0,
       };
     }),
+    hyperV: vm.hyperV && wireSettings(vm.hyperV),
+  };
+}
+
+function wireSettings(settings: HyperVSettings): WireSettings {
+  const { isSecureBoot, secureBootTemplate = '', dynamicMemory, hasTpm } = settings;
+  return {
+    isSecureBoot,
+    secureBootTemplate: text(secureBootTemplate),
+    isMemoryDynamic: dynamicMemory !== undefined,
+    minimumMemoryBytes: BigInt(dynamicMemory?.minimumBytes ?? 0),
+    maximumMemoryBytes: BigInt(dynamicMemory?.maximumBytes ?? 0),
+    hasTpm,
   };
 }
 

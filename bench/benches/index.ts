@@ -1,5 +1,6 @@
 import type { Bench } from '../bench.js';
 import { deltaApply, vhdxScattered } from './apply.js';
+import { bacula } from './bacula.js';
 import { deltaDiff } from './delta-diff.js';
 import { earlyWarning } from './early-warning.js';
 import { failoverRto } from './failover-rto.js';
@@ -31,6 +32,7 @@ export const ALL_BENCHES: readonly Bench[] = [
   scaleHistory,
   roundTrip,
   transportOnly,
+  bacula,
   pushMemory,
   vhdxRead,
   vhdxWrite,

@@ -2,18 +2,26 @@
 // disks and adapters are taken over; paths, media and devices were never sent.
 
 import { defined } from '../../shared/assert.js';
-import { guidFromWire } from '../../shared/bytes/index.js';
-import { VmDefinition as WireDefinition } from '../../shared/channel/index.js';
+import { guidFromWire, parseGuid, type Guid } from '../../shared/bytes/index.js';
+import {
+  type HyperVSettings as WireSettings,
+  VmDefinition as WireDefinition,
+} from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
-import type { VmAdapter, VmDefinition } from '../../shared/hypervisor/index.js';
+import type { HyperVSettings, VmAdapter, VmDefinition } from '../../shared/hypervisor/index.js';
 import type { Point } from '../store/point.js';
-import type { VmStore } from '../store/vm-store.js';
 
 const MIB = 1024 * 1024;
 const CPUS_MAX = 2048;
 const MEMORY_MAX = 240 * 1024 * 1024 * MIB;
 /** Of a VM whose source did not tell. */
 const MEMORY_DEFAULT = 1024 * MIB;
+
+/** What is known of a VM beside its points. */
+interface DefinedVm {
+  readonly vmId: Guid;
+  readonly protection: { readonly vmName: string };
+}
 
 /** What no VM can have is what the source did not tell. */
 function memoryOf(bytes: bigint): number {
@@ -22,7 +30,10 @@ function memoryOf(bytes: bigint): number {
 }
 
 /** @throws DrError E_POINT_CORRUPT when the point has no definition that can be used */
-export function definitionOf(vm: VmStore, point: Point): VmDefinition {
+export function definitionOf(
+  vm: DefinedVm,
+  point: Pick<Point, 'pointId' | 'definition' | 'disks'>,
+): VmDefinition {
   const { vmName } = vm.protection;
   let wire: WireDefinition;
   try {
@@ -67,5 +78,19 @@ export function definitionOf(vm: VmStore, point: Point): VmDefinition {
         },
       };
     }),
+    ...(wire.hyperV === undefined ? {} : { hyperV: settingsOf(wire.hyperV) }),
+  };
+}
+
+function settingsOf(wire: WireSettings): HyperVSettings {
+  const { isSecureBoot, secureBootTemplate, isMemoryDynamic, hasTpm } = wire;
+  const minimumBytes = memoryOf(wire.minimumMemoryBytes);
+  const maximumBytes = Math.max(minimumBytes, memoryOf(wire.maximumMemoryBytes));
+  return {
+    isSecureBoot,
+    // what is no GUID is none: it is handed to another program
+    secureBootTemplate: parseGuid(secureBootTemplate),
+    dynamicMemory: isMemoryDynamic ? { minimumBytes, maximumBytes } : undefined,
+    hasTpm,
   };
 }

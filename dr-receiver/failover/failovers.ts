@@ -31,7 +31,7 @@ import {
   tableOf,
   type WorkedKind,
 } from './operation-kinds.js';
-import { afterChecks, newInstance } from './operations/come-up.js';
+import { afterChecks, newInstance, RETIRED } from './operations/come-up.js';
 import { payDebts } from './operations/debts.js';
 import { afterFailback, isStandingLevel } from './operations/failback.js';
 import { LEFT_AT } from './operations/failback-undo.js';
@@ -63,6 +63,14 @@ const STOP_PATIENCE_MS = 5000;
 export interface Desks {
   desk(vmId: Guid): Promise<VmDesk | undefined>;
   allDesks(): Promise<readonly VmDesk[]>;
+}
+
+/** What was found before an operation begins. */
+export interface Chosen {
+  readonly point: Point | undefined;
+  readonly lostSeconds: number;
+  /** The VM that gives up its name. */
+  readonly retired?: Guid | undefined;
 }
 
 export class Failovers {
@@ -106,7 +114,7 @@ export class Failovers {
     desk: VmDesk,
     command: Command,
     asked: Asked,
-    chosen: { readonly point: Point | undefined; readonly lostSeconds: number },
+    chosen: Chosen,
   ): Promise<Run<OperationResult>> {
     const answer = requireAnswer(await this.standingOf(desk), command);
     switch (answer.kind) {
@@ -132,7 +140,7 @@ export class Failovers {
     command: Command,
     answer: Permitted,
     asked: Asked,
-    { point, lostSeconds }: { readonly point: Point | undefined; readonly lostSeconds: number },
+    { point, lostSeconds, retired }: Chosen,
   ): Promise<Run<OperationResult>> {
     const kind = kindOf(command, desk.vm.protection.failover);
     // a disaster does not wait for a test that cannot be ended
@@ -156,6 +164,7 @@ export class Failovers {
         ...(isReplacing ? { [REPLACES]: 'yes' } : {}),
         ...(kind === 'failback-undo' ? { [LEFT_AT]: 'F5' } : {}),
         ...(mayBeFenced(failover) ? { [TOUCHES_SOURCE]: 'yes' } : {}),
+        ...(retired === undefined ? {} : { [RETIRED]: retired }),
         [LOST_SECONDS]: String(lostSeconds),
       });
       const phase = phaseOf(kind) ?? failover.phase;

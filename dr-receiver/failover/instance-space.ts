@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import { CELL_BYTES, cellLength, type DeltaSource, unionOf } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { Point } from '../store/point.js';
+import { layersOf } from '../store/point-sources.js';
 import type { VmStore } from '../store/vm-store.js';
 import { instanceDiskPaths } from './instance-files.js';
 import { type DiskSeams, plannedDisks, withDeltas } from './instance-plan.js';
@@ -48,6 +49,7 @@ export async function requireRoom(
   point: Point,
   disks: readonly InstanceDisk[],
 ): Promise<void> {
+  if (await isRoomForAll(seams, vm, point, disks)) return;
   const { neededBytes, freeBytes } = await spaceOf(seams, vm, point, disks);
   if (freeBytes === undefined || freeBytes >= neededBytes) return;
   throw new DrError(
@@ -61,6 +63,36 @@ export async function requireRoom(
   );
 }
 
+/**
+ * Whether there is room were no cell in two deltas, and each in a block of its own: what the journal tells
+ * is enough then, and the lists of cells are read but once, when the disks are made. The segments are held
+ * for reading.
+ */
+async function isRoomForAll(
+  { fs, areHolesFree = process.platform !== 'win32' }: DiskSeams,
+  vm: VmStore,
+  point: Point,
+  disks: readonly InstanceDisk[],
+): Promise<boolean> {
+  let neededBytes = 0;
+  let freeBytes: number | undefined;
+  for (const disk of disks) {
+    const { sizeBytes } = geometryIn(point, disk);
+    const [, ...deltas] = layersOf(vm, point, disk);
+    let dataBytes = 0;
+    let cells = 0;
+    for (const layer of deltas) {
+      dataBytes += layer.disk.dataBytes;
+      cells += layer.disk.cellCount;
+    }
+    // a run of zeros leaves at most as many blocks in part as it has cells
+    const count = { dataBytes, blockCount: cells, chunkCount: cells };
+    neededBytes += bytesFor(count, sizeBytes, areHolesFree);
+    freeBytes ??= await fs.freeBytes(dirname(instanceDiskPaths(vm.layout, disk).base));
+  }
+  return freeBytes === undefined || freeBytes >= neededBytes;
+}
+
 async function spaceOf(
   seams: DiskSeams,
   vm: VmStore,
@@ -71,20 +103,11 @@ async function spaceOf(
   let neededBytes = 0;
   let freeBytes: number | undefined;
   for (const disk of disks) {
-    const { sizeBytes, logicalSectorBytes } =
-      point.disks.find(({ diskId }) => diskId === disk.diskId) ?? NO_DISK;
-    const { dataBytes, blockCount, chunkCount } = await withDeltas(
-      seams,
-      vm,
-      point,
-      disk,
-      (sources) => countUnion(sources, sizeBytes, logicalSectorBytes),
+    const { sizeBytes, logicalSectorBytes } = geometryIn(point, disk);
+    const count = await withDeltas(seams, vm, point, disk, (sources) =>
+      countUnion(sources, sizeBytes, logicalSectorBytes),
     );
-    neededBytes += areHolesFree
-      ? dataBytes + 2 * blockCount * PAGE_BYTES
-      : blockCount * MATERIALISED_BLOCK_BYTES + chunkCount * MIB;
-    neededBytes += HEADS_BYTES;
-    if (!areHolesFree) neededBytes += 2 * Math.ceil((8 * sizeBytes) / MATERIALISED_BLOCK_BYTES);
+    neededBytes += bytesFor(count, sizeBytes, areHolesFree);
     const folder = dirname(instanceDiskPaths(vm.layout, disk).base);
     freeBytes ??= await seams.fs.freeBytes(folder);
   }
@@ -92,6 +115,21 @@ async function spaceOf(
 }
 
 const NO_DISK = { sizeBytes: 0, logicalSectorBytes: 512 };
+
+function geometryIn(point: Point, { diskId }: InstanceDisk): typeof NO_DISK {
+  return point.disks.find((disk) => disk.diskId === diskId) ?? NO_DISK;
+}
+
+/** Both files of a disk. */
+function bytesFor(
+  { dataBytes, blockCount, chunkCount }: UnionCount,
+  sizeBytes: number,
+  areHolesFree: boolean,
+): number {
+  if (areHolesFree) return dataBytes + 2 * blockCount * PAGE_BYTES + HEADS_BYTES;
+  const tableBytes = 2 * Math.ceil((8 * sizeBytes) / MATERIALISED_BLOCK_BYTES);
+  return blockCount * MATERIALISED_BLOCK_BYTES + chunkCount * MIB + tableBytes + HEADS_BYTES;
+}
 
 export interface UnionCount {
   readonly dataBytes: number;

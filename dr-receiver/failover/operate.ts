@@ -88,7 +88,8 @@ function commandOf(text: string): Command {
 }
 
 const NOTHING_FOUND: Findings = {
-  ...{ refusals: [], notes: [], point: undefined, lostSeconds: 0, network: undefined },
+  ...{ refusals: [], notes: [], point: undefined, lostSeconds: 0 },
+  ...{ network: undefined, retired: undefined },
 };
 
 async function planFor({ receiver, desk, command, asked, extras }: Asking): Promise<{

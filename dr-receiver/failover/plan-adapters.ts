@@ -5,8 +5,13 @@ import { defined } from '../../shared/assert.js';
 import type { Guid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { VmDefinition } from '../../shared/hypervisor/index.js';
-import { type NetworkPlan, planNetwork, type TakenAddress } from '../../shared/network/index.js';
-import type { AdapterPlan, NetworkWish } from './network.js';
+import {
+  type AdapterPlan,
+  type NetworkPlan,
+  planNetwork,
+  type TakenAddress,
+} from '../../shared/network/index.js';
+import type { NetworkWish } from './network.js';
 import { valuesOf } from './operations/values.js';
 import type { TargetHost } from './ports.js';
 import { addressesAtHost } from './taken-addresses.js';

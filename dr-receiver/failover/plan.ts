@@ -8,6 +8,7 @@ import { DrError, type ErrorCode, type ErrorContext } from '../../shared/errors.
 import { type Answer, answerTo, rowOf } from './machine.js';
 import type { Command, StateName } from './model.js';
 import { refusal, type Standing } from './refusals.js';
+import { isTooLateToStay, TOO_LATE_TO_STAY } from './resume-parameters.js';
 import { STEPS, type SteppedKind } from './steps.js';
 import { wayBack } from './way-back.js';
 
@@ -100,6 +101,10 @@ function refusalsOf(
   const refused = (code: ErrorCode): PlanRefusal[] => [refusal(standing, command, code)];
   if (answer.kind === 'refuse') return refused(answer.code);
   if (answer.kind === 'asHalted') return refused('E_HALTED');
+  const { operation } = standing.failover;
+  if (command === 'failback' && operation && isTooLateToStay(operation, parameters)) {
+    return [{ code: 'E_STATE', message: TOO_LATE_TO_STAY }];
+  }
   const isPointMissing =
     answer.kind === 'start' && answer.wantsPoint === true && !('point' in parameters);
   if (!isPointMissing) return [];

@@ -1,7 +1,7 @@
 // The addresses of a network plan on the wire: whoever brings up several VMs at once compares them.
 
 import type { PlannedAddress } from '../../shared/channel/index.js';
-import type { AdapterPlan } from './network.js';
+import type { AdapterPlan } from '../../shared/network/index.js';
 
 /** Those that stay as well; what DHCP gives is not known. */
 export function addressesToWire(adapters: readonly AdapterPlan[]): PlannedAddress[] {

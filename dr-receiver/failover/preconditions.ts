@@ -1,7 +1,7 @@
 // What has to be so before a command begins, beside what the state machine says: all that does not hold is
 // told at once, so that nobody mends one thing to hear of the next. Nothing is changed here.
 
-import { randomGuid } from '../../shared/bytes/index.js';
+import { type Guid, randomGuid } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { ParameterValues } from '../../shared/params/index.js';
 import { findPoint } from '../find-point.js';
@@ -15,10 +15,10 @@ import { lookBeforeFailback } from './failback/look-before.js';
 import { lookBeforeUndo } from './failback/way-back.js';
 import { instanceSpace } from './instance-space.js';
 import type { Command } from './model.js';
-import type { AdapterPlan } from './network.js';
+import type { AdapterPlan } from '../../shared/network/index.js';
 import { isAlive, probeSource } from './operations/probe.js';
 import type { PlanRefusal } from './plan.js';
-import { requireNameFree } from './retired-vm.js';
+import { replacementNote, requireNameFree } from './retired-vm.js';
 import type { FailoverSite } from './site.js';
 
 export interface Findings {
@@ -29,7 +29,11 @@ export interface Findings {
   readonly lostSeconds: number;
   /** Of the VM that would come up; undefined: none would, or its network is refused. */
   readonly network: readonly AdapterPlan[] | undefined;
+  /** The VM that is removed for its name. */
+  readonly retired: Guid | undefined;
 }
+
+type Room = Pick<Findings, 'network' | 'retired'>;
 
 interface Asking {
   readonly site: FailoverSite;
@@ -69,11 +73,11 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
     found.refuse({ code: 'E_PARAMETER', message: 'what is forced wants a reason' });
   }
   let point: Point | undefined;
-  let network: Findings['network'];
+  let room: Room = { network: undefined, retired: undefined };
   if (command === 'planned' || command === 'unplanned' || command === 'test') {
     const name = command === 'planned' ? 'latest' : values.point;
     point = await found.ask(() => usablePoint(desk, name));
-    network = await lookAtRoom(asking, found, point);
+    room = await lookAtRoom(asking, found, point);
   }
   if (command === 'unplanned') await lookAtSource(asking, found);
   if (command === 'planned') await lookBeforePlanned(asking, found);
@@ -94,7 +98,7 @@ export async function lookBefore(asking: Asking): Promise<Findings> {
   return {
     refusals: found.refusals,
     notes: found.notes,
-    ...{ point, network },
+    ...{ point, ...room },
     lostSeconds: command === 'unplanned' ? Math.max(0, Math.round(lostMs / 1000)) : 0,
   };
 }
@@ -119,10 +123,12 @@ async function lookAtRoom(
   asking: Asking,
   found: Collector,
   point: Point | undefined,
-): Promise<Findings['network']> {
+): Promise<Room> {
   const { site, desk, command, parameters, values } = asking;
   await found.ask(() => parseChecks(values.checks.join(',')));
-  if (point === undefined || site.host === undefined) return undefined;
+  if (point === undefined || site.host === undefined) {
+    return { network: undefined, retired: undefined };
+  }
   const { host } = site;
   const { vm } = desk;
   const purpose = command === 'test' ? 'test' : 'failover';
@@ -137,12 +143,11 @@ async function lookAtRoom(
       `the disks of the point need ${neededBytes} bytes, ${freeBytes} are free in ${vm.layout.disks}`,
     );
   });
-  if (purpose === 'test') return network;
-  await found.ask(async () => {
-    const note = await requireNameFree(host, vm, command === 'planned' && values.replace_retired);
-    if (note !== undefined) found.notes.push(note);
-  });
-  return network;
+  if (purpose === 'test') return { network, retired: undefined };
+  const isReplacing = command === 'planned' && values.replace_retired;
+  const retired = await found.ask(() => requireNameFree(host, vm, isReplacing));
+  if (retired !== undefined) found.notes.push(replacementNote(retired));
+  return { network, retired: retired?.id };
 }
 
 async function lookAtSource({ site, desk, values }: Asking, found: Collector): Promise<void> {

@@ -13,13 +13,28 @@ export function isSame(one: Operation['parameters'], other: Operation['parameter
   return names.every((name) => valueIn(one, name) === valueIn(other, name));
 }
 
-/** undefined: the operation goes on as it was begun. @throws DrError E_PARAMETER */
+export const TOO_LATE_TO_STAY =
+  'the failback is past its sync stage: the VM is shut down here, or about to be. It can go on, or be taken back';
+
+/** A failback that was switched already is asked to let the VM serve here. */
+export function isTooLateToStay(
+  { kind, step }: Pick<Operation, 'kind' | 'step'>,
+  { stage }: Operation['parameters'],
+): boolean {
+  return kind === 'failback' && step !== 'F1' && stage === 'sync';
+}
+
+/** undefined: the operation goes on as it was begun. @throws DrError E_PARAMETER, E_STATE */
 export function parametersOnResume(
-  { kind, parameters }: Operation,
+  operation: Operation,
   command: Command,
   more: Operation['parameters'],
 ): Operation['parameters'] | undefined {
+  const { kind, parameters } = operation;
   if (kind === 'failback' && command === 'failback') {
+    if (isTooLateToStay(operation, more)) {
+      throw new DrError('E_STATE', TOO_LATE_TO_STAY, { context: { step: operation.step } });
+    }
     return { ...parameters, stage: 'all', ...more };
   }
   const isForcible = kind === 'failback-undo' || kind === 'failback-commit';

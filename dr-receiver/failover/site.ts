@@ -6,10 +6,10 @@ import type { VmDefinition } from '../../shared/hypervisor/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { ConnectTcp, RunScript } from '../../shared/probe/index.js';
-import type { NetworkPlan } from '../../shared/network/index.js';
+import type { AdapterPlan, NetworkPlan } from '../../shared/network/index.js';
 import type { IngestSeams } from '../ingest/incoming-cycle.js';
 import type { StoreLayout } from '../store/layout.js';
-import type { AdapterPlan, NetworkWish } from './network.js';
+import type { NetworkWish } from './network.js';
 import type { ServingDisks } from './failback/serving-disks.js';
 import type { SourceSites, TargetHost } from './ports.js';
 

@@ -35,6 +35,8 @@ export class Watch {
   readonly #startedAtMs: number;
   /** VMs whose retired original was running when its agent was asked last. */
   readonly #retiredRunning = new Set<Guid>();
+  /** Deadlines that are acted on: one for each VM, and none waits for another. */
+  readonly #acting = new Map<Guid, Promise<void>>();
   #looking: Promise<void> | undefined;
 
   constructor(site: FailoverSite, options: WatchOptions) {
@@ -59,11 +61,13 @@ export class Watch {
       await this.#site.seams.clock.sleep(TICK_MS, signal).catch(() => undefined);
     }
     await settling;
+    await this.#deadlines();
   }
 
-  /** One look at what acts by itself. */
+  /** One look at what acts by itself, to its end. */
   async tick(): Promise<void> {
     await this.#lookAtTime();
+    await this.#deadlines();
     await this.#settle();
   }
 
@@ -83,8 +87,22 @@ export class Watch {
     for (const desk of await this.#soundDesks()) {
       await this.#look(desk, () => this.#options.tests.tick(desk));
       await this.#look(desk, () => seeSecondVm(this.#site, desk));
-      await this.#look(desk, () => this.#actOnDeadline(desk));
+      this.#startDeadline(desk);
     }
+  }
+
+  /** An agent may hang while it is asked, and the other VMs have deadlines as well. */
+  #startDeadline(desk: VmDesk): void {
+    const { vmId } = desk.vm;
+    if (this.#acting.has(vmId)) return;
+    const acting = this.#look(desk, () => this.#actOnDeadline(desk)).finally(() => {
+      this.#acting.delete(vmId);
+    });
+    this.#acting.set(vmId, acting);
+  }
+
+  async #deadlines(): Promise<void> {
+    await Promise.all(this.#acting.values());
   }
 
   /** A source that does not answer keeps no other VM waiting. */

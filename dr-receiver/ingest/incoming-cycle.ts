@@ -12,11 +12,11 @@
 
 import type { Clock, Random } from '../../shared/clock.js';
 import { cellCount, DeltaError, parseBatch } from '../../shared/delta/index.js';
-import { OpenRequest, releaseMemory } from '../../shared/channel/index.js';
+import { OpenRequest } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { defined } from '../../shared/assert.js';
-import type { Guid } from '../../shared/bytes/index.js';
+import { type Guid, releaseMemory } from '../../shared/bytes/index.js';
 import type { VmLayout } from '../store/layout.js';
 import type { DiskRecord } from '../store/records.js';
 import { markRemoving } from '../store/removing-mark.js';

@@ -10,3 +10,4 @@ export {
   ZERO_GUID,
   type Guid,
 } from './guid.js';
+export { releaseMemory } from './release-memory.js';

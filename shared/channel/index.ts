@@ -78,6 +78,7 @@ export {
   DiskTransfer,
   HashesRequest,
   HashesResponse,
+  HyperVSettings,
   OpenAccepted,
   OpenDisk,
   OpenRequest,
@@ -148,7 +149,6 @@ export {
 } from './keys.js';
 export { listen } from './listen.js';
 export { loadTls, type TlsFiles } from './tls-files.js';
-export { releaseMemory } from './release-memory.js';
 export { METHOD_ROLES } from './method-roles.js';
 export {
   estimateBits,

@@ -4,7 +4,13 @@
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { DrError } from '../errors.js';
-import { type FileStatus, type FileSystem, readSmall, TEMPORARY_SUFFIX } from '../files/index.js';
+import {
+  accessAdvice,
+  type FileStatus,
+  type FileSystem,
+  readSmall,
+  TEMPORARY_SUFFIX,
+} from '../files/index.js';
 import type { Log } from '../log.js';
 import { keyFromPassphrase } from './passphrase.js';
 import { parseKey, type PreSharedKey, PSK_FILE_BYTES_MAX, PSK_TAG } from './psk-format.js';
@@ -129,7 +135,7 @@ async function readKeyFile(
   if (status.isExposed === true) {
     throw new DrError('E_KEY_FILE', `others than its owner may read the key file ${path}`, {
       context: { path },
-      hint: `Take that away (chmod 600 ${path}); whoever read it may act in its name: make a new key if in doubt.`,
+      hint: `Take that away (${accessAdvice(path, 'read')}); whoever read it may act in its name: make a new key if in doubt.`,
     });
   }
   if (status.sizeBytes > PSK_FILE_BYTES_MAX) {

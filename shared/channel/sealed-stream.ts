@@ -9,7 +9,7 @@ import type { Http2Stream } from 'node:http2';
 import { encodeFinal, type Final, parseFinal } from './final.js';
 import { MessageReader, MessageWriter, transportFailed } from './grpc-wire.js';
 import { MESSAGE_BYTES_MAX, RECORD_OVERHEAD_MAX } from './limits.js';
-import { releaseMemory } from './release-memory.js';
+import { releaseMemory } from '../bytes/index.js';
 import {
   type RecordOpener,
   type RecordSealer,

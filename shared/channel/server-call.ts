@@ -73,6 +73,10 @@ class ServerCall implements RunningCall {
     this.#receiver = new SealedReceiver(stream, new RecordOpener(identity, 'c2s'));
     const salt = random.fill(Buffer.alloc(SALT_BYTES));
     this.#sender = new SealedSender(stream, new RecordSealer(identity, salt));
+    // a reset is told at once; the stream may take a while to close
+    stream.on('aborted', () => {
+      this.end(transportFailed('the other side reset the call'));
+    });
     stream.on('close', () => {
       this.end(transportFailed('the call broke off'));
     });

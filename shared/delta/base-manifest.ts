@@ -16,7 +16,7 @@ import { dirname } from 'node:path';
 
 import { ZERO_GUID } from '../bytes/index.js';
 import type { Random } from '../clock.js';
-import { isAllZero, type ReadableDisk } from '../disk/index.js';
+import { type Extent, isAllZero, readAhead, type ReadableDisk } from '../disk/index.js';
 import { DrError } from '../errors.js';
 import type { FileSystem } from '../files/index.js';
 import { CELL_BYTES, cellOffset, hashCell } from './cell.js';
@@ -33,6 +33,9 @@ import {
 import { PIECE_BYTES } from './pcbt.js';
 import { Peekable } from './peekable.js';
 import { publishFile } from './publish.js';
+
+/** One is hashed while the next ones are read. */
+const PIECES_AHEAD = 3;
 
 /** The names are this file's own, and what stands there is older. */
 const REPLACING = { isReplacing: true };
@@ -257,14 +260,17 @@ export interface BaseFinding {
 
 /** The stored data of a disk in whole cells, up to 1 MiB each; valid until the next one. */
 async function* storedData(disk: ReadableDisk): AsyncGenerator<{ offset: number; data: Buffer }> {
-  const buffer = Buffer.alloc(PIECE_BYTES);
+  const options = { extents: storedExtents(disk), pieceBytes: PIECE_BYTES, depth: PIECES_AHEAD };
+  for await (const piece of readAhead(disk, options)) {
+    if (piece.bytes !== undefined) yield { offset: piece.offset, data: piece.bytes };
+    piece.release();
+  }
+}
+
+async function* storedExtents(disk: ReadableDisk): AsyncGenerator<Extent> {
   for await (const range of storedCells(disk)) {
     const end = cellOffset(range.end, disk.sizeBytes);
-    for (let offset = range.start * CELL_BYTES; offset < end; offset += PIECE_BYTES) {
-      const data = buffer.subarray(0, Math.min(PIECE_BYTES, end - offset));
-      await disk.read(offset, data);
-      yield { offset, data };
-    }
+    yield { start: range.start * CELL_BYTES, end, kind: 'data' };
   }
 }
 

@@ -32,16 +32,31 @@ export async function* recordsOfCells(
   }
 }
 
-/** SHA-256 over the records as a manifest writes them; 32 bytes. */
+/** SHA-256 over records as a manifest writes them. */
+export class RecordsRoot {
+  readonly #hash = createHash('sha256');
+  readonly #bytes = Buffer.alloc(MANIFEST_RECORD_BYTES);
+
+  /** In ascending order. */
+  add(record: ManifestRecord): void {
+    encodeManifestRecord(record, this.#bytes, 0);
+    this.#hash.update(this.#bytes);
+  }
+
+  /** 32 bytes. To be called once, after the last record. */
+  digest(): Buffer {
+    return this.#hash.digest();
+  }
+}
+
+/** The root of all `records`. */
 export async function rootOfRecords(
   records: AsyncIterable<ManifestRecord>,
   onRecord?: () => void,
 ): Promise<Buffer> {
-  const root = createHash('sha256');
-  const bytes = Buffer.alloc(MANIFEST_RECORD_BYTES);
+  const root = new RecordsRoot();
   for await (const record of records) {
-    encodeManifestRecord(record, bytes, 0);
-    root.update(bytes);
+    root.add(record);
     onRecord?.();
   }
   return root.digest();

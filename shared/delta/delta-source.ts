@@ -45,10 +45,19 @@ export async function readVerified(
   const first = entries[0];
   if (first === undefined) return;
   await source.read(first.position, target);
+  checkHashes(source, entries, target);
+}
+
+/** Checks whole cells that lie in a row and were read. @throws DeltaError E_DELTA_HASH */
+export function checkHashes(
+  source: DeltaSource,
+  entries: readonly DataEntry[],
+  bytesRead: Buffer,
+): void {
   let at = 0;
   for (const entry of entries) {
     const end = at + cellLength(entry.cell, source.header.diskSizeBytes);
-    const bytes = target.subarray(at, end);
+    const bytes = bytesRead.subarray(at, end);
     if (isAllZero(bytes) || !hashCell(bytes).equals(entry.hash)) {
       const offset = entry.cell * CELL_BYTES;
       throw new DeltaError(

@@ -50,10 +50,11 @@ export {
   hashCell,
   MAX_DISK_BYTES,
 } from './cell.js';
+export { GatheredHashes } from './gathered-hashes.js';
 export { CellDelta, CellDeltaWriter } from './cell-delta.js';
 export { cellsOfRanges, touchedMib, unionOfCells } from './cell-ranges.js';
 export { readCells } from './cell-reader.js';
-export { recordsOfCells, rootOfRecords } from './cell-records.js';
+export { recordsOfCells, RecordsRoot, rootOfRecords } from './cell-records.js';
 export { type CellRange, CellSet } from './cell-set.js';
 export {
   checkDelta,
@@ -128,13 +129,12 @@ export {
   type PublishSeams,
   publishTogether,
 } from './publish.js';
+export { type UnionBatch, type UnionEntry } from './read-ahead.js';
 export {
   checkAdjacent,
   mergedHeader,
   mergeDeltas,
   readUnion,
-  type UnionBatch,
   unionOf,
-  type UnionEntry,
   writeUnion,
 } from './union.js';

@@ -11,6 +11,10 @@ import { DeltaError } from './delta-error.js';
 import type { DeltaSource } from './delta-source.js';
 import { OverlappedWrites } from './overlapped-writes.js';
 import { writeUnion } from './union.js';
+import { WholeBlocks } from './whole-blocks.js';
+
+/** Somebody waits for the disk to be durable: the device begins soon, and is nearly done at the end. */
+const FLUSH_EVERY_BYTES = 32 * 1024 * 1024;
 
 export interface MaterialiseOptions {
   /** Default: as Hyper-V makes differencing disks. */
@@ -41,11 +45,16 @@ export async function materialise(
   }
   const target = await realTargetPath(seams.fs, file);
   const child = childOf(base, target, blockSizeBytes, dataWriteGuid);
-  const writer = await SealedVhdxWriter.create({ ...child, ...seams, path: file });
+  const writer = await SealedVhdxWriter.create({
+    ...{ ...child, ...seams, path: file },
+    flushEveryBytes: FLUSH_EVERY_BYTES,
+  });
   // the next cell is read and checked while the device takes the one before
   const writes = new OverlappedWrites(writer);
   try {
-    await writeUnion(sources, writes);
+    const whole = new WholeBlocks(writes, base, writer.geometry.blockSizeBytes);
+    await writeUnion(sources, whole);
+    await whole.finish();
     await writes.drain();
     await writer.finish();
   } catch (error) {

@@ -12,7 +12,8 @@ import type { ManifestWriter } from './manifest.js';
 import type { ManifestHeader } from './manifest-format.js';
 import { encodePcbt, type PcbtPlan } from './pcbt.js';
 import { Peekable } from './peekable.js';
-import { mergedHeader, type UnionEntry, unionOf } from './union.js';
+import type { UnionEntry } from './read-ahead.js';
+import { mergedHeader, unionOf } from './union.js';
 
 export interface MergePlan {
   /** Of the merged delta. */

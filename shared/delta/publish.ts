@@ -28,6 +28,10 @@ export interface PublishOptions {
    * is replaced.
    */
   readonly isReplacing: boolean;
+  /** The device is set to work each time so many bytes were written, so that the flush that counts is short. */
+  readonly flushEveryBytes?: number;
+  /** For files that nobody reads soon: see OpenOptions. */
+  readonly isDirect?: boolean;
 }
 
 /** Begins a file that is to appear under `path`, and gives its sink. */
@@ -38,6 +42,8 @@ interface Unfinished {
   readonly temporary: string;
   readonly file: BlockFile;
   isOpen: boolean;
+  /** Flushes in the background. */
+  flushing: Promise<void>;
 }
 
 /**
@@ -48,23 +54,31 @@ interface Unfinished {
  */
 export async function publishTogether<T>(
   { fs, random }: PublishSeams,
-  { isReplacing }: PublishOptions,
+  { isReplacing, flushEveryBytes = Infinity, isDirect = false }: PublishOptions,
   produce: (create: CreateFile) => Promise<T>,
 ): Promise<T> {
   const files: Unfinished[] = [];
   const create: CreateFile = async (path) => {
-    const { temporaryPath: temporary, file } = await createBeside(fs, path, random);
-    files.push({ path, temporary, file, isOpen: true });
+    const { temporaryPath: temporary, file } = await createBeside(fs, path, random, { isDirect });
+    const unfinished = { path, temporary, file, isOpen: true, flushing: Promise.resolve() };
+    files.push(unfinished);
     let position = 0;
+    let sinceFlush = 0;
     return async (chunk) => {
       await file.write(position, chunk);
       position += chunk.length;
+      sinceFlush += chunk.length;
+      if (sinceFlush < flushEveryBytes) return;
+      sinceFlush = 0;
+      unfinished.flushing = unfinished.flushing.then(() => file.flush());
+      unfinished.flushing.catch(() => undefined); // awaited before the flush that counts
     };
   };
   const renamed: string[] = [];
   try {
     const result = await produce(create);
     for (const each of files) {
+      await each.flushing;
       await each.file.flush();
       each.isOpen = false;
       await each.file.close();

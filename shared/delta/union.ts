@@ -1,25 +1,19 @@
 // Several deltas of one disk seen as one: newer cells hide older ones, zero cells included. The
 // union is a streaming merge of ordered sources; it is written as one merged delta, or as the
 // content of a differencing disk over the base (design.md § 7, compact and materialise). Memory is
-// one record per delta and a buffer of 1 MiB.
+// one record per delta and what is read ahead.
 
 import { assert, defined } from '../assert.js';
 import type { DeltaTarget } from './apply.js';
 import { checkSameDisk } from './base-manifest.js';
 import type { ByteSink } from './byte-source.js';
-import { CELL_BYTES, cellLength, cellOffset } from './cell.js';
+import { CELL_BYTES, cellOffset } from './cell.js';
 import { CellDeltaWriter } from './cell-delta.js';
 import { DeltaError } from './delta-error.js';
-import { type DataEntry, type DeltaEntry, type DeltaSource, readVerified } from './delta-source.js';
+import type { DataEntry, DeltaEntry, DeltaSource } from './delta-source.js';
 import type { ManifestHeader, ManifestTrailer } from './manifest-format.js';
 import { Peekable } from './peekable.js';
-
-/** An entry of the union, and which of the deltas it comes from. */
-export interface UnionEntry {
-  readonly entry: DeltaEntry;
-  /** Index into the list of sources. */
-  readonly source: number;
-}
+import { readAhead, type UnionBatch, type UnionEntry } from './read-ahead.js';
 
 function entryEnd(entry: DeltaEntry): number {
   return entry.cell + (entry.kind === 'data' ? 1 : entry.count);
@@ -99,63 +93,15 @@ export function checkAdjacent(headers: readonly ManifestHeader[]): void {
   }
 }
 
-const BATCH_CELLS = 16;
-
-/** Data entries of the union in batches that one read serves, and runs of zeros. */
-async function* batches(
-  sources: readonly DeltaSource[],
-  firstCell: number,
-): AsyncGenerator<
-  { source: DeltaSource; data: DataEntry[] } | { zero: DeltaEntry & { kind: 'zero' } }
-> {
-  let open: { source: DeltaSource; data: DataEntry[] } | undefined;
-  for await (const { entry, source: index } of unionOf(sources, firstCell)) {
-    const source = defined(sources[index], 'the union names one of its sources');
-    const last = open?.data.at(-1);
-    if (
-      entry.kind === 'data' &&
-      open?.source === source &&
-      open.data.length < BATCH_CELLS &&
-      last?.cell === entry.cell - 1 &&
-      last.position === entry.position - CELL_BYTES
-    ) {
-      open.data.push(entry);
-      continue;
-    }
-    if (open !== undefined) yield open;
-    open = undefined;
-    if (entry.kind === 'data') open = { source, data: [entry] };
-    else yield { zero: entry };
-  }
-  if (open !== undefined) yield open;
-}
-
-/** A part of the union: cells that lie in a row, with their bytes, or a run of zeros. */
-export type UnionBatch =
-  | { readonly kind: 'data'; readonly entries: readonly DataEntry[]; readonly bytes: Buffer }
-  | { readonly kind: 'zero'; readonly cell: number; readonly count: number };
-
 /**
  * Reads the union once, from `firstCell` on. The cells of a batch are whole and their hashes were checked; its bytes are
  * valid until the next one is asked for. @throws DeltaError E_DELTA_HASH, E_DELTA_MANIFEST, …
  */
-export async function* readUnion(
+export function readUnion(
   sources: readonly DeltaSource[],
   firstCell = 0,
 ): AsyncGenerator<UnionBatch> {
-  const buffer = Buffer.alloc(BATCH_CELLS * CELL_BYTES);
-  for await (const batch of batches(sources, firstCell)) {
-    if ('zero' in batch) {
-      yield batch.zero;
-      continue;
-    }
-    const { source, data } = batch;
-    let lengthBytes = 0;
-    for (const entry of data) lengthBytes += cellLength(entry.cell, source.header.diskSizeBytes);
-    const bytes = buffer.subarray(0, lengthBytes);
-    await readVerified(source, data, bytes);
-    yield { kind: 'data', entries: data, bytes };
-  }
+  return readAhead(unionOf(sources, firstCell), sources);
 }
 
 /**

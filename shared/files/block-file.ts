@@ -80,6 +80,11 @@ export interface OpenOptions {
    * mostly in aligned pieces of 64 KiB and more, and flushed often. Changes nothing else.
    */
   readonly isDirect?: boolean;
+  /**
+   * The new file is its owner's, the system's and the administrators' alone, wherever it is. POSIX: it always is. On Windows
+   * files have the rights of their folder otherwise, and folders that we make are as this says.
+   */
+  readonly isSecret?: boolean;
 }
 
 export interface FileStatus {
@@ -90,12 +95,14 @@ export interface FileStatus {
   /** Of the last write, milliseconds since 1970; undefined where nobody can tell. */
   readonly modifiedAtMs?: number | undefined;
   /**
-   * Others than its owner may read or change it: permissions of group or world (POSIX). Not known,
-   * so undefined, on Windows.
+   * Others than its owner may read or change it: permissions of group or world (POSIX); anybody but the owner, the
+   * system and administrators (Windows). undefined where nobody can tell.
    */
   readonly isExposed?: boolean | undefined;
-  /** Group or world may change it (POSIX). Not known, so undefined, on Windows. */
+  /** Of the same, those that may change it. */
   readonly isChangeableByOthers?: boolean | undefined;
+  /** Its owner is neither root (Windows: the system or an administrator) nor who runs this process. */
+  readonly isOwnedByAnother?: boolean | undefined;
 }
 
 export interface FileSystem {

@@ -11,7 +11,7 @@ import { dirname } from 'node:path';
 import { assert } from '../assert.js';
 import { systemRandom, type Random } from '../clock.js';
 import { DrError } from '../errors.js';
-import type { BlockFile, FileSystem } from './block-file.js';
+import type { BlockFile, FileSystem, OpenOptions } from './block-file.js';
 import { temporaryPathBeside } from './temporary-path.js';
 
 /**
@@ -24,10 +24,11 @@ export async function writeDurably(
   path: string,
   bytes: Uint8Array,
   random: Random = systemRandom,
+  { isSecret = false }: Pick<OpenOptions, 'isSecret'> = {},
 ): Promise<void> {
   const folder = dirname(path);
   const temporary = temporaryPathBeside(path, random);
-  const file = await fileSystem.open(temporary, { mode: 'create' });
+  const file = await fileSystem.open(temporary, { mode: 'create', isSecret });
   try {
     try {
       await file.write(0, bytes);

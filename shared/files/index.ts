@@ -6,7 +6,10 @@ export type {
   OpenMode,
   OpenOptions,
 } from './block-file.js';
+export { accessAdvice } from './access-advice.js';
 export { forbidCoreDumps } from './core-dumps.js';
+export { lockedFile, makeLockFile } from './lock-file.js';
+export { openNotifySocket, type SendNotice } from './native-notify.js';
 export { nodeFileSystem } from './node-file.js';
 export { refuseExisting } from './refuse-existing.js';
 export {

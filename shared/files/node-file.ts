@@ -8,7 +8,7 @@
 // another file is never written to.
 
 import fs from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { assert } from '../assert.js';
 import { DrError } from '../errors.js';
 import type {
@@ -20,10 +20,23 @@ import type {
   OpenOptions,
 } from './block-file.js';
 import { DirectWriter } from './direct-writer.js';
-import { lockDescriptor } from './file-lock.js';
+import { lockDescriptor, lockedError } from './file-lock.js';
 import { nativePosix } from './native-posix.js';
+import { nativeWindows } from './native-windows.js';
 import { nextDataRange } from './sparse.js';
 import { fromSystemError, systemCode } from './system-error.js';
+import {
+  againWhileHeld,
+  flushFolderOnWindows,
+  flushNewFolders,
+  keepToOwner,
+  realPathOnWindows,
+  removeOnWindows,
+  renameOnWindows,
+  WindowsStatus,
+} from './windows-file.js';
+
+const isWindows = process.platform === 'win32';
 
 /** One system call moves less than 2 GiB; a round figure below that. */
 const CALL_BYTES_MAX = 1 << 30;
@@ -236,7 +249,7 @@ function openFlags(mode: OpenMode): number {
   const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = fs.constants;
   // A FIFO that takes the name between the check and the open must not make the open wait; Windows
   // has no such constant (Node leaves it undefined there), nor the problem.
-  const nonBlocking = process.platform === 'win32' ? 0 : fs.constants.O_NONBLOCK;
+  const nonBlocking = isWindows ? 0 : fs.constants.O_NONBLOCK;
   switch (mode) {
     case 'read':
       return O_RDONLY | nonBlocking;
@@ -268,12 +281,7 @@ async function open(path: string, options: OpenOptions): Promise<BlockFile> {
     const before = await status(path);
     if (before !== undefined && before.kind !== 'file') throw notRegular(path, before.kind);
   }
-  const descriptor = await new Promise<number>((resolve, reject) => {
-    fs.open(path, openFlags(mode), NEW_FILE_PERMISSIONS, (error, opened) => {
-      if (error === null) resolve(opened);
-      else reject(fromSystemError(error, mode === 'create' ? 'create' : 'open', path));
-    });
-  });
+  const descriptor = await openDescriptor(path, mode, lock);
   try {
     const stats = await new Promise<fs.BigIntStats>((resolve, reject) => {
       fs.fstat(descriptor, { bigint: true }, (error, value) => {
@@ -284,6 +292,7 @@ async function open(path: string, options: OpenOptions): Promise<BlockFile> {
     const kind = kindOf(stats);
     if (kind !== 'file') throw notRegular(path, kind);
     await lockDescriptor(descriptor, lock, path);
+    if (isWindows && options.isSecret === true) await keepToOwner(path);
   } catch (error) {
     await closeDescriptor(descriptor, path);
     throw error;
@@ -292,18 +301,49 @@ async function open(path: string, options: OpenOptions): Promise<BlockFile> {
   return new NodeFile(path, descriptor, isDirect ? await DirectWriter.open(descriptor) : undefined);
 }
 
-async function status(path: string): Promise<FileStatus | undefined> {
+async function openDescriptor(path: string, mode: OpenMode, lock: LockKind): Promise<number> {
   try {
-    const stats = await fs.promises.stat(path, { bigint: true });
-    const permissions = process.platform === 'win32' ? undefined : Number(stats.mode);
-    return {
-      sizeBytes: Number(stats.size),
-      kind: kindOf(stats),
-      identity: `${stats.dev}:${stats.ino}`,
-      modifiedAtMs: Number(stats.mtimeMs),
-      isExposed: permissions === undefined ? undefined : (permissions & 0o077) !== 0,
-      isChangeableByOthers: permissions === undefined ? undefined : (permissions & 0o022) !== 0,
-    };
+    return await againWhileHeld(
+      () =>
+        new Promise<number>((resolve, reject) => {
+          fs.open(path, openFlags(mode), NEW_FILE_PERMISSIONS, (error, opened) => {
+            if (error === null) resolve(opened);
+            else reject(error);
+          });
+        }),
+    );
+  } catch (error) {
+    // Windows: somebody has it open and shares it with nobody, as Hyper-V the disks of a running VM
+    if (systemCode(error) === 'EBUSY') throw lockedError(path, lock);
+    throw fromSystemError(error, mode === 'create' ? 'create' : 'open', path);
+  }
+}
+
+async function status(path: string): Promise<FileStatus | undefined> {
+  const stats = await statOf(path);
+  if (stats === undefined) return undefined;
+  const facts = {
+    sizeBytes: Number(stats.size),
+    kind: kindOf(stats),
+    identity: `${stats.dev}:${stats.ino}`,
+    modifiedAtMs: Number(stats.mtimeMs),
+  };
+  if (isWindows) {
+    const native = await nativeWindows();
+    return native === undefined ? facts : new WindowsStatus(facts, path, native);
+  }
+  const permissions = Number(stats.mode);
+  return {
+    ...facts,
+    isExposed: (permissions & 0o077) !== 0,
+    isChangeableByOthers: (permissions & 0o022) !== 0,
+    isOwnedByAnother: ![0, process.getuid?.()].includes(Number(stats.uid)),
+  };
+}
+
+async function statOf(path: string): Promise<fs.BigIntStats | undefined> {
+  try {
+    return await fs.promises.stat(path, { bigint: true });
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
@@ -312,9 +352,7 @@ async function status(path: string): Promise<FileStatus | undefined> {
 }
 
 async function flushFolder(folder: string): Promise<void> {
-  // Windows has no flush for folders: NTFS journals its metadata and orders a rename behind the
-  // data that FlushFileBuffers wrote before it. A handle to a folder cannot be opened by node:fs.
-  if (process.platform === 'win32') return;
+  if (isWindows) return flushFolderOnWindows(folder);
   let handle: fs.promises.FileHandle | undefined;
   try {
     handle = await fs.promises.open(folder, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
@@ -328,7 +366,37 @@ async function flushFolder(folder: string): Promise<void> {
   }
 }
 
+/** Each folder is its owner's before anything is made in it: an access list given later comes down to nothing. */
+async function makeFolderForOwner(path: string): Promise<void> {
+  const missing: string[] = [];
+  for (let at = resolve(path); (await status(at)) === undefined; at = dirname(at)) {
+    missing.unshift(at);
+    if (dirname(at) === at) break;
+  }
+  let first: string | undefined;
+  for (const folder of missing) {
+    if (!(await makeOneFolder(folder))) continue;
+    await keepToOwner(folder);
+    first ??= folder;
+  }
+  if (missing.length === 0) await makeOneFolder(path);
+  if (first !== undefined) await flushNewFolders(path, first);
+}
+
+/** False when it is there already. */
+async function makeOneFolder(folder: string): Promise<boolean> {
+  try {
+    await fs.promises.mkdir(folder);
+    return true;
+  } catch (error) {
+    const isThere = systemCode(error) === 'EEXIST' && (await status(folder))?.kind === 'folder';
+    if (isThere) return false;
+    throw fromSystemError(error, 'create the folder', folder);
+  }
+}
+
 async function makeFolder(path: string): Promise<void> {
+  if (isWindows) return makeFolderForOwner(path);
   let first: string | undefined;
   try {
     first = await fs.promises.mkdir(path, { recursive: true, mode: NEW_FOLDER_PERMISSIONS });
@@ -349,7 +417,7 @@ async function makeFolder(path: string): Promise<void> {
 
 async function realPath(path: string): Promise<string> {
   try {
-    return await fs.promises.realpath(path);
+    return await (isWindows ? realPathOnWindows(path) : fs.promises.realpath(path));
   } catch (error) {
     throw fromSystemError(error, 'resolve', path);
   }
@@ -364,14 +432,14 @@ export const nodeFileSystem: FileSystem = {
   realPath,
   rename: async (from, to) => {
     try {
-      await fs.promises.rename(from, to);
+      await (isWindows ? renameOnWindows(from, to) : fs.promises.rename(from, to));
     } catch (error) {
       throw fromSystemError(error, `rename to ${to} the file`, from);
     }
   },
   remove: async (path) => {
     try {
-      await fs.promises.unlink(path);
+      await (isWindows ? removeOnWindows(path) : fs.promises.unlink(path));
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw fromSystemError(error, 'remove', path);
     }
@@ -386,7 +454,7 @@ export const nodeFileSystem: FileSystem = {
   },
   removeFolder: async (path) => {
     try {
-      await fs.promises.rmdir(path);
+      await againWhileHeld(() => fs.promises.rmdir(path));
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw fromSystemError(error, 'remove the folder', path);
     }

@@ -5,7 +5,7 @@
 import path from 'node:path';
 import type { Random } from '../clock.js';
 import { DrError } from '../errors.js';
-import type { BlockFile, FileSystem } from './block-file.js';
+import type { BlockFile, FileSystem, OpenOptions } from './block-file.js';
 
 /** Ends every name that temporaryPathBeside() makes; such a file may be deleted when no one has it open. */
 export const TEMPORARY_SUFFIX = '.unfinished';
@@ -63,9 +63,10 @@ export async function createBeside(
   fs: FileSystem,
   target: string,
   random: Random,
+  options: Pick<OpenOptions, 'isDirect'> = {},
 ): Promise<{ temporaryPath: string; file: BlockFile }> {
   const temporaryPath = temporaryPathBeside(target, random);
-  const file = await fs.open(temporaryPath, { mode: 'create' });
+  const file = await fs.open(temporaryPath, { ...options, mode: 'create' });
   try {
     await removeLeftovers(fs, target);
     return { temporaryPath, file };

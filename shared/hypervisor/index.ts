@@ -1,5 +1,6 @@
 export type {
   AddressSettings,
+  HyperVSettings,
   OwnerTag,
   PowerState,
   VmAdapter,
@@ -20,6 +21,22 @@ export type {
   SourceCapabilities,
   SourceHypervisor,
 } from './source.js';
+export {
+  replicaOf,
+  type InitialReplication,
+  type ReplicaHealth,
+  type ReplicaHost,
+  type ReplicaOrder,
+  type ReplicaPhase,
+  type ReplicaPlan,
+  type ReplicaPoint,
+  type ReplicaRelation,
+  type ReplicaSettings,
+  type ReplicaStep,
+  type ReplicaVerb,
+  type ReplicaView,
+  type ReplicaWatch,
+} from './replica.js';
 export type {
   Heartbeat,
   RegisterRequest,

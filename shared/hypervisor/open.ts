@@ -20,20 +20,26 @@ const LAB = 'lab:';
 /**
  * The hypervisor that `specification` names: `lab:DIR` or `hyperv`.
  * @throws DrError E_USAGE for anything else, E_NOT_FOUND when the folder is no lab, E_HYPERVISOR
- * when this build has no provider for it
+ * for Hyper-V on another system than Windows
  */
 export async function openHypervisor(
   specification: string,
-  { fs, clock, random }: HypervisorSeams,
+  seams: HypervisorSeams,
 ): Promise<SourceHypervisor & TargetHypervisor> {
   if (specification.startsWith(LAB) && specification.length > LAB.length) {
+    const { fs, clock, random } = seams;
     return Lab.open(specification.slice(LAB.length), { fs, clock, random });
   }
   if (specification === 'hyperv') {
-    throw new DrError('E_HYPERVISOR', 'this build has no provider for Hyper-V', {
-      context: { host: specification, platform: process.platform },
-      hint: 'Give `--host lab:DIR`; `hvdr lab init DIR` makes a lab host in a folder.',
-    });
+    if (process.platform !== 'win32') {
+      throw new DrError('E_HYPERVISOR', 'Hyper-V is on Windows only', {
+        context: { host: specification, platform: process.platform },
+        hint: 'Run this at the Hyper-V host, or give `--host lab:DIR`; `hvdr lab init DIR` makes a lab host in a folder.',
+      });
+    }
+    // here only: nobody else waits for its files to be loaded
+    const { openHyperV } = await import('./hyperv/index.js');
+    return openHyperV(seams);
   }
   throw new DrError('E_USAGE', `${JSON.stringify(specification)} names no hypervisor`, {
     hint: 'Give `--host lab:DIR` or `--host hyperv`.',

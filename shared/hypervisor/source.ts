@@ -14,6 +14,7 @@
 
 import type { Guid } from '../bytes/index.js';
 import type { ReadableDisk } from '../disk/index.js';
+import type { ReplicaHost } from './replica.js';
 import type { OwnerTag, VmInventory, VmPower } from './vm.js';
 
 export type Consistency = 'application' | 'crash';
@@ -75,6 +76,8 @@ export interface SourceHypervisor extends VmInventory, VmPower {
   /** For messages: `lab:/srv/lab`, `hyperv`. */
   readonly name: string;
   readonly sourceCapabilities: SourceCapabilities;
+  /** The host's own replication; undefined where it has none. */
+  readonly replica?: ReplicaHost | undefined;
 
   /**
    * Freezes all disks of the VM at one moment.

@@ -73,6 +73,9 @@ export interface TargetHypervisor extends VmInventory, VmPower {
   /** From then on the VM is its owner's alone. No error when it bears no tag. @throws DrError E_NOT_FOUND */
   dropTag(vmId: Guid): Promise<void>;
 
+  /** Where this host keeps the files of new VMs; absolute. It need not be there yet. */
+  defaultVmFolder(): Promise<string>;
+
   listSwitches(): Promise<readonly SwitchInfo[]>;
 
   /** Connects an adapter, or disconnects it with undefined. @throws DrError E_NOT_FOUND */

@@ -49,6 +49,18 @@ export interface VmAdapter {
   readonly guest: AddressSettings;
 }
 
+/** What a VM needs to start as it did, and only Hyper-V knows. */
+export interface HyperVSettings {
+  /** Of generation 2. */
+  readonly isSecureBoot: boolean;
+  readonly secureBootTemplate: string | undefined;
+  /** undefined: it has the memory that it starts with. */
+  readonly dynamicMemory:
+    { readonly minimumBytes: number; readonly maximumBytes: number } | undefined;
+  /** Its contents do not travel. */
+  readonly hasTpm: boolean;
+}
+
 export interface VmDefinition {
   readonly id: Guid;
   readonly name: string;
@@ -59,6 +71,8 @@ export interface VmDefinition {
   /** In the order of the controllers' places. */
   readonly disks: readonly VmDisk[];
   readonly adapters: readonly VmAdapter[];
+  /** undefined: its host has no such settings. */
+  readonly hyperV?: HyperVSettings | undefined;
 }
 
 /**

@@ -17,8 +17,12 @@ export { splitOutsideQuotes } from './quoted.js';
 export {
   checkTls,
   doubtsOf,
+  type OperationMode,
+  OPERATIONS,
   type ParameterSet,
+  type ParameterTexts,
   resolveParameters,
+  TLS_PARAMETERS,
   type TlsParameters,
   wantedConsistency,
   wantedSchedule,

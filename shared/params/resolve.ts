@@ -20,11 +20,17 @@ export interface ParameterSet {
   readonly values: ParameterValues;
   /** Where each value comes from. */
   readonly origins: Readonly<Record<ParameterName, Origin>>;
+  /** As it was written, of what is no default. */
+  readonly texts: ParameterTexts;
   /** What is legal and probably not meant. */
   readonly warnings: readonly string[];
 }
 
+export type ParameterTexts = Readonly<Partial<Record<ParameterName, string>>>;
+
 interface Chosen {
+  /** undefined: nobody gave it. */
+  readonly text: string | undefined;
   readonly value: ParameterValue | undefined;
   readonly origin: Origin;
   readonly place: string;
@@ -53,10 +59,12 @@ export function resolveParameters(
   }
   const values = Object.fromEntries([...chosen].map(([name, { value }]) => [name, value]));
   const origins = Object.fromEntries([...chosen].map(([name, { origin }]) => [name, origin]));
+  const texts = Object.fromEntries([...chosen].map(([name, { text }]) => [name, text]));
   const set = {
     // each value was made by the row of its name
     values: values as ParameterValues,
     origins: origins as Record<ParameterName, Origin>,
+    texts,
   };
   checkTogether(set);
   return { ...set, warnings: doubtsOf(set.values) };
@@ -71,7 +79,7 @@ function readLevel(given: readonly GivenParameter[]): Map<ParameterName, Chosen>
     }
     const parsed = parseValue(rowOf(key), value);
     if (parsed instanceof BadValue) throw badValue(key, value, parsed.why, place);
-    level.set(key, { value: parsed, origin, place });
+    level.set(key, { text: value, value: parsed, origin, place });
   }
   return level;
 }
@@ -80,11 +88,12 @@ function defaultOf(name: ParameterName): Chosen {
   const row = rowOf(name);
   const place = 'default';
   if (row.default === undefined) {
-    return { value: row.kind === 'list' ? [] : undefined, origin: 'default', place };
+    const none = row.kind === 'list' ? [] : undefined;
+    return { text: undefined, value: none, origin: 'default', place };
   }
   const value = parseValue(row, row.default);
   if (value instanceof BadValue) throw badValue(name, row.default, value.why, place);
-  return { value, origin: 'default', place };
+  return { text: undefined, value, origin: 'default', place };
 }
 
 /** A key that is given one way above overrules one that is given the other way below. */
@@ -103,7 +112,7 @@ function together(names: readonly ParameterName[], why: string, allowed: string)
   });
 }
 
-function checkTogether({ values, origins }: Omit<ParameterSet, 'warnings'>): void {
+function checkTogether({ values, origins }: Pick<ParameterSet, 'values' | 'origins'>): void {
   const isGiven = (name: ParameterName): boolean => origins[name] !== 'default';
   const { consistency } = values;
   if (values.push_apply_remote && values.dr_host === undefined) {
@@ -142,10 +151,22 @@ function checkTogether({ values, origins }: Omit<ParameterSet, 'warnings'>): voi
   }
 }
 
-export type TlsParameters = Pick<
-  ParameterValues,
-  'dr_tls_ca' | 'dr_tls_cert' | 'dr_tls_key' | 'dr_tls_name'
->;
+/** Modes that give a command of the failover state machine. */
+export const OPERATIONS = {
+  'failover-planned': 'planned',
+  'failover-unplanned': 'unplanned',
+  'failover-test': 'test',
+  'failover-undo': 'undo',
+  'failover-permanent': 'permanent',
+  failback: 'failback',
+  reprotect: 'reprotect',
+} as const satisfies Partial<Record<ParameterValues['mode'], string>>;
+
+export type OperationMode = keyof typeof OPERATIONS;
+
+export const TLS_PARAMETERS = ['dr_tls_ca', 'dr_tls_cert', 'dr_tls_key', 'dr_tls_name'] as const;
+
+export type TlsParameters = Pick<ParameterValues, (typeof TLS_PARAMETERS)[number]>;
 
 /**
  * TLS is asked for with an authority; a certificate goes with its key.

@@ -87,6 +87,21 @@ export const PARAMETERS = {
     meaning: 'On restore: register under this name with a new GUID.',
   },
   restore_path: { kind: 'text', meaning: "Restore directory; default: the job's Where." },
+  restore_to: {
+    kind: 'choice',
+    choices: ['vm', 'disks', 'files'],
+    default: 'vm',
+    meaning:
+      'What a restore makes: `vm` the disks and, when its configuration was selected too, the VM over them; ' +
+      '`disks` the disks at their point; `files` the files of the backup as they are.',
+  },
+  replace_vm: {
+    kind: 'flag',
+    default: 'no',
+    meaning:
+      'A restored VM takes the place of a VM of its name that runs, which is turned off, or that is another ' +
+      'one. The one that was backed up, when it is off, is replaced in any case; the former disk files stay.',
+  },
   abort_on_error: {
     kind: 'flag',
     default: 'no',
@@ -109,6 +124,7 @@ export const PARAMETERS = {
     choices: [
       'backup',
       'rct-push',
+      'verify',
       'seed',
       'async-hvr',
       'receiver',
@@ -141,6 +157,16 @@ export const PARAMETERS = {
     max: 1_000_000_000,
     default: '1',
     meaning: 'Cycles per job, counted when they start; 0 = for ever.',
+  },
+  run_for: {
+    kind: 'whole',
+    unit: 's',
+    min: 0,
+    max: 365 * DAY,
+    default: '0',
+    meaning:
+      'A job of many cycles begins none after so many seconds, and ends well; so does a receiver. 0 = it ' +
+      'ends with its cycles or when it is cancelled.',
   },
   rpo_seconds: {
     kind: 'whole',
@@ -402,9 +428,89 @@ export const PARAMETERS = {
     default: '86400',
     meaning: 'After a reprotect the old disks of the primary are kept for so long.',
   },
+  plan: {
+    kind: 'flag',
+    default: 'no',
+    meaning:
+      'A job of a failover mode prints what it would do, with the hash of it, and does nothing; on the ' +
+      'command line `--plan`.',
+  },
+  confirm: {
+    kind: 'list',
+    meaning:
+      'Hashes of plans that were printed before, at least 12 digits of each; what destroys or decides ' +
+      'something is done only as one of them says. One for each VM that the job is about.',
+  },
+  principal: {
+    kind: 'text',
+    meaning: 'Whose the protection is that a reprotect opens; default: whose key `dr_psk_file` is.',
+  },
+  retired_host: {
+    kind: 'text',
+    meaning: 'Of a reprotect: the receiver of this site, which has the retired protection.',
+  },
+  retired_port: {
+    kind: 'whole',
+    min: 1,
+    max: 65_535,
+    default: '9847',
+    meaning: 'Its port.',
+  },
+  retired_psk_file: { kind: 'text', meaning: 'Operator key for it.' },
+  hvr_server: {
+    kind: 'text',
+    meaning:
+      'With `mode=async-hvr`: host, or broker of a cluster, that Hyper-V Replica sends to; a VM that Hyper-V ' +
+      'does not replicate yet begins with it. Without it nothing is enabled.',
+  },
+  hvr_port: {
+    kind: 'whole',
+    min: 0,
+    max: 65_535,
+    default: '0',
+    meaning: 'Its port; 0: 80 for Kerberos, 443 for a certificate.',
+  },
+  hvr_authentication: {
+    kind: 'choice',
+    choices: ['kerberos', 'certificate'],
+    default: 'kerberos',
+    meaning: 'How both hosts know each other; over Kerberos nothing is encrypted by Hyper-V.',
+  },
+  hvr_certificate: {
+    kind: 'text',
+    meaning: 'Thumbprint of the certificate of this host, for `hvr_authentication=certificate`.',
+  },
+  hvr_interval: {
+    kind: 'choice',
+    choices: ['30', '300', '900'],
+    default: '300',
+    meaning: 'Seconds between two sendings of Hyper-V Replica.',
+  },
+  hvr_points: {
+    kind: 'whole',
+    min: 0,
+    max: 24,
+    default: '4',
+    meaning: 'Recovery points that the replica keeps besides the newest, one an hour.',
+  },
+  hvr_vss_hours: {
+    kind: 'whole',
+    min: 0,
+    max: 12,
+    default: '0',
+    meaning: 'Hours between application-consistent recovery points; 0 = none.',
+  },
   host: {
     kind: 'text',
     meaning: 'Hypervisor of this side: `lab:DIR` or `hyperv`.',
+  },
+  store: {
+    kind: 'text',
+    meaning: 'With `mode=receiver`: folder of the store, one of those that backend.conf lists.',
+  },
+  listen: {
+    kind: 'text',
+    meaning: 'With `mode=receiver`: `ADDR:PORT`, one of those that backend.conf lists.',
   },
   state_dir: {
     kind: 'text',

@@ -3,7 +3,7 @@
 
 import path from 'node:path';
 import { DrError } from '../errors.js';
-import type { FileSystem } from '../files/index.js';
+import { accessAdvice, type FileSystem } from '../files/index.js';
 
 const NAME_CHARACTERS_MAX = 128;
 
@@ -53,7 +53,7 @@ export async function findScript(
     if ((await fs.status(place))?.isChangeableByOthers !== true) continue;
     throw new DrError('E_PARAMETER', `the script ${name} is not run: others may change ${place}`, {
       context: { path: place },
-      hint: 'Take the right to write from group and world (chmod go-w).',
+      hint: `Take the right to write from others (${accessAdvice(place, 'change')}).`,
     });
   }
   return real;

@@ -50,6 +50,8 @@ export interface SealedVhdxOptions extends NewDisk {
   readonly path: string;
   /** Replace a file that has the final name (default: refuse with E_EXISTS). */
   readonly isReplacing?: boolean | undefined;
+  /** How much is written before the device is set to work on it, with the caller waiting for neither. */
+  readonly flushEveryBytes?: number | undefined;
 }
 
 /** A file of the caller's that takes the disk; it has no other content. */
@@ -57,6 +59,12 @@ export interface OwnedVhdxOptions extends NewDisk {
   readonly random: Random;
   /** Writes under way at most. Default 1; more pay for a file that passes the page cache by. */
   readonly concurrency?: number;
+}
+
+/** How the writes go to the file. */
+interface Pacing {
+  readonly concurrency?: number | undefined;
+  readonly flushEveryBytes?: number | undefined;
 }
 
 export interface SealedVhdx {
@@ -100,12 +108,12 @@ export class SealedVhdxWriter {
     layout: NewFileLayout,
     file: BlockFile,
     naming?: SealedVhdxOptions & { readonly temporaryPath: string },
-    concurrency?: number,
+    { concurrency, flushEveryBytes = FLUSH_EVERY_BYTES }: Pacing = {},
   ) {
     this.#naming = naming;
     this.#layout = layout;
     this.#file = file;
-    this.#output = new WriteBehind(file, IN_FLIGHT_BYTES, FLUSH_EVERY_BYTES, concurrency);
+    this.#output = new WriteBehind(file, IN_FLIGHT_BYTES, flushEveryBytes, concurrency);
     this.#bitmap = layout.geometry.type === 'differencing' ? new ChunkBitmap() : undefined;
     this.#nextFree = layout.firstBlockOffset;
   }
@@ -118,7 +126,7 @@ export class SealedVhdxWriter {
     const layout = planNewFile(options, options.random);
     await refuseExisting(options.fs, options.path, options.isReplacing ?? false);
     const { temporaryPath, file } = await createBeside(options.fs, options.path, options.random);
-    return new SealedVhdxWriter(layout, file, { ...options, temporaryPath });
+    return new SealedVhdxWriter(layout, file, { ...options, temporaryPath }, options);
   }
 
   /**
@@ -127,7 +135,7 @@ export class SealedVhdxWriter {
    */
   static into(file: BlockFile, options: OwnedVhdxOptions): SealedVhdxWriter {
     const layout = planNewFile(options, options.random);
-    return new SealedVhdxWriter(layout, file, undefined, options.concurrency);
+    return new SealedVhdxWriter(layout, file, undefined, options);
   }
 
   get geometry(): Geometry {

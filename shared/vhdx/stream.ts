@@ -25,6 +25,8 @@ export interface StreamVhdxOptions {
   readonly blockSizeBytes?: number | undefined;
   readonly diskId?: Guid | undefined;
   readonly dataWriteGuid?: Guid | undefined;
+  /** Told the disk's data in ascending order as it goes into the file; what is not told is zeros. */
+  readonly onData?: ((offset: number, bytes: Buffer) => Promise<void>) | undefined;
 }
 
 export interface VhdxStream {
@@ -66,7 +68,7 @@ export async function streamVhdx(
     lengthBytes: layout.firstBlockOffset + blocks.count * layout.geometry.blockSizeBytes,
     dataWriteGuid: layout.dataWriteGuid,
     diskId: layout.disk.diskId,
-    chunks: produce(disk, layout, blocks),
+    chunks: produce(disk, layout, blocks, options.onData),
   };
 }
 
@@ -74,6 +76,7 @@ async function* produce(
   disk: ReadableDisk,
   layout: NewFileLayout,
   blocks: BlockSet,
+  onData: StreamVhdxOptions['onData'],
 ): AsyncGenerator<Buffer, void, void> {
   const { geometry } = layout;
   yield layout.head;
@@ -85,8 +88,12 @@ async function* produce(
     pieceBytes: PIECE_BYTES,
     depth: PIECES_AHEAD,
   })) {
-    if (piece.bytes === undefined) yield* zeros(piece.lengthBytes);
-    else yield piece.bytes;
+    if (piece.bytes === undefined) {
+      yield* zeros(piece.lengthBytes);
+    } else {
+      await onData?.(piece.offset, piece.bytes);
+      yield piece.bytes;
+    }
     end = piece.offset + piece.lengthBytes;
     piece.release();
   }

@@ -4,7 +4,8 @@
 import { type Guid, guidToWire } from '../../shared/bytes/index.js';
 import { DrError } from '../../shared/errors.js';
 import type { CheckpointDisk } from '../../shared/hypervisor/index.js';
-import { type CycleResult, runCycle } from '../cycle.js';
+import { runCycle } from '../cycle.js';
+import type { CycleResult } from '../cycle-result.js';
 import { isNone, union, noCells } from '../dirty-cells.js';
 import { withInspection } from '../inspect.js';
 import { chainKey } from '../ledger.js';

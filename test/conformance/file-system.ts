@@ -300,6 +300,30 @@ export function describeFileSystem(
         expect(target.toString()).to.equal('still');
       });
 
+      it('gives the name of a removed file to another at once, also while the first is open', async () => {
+        await create(at('a'), 'first');
+        await open(at('a'), { mode: 'read' });
+        await fileSystem.remove(at('a'));
+        await create(at('a'), 'second');
+        expect(await contentOf(at('a'))).to.equal('second');
+      });
+
+      it('replaces a file that is open, or says that it cannot; both stay whole', async () => {
+        await create(at('a'), 'new');
+        await create(at('b'), 'old');
+        const file = await open(at('b'), { mode: 'read' });
+        const failure = await fileSystem.rename(at('a'), at('b')).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        if (failure !== undefined) expect((failure as DrError).code).to.equal('E_IO');
+        expect(await contentOf(at('b'))).to.equal(failure === undefined ? 'new' : 'old');
+        expect((await fileSystem.list(under.folder)).includes('a')).to.equal(failure !== undefined);
+        const target = Buffer.alloc(3);
+        await file.read(0, target);
+        expect(target.toString()).to.equal('old');
+      });
+
       it('removes twice without harm, but never a folder', async () => {
         await create(at('a'), 'x');
         await fileSystem.remove(at('a'));
@@ -311,8 +335,8 @@ export function describeFileSystem(
 
       it('lists names in order', async () => {
         for (const name of ['c', 'a', 'B', 'a1']) await create(at(name), '');
-        await fileSystem.makeFolder(at('b', 'deep'));
-        expect(await fileSystem.list(under.folder)).to.deep.equal(['B', 'a', 'a1', 'b', 'c']);
+        await fileSystem.makeFolder(at('d', 'deep'));
+        expect(await fileSystem.list(under.folder)).to.deep.equal(['B', 'a', 'a1', 'c', 'd']);
         await refused(fileSystem.list(at('none')), 'E_NOT_FOUND');
       });
 

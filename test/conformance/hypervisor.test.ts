@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { systemClock, systemRandom } from '../../shared/clock.js';
 import { nodeFileSystem, type FileSystem } from '../../shared/files/index.js';
 import { Lab } from '../../shared/hypervisor/lab/index.js';
@@ -29,7 +29,7 @@ async function makeLab(
     addSwitch: (name) => lab.addSwitch({ name, isPrivate: false }),
     makeDiskFile: async (sizeBytes, bytes) => {
       await fs.makeFolder(`${folder}/ready`);
-      const file = `${folder}/ready/disk.vhdx`;
+      const file = resolve(folder, 'ready', 'disk.vhdx');
       await createVhdx(file, { type: 'dynamic', sizeBytes }, seams);
       const disk = await openVhdx(file, { ...seams, isWritable: true });
       await disk.write(0, bytes);

@@ -1,6 +1,7 @@
 // What every hypervisor behind shared/hypervisor/{source,target}.ts promises. The suite plays the
 // guest through the host under test and keeps a plain copy of each disk beside it.
 
+import path from 'node:path';
 import { expect } from 'chai';
 import { guid, type Guid } from '../../shared/bytes/index.js';
 import type { ReadableDisk } from '../../shared/disk/index.js';
@@ -540,6 +541,10 @@ export function hypervisorConformance(
           host.registerVm({ ...request, name: 'other', diskPaths: [`${file}.gone`] }),
         );
         expect((await host.listVms()).length).to.equal(1);
+      });
+
+      it('says where the files of new VMs belong', async () => {
+        expect(path.isAbsolute(await host.defaultVmFolder())).to.equal(true);
       });
 
       it('connects adapters and sets what a replica needs', async () => {

@@ -1,9 +1,8 @@
 // The command line as a process: exit codes, streams and the form of errors (cli.md).
 
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { expect } from 'chai';
-import { builtFolder } from '../support/checkout.js';
+import { mainProgram } from '../support/checkout.js';
 import { runHvdr, runHvdrJson } from '../support/cli.js';
 
 describe('hvdr', () => {
@@ -86,7 +85,7 @@ describe('hvdr', () => {
   });
 
   it('ends without a word when the reader of its output goes away', async () => {
-    const child = spawn(process.execPath, [join(builtFolder, 'cli', 'main.js'), 'explain'], {
+    const child = spawn(process.execPath, [mainProgram, 'explain'], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child.stdout.destroy();

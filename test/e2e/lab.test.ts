@@ -3,13 +3,12 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { expect } from 'chai';
 import { systemClock, systemRandom } from '../../shared/clock.js';
 import { nodeFileSystem } from '../../shared/files/index.js';
 import { Lab } from '../../shared/hypervisor/lab/index.js';
 import { createVhdx, openVhdx } from '../../shared/vhdx/index.js';
-import { builtFolder } from '../support/checkout.js';
+import { mainProgram } from '../support/checkout.js';
 import { runHvdr, runHvdrJson, type CliRun } from '../support/cli.js';
 import {
   changesOf,
@@ -191,9 +190,11 @@ describe('e2e: hvdr lab', function () {
       await lab.waitForMerge(vmId, 60_000);
       const leaf = (await lab.describeVm(vmId)).disks[0]?.path ?? '';
       const { mtimeMs } = statSync(leaf);
-      const main = join(builtFolder, 'cli', 'main.js');
       const args = ['lab', 'write', 'site', 'vm', '--random', '90000', '--seed', `${round}`];
-      const writer = spawn(process.execPath, [main, ...args], { cwd: work.path, stdio: 'ignore' });
+      const writer = spawn(process.execPath, [mainProgram, ...args], {
+        cwd: work.path,
+        stdio: 'ignore',
+      });
       const ended = new Promise((resolve) => writer.on('close', resolve));
       // the leaf changes when the first bytes arrive
       while (statSync(leaf).mtimeMs === mtimeMs) await systemClock.sleep(5);

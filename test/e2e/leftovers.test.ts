@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { builtFolder } from '../support/checkout.js';
+import { mainProgram } from '../support/checkout.js';
 import { runHvdr } from '../support/cli.js';
 
 const SIZE = 600 * 1024 * 1024;
@@ -30,8 +30,7 @@ describe('hvdr vhdx convert: stopped half-way', function () {
 
   /** Starts the command and sends a signal as soon as its unfinished file is there. */
   async function stopWith(signal: NodeJS.Signals): Promise<number | null> {
-    const main = join(builtFolder, 'cli', 'main.js');
-    const child = spawn(process.execPath, [main, 'vhdx', 'convert', 'a.raw', 'a.vhdx'], {
+    const child = spawn(process.execPath, [mainProgram, 'vhdx', 'convert', 'a.raw', 'a.vhdx'], {
       cwd: folder,
       stdio: 'ignore',
     });

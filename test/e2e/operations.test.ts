@@ -64,7 +64,7 @@ describe(`docs/${PAGE}`, function () {
       mkdirSync(join(folder, 'etc'));
       try {
         const own = steps.filter(({ heading }) => heading === runbook);
-        await runSteps([...sites, ...own], folder, named);
+        await runSteps([...sites, ...own], folder, { named });
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }

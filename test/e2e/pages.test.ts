@@ -10,6 +10,7 @@ const PAGES = [
   { page: 'tutorial.md', commands: 20 },
   { page: 'maintenance.md', commands: 20 },
   { page: 'sizing.md', commands: 10 },
+  { page: 'bacula.md', commands: 4 },
 ];
 
 describe('pages with commands', function () {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { CELL_BYTES } from '../../shared/delta/index.js';
-import { builtFolder } from '../support/checkout.js';
+import { mainProgram } from '../support/checkout.js';
 import { type CliRun, runHvdr, runHvdrJson } from '../support/cli.js';
 import { naiveApply, pattern, pcbtBytes } from '../unit/delta/builders.js';
 
@@ -246,14 +246,10 @@ describe('hvdr pcbt', function () {
   it('an apply that was killed is completed by applying again', async () => {
     await done('vhdx convert old.raw old.vhdx');
     await done('pcbt diff old.raw new.raw --out d.cbt');
-    const child = spawn(
-      process.execPath,
-      [join(builtFolder, 'cli', 'main.js'), 'pcbt', 'apply', 'old.vhdx', '-'],
-      {
-        cwd: folder,
-        stdio: ['pipe', 'ignore', 'ignore'],
-      },
-    );
+    const child = spawn(process.execPath, [mainProgram, 'pcbt', 'apply', 'old.vhdx', '-'], {
+      cwd: folder,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
     const ended = new Promise((resolve) => child.on('close', resolve));
     child.stdin.on('error', () => undefined);
     // Enough for some cells; then the sender falls silent and the process is killed.

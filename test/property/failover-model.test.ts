@@ -5,110 +5,15 @@
 
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { DrError } from '../../shared/errors.js';
-import type { Instance } from '../../dr-receiver/failover/model.js';
-import { expectInvariants } from '../support/failover-invariants.js';
+import { aReturn } from '../support/failback-acts.js';
+import { type Act, act, applyWrites, serves, World } from '../support/failover-life.js';
 import { FailoverModel, type Outcome } from '../support/failover-model.js';
-import { FailoverPair, type History, pairVolumes } from '../support/failover-pair.js';
-import { expectViews } from '../support/lab-model.js';
-import type { MemoryFileSystem } from '../support/memory-file.js';
+import { FailoverPair, guestWritesOf, pairVolumes } from '../support/failover-pair.js';
 
 const SLOW = process.env['SLOW'] === '1';
 const RUNS = SLOW ? 300 : 10;
 const COMMANDS_MAX = SLOW ? 40 : 18;
 const TESTS_MAX = 2;
-
-/** Both sites, and what the VM at the DR site has to show. */
-class World {
-  readonly primary: MemoryFileSystem;
-  readonly dr: MemoryFileSystem;
-  readonly history: History;
-  pair: FailoverPair;
-  serving: Buffer[] = [];
-
-  constructor(
-    volumes: { primary: MemoryFileSystem; dr: MemoryFileSystem; history: History },
-    pair: FailoverPair,
-  ) {
-    this.primary = volumes.primary;
-    this.dr = volumes.dr;
-    this.history = volumes.history;
-    this.pair = pair;
-  }
-
-  /** How the command ended. */
-  async ended(work: () => Promise<unknown>): Promise<Outcome> {
-    try {
-      await work();
-      return undefined;
-    } catch (error) {
-      if (error instanceof DrError) return error.code;
-      throw error;
-    }
-  }
-
-  async instance(): Promise<Instance | undefined> {
-    return (await this.pair.desk()).vm.protection.failover.instance;
-  }
-
-  /** The VM at the DR site began on its point. */
-  async noteServing(): Promise<void> {
-    const point = (await this.instance())?.pointId;
-    const views = point === undefined ? undefined : this.history.get(point);
-    this.serving = (views ?? []).map((view) => Buffer.from(view));
-  }
-}
-
-type Act = fc.AsyncCommand<FailoverModel, World>;
-
-/** A command that is predicted by `foretell` and then given. */
-function act(
-  label: string,
-  foretell: (model: FailoverModel) => Outcome,
-  give: (world: World, model: FailoverModel) => Promise<unknown>,
-  isPossible: (model: Readonly<FailoverModel>) => boolean = () => true,
-): Act {
-  return {
-    check: isPossible,
-    run: async (model, world) => {
-      const wasServing = serves(model);
-      const before = await world.instance();
-      const wanted = foretell(model);
-      expect(await world.ended(() => give(world, model)), label).to.equal(wanted);
-      model.contact();
-      const { pair } = world;
-      await pair.site.receiver.failovers.tick();
-      await pair.site.receiver.failovers.tick();
-      expect(await pair.stateName(), `state after ${label}`).to.equal(model.stateName);
-      const now = await world.instance();
-      const isOther = now?.operationId !== before?.operationId;
-      if (serves(model) && (!wasServing || isOther)) await world.noteServing();
-      await expectAsForetold(model, world);
-    },
-    toString: () => label,
-  };
-}
-
-function serves({ state }: Readonly<FailoverModel>): boolean {
-  return state === 'FAILED_OVER' || state === 'COMMITTED' || state === 'SPLIT_BRAIN';
-}
-
-async function expectAsForetold(model: FailoverModel, world: World): Promise<void> {
-  const { pair, primary } = world;
-  await expectInvariants(pair, { isSettled: true, primary });
-  const { powerState } = await pair.source.findVm('VM1');
-  expect(powerState, 'the VM at the primary').to.equal(model.isSourceRunning ? 'running' : 'off');
-  const fence = await pair.source.fenceOf(pair.vmId);
-  if (model.isAttached && model.state === 'FAILED_OVER') {
-    expect(fence, 'the fence of a failover').not.to.equal(undefined);
-  }
-  if (model.isAttached && model.state === 'ordinary') {
-    expect(fence, 'the fence of a source that is active').to.equal(undefined);
-  }
-  if (serves(model)) expectViews(await pair.targetViews(), world.serving, 'at the DR site');
-  const { tests } = (await pair.desk()).vm.protection;
-  expect([...tests.keys()], 'tests').to.have.members(model.tests);
-}
 
 const give =
   (command: string, parameters: Readonly<Record<string, string>> = {}) =>
@@ -128,13 +33,17 @@ const nothing = (): Outcome => undefined;
 const flag = fc.boolean();
 
 const anAct: fc.Arbitrary<Act> = fc.oneof(
+  { weight: 7, arbitrary: aReturn },
   {
     weight: 4,
     arbitrary: fc.nat(10_000).map((seed) =>
       act(
         `the guest at the primary writes (${seed})`,
         nothing,
-        ({ pair }) => pair.guestWrites(seed, 3),
+        async ({ pair, home }) => {
+          await pair.guestWrites(seed, 3);
+          applyWrites(home, guestWritesOf(seed, 3));
+        },
         ({ isSourceRunning }) => isSourceRunning,
       ),
     ),
@@ -146,11 +55,8 @@ const anAct: fc.Arbitrary<Act> = fc.oneof(
         `the guest at the DR site writes (${seed})`,
         nothing,
         async ({ pair, serving }) => {
-          const { id } = await pair.target.findVm('VM1');
-          const at = (seed % 24) * 16 * 1024;
-          const bytes = Buffer.alloc(4096, 1 + (seed % 255));
-          await pair.target.guestWrite(id, 0, at, bytes);
-          bytes.copy(serving[0] ?? bytes, at);
+          await pair.targetWrites(seed, 3);
+          applyWrites(serving, guestWritesOf(seed, 3));
         },
         serves,
       ),
@@ -279,7 +185,8 @@ const anAct: fc.Arbitrary<Act> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.constant({
-      check: () => true,
+      check: ({ state }: Readonly<FailoverModel>) =>
+        state !== 'FAILING_BACK' && state !== 'FAILED_BACK',
       run: startByHand,
       toString: () => 'somebody starts or stops the VM at the primary',
     }),
@@ -300,6 +207,9 @@ const anAct: fc.Arbitrary<Act> = fc.oneof(
   },
 );
 
+/** The same lives, with more of what leads home. */
+const onTheWayHome = fc.oneof({ weight: 1, arbitrary: anAct }, { weight: 1, arbitrary: aReturn });
+
 /** Whether it starts is what the fence at the primary says, which the state alone does not tell. */
 async function startByHand(model: FailoverModel, world: World): Promise<void> {
   const { source, vmId } = world.pair;
@@ -317,29 +227,43 @@ async function startByHand(model: FailoverModel, world: World): Promise<void> {
   ).run(model, world);
 }
 
+/** Lives that begin with what `first` does. */
+async function expectAsTheModel(
+  anAct: fc.Arbitrary<Act>,
+  numRuns: number,
+  first: readonly Act[],
+): Promise<void> {
+  const base = await pairVolumes(2);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.commands([anAct], { maxCommands: COMMANDS_MAX, size: 'max' }),
+      async (commands) => {
+        const volumes = {
+          primary: base.primary.clone(),
+          dr: base.dr.clone(),
+          history: new Map(base.history),
+        };
+        const world = await World.begin(volumes, await FailoverPair.open(volumes));
+        const model = new FailoverModel();
+        try {
+          for (const each of first) await each.run(model, world);
+          await fc.asyncModelRun(() => ({ model, real: world }), commands);
+        } finally {
+          await world.pair.close();
+        }
+      },
+    ),
+    { numRuns },
+  );
+}
+
 describe('property: failovers of two sites', function () {
   this.timeout(SLOW ? 7_200_000 : 240_000);
 
-  it('go as the model says, whatever comes', async () => {
-    const base = await pairVolumes(2);
-    await fc.assert(
-      fc.asyncProperty(
-        fc.commands([anAct], { maxCommands: COMMANDS_MAX, size: 'max' }),
-        async (commands) => {
-          const volumes = {
-            primary: base.primary.clone(),
-            dr: base.dr.clone(),
-            history: new Map(base.history),
-          };
-          const world = new World(volumes, await FailoverPair.open(volumes));
-          try {
-            await fc.asyncModelRun(() => ({ model: new FailoverModel(), real: world }), commands);
-          } finally {
-            await world.pair.close();
-          }
-        },
-      ),
-      { numRuns: RUNS },
-    );
-  });
+  it('go as the model says, whatever comes', () => expectAsTheModel(anAct, RUNS, []));
+
+  it('and so do their ways home', () =>
+    expectAsTheModel(onTheWayHome, RUNS, [
+      act('planned', (model) => model.planned(), give('planned')),
+    ]));
 });

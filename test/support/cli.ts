@@ -3,14 +3,13 @@
 // test/e2e/bootstrap.test.ts. `runInProcess` runs a command line with captured streams.
 
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import type { CliContext } from '../../cli/context.js';
 import { lazyLog } from '../../cli/log.js';
 import { Output } from '../../cli/output.js';
 import { run } from '../../cli/program.js';
 import { systemClock, systemRandom } from '../../shared/clock.js';
 import { nodeFileSystem } from '../../shared/files/index.js';
-import { builtFolder } from './checkout.js';
+import { mainProgram } from './checkout.js';
 
 export interface CliRun {
   /** null when a signal ended the process. */
@@ -30,7 +29,7 @@ export interface CliOptions {
 /** Runs `hvdr …args` to its end. */
 export function runHvdr(args: readonly string[], options: CliOptions = {}): Promise<CliRun> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(builtFolder, 'cli', 'main.js'), ...args], {
+    const child = spawn(process.execPath, [mainProgram, ...args], {
       cwd: options.folder,
       env: { ...process.env, ...options.environment },
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -40,6 +40,28 @@ export const PAIR_VM = 'VM1';
 export const BYSTANDER = 'bystander';
 const SIZES = [12 * CELL_BYTES, 3 * CELL_BYTES + 512];
 
+export interface GuestWrite {
+  readonly disk: number;
+  readonly at: number;
+  readonly bytes: Buffer;
+  /** The guest says that the range is zero; no bytes are written. */
+  readonly isZeroed: boolean;
+}
+
+/** What a guest writes, of which some is zeros; the same seed writes the same. */
+export function guestWritesOf(seed: number, count: number): GuestWrite[] {
+  const random = new SeededRandom(seed);
+  return Array.from({ length: count }, () => {
+    const disk = random.int(SIZES.length);
+    const sectors = Math.floor((SIZES[disk] ?? 0) / 512);
+    const length = 1 + random.int(12);
+    const at = random.int(sectors - length) * 512;
+    const isEmpty = random.chance(0.3);
+    const bytes = isEmpty ? Buffer.alloc(length * 512) : random.bytes(length * 512);
+    return { disk, at, bytes, isZeroed: isEmpty && random.chance(0.5) };
+  });
+}
+
 /** The guest's view at each point, taken when it was replicated. */
 export type History = Map<Guid, readonly Buffer[]>;
 
@@ -210,7 +232,10 @@ export class FailoverPair {
     command: string,
     parameters: Readonly<Record<string, string>> = {},
   ): Promise<OperateRun> {
-    if ((await this.phase()) === 'failed-back') this.#returned ??= await this.targetViews();
+    const { phase, operation } = (await this.desk()).vm.protection.failover;
+    // of a commit that goes on, the VM may be gone
+    const isProvisional = phase === 'failed-back' && operation === undefined;
+    if (isProvisional) this.#returned = await this.targetViews();
     try {
       return await operateAt(this.site, command, parameters);
     } finally {
@@ -242,14 +267,9 @@ export class FailoverPair {
   }
 
   async #writes(lab: Lab, vmId: Guid, seed: number, count: number): Promise<void> {
-    const random = new SeededRandom(seed);
-    for (let i = 0; i < count; i++) {
-      const disk = random.int(SIZES.length);
-      const sectors = Math.floor((SIZES[disk] ?? 0) / 512);
-      const length = 1 + random.int(12);
-      const at = random.int(sectors - length) * 512;
-      const bytes = random.chance(0.2) ? Buffer.alloc(length * 512) : random.bytes(length * 512);
-      await lab.guestWrite(vmId, disk, at, bytes);
+    for (const { disk, at, bytes, isZeroed } of guestWritesOf(seed, count)) {
+      if (isZeroed) await lab.guestZero(vmId, disk, at, bytes.length);
+      else await lab.guestWrite(vmId, disk, at, bytes);
     }
   }
 

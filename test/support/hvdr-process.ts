@@ -3,8 +3,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
-import { builtFolder } from './checkout.js';
+import { mainProgram } from './checkout.js';
 
 export interface Ended {
   /** null when a signal ended it. */
@@ -20,7 +19,7 @@ export class HvdrProcess {
   #stderr = '';
 
   constructor(args: readonly string[]) {
-    const child = spawn(process.execPath, [join(builtFolder, 'cli', 'main.js'), ...args], {
+    const child = spawn(process.execPath, [mainProgram, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

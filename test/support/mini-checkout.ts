@@ -51,7 +51,9 @@ if (fault === 'offline') {
 }
 fs.rmSync(modules, { recursive: true, force: true });
 fs.mkdirSync(modules);
-fs.symlinkSync(path.join(real, 'typescript'), path.join(modules, 'typescript'));
+for (const name of ['typescript', 'esbuild']) {
+  fs.symlinkSync(path.join(real, name), path.join(modules, name));
+}
 if (fault === 'hang-half-way') {
   console.error('half-way');
   setTimeout(() => process.exit(1), 60000);

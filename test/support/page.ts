@@ -12,13 +12,11 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { builtFolder, checkoutFolder } from './checkout.js';
-
-const MAIN = join(builtFolder, 'cli', 'main.js');
+import { mainProgram, checkoutFolder } from './checkout.js';
+import { freePort } from './free-port.js';
 const FENCE = /^( *)```(\w*)(?: (\S+))?\n([\s\S]*?)^ *```$/gm;
 const HEADING = /^## (.*)$/gm;
 const SITES = { '# at the primary': 'primary', '# at the DR site': 'dr' } as const;
@@ -71,21 +69,32 @@ function siteOf(script: string): PageStep['site'] {
 /** What a page calls things, as they are called in the folder of the test. */
 export type Naming = (script: string, site: PageStep['site']) => string;
 
+/** What a test lends a page. */
+export interface PageAids {
+  readonly named?: Naming;
+  /** Shell scripts by the name under which the page calls them. */
+  readonly programs?: Readonly<Record<string, string>>;
+  /** Does a step in place of the shell; undefined: the shell does it. */
+  readonly instead?: (script: string) => Promise<void> | undefined;
+}
+
 /** Runs a page in `folder`. Ends the services that it began. */
-export async function runPage(page: string, folder: string): Promise<void> {
-  await runSteps(readPage(page), folder);
+export async function runPage(page: string, folder: string, aids: PageAids = {}): Promise<void> {
+  await runSteps(readPage(page), folder, aids);
 }
 
 /** The same with some steps of a page. */
 export async function runSteps(
   steps: readonly PageStep[],
   folder: string,
-  named: Naming = (script) => script,
+  { named = (script) => script, programs = {}, instead }: PageAids = {},
 ): Promise<void> {
   const bin = join(folder, '.bin');
   mkdirSync(bin);
-  writeFileSync(join(bin, 'hvdr'), `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`);
-  chmodSync(join(bin, 'hvdr'), 0o755);
+  const lent = { hvdr: `exec '${process.execPath}' '${mainProgram}' "$@"`, ...programs };
+  for (const [name, script] of Object.entries(lent)) {
+    writeFileSync(join(bin, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  }
   const ports: (readonly [page: string, own: string])[] = [];
   for (const page of PAGE_PORTS) ports.push([page, String(await freePort())]);
   const asOnPage = (output: string): string =>
@@ -97,6 +106,11 @@ export async function runSteps(
     for (const step of steps) {
       let script = named(step.script, step.site);
       for (const [page, own] of ports) script = script.replaceAll(page, own);
+      const done = instead?.(script);
+      if (done !== undefined) {
+        await done;
+        continue;
+      }
       if (step.kind === 'stop-service') {
         await stop(services.pop());
         continue;
@@ -189,14 +203,4 @@ function firstMissing(shown: readonly string[], output: string): string | undefi
 
 function escaped(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('a listener has a port');
-  return address.port;
 }

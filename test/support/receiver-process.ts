@@ -13,7 +13,7 @@ import { systemClock, systemRandom } from '../../shared/clock.js';
 import { nodeFileSystem } from '../../shared/files/index.js';
 import { silentLog } from '../../shared/log.js';
 import type { Services } from '../unit/dr-receiver/source-double.js';
-import { builtFolder } from './checkout.js';
+import { mainProgram } from './checkout.js';
 import { runHvdr } from './cli.js';
 
 export class ReceiverProcess {
@@ -28,13 +28,9 @@ export class ReceiverProcess {
   }
 
   static start(args: readonly string[]): Promise<ReceiverProcess> {
-    const child = spawn(
-      process.execPath,
-      [join(builtFolder, 'cli', 'main.js'), 'receiver', ...args],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
+    const child = spawn(process.execPath, [mainProgram, 'receiver', ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let errors = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       errors += text;

@@ -7,10 +7,8 @@ import { createReadStream, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { builtFolder } from './checkout.js';
+import { mainProgram } from './checkout.js';
 import { type CliRun, runHvdr } from './cli.js';
-
-const MAIN = join(builtFolder, 'cli', 'main.js');
 const READY = /^listening \S+:(\d+)$/m;
 
 /** One line of `hvdr push --json`'s result. */
@@ -69,7 +67,7 @@ export class Site {
   }
 
   start(...args: string[]): Running {
-    const child = spawn(process.execPath, [MAIN, ...args], {
+    const child = spawn(process.execPath, [mainProgram, ...args], {
       cwd: this.folder,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -148,10 +146,10 @@ export class Site {
   }
 
   /** SHA-256 of what the guest sees on each of its disks. */
-  async guestHashes(vm: string, diskCount: number): Promise<string[]> {
+  async guestHashes(vm: string, diskCount: number, lab = 'lab'): Promise<string[]> {
     const hashes: string[] = [];
     for (let disk = 0; disk < diskCount; disk++) {
-      const run = await this.hvdr('lab', 'read', 'lab', vm, '--disk', String(disk));
+      const run = await this.hvdr('lab', 'read', lab, vm, '--disk', String(disk));
       hashes.push(createHash('sha256').update(run.stdout).digest('hex'));
     }
     return hashes;

@@ -38,6 +38,8 @@ export class TcpProxy {
   readonly #cutAfter: Partial<Record<Direction, number>> = {};
   #connectionCount = 0;
   #isRefusing = false;
+  #isCutForLong = false;
+  readonly #waiting: (() => void)[] = [];
   #isStalled = false;
   #delayMs: number;
 
@@ -115,9 +117,18 @@ export class TcpProxy {
     for (const link of this.#links) link.reset();
   }
 
-  /** Cuts all connections as soon as `bytes` more have been read in a direction. */
-  cutAfter(direction: Direction, bytes: number): void {
+  /**
+   * Cuts all connections as soon as `bytes` more have been read in a direction. `isForLong`: the line stays
+   * away then, until refuse(false).
+   */
+  cutAfter(direction: Direction, bytes: number, isForLong = false): void {
     this.#cutAfter[direction] = this.#passed[direction] + bytes;
+    this.#isCutForLong = isForLong;
+  }
+
+  /** Resolves as soon as cutAfter() has cut. */
+  nextCut(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Whether new connections are reset at once. */
@@ -160,7 +171,9 @@ export class TcpProxy {
     if (limit !== undefined && this.#passed[direction] >= limit) {
       // the exactness is of the reading: the whole chunk counts, and none of it is forwarded
       this.#cutAfter[direction] = Number.POSITIVE_INFINITY;
+      if (this.#isCutForLong) this.#isRefusing = true;
       this.cut();
+      for (const tell of this.#waiting.splice(0)) tell();
     }
   }
 }

@@ -14,7 +14,12 @@ import {
 } from 'node:crypto';
 import type { Random } from '../../../shared/clock.js';
 import { DrError } from '../../../shared/errors.js';
-import { type FileSystem, readSmall, writeDurably } from '../../../shared/files/index.js';
+import {
+  accessAdvice,
+  type FileSystem,
+  readSmall,
+  writeDurably,
+} from '../../../shared/files/index.js';
 import type { StoreLayout } from '../../store/layout.js';
 import { keyIdOf, publicKeyBytes } from './report.js';
 
@@ -61,7 +66,7 @@ export async function readReportKey(
   if ((await fs.status(path))?.isExposed === true) {
     throw new DrError('E_KEY_FILE', `${path} may be read by others`, {
       context: { path },
-      hint: 'Let only its owner read it (chmod 600), and think about who may have read it.',
+      hint: `Let only its owner read it (${accessAdvice(path, 'read')}), and think about who may have read it.`,
     });
   }
   try {
@@ -106,7 +111,7 @@ export async function ensureReportKey(
   const body = Buffer.concat([TAG, der]);
   const whole = Buffer.concat([body, checksum(body)]);
   try {
-    await writeDurably(fs, layout.drillKey, whole, random);
+    await writeDurably(fs, layout.drillKey, whole, random, { isSecret: true });
   } finally {
     for (const bytes of [der, body, whole]) bytes.fill(0);
   }

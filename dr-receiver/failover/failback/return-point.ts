@@ -5,20 +5,15 @@
 // believed: the roots of F2 say whether somebody changed the VM here since.
 
 import { defined } from '../../../shared/assert.js';
-import { type Guid, guidToWire } from '../../../shared/bytes/index.js';
-import { DiskTransfer, OpenRequest, VmDefinition } from '../../../shared/channel/index.js';
+import type { Guid } from '../../../shared/bytes/index.js';
 import { cellMessages, parseBatch } from '../../../shared/delta/index.js';
 import { DrError } from '../../../shared/errors.js';
-import {
-  type CycleRequest,
-  manifestHeaderOf,
-  parseOpenRequest,
-} from '../../ingest/open-request.js';
+import { nextPointRequest } from '../../ingest/next-point-request.js';
+import { type CycleRequest, manifestHeaderOf } from '../../ingest/open-request.js';
 import { RootCheck } from '../../ingest/root-check.js';
 import type { Point } from '../../store/point.js';
 import { segmentOf } from '../../store/point-sources.js';
 import type { VmStore } from '../../store/vm-store.js';
-import { geometryToWire } from '../../wire.js';
 import { RETURN_CYCLE } from '../machine.js';
 import type { Work } from '../operations/work.js';
 import { freezeServing } from './round.js';
@@ -101,30 +96,13 @@ function disksOf(vm: VmStore, point: Point): string {
   return words.join('\n');
 }
 
-function requestOf({ vm, instance }: Work, { cycleId, pointId }: ReturnIds): CycleRequest {
-  const { protection, vmId } = vm;
-  const head = defined(protection.head, 'a VM that was failed over has points');
-  return parseOpenRequest({
-    ...OpenRequest.fromPartial({}),
-    ...{ vmId: guidToWire(vmId), vmName: protection.vmName },
-    ...{ cycleId: guidToWire(cycleId), pointId: guidToWire(pointId) },
-    parentPointId: guidToWire(head.pointId),
-    epoch: protection.epoch,
-    kind: RETURN_CYCLE,
-    disks: head.disks.map((disk) => ({
-      geometry: geometryToWire(disk),
-      transfer: DiskTransfer.DISK_TRANSFER_DELTA,
-    })),
-    // the VM at the primary is what it was before
-    definition:
-      head.definition === ''
-        ? undefined
-        : VmDefinition.decode(Buffer.from(head.definition, 'base64')),
-    consistentAtMs: BigInt(instance.servedUntilMs),
-    maxRestorePoints: protection.maxRestorePoints,
-    rpoSeconds: protection.rpoSeconds,
-    retentionGrid: protection.retentionGrid,
-    checkpointId: RETURN_CYCLE,
+function requestOf({ vm, instance }: Work, ids: ReturnIds): CycleRequest {
+  const head = defined(vm.protection.head, 'a VM that was failed over has points');
+  // the VM at the primary is what it was before, so the definition of the head holds
+  return nextPointRequest(vm, head, {
+    ...ids,
+    ...{ kind: RETURN_CYCLE, checkpointId: RETURN_CYCLE },
+    consistentAtMs: instance.servedUntilMs,
   });
 }
 

@@ -1,11 +1,11 @@
 // How a VM comes up at this site, in the steps that planned and unplanned failover share: its disks, its
 // network, its power, its proof.
 
-import type { Guid } from '../../../shared/bytes/index.js';
+import { type Guid, parseGuid } from '../../../shared/bytes/index.js';
 import { DrError } from '../../../shared/errors.js';
 import type { Point } from '../../store/point.js';
 import type { VmStore } from '../../store/vm-store.js';
-import { ipMapOf } from '../../../shared/network/index.js';
+import { type AdapterPlan, applyNetwork, ipMapOf } from '../../../shared/network/index.js';
 import { definitionOf } from '../definition.js';
 import { materialisePoint } from '../disks.js';
 import { parseChecks } from '../drill/check-list.js';
@@ -22,13 +22,16 @@ import {
   unregister,
 } from '../instance.js';
 import type { Instance } from '../model.js';
-import { type AdapterPlan, applyNetwork, withAddressCheck } from '../network.js';
-import { findRetired } from '../retired-vm.js';
+import { withAddressCheck } from '../network.js';
+import { removeRetired } from '../retired-vm.js';
 import { isAlive, probeSource } from './probe.js';
 import type { Work } from './work.js';
 
 /** Fact: the checks that were made, one line for each. */
 export const CHECKS = 'checks';
+
+/** Fact: id of the VM that the plan said is removed for its name; none: nobody had the name. */
+export const RETIRED = 'retired';
 
 /** As the record names it before its disks are made. @throws DrError E_POINT_CORRUPT */
 export function newInstance(vm: VmStore, point: Point, operationId: Guid): Instance {
@@ -70,7 +73,7 @@ export async function makeDisks(work: Work): Promise<undefined> {
 export async function registerVm(work: Work): Promise<FailoverPatch> {
   const { vm, host, instance, point, site } = work;
   const definition = definitionOf(vm, point);
-  await removeRetired(work);
+  await makeNameFree(work);
   const vmId = await register(host, tagOfInstance(vm.vmId, instance), {
     definition,
     name: instance.vmName,
@@ -82,12 +85,12 @@ export async function registerVm(work: Work): Promise<FailoverPatch> {
   return { instance: { vmId } };
 }
 
-/** The verified point that comes up is newer than what the retired VM has. */
-async function removeRetired({ host, vm, instance, values, book }: Work): Promise<void> {
-  if (book.operation.kind !== 'planned' || !values.replace_retired) return;
+/** The verified point that comes up is newer than what the retired VM has. @throws DrError E_EXISTS */
+async function makeNameFree({ host, vm, instance, values, book }: Work): Promise<void> {
+  const { kind, facts } = book.operation;
+  if (kind !== 'planned' || !values.replace_retired) return;
   if ((await findInstance(host, tagOfInstance(vm.vmId, instance))) !== undefined) return;
-  const retired = await findRetired(host, instance.vmName);
-  if (retired !== undefined) await host.removeVm(retired.id);
+  await removeRetired(host, instance.vmName, parseGuid(facts[RETIRED] ?? ''));
 }
 
 /** From here on the VM may have run, whatever a crash leaves. */

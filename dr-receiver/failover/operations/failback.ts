@@ -197,18 +197,18 @@ export const FAILBACK: WorkTable = operationTable(
   (work) => ({ change: { phase: 'failed-back', commit: commitTimer(work) } }),
 );
 
-/** `stage=sync`: the first step, and then the operation stands there. */
+/** `stage=sync` in F1: that step, and then the operation stands there. */
 export const FAILBACK_SYNC: WorkTable = {
   ...FAILBACK,
   steps: FAILBACK.steps.slice(0, 1),
   isStanding: true,
 };
 
-export function isSyncOnly({ parameters }: Pick<Operation, 'parameters'>): boolean {
-  return parameters['stage'] === 'sync';
+export function isSyncOnly({ step, parameters }: Pick<Operation, 'step' | 'parameters'>): boolean {
+  return step === 'F1' && parameters['stage'] === 'sync';
 }
 
 /** It has come as far as it was asked to; somebody says how it goes on. */
-export function isStandingLevel({ kind, step, parameters, facts }: Operation): boolean {
-  return kind === 'failback' && step === 'F1' && isSyncOnly({ parameters }) && LEVEL in facts;
+export function isStandingLevel(operation: Operation): boolean {
+  return operation.kind === 'failback' && isSyncOnly(operation) && LEVEL in operation.facts;
 }

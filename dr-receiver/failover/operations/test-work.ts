@@ -5,7 +5,7 @@ import { DrError } from '../../../shared/errors.js';
 import type { ParameterValues } from '../../../shared/params/index.js';
 import type { Point } from '../../store/point.js';
 import { type CheckResult, isPassed } from '../drill/checks.js';
-import type { AdapterPlan } from '../network.js';
+import type { AdapterPlan } from '../../../shared/network/index.js';
 import type { TargetHost } from '../ports.js';
 import type { Progress, Run } from '../run.js';
 import { type FailoverSite, requireHost } from '../site.js';

@@ -1,9 +1,7 @@
 // What every part of the lab holds: its seams, its folder, and the locks of this process.
 
-import path from 'node:path';
 import type { Clock, Random } from '../../clock.js';
-import { DrError } from '../../errors.js';
-import type { BlockFile, FileSystem } from '../../files/index.js';
+import { lockedFile, type FileSystem } from '../../files/index.js';
 
 export interface LabSeams {
   readonly fs: FileSystem;
@@ -26,7 +24,6 @@ export interface LabContext {
 }
 
 const LOCK_TIMEOUT_MS = 120_000;
-const LOCK_RETRY_MS = 10;
 
 export function contextOf(folder: string, seams: LabSeams): LabContext {
   const { fs, clock, random, lockTimeoutMs = LOCK_TIMEOUT_MS } = seams;
@@ -65,50 +62,11 @@ export function withLockFile<T>(
   timeoutMs: number = context.lockTimeoutMs,
 ): Promise<T> {
   return context.locks.run(lockFile, async () => {
-    const lock = await acquire(context, lockFile, timeoutMs);
+    const lock = await lockedFile(context, lockFile, timeoutMs);
     try {
       return await action();
     } finally {
       await lock.close();
     }
   });
-}
-
-async function acquire(
-  { fs, clock }: LabContext,
-  lockFile: string,
-  timeoutMs: number,
-): Promise<BlockFile> {
-  const deadline = clock.monotonic() + timeoutMs;
-  for (;;) {
-    try {
-      return await fs.open(lockFile, { mode: 'write', lock: 'exclusive' });
-    } catch (error) {
-      if (!(error instanceof DrError) || error.code !== 'E_LOCKED') throw error;
-      if (clock.monotonic() >= deadline) {
-        throw new DrError(
-          'E_LOCKED',
-          `${path.dirname(lockFile)} is being worked on by another process`,
-          {
-            context: { lockFile, timeoutMs },
-            done: `gave up after ${timeoutMs} ms, nothing was changed`,
-            cause: error,
-          },
-        );
-      }
-    }
-    await clock.sleep(LOCK_RETRY_MS);
-  }
-}
-
-/** Makes the empty file that locks are held on; no error when it is there. */
-export async function makeLockFile(fs: FileSystem, lockFile: string): Promise<void> {
-  if ((await fs.status(lockFile)) !== undefined) return;
-  try {
-    const file = await fs.open(lockFile, { mode: 'create', lock: 'none' });
-    await file.close();
-  } catch (error) {
-    if (!(error instanceof DrError) || error.code !== 'E_EXISTS') throw error;
-  }
-  await fs.flushFolder(path.dirname(lockFile));
 }

@@ -4,12 +4,13 @@
 import path from 'node:path';
 import { parseGuid, randomGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
+import { makeLockFile } from '../../files/index.js';
 import { withSource, writeImage, type CopyProgress } from '../../image/index.js';
 import { createVhdx, openVhdx } from '../../vhdx/index.js';
 import type { RegisterRequest } from '../target.js';
 import type { AddressSettings } from '../vm.js';
 import { removeStrayFiles, settle } from './chain.js';
-import { makeLockFile, withLockFile, type LabContext } from './context.js';
+import { withLockFile, type LabContext } from './context.js';
 import {
   creatingFile,
   diskPath,

@@ -5,7 +5,7 @@ import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import { readJson, writeJsonDurably, type JsonFormat } from '../../files/index.js';
 import { withLockFile, type LabContext } from './context.js';
-import { Fields } from './fields.js';
+import { Fields } from '../fields.js';
 import { faultsFile, hostLockFile } from './layout.js';
 
 /** Name, whether it takes an argument, what it does. */
@@ -57,6 +57,7 @@ export const CALLS = [
   'findTagged',
   'tagOf',
   'dropTag',
+  'defaultVmFolder',
   'listSwitches',
   'connectAdapter',
   'setMacAddress',
@@ -114,7 +115,7 @@ export async function readFaults({ fs, folder }: LabContext): Promise<Fault[]> {
   const file = faultsFile(folder);
   const json = await readJson(fs, file, FORMAT);
   if (json === undefined) return [];
-  return new Fields(json, file).list('faults', (item) => {
+  return Fields.ofFile(json, file).list('faults', (item) => {
     const isForAll = item.optionalString('vmId') === undefined;
     return faultOf(
       item.string('fault'),

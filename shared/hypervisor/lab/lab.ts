@@ -6,7 +6,7 @@ import path from 'node:path';
 import { randomGuid, type Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { ReadableDisk } from '../../disk/index.js';
-import { readJson, writeJsonDurably, type JsonFormat } from '../../files/index.js';
+import { makeLockFile, readJson, writeJsonDurably, type JsonFormat } from '../../files/index.js';
 import { openVhdx } from '../../vhdx/index.js';
 import type {
   ByteRange,
@@ -27,13 +27,7 @@ import type {
 import type { AddressSettings, OwnerTag, VmDefinition, VmSummary } from '../vm.js';
 import { withDisk } from './chain.js';
 import * as checkpoints from './checkpoints.js';
-import {
-  contextOf,
-  makeLockFile,
-  withLockFile,
-  type LabContext,
-  type LabSeams,
-} from './context.js';
+import { contextOf, withLockFile, type LabContext, type LabSeams } from './context.js';
 import {
   createVm,
   deleteVm,
@@ -59,9 +53,10 @@ import {
   type Fault,
 } from './faults.js';
 import { fencedVm, refuseFenced, unfencedVm } from './fence.js';
-import { Fields } from './fields.js';
+import { Fields } from '../fields.js';
 import { GuestDisk } from './guest-disk.js';
 import {
+  defaultVmFolder,
   diskPath,
   faultsFile,
   hostLockFile,
@@ -72,7 +67,7 @@ import {
 } from './layout.js';
 import { addSwitch, readSwitches, removeSwitch, requireSwitch } from './network.js';
 import { noteMergeFailure, pendingMerges, type PendingMerge } from './pending-merge.js';
-import { rangesAbove } from './ranges-above.js';
+import { rangesAbove } from '../ranges-above.js';
 import {
   readVm,
   saveVm,
@@ -146,7 +141,7 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
         hint: `Make one: \`hvdr lab init ${folder}\`.`,
       });
     }
-    new Fields(json, labFile(home)).guid('labId');
+    Fields.ofFile(json, labFile(home)).guid('labId');
     return new Lab(contextOf(home, seams));
   }
 
@@ -387,6 +382,12 @@ export class Lab implements SourceHypervisor, TargetHypervisor {
   dropTag(vmId: Guid): Promise<void> {
     return this.#call('dropTag', vmId, () =>
       this.#change(vmId, (vm) => (vm.tag === undefined ? vm : { ...vm, tag: undefined })),
+    );
+  }
+
+  defaultVmFolder(): Promise<string> {
+    return this.#call('defaultVmFolder', undefined, () =>
+      Promise.resolve(defaultVmFolder(this.folder)),
     );
   }
 

@@ -23,6 +23,11 @@ export function vmsFolder(folder: string): string {
   return path.join(folder, 'vms');
 }
 
+/** Where VMs stand whose disks somebody else brings: the user's, and never looked into. */
+export function defaultVmFolder(folder: string): string {
+  return path.join(folder, 'restored');
+}
+
 export function vmFolder(folder: string, vmId: Guid): string {
   return path.join(vmsFolder(folder), vmId);
 }

@@ -4,7 +4,7 @@ import { DrError } from '../../errors.js';
 import { readJson, writeJsonDurably, type JsonFormat } from '../../files/index.js';
 import type { SwitchInfo } from '../target.js';
 import { withLockFile, type LabContext } from './context.js';
-import { Fields } from './fields.js';
+import { Fields } from '../fields.js';
 import { hostLockFile, switchesFile } from './layout.js';
 import { allVms } from './vms.js';
 
@@ -14,7 +14,7 @@ export async function readSwitches({ fs, folder }: LabContext): Promise<SwitchIn
   const file = switchesFile(folder);
   const json = await readJson(fs, file, FORMAT);
   if (json === undefined) return [];
-  return new Fields(json, file).list('switches', (item) => ({
+  return Fields.ofFile(json, file).list('switches', (item) => ({
     name: item.string('name'),
     isPrivate: item.boolean('isPrivate'),
   }));

@@ -7,7 +7,7 @@ import { DrError } from '../../errors.js';
 import { type JsonFormat, readJson, writeJsonDurably } from '../../files/index.js';
 import { nextTidying } from './chain.js';
 import type { LabContext } from './context.js';
-import { Fields } from './fields.js';
+import { Fields } from '../fields.js';
 import { mergeFailureFile } from './layout.js';
 import { loadVm } from './vms.js';
 
@@ -71,7 +71,7 @@ async function readFailure(
   try {
     const json = await readJson(fs, file, FORMAT);
     if (json === undefined) return undefined;
-    const fields = new Fields(json, file);
+    const fields = Fields.ofFile(json, file);
     return {
       code: fields.string('code', 64),
       message: fields.string('message', TEXT_MAX),

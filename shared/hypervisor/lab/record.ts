@@ -9,7 +9,7 @@ import { readJson, writeJsonDurably, type JsonFormat } from '../../files/index.j
 import type { AddressSettings, OwnerTag, PowerState } from '../vm.js';
 import type { Consistency, Fence } from '../source.js';
 import type { LabContext } from './context.js';
-import { Fields } from './fields.js';
+import { Fields } from '../fields.js';
 import { vmFile } from './layout.js';
 
 const FORMAT: JsonFormat = { name: 'lab VM', version: 1, limitBytes: 8 * 1024 * 1024 };
@@ -148,7 +148,7 @@ export async function readVm(
 ): Promise<VmRecord | undefined> {
   const json = await readJson(fs, file, FORMAT);
   if (json === undefined) return undefined;
-  const vm = vmOf(new Fields(json, file));
+  const vm = vmOf(Fields.ofFile(json, file));
   const flaw = flawOf(vm);
   if (flaw === undefined) return vm;
   throw new DrError('E_FILE_DAMAGED', `${file} cannot be used: ${flaw}`, {

@@ -1,5 +1,7 @@
 // Services beside a measured command, with real processes of this Node.
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { expect } from 'chai';
 import { measure } from '../../../bench/measure.js';
 import { freePort, LOOPBACK, Services } from '../../../bench/services.js';
@@ -44,6 +46,33 @@ describe('bench services', function () {
     expect(measured.cpuSeconds).to.be.at.least(measured.services?.cpuSeconds ?? 0);
     expect(measured.services?.peakRssBytes).to.be.greaterThan(2 ** 20);
     expect(measured.peakRssBytes).to.be.at.least(measured.services?.peakRssBytes ?? 0);
+  });
+
+  it('take in what others started, with the memory of its children that are gone', async function () {
+    if (process.platform !== 'linux')
+      skipBecause(this, 'the facts of a process are read from /proc, on Linux only');
+    const big = 'const big = Buffer.alloc(96 * 2 ** 20, 1); setTimeout(() => big, 300)';
+    const inThread = `require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(big)}])
+      .on('close', () => console.log('over'))`;
+    // a child of a thread, as the daemons of Bacula start theirs
+    const parent = `process.stdin.once('data', () =>
+      new (require('node:worker_threads').Worker)(${JSON.stringify(inThread)}, { eval: true }))`;
+    const child = spawn(process.execPath, ['-e', parent], { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      services.adopt(child.pid ?? 0);
+      const act = {
+        act: 'waits for the child of a child',
+        run: async () => {
+          child.stdin.write('go\n');
+          await once(child.stdout, 'data');
+          return undefined;
+        },
+      };
+      const measured = await measure([act], systemClock, services);
+      expect(measured.services?.peakRssBytes).to.be.greaterThan(96 * 2 ** 20);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 
   it('that only stand for the network are not counted', async function () {

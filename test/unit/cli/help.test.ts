@@ -64,8 +64,9 @@ describe('--help', () => {
     for (const [, command] of commands) {
       for (const [, line = ''] of helpOf(command).matchAll(/^ {2}hvdr (.+)$/gm)) {
         const words = line.split(' ');
-        const target =
-          byName.get(words.slice(0, 2).join(' ')) ?? byName.get(words[0] ?? '') ?? undefined;
+        const target = [3, 2, 1]
+          .map((length) => byName.get(words.slice(0, length).join(' ')))
+          .find((found) => found !== undefined);
         expect(target, line).not.to.equal(undefined);
         const known = ['--json', ...(target?.options ?? []).map(({ long }) => long)];
         const own = line.split(/ [|>] /)[0] ?? '';

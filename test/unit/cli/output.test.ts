@@ -1,5 +1,6 @@
 import { expect } from 'chai';
-import { Output, OutputClosed, type StandardStreams, toJson } from '../../../cli/output.js';
+import { Output, OutputClosed, type StandardStreams } from '../../../cli/output.js';
+import { toJson } from '../../../shared/json.js';
 import { startProgress } from '../../../cli/progress.js';
 import { DrError } from '../../../shared/errors.js';
 import { FakeClock } from '../../support/fake-clock.js';

@@ -48,6 +48,16 @@ describe('the real file system', () => {
     await file.close();
   });
 
+  it('replaces a file that others have open', async function () {
+    if (!isPosix) this.skip(); // NTFS can, Wine cannot: the contract allows both
+    await writeFile(at('a'), 'new');
+    await writeFile(at('b'), 'old');
+    const file = await nodeFileSystem.open(at('b'), { mode: 'read' });
+    await nodeFileSystem.rename(at('a'), at('b'));
+    await file.close();
+    expect(fs.readFileSync(at('b'), 'utf8')).to.equal('new');
+  });
+
   it('follows links, and knows two names of one file', async () => {
     await writeFile(at('a'), 'abc');
     await symlink('a', at('soft'));

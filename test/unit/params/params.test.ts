@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import fc from 'fast-check';
 import { addParameterOptions, parametersOf, PUSH_PARAMETERS } from '../../../cli/agent-options.js';
 import type { CliContext } from '../../../cli/context.js';
-import { jobsIn } from '../../../cli/daemon.js';
+import { jobsIn } from '../../../source-agent/index.js';
 import {
   allowedOf,
   givenByFlags,
@@ -73,6 +73,15 @@ const ROWS: Readonly<
   },
   new_vm_name: { good: [['copy of SQL', 'copy of SQL']], bad: [''] },
   restore_path: { good: [['C:\\restore here', 'C:\\restore here']], bad: [''] },
+  restore_to: {
+    good: [
+      ['vm', 'vm'],
+      ['disks', 'disks'],
+      ['files', 'files'],
+    ],
+    bad: ['', 'folder'],
+  },
+  replace_vm: { good: [['yes', true]], bad: ['perhaps'] },
   abort_on_error: { good: [['yes', true]], bad: ['ja'] },
   on_partial: {
     good: [
@@ -96,6 +105,13 @@ const ROWS: Readonly<
       ['12', 12],
     ],
     bad: ['-1', '1e3', '9999999999999999'],
+  },
+  run_for: {
+    good: [
+      ['0', 0],
+      ['3600', 3600],
+    ],
+    bad: ['-1', 'x', '1.5'],
   },
   rpo_seconds: { good: [['600', 600]], bad: ['0', '10m'] },
   overlap: { good: [['wait', 'wait']], bad: ['queue'] },
@@ -228,7 +244,37 @@ const ROWS: Readonly<
   failback_to: { good: [['original', 'original']], bad: [''] },
   remote_actions: { good: [['shutdown, start', ['shutdown', 'start']]], bad: [] },
   safety_hold: { good: [['0', 0]], bad: ['-1'] },
+  plan: { good: [['yes', true]], bad: ['maybe'] },
+  confirm: {
+    good: [['0123456789ab, cdef01234567', ['0123456789ab', 'cdef01234567']]],
+    bad: ['x'.repeat(5000)],
+  },
+  principal: { good: [['dr1', 'dr1']], bad: [''] },
+  retired_host: { good: [['dr1.example', 'dr1.example']], bad: [''] },
+  retired_port: { good: [['9848', 9848]], bad: ['0', '65536'] },
+  retired_psk_file: { good: [['dr.psk', 'dr.psk']], bad: [''] },
+  hvr_server: { good: [['dr1.example', 'dr1.example']], bad: [''] },
+  hvr_port: {
+    good: [
+      ['0', 0],
+      ['8080', 8080],
+    ],
+    bad: ['-1', '65536', 'http'],
+  },
+  hvr_authentication: { good: [['certificate', 'certificate']], bad: ['', 'ntlm'] },
+  hvr_certificate: { good: [['AB'.repeat(20), 'AB'.repeat(20)]], bad: [''] },
+  hvr_interval: { good: [['30', '30']], bad: ['60', ''] },
+  hvr_points: {
+    good: [
+      ['0', 0],
+      ['24', 24],
+    ],
+    bad: ['25', '-1'],
+  },
+  hvr_vss_hours: { good: [['12', 12]], bad: ['13', ''] },
   host: { good: [['lab:./lab', 'lab:./lab']], bad: [''] },
+  store: { good: [['/srv/dr', '/srv/dr']], bad: [''] },
+  listen: { good: [['0.0.0.0:9847', '0.0.0.0:9847']], bad: [''] },
   state_dir: { good: [['/var/x', '/var/x']], bad: [''] },
 };
 

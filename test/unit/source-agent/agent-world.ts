@@ -4,13 +4,10 @@ import { type Guid } from '../../../shared/bytes/index.js';
 import { connectDirectly, replicationService } from '../../../shared/channel/index.js';
 import type { FileSystem } from '../../../shared/files/index.js';
 import { silentLog } from '../../../shared/log.js';
+import type { Job } from '../../../source-agent/agent.js';
 import { Bandwidth } from '../../../source-agent/bandwidth.js';
-import {
-  type CycleResult,
-  type CycleSeams,
-  type CycleSettings,
-  runCycle,
-} from '../../../source-agent/cycle.js';
+import { type CycleSeams, type CycleSettings, runCycle } from '../../../source-agent/cycle.js';
+import type { CycleResult } from '../../../source-agent/cycle-result.js';
 import { ReceiverLink } from '../../../source-agent/receiver-link.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import {
@@ -103,6 +100,25 @@ export function linkTo(receiver: NaiveReceiver): ReceiverLink {
       close: () => Promise.resolve(),
     }),
   );
+}
+
+/** A job of all VMs of the world, one cycle each. */
+export function jobOf(world: AgentWorld, part: Partial<Job> = {}): Job {
+  return {
+    name: 'push',
+    hypervisor: world.hypervisor,
+    link: linkTo(world.receiver),
+    bandwidth: new Bandwidth(world.clock, { bytesPerSecond: 0 }),
+    stateFolder: STATE,
+    vmPattern: '*',
+    exclude: [],
+    takesRunning: true,
+    cycle: SETTINGS,
+    cycleCount: 1,
+    intervalMs: 300_000,
+    isAbortingOnError: false,
+    ...part,
+  };
 }
 
 /** What differs between the receiver's head and the disks; '' when nothing does. */

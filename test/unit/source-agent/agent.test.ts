@@ -4,8 +4,7 @@ import { expect } from 'chai';
 import { DrError, type ErrorCode } from '../../../shared/errors.js';
 import { silentLog } from '../../../shared/log.js';
 import { Agent, type Job } from '../../../source-agent/agent.js';
-import { Bandwidth } from '../../../source-agent/bandwidth.js';
-import type { CycleResult } from '../../../source-agent/cycle.js';
+import type { CycleResult } from '../../../source-agent/cycle-result.js';
 import {
   addOutcome,
   type CycleOutcome,
@@ -15,7 +14,7 @@ import {
 } from '../../../source-agent/run-report.js';
 import { testGuid } from '../../support/fake-source-hypervisor.js';
 import { refusal } from '../../support/refusal.js';
-import { AgentWorld, difference, linkTo, SETTINGS, STATE } from './agent-world.js';
+import { AgentWorld, difference, jobOf, SETTINGS, STATE } from './agent-world.js';
 
 interface Ran {
   readonly report: RunReport;
@@ -24,24 +23,6 @@ interface Ran {
     readonly outcome: CycleOutcome;
     readonly atMs: number;
   }[];
-}
-
-function jobOf(world: AgentWorld, part: Partial<Job> = {}): Job {
-  return {
-    name: 'push',
-    hypervisor: world.hypervisor,
-    link: linkTo(world.receiver),
-    bandwidth: new Bandwidth(world.clock, { bytesPerSecond: 0 }),
-    stateFolder: STATE,
-    vmPattern: '*',
-    exclude: [],
-    takesRunning: true,
-    cycle: SETTINGS,
-    cycleCount: 1,
-    intervalMs: 300_000,
-    isAbortingOnError: false,
-    ...part,
-  };
 }
 
 async function run(
@@ -76,6 +57,14 @@ function hosts(): AgentWorld {
 }
 
 describe('agent', () => {
+  it('takes the one VM that is meant by its id, though another one has its name', async () => {
+    const world = new AgentWorld();
+    const wanted = world.hypervisor.addVm(1, 'SQL01', [65536]);
+    world.hypervisor.addVm(2, 'SQL01', [65536]);
+    const { report } = await run(world, [jobOf(world, { vmPattern: 'SQL01', vmId: wanted.id })]);
+    expect(report.vms.map(({ vmId }) => vmId)).to.deep.equal([wanted.id]);
+  });
+
   it('takes the VMs that match, whatever the case, but those left out', async () => {
     const world = hosts();
     const { report } = await run(world, [jobOf(world, { vmPattern: '*e*', exclude: ['OLD-*'] })]);

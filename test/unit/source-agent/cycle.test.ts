@@ -7,7 +7,7 @@ import { ProtectionState } from '../../../shared/channel/index.js';
 import { CELL_BYTES } from '../../../shared/delta/index.js';
 import { DrError } from '../../../shared/errors.js';
 import { Bandwidth } from '../../../source-agent/bandwidth.js';
-import { CycleStopped } from '../../../source-agent/cycle.js';
+import { CycleStopped } from '../../../source-agent/cycle-result.js';
 import { type FakeVm, testGuid } from '../../support/fake-source-hypervisor.js';
 import { NaiveReceiver } from '../../support/naive-receiver.js';
 import { refusal } from '../../support/refusal.js';

@@ -28,7 +28,8 @@ import type { SourceOrder, SourceSite } from '../../../dr-receiver/failover/port
 import type { VmDesk } from '../../../dr-receiver/ingest/vm-desk.js';
 import { replicationHandlers, siteHandlers } from '../../../dr-receiver/index.js';
 import { Bandwidth } from '../../../source-agent/bandwidth.js';
-import { type CycleResult, runCycle } from '../../../source-agent/cycle.js';
+import { runCycle } from '../../../source-agent/cycle.js';
+import type { CycleResult } from '../../../source-agent/cycle-result.js';
 import { commitBack, startBack, undoBack } from '../../../source-agent/failback/failback.js';
 import { syncBack } from '../../../source-agent/failback/sync-back.js';
 import { ReturnFile, type ReturnRecord } from '../../../source-agent/failback/return-record.js';

@@ -274,6 +274,7 @@ describe('plan', () => {
     ['committed', 'E_FAILED_OVER'],
     ['halted', 'E_HALTED'],
     ['split-brain', 'E_SPLIT_BRAIN'],
+    ['returning', 'E_LOCKED'],
   ];
   for (const [state, code] of ADMITTED) {
     it(`a receiver that is ${state}: ${code === '' ? 'goes on' : code}`, async () => {

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { type FailoverRecord, ORDINARY } from '../../../../dr-receiver/failover/model.js';
 import { ProtectionState, type ProtectionStatus } from '../../../../shared/channel/index.js';
 import { CELL_BYTES } from '../../../../shared/delta/index.js';
-import { failoverDocument, failoverLines } from '../../../../cli/status-failover.js';
+import { failoverDocument, failoverLines } from '../../../../shared/operator/status-failover.js';
 import { anInstance, anOperation, aTest, operationId } from '../../../support/failover-records.js';
 import { MemoryFileSystem } from '../../../support/memory-file.js';
 import { refusal } from '../../../support/refusal.js';

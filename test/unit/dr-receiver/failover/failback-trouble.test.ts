@@ -255,6 +255,16 @@ describe('failback in trouble', function () {
       expect(primary.views[0]?.equals(views[0] ?? Buffer.alloc(0))).to.equal(true);
     });
 
+    it('it is too late to let the VM serve here: that is refused, and it goes on or back', async () => {
+      primary.failures.set('failbackSync last', GONE);
+      await fails('failback');
+      await standsAt('F2');
+      expect(await fails('failback', { stage: 'sync' })).to.equal('E_STATE');
+      expect((await record()).operation?.parameters).to.not.include({ stage: 'sync' });
+      primary.failures.clear();
+      expect((await bench.operate('resume')).done?.state).to.equal('FAILED_BACK');
+    });
+
     it('taken back, the VM starts here again', async () => {
       primary.failures.set('failbackSync last', GONE);
       await fails('failback');

@@ -5,6 +5,8 @@ import { expect } from 'chai';
 import { CELL_BYTES } from '../../../../shared/delta/index.js';
 import type { FailoverRecord } from '../../../../dr-receiver/failover/model.js';
 import { isShortEnough } from '../../../../dr-receiver/failover/operations/failback.js';
+import { Watch } from '../../../../dr-receiver/failover/watch.js';
+import { Gate } from '../../../support/gate.js';
 import { refusal } from '../../../support/refusal.js';
 import { expectPoint, readPoint } from '../source-double.js';
 import { FailoverBench, failoverVolume, type FailoverVolume } from './failover-double.js';
@@ -287,6 +289,35 @@ describe('failback', function () {
     await bench.site.receiver.failovers.tick();
     const { phase, operation } = await record();
     expect({ phase, operation }).to.deep.equal({ phase: 'failed-back', operation: undefined });
+  });
+
+  it('an agent that hangs at the deadline of one VM keeps no other from being looked at', async () => {
+    const primary = await failedOver(bench, made.source);
+    await bench.operate('failback', { commit_policy: 'commit', commit_after: '60' });
+    const { clock, receiver } = bench.site;
+    await clock.advance(61_000);
+    const answer = await primary.describe();
+    const gate = new Gate();
+    primary.describe = async () => {
+      await gate.pass();
+      return answer;
+    };
+    let looks = 0;
+    const allDesks = (): ReturnType<typeof receiver.allDesks> => {
+      looks++;
+      return receiver.allDesks();
+    };
+    const { site, tests } = receiver.failovers;
+    const begin = (): Promise<void> => Promise.resolve();
+    const watch = new Watch(site, { desks: { allDesks }, tests, begin });
+    const stop = new AbortController();
+    const running = watch.run(stop.signal);
+    await gate.reached;
+    // each round looks twice, for deadlines and for what sources are owed; a hanging one would be the last
+    while (looks < 6) await clock.advance(5000);
+    stop.abort();
+    gate.open();
+    await running;
   });
 
   it('no rollback timer stops the VM where the primary does not let that be done', async () => {

@@ -1,7 +1,7 @@
 // HALTED: a step that can go neither on nor back, what is told of it, and every way out.
 
 import { expect } from 'chai';
-import { failoverDocument } from '../../../../cli/status-failover.js';
+import { failoverDocument } from '../../../../shared/operator/status-failover.js';
 import type { ProtectionStatus } from '../../../../shared/channel/index.js';
 import type { DrError } from '../../../../shared/errors.js';
 import { refusal } from '../../../support/refusal.js';

@@ -3,6 +3,7 @@
 // name becomes free.
 
 import { expect } from 'chai';
+import { defined } from '../../../../shared/assert.js';
 import { type Guid, guidFromWire, guidToWire } from '../../../../shared/bytes/index.js';
 import type {
   OperateResponse,
@@ -136,20 +137,15 @@ describe('failover: reprotect', () => {
 describe('failover: a VM comes home, and its name is taken', () => {
   let made: FailoverVolume;
   let bench: FailoverBench;
+  let source: FakeSource;
   let retiredId: Guid;
 
   beforeEach(async () => {
     made = await failoverVolume();
     bench = await FailoverBench.open(made.volume);
-    const source = new FakeSource();
+    source = new FakeSource();
     bench.site.receiver.sources.find = () => source;
-    source.onFinalCycle = async () => {
-      const { plans, source: vm } = made;
-      vm.write(0, 10, 991);
-      const plan = vm.plan(8, plans[2]?.pointId, [[10], []]);
-      await vm.replicate(bench.site, plan);
-      return plan.pointId;
-    };
+    source.onFinalCycle = lastCycle;
     // what an earlier failover left: a VM on disks of its own
     const disks = [{ source: { sizeBytes: 4 * CELL_BYTES } }];
     retiredId = await bench.lab.createVm({ name: 'VM1', disks });
@@ -158,6 +154,13 @@ describe('failover: a VM comes home, and its name is taken', () => {
     await bench.close();
   });
 
+  const lastCycle = async (): Promise<Guid> => {
+    const { plans, source: vm } = made;
+    vm.write(0, 10, 991);
+    const plan = vm.plan(8, plans[2]?.pointId, [[10], []]);
+    await vm.replicate(bench.site, plan);
+    return plan.pointId;
+  };
   const replacing = { replace_retired: 'yes' };
   const fence = (protectionId = retiredId): Promise<void> =>
     bench.lab.fenceVm(retiredId, { tag: { protectionId, operationId: id(2) }, epoch: 1n });
@@ -190,6 +193,40 @@ describe('failover: a VM comes home, and its name is taken', () => {
     expect(others).to.deep.equal([]);
     expect(only?.id).not.to.equal(retiredId);
     for (const { path } of disks) expect(await made.volume.status(path)).not.to.equal(undefined);
+  });
+
+  it('another VM that has the name by then is not removed; once it is gone, resume goes on', async () => {
+    await fence();
+    const source = new FakeSource();
+    bench.site.receiver.sources.find = () => source;
+    let otherId: Guid | undefined;
+    source.onFinalCycle = async () => {
+      await bench.lab.removeVm(retiredId);
+      const disks = [{ source: { sizeBytes: 4 * CELL_BYTES } }];
+      otherId = await bench.lab.createVm({ name: 'vm1', disks });
+      const tag = { protectionId: otherId, operationId: id(3) };
+      await bench.lab.fenceVm(otherId, { tag, epoch: 1n });
+      return lastCycle();
+    };
+    const refused = await refusal(() => bench.operate('planned', replacing));
+    expect(refused.message).to.include(`${otherId}, is at this site`).and.include(retiredId);
+    expect((await bench.lab.listVms()).map(({ id: each }) => each)).to.deep.equal([otherId]);
+    await bench.lab.removeVm(defined(otherId, 'the last cycle came'));
+    const { done } = await bench.operate('resume');
+    expect(done?.state).to.equal('FAILED_OVER');
+  });
+
+  it('the one that was planned is not removed when its fence is lifted by then', async () => {
+    await fence();
+    source.onFinalCycle = async () => {
+      await bench.lab.unfenceVm(retiredId);
+      return lastCycle();
+    };
+    const refused = await refusal(() => bench.operate('planned', replacing));
+    expect(refused.message).to.include('it is not as it was planned');
+    expect((await bench.lab.listVms()).map(({ id: each }) => each)).to.deep.equal([retiredId]);
+    await fence();
+    expect((await bench.operate('resume')).done?.state).to.equal('FAILED_OVER');
   });
 
   it('an unplanned failover replaces nothing', async () => {

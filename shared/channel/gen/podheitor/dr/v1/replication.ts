@@ -48,6 +48,8 @@ export const ProtectionState = {
   PROTECTION_STATE_HALTED: 8,
   /** PROTECTION_STATE_SPLIT_BRAIN - It runs at both sites, and people decide. */
   PROTECTION_STATE_SPLIT_BRAIN: 9,
+  /** PROTECTION_STATE_RETURNING - An undo or a failback is being worked at: neither site takes points. */
+  PROTECTION_STATE_RETURNING: 10,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -64,6 +66,7 @@ export namespace ProtectionState {
   export type PROTECTION_STATE_COMMITTED = typeof ProtectionState.PROTECTION_STATE_COMMITTED;
   export type PROTECTION_STATE_HALTED = typeof ProtectionState.PROTECTION_STATE_HALTED;
   export type PROTECTION_STATE_SPLIT_BRAIN = typeof ProtectionState.PROTECTION_STATE_SPLIT_BRAIN;
+  export type PROTECTION_STATE_RETURNING = typeof ProtectionState.PROTECTION_STATE_RETURNING;
   export type UNRECOGNIZED = typeof ProtectionState.UNRECOGNIZED;
 }
 
@@ -99,6 +102,9 @@ export function protectionStateFromJSON(object: any): ProtectionState {
     case 9:
     case "PROTECTION_STATE_SPLIT_BRAIN":
       return ProtectionState.PROTECTION_STATE_SPLIT_BRAIN;
+    case 10:
+    case "PROTECTION_STATE_RETURNING":
+      return ProtectionState.PROTECTION_STATE_RETURNING;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -128,6 +134,8 @@ export function protectionStateToJSON(object: ProtectionState): string {
       return "PROTECTION_STATE_HALTED";
     case ProtectionState.PROTECTION_STATE_SPLIT_BRAIN:
       return "PROTECTION_STATE_SPLIT_BRAIN";
+    case ProtectionState.PROTECTION_STATE_RETURNING:
+      return "PROTECTION_STATE_RETURNING";
     case ProtectionState.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -255,6 +263,22 @@ export interface VmDefinition {
   adapters: VmAdapter[];
   /** In the order of OpenRequest.disks. */
   diskPlaces: DiskPlace[];
+  /** Absent from a source that has no such settings. */
+  hyperV: HyperVSettings | undefined;
+}
+
+/** What a VM needs to start as it did, and only Hyper-V knows. */
+export interface HyperVSettings {
+  /** Of generation 2. */
+  isSecureBoot: boolean;
+  /** A GUID; empty when the host names none. */
+  secureBootTemplate: string;
+  isMemoryDynamic: boolean;
+  /** Count only with dynamic memory. */
+  minimumMemoryBytes: bigint;
+  maximumMemoryBytes: bigint;
+  /** Its contents do not travel. */
+  hasTpm: boolean;
 }
 
 export interface DiskPlace {
@@ -1136,7 +1160,15 @@ export const OpenDisk: MessageFns<OpenDisk> = {
 };
 
 function createBaseVmDefinition(): VmDefinition {
-  return { generation: 0, cpuCount: 0, memoryBytes: 0n, isAutoStart: false, adapters: [], diskPlaces: [] };
+  return {
+    generation: 0,
+    cpuCount: 0,
+    memoryBytes: 0n,
+    isAutoStart: false,
+    adapters: [],
+    diskPlaces: [],
+    hyperV: undefined,
+  };
 }
 
 export const VmDefinition: MessageFns<VmDefinition> = {
@@ -1161,6 +1193,9 @@ export const VmDefinition: MessageFns<VmDefinition> = {
     }
     for (const v of message.diskPlaces) {
       DiskPlace.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.hyperV !== undefined) {
+      HyperVSettings.encode(message.hyperV, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -1226,6 +1261,14 @@ export const VmDefinition: MessageFns<VmDefinition> = {
             message.diskPlaces.push(DiskPlace.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.hyperV = HyperVSettings.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1264,6 +1307,11 @@ export const VmDefinition: MessageFns<VmDefinition> = {
         : globalThis.Array.isArray(object?.disk_places)
         ? object.disk_places.map((e: any) => DiskPlace.fromJSON(e))
         : [],
+      hyperV: isSet(object.hyperV)
+        ? HyperVSettings.fromJSON(object.hyperV)
+        : isSet(object.hyper_v)
+        ? HyperVSettings.fromJSON(object.hyper_v)
+        : undefined,
     };
   },
 
@@ -1287,6 +1335,9 @@ export const VmDefinition: MessageFns<VmDefinition> = {
     if (message.diskPlaces?.length) {
       obj.diskPlaces = message.diskPlaces.map((e) => DiskPlace.toJSON(e));
     }
+    if (message.hyperV !== undefined) {
+      obj.hyperV = HyperVSettings.toJSON(message.hyperV);
+    }
     return obj;
   },
 
@@ -1303,6 +1354,199 @@ export const VmDefinition: MessageFns<VmDefinition> = {
     message.isAutoStart = object.isAutoStart ?? false;
     message.adapters = object.adapters?.map((e) => VmAdapter.fromPartial(e)) || [];
     message.diskPlaces = object.diskPlaces?.map((e) => DiskPlace.fromPartial(e)) || [];
+    message.hyperV = (object.hyperV !== undefined && object.hyperV !== null)
+      ? HyperVSettings.fromPartial(object.hyperV)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHyperVSettings(): HyperVSettings {
+  return {
+    isSecureBoot: false,
+    secureBootTemplate: "",
+    isMemoryDynamic: false,
+    minimumMemoryBytes: 0n,
+    maximumMemoryBytes: 0n,
+    hasTpm: false,
+  };
+}
+
+export const HyperVSettings: MessageFns<HyperVSettings> = {
+  encode(message: HyperVSettings, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.isSecureBoot !== false) {
+      writer.uint32(8).bool(message.isSecureBoot);
+    }
+    if (message.secureBootTemplate !== "") {
+      writer.uint32(18).string(message.secureBootTemplate);
+    }
+    if (message.isMemoryDynamic !== false) {
+      writer.uint32(24).bool(message.isMemoryDynamic);
+    }
+    if (message.minimumMemoryBytes !== 0n) {
+      if (BigInt.asUintN(64, message.minimumMemoryBytes) !== message.minimumMemoryBytes) {
+        throw new globalThis.Error("value provided for field message.minimumMemoryBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.minimumMemoryBytes);
+    }
+    if (message.maximumMemoryBytes !== 0n) {
+      if (BigInt.asUintN(64, message.maximumMemoryBytes) !== message.maximumMemoryBytes) {
+        throw new globalThis.Error("value provided for field message.maximumMemoryBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.maximumMemoryBytes);
+    }
+    if (message.hasTpm !== false) {
+      writer.uint32(48).bool(message.hasTpm);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HyperVSettings {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHyperVSettings();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.isSecureBoot = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.secureBootTemplate = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isMemoryDynamic = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.minimumMemoryBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.maximumMemoryBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.hasTpm = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HyperVSettings {
+    return {
+      isSecureBoot: isSet(object.isSecureBoot)
+        ? globalThis.Boolean(object.isSecureBoot)
+        : isSet(object.is_secure_boot)
+        ? globalThis.Boolean(object.is_secure_boot)
+        : false,
+      secureBootTemplate: isSet(object.secureBootTemplate)
+        ? globalThis.String(object.secureBootTemplate)
+        : isSet(object.secure_boot_template)
+        ? globalThis.String(object.secure_boot_template)
+        : "",
+      isMemoryDynamic: isSet(object.isMemoryDynamic)
+        ? globalThis.Boolean(object.isMemoryDynamic)
+        : isSet(object.is_memory_dynamic)
+        ? globalThis.Boolean(object.is_memory_dynamic)
+        : false,
+      minimumMemoryBytes: isSet(object.minimumMemoryBytes)
+        ? BigInt(object.minimumMemoryBytes)
+        : isSet(object.minimum_memory_bytes)
+        ? BigInt(object.minimum_memory_bytes)
+        : 0n,
+      maximumMemoryBytes: isSet(object.maximumMemoryBytes)
+        ? BigInt(object.maximumMemoryBytes)
+        : isSet(object.maximum_memory_bytes)
+        ? BigInt(object.maximum_memory_bytes)
+        : 0n,
+      hasTpm: isSet(object.hasTpm)
+        ? globalThis.Boolean(object.hasTpm)
+        : isSet(object.has_tpm)
+        ? globalThis.Boolean(object.has_tpm)
+        : false,
+    };
+  },
+
+  toJSON(message: HyperVSettings): unknown {
+    const obj: any = {};
+    if (message.isSecureBoot !== false) {
+      obj.isSecureBoot = message.isSecureBoot;
+    }
+    if (message.secureBootTemplate !== "") {
+      obj.secureBootTemplate = message.secureBootTemplate;
+    }
+    if (message.isMemoryDynamic !== false) {
+      obj.isMemoryDynamic = message.isMemoryDynamic;
+    }
+    if (message.minimumMemoryBytes !== 0n) {
+      obj.minimumMemoryBytes = message.minimumMemoryBytes.toString();
+    }
+    if (message.maximumMemoryBytes !== 0n) {
+      obj.maximumMemoryBytes = message.maximumMemoryBytes.toString();
+    }
+    if (message.hasTpm !== false) {
+      obj.hasTpm = message.hasTpm;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<HyperVSettings>, I>>(base?: I): HyperVSettings {
+    return HyperVSettings.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HyperVSettings>, I>>(object: I): HyperVSettings {
+    const message = createBaseHyperVSettings();
+    message.isSecureBoot = object.isSecureBoot ?? false;
+    message.secureBootTemplate = object.secureBootTemplate ?? "";
+    message.isMemoryDynamic = object.isMemoryDynamic ?? false;
+    message.minimumMemoryBytes = (object.minimumMemoryBytes !== undefined && object.minimumMemoryBytes !== null)
+      ? BigInt(object.minimumMemoryBytes)
+      : 0n;
+    message.maximumMemoryBytes = (object.maximumMemoryBytes !== undefined && object.maximumMemoryBytes !== null)
+      ? BigInt(object.maximumMemoryBytes)
+      : 0n;
+    message.hasTpm = object.hasTpm ?? false;
     return message;
   },
 };

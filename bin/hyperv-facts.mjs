@@ -1,0 +1,23 @@
+// Writes test/contract/hyperv-facts.json: of the whole collection of facts about Hyper-V, a file that is no part of the
+// checkout, the entries that our scripts name. Run it after a script has come to name something new:
+//
+//   node bin/hyperv-facts.mjs PATH/hyperv-api.json        (after a build)
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { builtFolder, root } from './checkout.mjs';
+
+const path = process.argv[2];
+if (path === undefined) throw new Error('the path of the whole collection is missing');
+const whole = JSON.parse(readFileSync(path, 'utf8'));
+const from = (name) => import(join(builtFolder, 'test', 'support', 'powershell-contract', name));
+const { FactBook, trimFacts } = await from('facts.js');
+const { checkAll, readScripts } = await from('scripts.js');
+
+const facts = { sources: whole.meta.generated_from, entries: whole.entries };
+const book = new FactBook(facts);
+for (const finding of (await checkAll(readScripts(), book)).findings) console.error(finding);
+const { sources, entries } = trimFacts(facts, book.asked);
+const lines = entries.map((entry) => JSON.stringify(entry)).join(',\n');
+const target = join(root, 'test', 'contract', 'hyperv-facts.json');
+writeFileSync(target, `{"sources": ${JSON.stringify(sources)},\n"entries": [\n${lines}\n]}\n`);

@@ -1,0 +1,14 @@
+// The command that keeps others away from a file, for the hint of an error.
+
+/** `read`: only the owner may read it. `change`: others may read it, but not change it. */
+export function accessAdvice(
+  path: string,
+  what: 'read' | 'change',
+  platform: NodeJS.Platform = process.platform,
+): string {
+  if (platform !== 'win32') return `chmod ${what === 'read' ? '600' : 'go-w'} ${path}`;
+  // by number: the names of these accounts are translated
+  const [system, administrators, users] = ['*S-1-5-18:F', '*S-1-5-32-544:F', '*S-1-5-32-545:RX'];
+  const others = what === 'read' ? '"%USERNAME%:F"' : users;
+  return `icacls "${path}" /inheritance:r /grant:r ${system} ${administrators} ${others}`;
+}

@@ -1,0 +1,172 @@
+// What the provider has to remember about a VM and Hyper-V cannot: whose a reference point is and of which
+// disks, what it was about to make (so that a crash leaves no orphan that nobody owns), and addresses that the
+// guest takes over at its next start. One file a VM, replaced as a whole, durably.
+
+import path from 'node:path';
+import type { Guid } from '../../bytes/index.js';
+import {
+  lockedFile,
+  makeLockFile,
+  readJson,
+  writeJsonDurably,
+  type JsonFormat,
+} from '../../files/index.js';
+import { Fields } from '../fields.js';
+import type { AddressSettings, OwnerTag } from '../vm.js';
+import type { HyperVContext } from './context.js';
+
+const FORMAT: JsonFormat = { name: 'memory of a VM', version: 1, limitBytes: 4 * 1024 * 1024 };
+const LOCK_MS = 120_000;
+
+export interface KnownDisk {
+  /** Of the storage setting, without the part that names the VM or the checkpoint. */
+  readonly place: string;
+  readonly diskId: Guid;
+  readonly sizeBytes: number;
+}
+
+/** A reference point of ours. */
+export interface KnownPoint {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly tag: OwnerTag;
+  readonly disks: readonly (KnownDisk & { readonly trackingId: string })[];
+  /** The checkpoint that a user had applied last; another one means that the disks went back. */
+  readonly lastAppliedId: string | undefined;
+}
+
+/** Written before a checkpoint is asked for, gone when it bears its name. */
+export interface CreationIntent {
+  readonly tag: OwnerTag;
+  readonly startedAtMs: number;
+  readonly others: readonly string[];
+}
+
+/** Written before a checkpoint is converted, gone when its reference point is known. */
+export interface ConversionIntent {
+  readonly checkpointId: string;
+  readonly tag: OwnerTag;
+  readonly createdAtMs: number;
+  readonly disks: readonly KnownDisk[];
+  readonly others: readonly string[];
+  readonly lastAppliedId: string | undefined;
+}
+
+/** A file above a frozen one, which the host is to merge into it. */
+export interface ExpectedMerge {
+  readonly place: string;
+  readonly file: string;
+  readonly into: string;
+}
+
+export interface VmMemory {
+  readonly points: readonly KnownPoint[];
+  readonly creation: CreationIntent | undefined;
+  readonly conversion: ConversionIntent | undefined;
+  readonly merges: readonly ExpectedMerge[];
+  readonly addresses: readonly {
+    readonly adapterId: Guid;
+    readonly settings: AddressSettings;
+  }[];
+}
+
+const EMPTY: VmMemory = {
+  points: [],
+  creation: undefined,
+  conversion: undefined,
+  merges: [],
+  addresses: [],
+};
+
+export async function readMemory(context: HyperVContext, vmId: Guid): Promise<VmMemory> {
+  const file = memoryFile(context, vmId);
+  const json = await readJson(context.fs, file, FORMAT);
+  if (json === undefined) return EMPTY;
+  const fields = Fields.ofFile(json, file);
+  return {
+    points: fields.list('points', (point) => ({
+      id: point.string('id'),
+      createdAtMs: point.whole('createdAtMs'),
+      tag: point.object('tag', tagOf),
+      disks: point.list('disks', (disk) => ({
+        ...diskOf(disk),
+        trackingId: disk.string('trackingId'),
+      })),
+      lastAppliedId: point.optionalString('lastAppliedId'),
+    })),
+    creation: fields.optionalObject('creation', (creation) => ({
+      tag: creation.object('tag', tagOf),
+      startedAtMs: creation.whole('startedAtMs'),
+      others: creation.strings('others'),
+    })),
+    conversion: fields.optionalObject('conversion', (conversion) => ({
+      checkpointId: conversion.string('checkpointId'),
+      tag: conversion.object('tag', tagOf),
+      createdAtMs: conversion.whole('createdAtMs'),
+      disks: conversion.list('disks', diskOf),
+      others: conversion.strings('others'),
+      lastAppliedId: conversion.optionalString('lastAppliedId'),
+    })),
+    merges: fields.list('merges', (merge) => ({
+      place: merge.string('place'),
+      file: merge.string('file', 32_768),
+      into: merge.string('into', 32_768),
+    })),
+    addresses: fields.list('addresses', (address) => ({
+      adapterId: address.guid('adapterId'),
+      settings: address.object('settings', (settings) => ({
+        isDhcp: settings.boolean('isDhcp'),
+        addresses: settings.strings('addresses'),
+        gateways: settings.strings('gateways'),
+        dnsServers: settings.strings('dnsServers'),
+      })),
+    })),
+  };
+}
+
+/** Changes what is remembered, from what stands on disk at that moment. @throws DrError E_LOCKED, E_IO */
+export async function remember(
+  context: HyperVContext,
+  vmId: Guid,
+  change: (memory: VmMemory) => VmMemory,
+): Promise<VmMemory> {
+  const { fs, random, stateFolder } = context;
+  await fs.makeFolder(stateFolder);
+  const lockFile = path.join(stateFolder, 'lock');
+  await makeLockFile(fs, lockFile);
+  const lock = await lockedFile(context, lockFile, LOCK_MS);
+  try {
+    const before = await readMemory(context, vmId);
+    const after = change(before);
+    if (after !== before) {
+      await writeJsonDurably(fs, memoryFile(context, vmId), FORMAT, { ...after }, random);
+    }
+    return after;
+  } finally {
+    await lock.close();
+  }
+}
+
+/** For a VM that is gone. */
+export async function forget(context: HyperVContext, vmId: Guid): Promise<void> {
+  const file = memoryFile(context, vmId);
+  if ((await context.fs.status(file)) === undefined) return;
+  await context.fs.remove(file);
+  await context.fs.flushFolder(context.stateFolder);
+}
+
+function memoryFile({ stateFolder }: HyperVContext, vmId: Guid): string {
+  return path.join(stateFolder, `${vmId}.json`);
+}
+
+function tagOf(fields: Fields): OwnerTag {
+  return { protectionId: fields.guid('protectionId'), operationId: fields.guid('operationId') };
+}
+
+function diskOf(fields: Fields): KnownDisk {
+  return {
+    place: fields.string('place'),
+    diskId: fields.guid('diskId'),
+    sizeBytes: fields.whole('sizeBytes'),
+  };
+}

@@ -1,0 +1,307 @@
+// A VM over disks that stand ready, built step by step from our own description (hyperv.md § 3.2). Until the last
+// step it bears a name that says that it is unfinished: nobody finds it as the VM of its tag, and what a crash leaves
+// is taken away by the next attempt. It is never started by the host itself.
+
+import path from 'node:path';
+import type { Guid } from '../../bytes/index.js';
+import { DrError } from '../../errors.js';
+import type { RegisterRequest } from '../target.js';
+import type { OwnerTag, VmDefinition, VmSummary } from '../vm.js';
+import { findCheckpoints, removeCheckpoint } from './checkpoints.js';
+import type { HyperVContext } from './context.js';
+import {
+  allMachines,
+  chainOf,
+  diskFile,
+  inOrder,
+  isSamePath,
+  loadMachine,
+  machineOrNone,
+  powerOf,
+  summaryOf,
+} from './machines.js';
+import { forget } from './memory.js';
+import { waitForMerge } from './merges.js';
+import {
+  isSameTag,
+  isUnfinishedName,
+  notesWithVmMark,
+  unfinishedName,
+  vmMarkOf,
+} from './naming.js';
+import { removeClusterRole } from './operations/cluster.js';
+import { getHost } from './operations/host.js';
+import * as operations from './operations/machines.js';
+import type { MachineFacts } from './operations/machines.js';
+import { addAdapter } from './operations/network.js';
+
+/** Of disks of ordinary size; what takes longer is told, or left to the host. */
+const MERGE_MS = 10 * 60_000;
+const POLL_MS = 500;
+
+const NAME_LENGTH_MAX = 100;
+
+export async function registerVm(context: HyperVContext, request: RegisterRequest): Promise<Guid> {
+  const { definition, name, diskPaths, tag } = request;
+  if (name === '' || name.length > NAME_LENGTH_MAX || isUnfinishedName(name)) {
+    throw new DrError('E_PARAMETER', `${JSON.stringify(name)} is no name for a VM`);
+  }
+  if (diskPaths.length !== definition.disks.length) {
+    throw new DrError(
+      'E_HYPERVISOR',
+      `the VM ${name} has ${definition.disks.length} disks, but ${diskPaths.length} files are given`,
+    );
+  }
+  const unfinished = unfinishedName(tag);
+  for (const machine of await allMachines(context)) {
+    if (machine.name === name) {
+      throw new DrError('E_EXISTS', `this host has a VM ${name} already`, {
+        context: { vmId: machine.id },
+      });
+    }
+    if (machine.name === unfinished && powerOf(machine.state) === 'off') {
+      await context.runner.run(operations.removeMachine, { vmId: machine.id });
+    }
+  }
+  for (const file of diskPaths) await diskFile(context, path.resolve(file));
+  return build(context, unfinished, request);
+}
+
+async function build(
+  context: HyperVContext,
+  unfinished: string,
+  request: RegisterRequest,
+): Promise<Guid> {
+  const { definition, name, tag, keepsMacAddresses = false } = request;
+  const { runner } = context;
+  const { vmId } = await runner.run(operations.createMachine, {
+    name: unfinished,
+    folder: await defaultVmFolder(context),
+    generation: definition.generation,
+    memoryBytes: String(definition.memoryBytes),
+    version: null,
+  });
+  try {
+    await runner.run(operations.setProcessors, { vmId, count: definition.cpuCount });
+    await setUp(context, vmId, definition);
+    const diskPaths = request.diskPaths.map((file) => path.resolve(file));
+    await addDisks(context, vmId, definition, diskPaths);
+    for (const { name: adapterName, mac } of definition.adapters) {
+      // one that no start has given out yet is none
+      const kept = keepsMacAddresses && !/^0*$/.test(mac) ? mac : null;
+      const added = { vmId, name: adapterName, mac: kept, isLegacy: false };
+      await runner.run(addAdapter, added);
+    }
+    const notes = notesWithVmMark('', { tag, diskPaths });
+    await runner.run(operations.setNotes, { vmId, notes });
+    await runner.run(operations.renameMachine, { vmId, name });
+    return vmId;
+  } catch (error) {
+    await takeBack(context, vmId);
+    throw error;
+  }
+}
+
+/** What the source did not tell stays as the host makes it. */
+async function setUp(
+  { runner }: HyperVContext,
+  vmId: Guid,
+  { generation, memoryBytes, hyperV }: VmDefinition,
+): Promise<void> {
+  if (hyperV === undefined) return;
+  const { isSecureBoot: isOn, secureBootTemplate, dynamicMemory } = hyperV;
+  if (dynamicMemory !== undefined) {
+    const { minimumBytes, maximumBytes } = dynamicMemory;
+    await runner.run(operations.setMemory, {
+      vmId,
+      isDynamic: true,
+      startupBytes: String(memoryBytes),
+      minimumBytes: String(Math.min(minimumBytes, memoryBytes)),
+      maximumBytes: String(Math.max(maximumBytes, memoryBytes)),
+    });
+  }
+  if (generation !== 2) return;
+  const { secureBootTemplates } = await runner.run(getHost, {});
+  // one that this host does not know would be refused: then its own default, which most guests start with
+  const isKnown = secureBootTemplates.some(({ id }) => id === secureBootTemplate);
+  const templateId = isOn && isKnown ? (secureBootTemplate ?? null) : null;
+  await runner.run(operations.setSecureBoot, { vmId, isOn, templateId });
+}
+
+async function addDisks(
+  { runner }: HyperVContext,
+  vmId: Guid,
+  { disks }: VmDefinition,
+  diskPaths: readonly string[],
+): Promise<void> {
+  // a new VM has one SCSI controller
+  const last = Math.max(
+    0,
+    ...disks.map(({ controller, controllerNumber }) =>
+      controller === 'scsi' ? controllerNumber : 0,
+    ),
+  );
+  for (let count = 0; count < last; count++) await runner.run(operations.addController, { vmId });
+  for (const [index, disk] of disks.entries()) {
+    await runner.run(operations.addDisk, {
+      vmId,
+      controllerType: disk.controller === 'ide' ? 'IDE' : 'SCSI',
+      controllerNumber: disk.controllerNumber,
+      controllerLocation: disk.controllerLocation,
+      path: diskPaths[index] ?? '',
+    });
+  }
+}
+
+async function takeBack({ runner }: HyperVContext, vmId: Guid): Promise<void> {
+  try {
+    await runner.run(operations.removeMachine, { vmId });
+  } catch (error) {
+    // its name says what it is, and the next attempt removes it; the first error is the one to tell
+    if (!(error instanceof DrError)) throw error;
+  }
+}
+
+/**
+ * What the hypervisor put above the files that one of ours was registered over goes with it; of a VM that is not ours
+ * no file is touched.
+ */
+export async function removeVm(context: HyperVContext, vmId: Guid): Promise<void> {
+  const machine = await machineOrNone(context, vmId);
+  if (machine === undefined) return;
+  if (powerOf(machine.state) !== 'off') {
+    throw new DrError('E_HYPERVISOR', `the VM ${machine.name} is not off, so it is not removed`, {
+      context: { vmId, state: machine.state },
+      hint: 'Turn it off first.',
+    });
+  }
+  const above = await filesAbove(context, machine);
+  const ours = (await findCheckpoints(context, vmId)).filter(({ tag }) => tag !== undefined);
+  for (const { facts } of ours) await removeCheckpoint(context, vmId, facts.id);
+  if (ours.length > 0) await waitForMerge(context, vmId, MERGE_MS);
+  if (machine.isClustered) await context.runner.run(removeClusterRole, { vmId });
+  await context.runner.run(operations.removeMachine, { vmId });
+  await removeLeft(context, above);
+  await forget(context, vmId);
+}
+
+/**
+ * Hyper-V merges checkpoints of users after the VM is gone, and removes their files itself. What it leaves goes; one
+ * that it still works on stays, and is its own affair.
+ */
+async function removeLeft(context: HyperVContext, files: readonly string[]): Promise<void> {
+  const { fs, clock } = context;
+  const deadline = clock.monotonic() + MERGE_MS;
+  for (const file of files) {
+    while ((await fs.status(file)) !== undefined && clock.monotonic() < deadline) {
+      await clock.sleep(POLL_MS);
+    }
+    if ((await fs.status(file)) === undefined) continue;
+    try {
+      await fs.remove(file);
+    } catch (error) {
+      if (!(error instanceof DrError)) throw error;
+    }
+  }
+}
+
+async function filesAbove(
+  context: HyperVContext,
+  { notes, disks }: MachineFacts,
+): Promise<readonly string[]> {
+  const mark = vmMarkOf(notes);
+  if (mark === undefined) return [];
+  const files: string[] = [];
+  for (const { path: leaf, isPassThrough } of disks) {
+    if (isPassThrough) continue;
+    const chain = await chainOf(context, leaf);
+    const home = chain.findIndex((file) => mark.diskPaths.some((own) => isSamePath(own, file)));
+    if (home > 0) files.push(...chain.slice(0, home));
+  }
+  return files;
+}
+
+export async function setDiskFiles(
+  context: HyperVContext,
+  vmId: Guid,
+  diskPaths: readonly string[],
+): Promise<void> {
+  const { runner } = context;
+  const machine = await loadMachine(context, vmId);
+  const { name } = machine;
+  const refuse = (what: string, hint: string): DrError =>
+    new DrError('E_STATE', `the VM ${name} ${what}, so its disks stay on their files`, {
+      context: { vmId },
+      hint,
+    });
+  if (powerOf(machine.state) !== 'off') throw refuse('is not off', 'Shut it down first.');
+  const checkpoints = await findCheckpoints(context, vmId);
+  if (checkpoints.length > 0 || machine.parentCheckpointId !== undefined) {
+    throw refuse('has checkpoints', 'Remove them first.');
+  }
+  await waitForMerge(context, vmId, MERGE_MS);
+  const disks = inOrder(machine.disks);
+  // a merge that failed leaves one behind, and vmms may yet try it again
+  const unmerged = disks.find((disk) => /\.avhdx$/i.test(disk.path));
+  if (unmerged !== undefined) {
+    throw refuse(
+      `stands on ${unmerged.path}`,
+      'Wait for the merge; why one failed is in the event log of VMMS.',
+    );
+  }
+  const files = diskPaths.map((file) => path.resolve(file));
+  if (files.length !== disks.length) {
+    throw new DrError(
+      'E_DISK_MISMATCH',
+      `the VM ${name} has ${disks.length} disks, but ${files.length} files are given`,
+      { context: { vmId } },
+    );
+  }
+  const changes = disks.flatMap((disk, index) => {
+    const file = files[index] ?? '';
+    return isSamePath(disk.path, file) ? [] : [{ disk, file }];
+  });
+  for (const { disk, file } of changes) {
+    const { diskId } = await diskFile(context, file);
+    const wanted = (await diskFile(context, disk.path)).diskId;
+    if (diskId === wanted) continue;
+    throw new DrError('E_DISK_MISMATCH', `${file} is the disk ${diskId}, not ${wanted}`, {
+      context: { vmId, file, diskId },
+      done: 'the VM stands on the files that it had',
+    });
+  }
+  for (const { disk, file } of changes) {
+    const { controllerType, controllerNumber, controllerLocation } = disk;
+    const place = { vmId, controllerType, controllerNumber, controllerLocation };
+    await runner.run(operations.setDiskPath, { ...place, path: file });
+  }
+  const mark = vmMarkOf(machine.notes);
+  if (mark === undefined || changes.length === 0) return;
+  const notes = notesWithVmMark(machine.notes, { ...mark, diskPaths: files });
+  await runner.run(operations.setNotes, { vmId, notes });
+}
+
+export async function findTagged(
+  context: HyperVContext,
+  tag: OwnerTag,
+): Promise<VmSummary | undefined> {
+  const machine = (await allMachines(context)).find(
+    ({ name, notes }) => !isUnfinishedName(name) && isSameTag(vmMarkOf(notes)?.tag, tag),
+  );
+  return machine && summaryOf(machine);
+}
+
+export async function tagOf(context: HyperVContext, vmId: Guid): Promise<OwnerTag | undefined> {
+  return vmMarkOf((await loadMachine(context, vmId)).notes)?.tag;
+}
+
+export async function dropTag(context: HyperVContext, vmId: Guid): Promise<void> {
+  const { notes } = await loadMachine(context, vmId);
+  if (vmMarkOf(notes) === undefined) return;
+  const without = notesWithVmMark(notes, undefined);
+  await context.runner.run(operations.setNotes, { vmId, notes: without });
+}
+
+export async function defaultVmFolder({ runner }: HyperVContext): Promise<string> {
+  return (await runner.run(getHost, {})).defaultVmFolder;
+}

@@ -1,0 +1,1 @@
+export { SITE_NAMES } from '../../cli/bacula-site/index.js';

@@ -1,0 +1,1 @@
+export { freePort } from '../../cli/bacula-site/index.js';

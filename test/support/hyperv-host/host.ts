@@ -1,0 +1,697 @@
+// A Hyper-V in a folder, seen through the operations that the provider asks PowerShell for. What VMs, checkpoints,
+// tracking and merges do is the lab's work, on real VHDX files; here stands what vmms says of it, and how: jobs,
+// ids, names. virtdisk.dll is asked by path beside it, so a frozen file gets what the double of it reads.
+//
+// Every answer is one of a recorded shape (recorded.ts). It says nothing about how a real host behaves.
+
+import { readdirSync, writeFileSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { guid, randomGuid, type Guid } from '../../../shared/bytes/index.js';
+import { systemClock, systemRandom } from '../../../shared/clock.js';
+import { DrError } from '../../../shared/errors.js';
+import { nodeFileSystem } from '../../../shared/files/index.js';
+import { Fields } from '../../../shared/hypervisor/fields.js';
+import type {
+  Argument,
+  Arguments,
+  Operation,
+  OperationRunner,
+} from '../../../shared/hypervisor/hyperv/powershell/operation.js';
+import * as marks from '../../../shared/hypervisor/lab/checkpoints.js';
+import { contextOf, type LabContext } from '../../../shared/hypervisor/lab/context.js';
+import { Lab } from '../../../shared/hypervisor/lab/index.js';
+import { diskPath } from '../../../shared/hypervisor/lab/layout.js';
+import {
+  saveVm,
+  type CheckpointRecord,
+  type DiskRecord,
+  type VmRecord,
+} from '../../../shared/hypervisor/lab/record.js';
+import { trackingIdOf } from '../../../shared/hypervisor/lab/tracking.js';
+import { allVms, loadVm, withVmLock } from '../../../shared/hypervisor/lab/vms.js';
+import { openVhdx } from '../../../shared/vhdx/index.js';
+import { maskOf, prefixOf } from './masks.js';
+import { answerOf } from './recorded.js';
+import { FrozenDisks } from './frozen-disks.js';
+
+type Json = Readonly<Record<string, unknown>>;
+
+const CONTROLLER = '6DD3A1B6-2C1F-4E0B-8E71-6A3B7B9F1C11';
+/** Whose a checkpoint is does not matter to Hyper-V; the lab asks for an owner. */
+const OWNER = {
+  protectionId: guid('00000000-0000-4000-8000-00000000000a'),
+  operationId: guid('00000000-0000-4000-8000-00000000000b'),
+};
+const INVALID_STATE = 32_775;
+const DONE = { done: 'yes' };
+
+interface Overlay {
+  notes: string;
+  startAction: string;
+  cpuCount: number | undefined;
+  isClustered: boolean;
+  isSecureBoot: boolean;
+  /** Minimum and maximum, as on the line. */
+  dynamicMemory: readonly [string, string] | undefined;
+  lastAppliedId: string | null;
+}
+
+interface Job {
+  readonly state: string;
+  readonly errorCode: number;
+  readonly errorText: string;
+  readonly checkpointId?: string;
+  readonly referencePointId?: string;
+}
+
+/** What goes wrong at the host; each holds until it is taken back. */
+export interface HostTrouble {
+  /** The operation's job ends as exception, with this text and code. */
+  readonly jobFails: Map<string, { readonly text: string; readonly code: number }>;
+  /** The operation's method refuses with this number, so many times. */
+  readonly refusals: Map<string, { readonly returnValue: number; times: number }>;
+  /** Jobs have vanished when they are asked for. */
+  areJobsForgotten: boolean;
+  /** The level that a checkpoint comes out with. */
+  obtained: 'application' | 'crash' | 'unknown' | undefined;
+  /** OperationalStatus beside the first number. */
+  activities: number[];
+  /** A reference point has no tracking id for its last disk. */
+  isTrackingIdMissing: boolean;
+  ownerNode: string;
+}
+
+export class FakeHyperVHost {
+  readonly lab: Lab;
+  readonly context: LabContext;
+  readonly trouble: HostTrouble = {
+    jobFails: new Map(),
+    refusals: new Map(),
+    areJobsForgotten: false,
+    obtained: undefined,
+    activities: [],
+    isTrackingIdMissing: false,
+    ownerNode: 'HV01',
+  };
+  /** Names of the operations that were run, in order. */
+  readonly trace: string[] = [];
+  readonly frozen: FrozenDisks;
+  readonly #overlays = new Map<Guid, Overlay>();
+  readonly #names = new Map<string, string>();
+  readonly #switchIds = new Map<string, string>();
+  readonly #jobs = new Map<string, Job>();
+
+  private constructor(lab: Lab, context: LabContext) {
+    this.lab = lab;
+    this.context = context;
+    this.frozen = new FrozenDisks(lab);
+  }
+
+  static async create(folder: string): Promise<FakeHyperVHost> {
+    const seams = { fs: nodeFileSystem, clock: systemClock, random: systemRandom };
+    return new FakeHyperVHost(await Lab.create(folder, seams), contextOf(folder, seams));
+  }
+
+  /** One connection to the host, as each process of ours has one. */
+  runner(): OperationRunner {
+    return {
+      run: async (operation, args) => this.#run(operation, args),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  overlayOf(vmId: Guid): Overlay {
+    const there = this.#overlays.get(vmId);
+    if (there !== undefined) return there;
+    const made: Overlay = {
+      notes: '',
+      startAction: 'StartIfRunning',
+      cpuCount: undefined,
+      isClustered: false,
+      isSecureBoot: true,
+      dynamicMemory: undefined,
+      lastAppliedId: null,
+    };
+    this.#overlays.set(vmId, made);
+    return made;
+  }
+
+  /** What the double of virtdisk.dll refused, and the handles that are open. */
+  complaints(): string[] {
+    const names = readdirSync(this.context.folder, { recursive: true, encoding: 'utf8' });
+    return names.filter((name) => name.endsWith('.refused') || name.includes('.open-'));
+  }
+
+  /** A recovery checkpoint of another product. */
+  async addForeignCheckpoint(vmId: Guid): Promise<string> {
+    const made = { tag: undefined, consistency: 'crash' } as const;
+    const { id } = await marks.freeze(this.context, vmId, made, 60_000);
+    await this.frozen.prepare(this.context, await loadVm(this.context, vmId), id);
+    return instanceIdOf(id);
+  }
+
+  async applyUserCheckpoint(vmId: Guid, name: string): Promise<void> {
+    const { id } = await this.lab.applyUserCheckpoint(vmId, name);
+    this.overlayOf(vmId).lastAppliedId = instanceIdOf(id);
+  }
+
+  async #run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
+    const { name } = operation;
+    this.trace.push(name);
+    const answer = answerOf(name, await this.#answer(name, new Given(args)));
+    const refuse = (field: string, wanted: string): DrError =>
+      new DrError('E_HYPERVISOR', `${name}: ${field} is not ${wanted}`);
+    return operation.read(new Fields(answer, refuse));
+  }
+
+  #answer(name: string, given: Given): Promise<Json> | Json {
+    const refusal = this.trouble.refusals.get(name);
+    if (refusal !== undefined && refusal.times > 0) {
+      refusal.times--;
+      const created = name === 'checkpoint.create' ? { checkpointId: null } : {};
+      const converted = name === 'checkpoint.convert' ? { referencePointId: null } : {};
+      return { returnValue: refusal.returnValue, jobId: null, ...created, ...converted };
+    }
+    const handler = this.#handlers[name];
+    if (handler === undefined) throw new Error(`the fake host cannot do ${name}`);
+    return handler(given);
+  }
+
+  readonly #handlers: Readonly<Record<string, (given: Given) => Promise<Json> | Json>> = {
+    'host.get': () => ({
+      computerName: 'HV01',
+      osVersion: '10.0.20348',
+      defaultVmFolder: resolve(this.context.folder, 'restored'),
+      defaultDiskFolder: resolve(this.context.folder, 'restored'),
+      vmVersions: ['9.0', '10.0'],
+      secureBootTemplates: [],
+      clusterNode: 'HV01',
+    }),
+    'machine.list': async () => ({
+      machines: (await allVms(this.context)).map((vm) => this.#summary(vm)),
+    }),
+    'machine.get': async (given) => this.#machine(await this.#vm(given)),
+    'machine.status': async (given) => {
+      const vm = await this.#vm(given);
+      const merging = await this.lab.pendingMerges(vm.id);
+      const activities = [...this.trouble.activities, ...(merging.length > 0 ? [32_772] : [])];
+      return { state: stateOf(vm), operationalStatus: [2, ...activities] };
+    },
+    'machine.start': (given) => done(this.lab.startVm(given.vmId)),
+    'machine.turnOff': (given) => done(this.lab.turnOffVm(given.vmId)),
+    'machine.requestShutdown': async (given) => {
+      await this.lab.shutDownVm(given.vmId, 1000);
+      return { returnValue: 0, jobId: null };
+    },
+    'machine.create': async (given) => {
+      const vmId = await this.lab.createVm({
+        name: given.text('name'),
+        generation: given.number('generation') === 1 ? 1 : 2,
+        memoryBytes: Number(given.text('memoryBytes')),
+      });
+      this.overlayOf(vmId).startAction = 'Nothing';
+      return { vmId };
+    },
+    'machine.rename': (given) => done(this.lab.renameVm(given.vmId, given.text('name'))),
+    'machine.remove': (given) => this.#removeMachine(given.vmId),
+    'machine.setProcessors': async (given) => {
+      await this.#vm(given);
+      this.overlayOf(given.vmId).cpuCount = given.number('count');
+      return DONE;
+    },
+    'machine.setStartAction': async (given) => {
+      await this.#vm(given);
+      this.overlayOf(given.vmId).startAction = given.text('action');
+      return DONE;
+    },
+    'machine.setNotes': async (given) => {
+      await this.#vm(given);
+      this.overlayOf(given.vmId).notes = given.text('notes');
+      return DONE;
+    },
+    'machine.setSecureBoot': async (given) => {
+      await this.#vm(given);
+      this.overlayOf(given.vmId).isSecureBoot = given.flag('isOn');
+      return DONE;
+    },
+    'machine.setMemory': async (given) => {
+      await this.#vm(given);
+      const minimum = given.text('minimumBytes');
+      this.overlayOf(given.vmId).dynamicMemory = [minimum, given.text('maximumBytes')];
+      return DONE;
+    },
+    'machine.addScsiController': async (given) => {
+      await this.#vm(given);
+      return DONE;
+    },
+    'machine.addDisk': async (given) => {
+      const diskId = await this.lab.attachDisk(given.vmId, given.text('path'));
+      await this.#change(given.vmId, (vm) => ({
+        ...vm,
+        disks: vm.disks.map((disk) =>
+          disk.diskId === diskId ? { ...disk, ...given.place } : disk,
+        ),
+      }));
+      return DONE;
+    },
+    'machine.setDiskPath': async (given) => {
+      const vm = await this.#vm(given);
+      const files = vm.disks.map((disk) =>
+        isAt(disk, given) ? given.text('path') : this.#pathOf(vm, disk.leaf),
+      );
+      return done(this.lab.setDiskFiles(vm.id, files));
+    },
+    'disk.changes': (given) =>
+      this.frozen.changesFrom(given.text('path'), given.text('trackingId')),
+    'disk.get': (given) => this.#diskFile(given.text('path')),
+    'checkpoint.create': (given) => this.#createCheckpoint(given),
+    'checkpoint.ofJob': (given) => ({ checkpointId: this.#job(given).checkpointId ?? null }),
+    'checkpoint.rename': async (given) => {
+      const { record } = await this.#checkpoint(given);
+      this.#names.set(record.id, given.text('name'));
+      return { returnValue: 0, jobId: null };
+    },
+    'checkpoint.list': async (given) => {
+      const vm = await this.#vm(given);
+      return { checkpoints: vm.checkpoints.map((record) => this.#checkpointFacts(vm, record)) };
+    },
+    'checkpoint.destroy': (given) => this.#endCheckpoint('checkpoint.destroy', given),
+    'checkpoint.convert': async (given) => ({
+      ...(await this.#endCheckpoint('checkpoint.convert', given)),
+      referencePointId: null,
+    }),
+    'referencePoint.ofJob': (given) => ({
+      referencePointId: this.#job(given).referencePointId ?? null,
+    }),
+    'referencePoint.list': async (given) => {
+      const vm = await this.#vm(given);
+      return { referencePoints: vm.referencePoints.map((point) => this.#pointFacts(vm, point)) };
+    },
+    'referencePoint.destroy': async (given) => {
+      const id = labIdOf(given.text('referencePointId'));
+      const vms = await allVms(this.context);
+      const vm = vms.find(({ referencePoints }) => referencePoints.some((each) => each.id === id));
+      if (vm === undefined) throw missing(id);
+      await this.lab.removeReferencePoint(vm.id, id);
+      return { returnValue: 0, jobId: null };
+    },
+    'job.get': (given) => {
+      const gone = { state: 'gone', errorCode: 0, errorText: '' };
+      const { state, errorCode, errorText } = this.trouble.areJobsForgotten
+        ? gone
+        : this.#job(given);
+      return { state, percent: 100, errorCode, errorText, errors: errorText ? [errorText] : [] };
+    },
+    'job.cancel': () => ({ returnValue: 0, jobId: null }),
+    'switch.list': async () => ({
+      switches: (await this.lab.listSwitches()).map(({ name, isPrivate }) => ({
+        id: this.#switchId(name),
+        name,
+        type: isPrivate ? 'Private' : 'External',
+      })),
+    }),
+    'adapter.add': async (given) => {
+      const id = randomGuid(systemRandom);
+      const mac = given.optionalText('mac');
+      await this.#change(given.vmId, (vm) => ({
+        ...vm,
+        adapters: [
+          ...vm.adapters,
+          {
+            id,
+            name: given.text('name'),
+            mac: mac ?? '000000000000',
+            isMacStatic: mac !== undefined,
+            switchName: undefined,
+            vlan: undefined,
+            guest: { isDhcp: true, addresses: [], gateways: [], dnsServers: [] },
+            nextGuest: undefined,
+          },
+        ],
+      }));
+      return { adapterId: id };
+    },
+    'adapter.connect': (given) =>
+      this.#changeAdapter(given, { switchName: this.#switchName(given.text('switchId')) }),
+    'adapter.disconnect': (given) => this.#changeAdapter(given, { switchName: undefined }),
+    'adapter.setVlan': (given) =>
+      this.#changeAdapter(given, { vlan: given.optionalNumber('vlanId') }),
+    'adapter.setMac': (given) =>
+      this.#changeAdapter(given, { mac: given.text('mac'), isMacStatic: true }),
+    'guest.signs': async (given) => {
+      const signs = (await this.lab.heartbeat(given.vmId)) === 'ok' ? [2] : [];
+      return { heartbeat: signs, keyExchange: signs };
+    },
+    'guest.adapters': async (given) => {
+      const vm = await this.#vm(given);
+      if (vm.powerState !== 'running') return { adapters: [] };
+      return {
+        adapters: vm.adapters.map(({ id, guest }) => ({
+          adapterId: id,
+          isDhcp: guest.isDhcp,
+          addresses: guest.addresses.map((text) => text.split('/')[0]),
+          subnets: guest.addresses.map(maskOf),
+          gateways: guest.gateways,
+          dnsServers: guest.dnsServers,
+        })),
+      };
+    },
+    'guest.setAdapter': async (given) => {
+      const subnets = given.texts('subnets');
+      const addresses = given
+        .texts('addresses')
+        .map((address, index) => `${address}/${prefixOf(subnets[index] ?? '')}`);
+      const settings = {
+        isDhcp: given.flag('isDhcp'),
+        addresses,
+        gateways: given.texts('gateways'),
+        dnsServers: given.texts('dnsServers'),
+      };
+      await this.lab.setGuestAddress(given.vmId, given.guid('adapterId'), settings);
+      return { returnValue: 4096, jobId: this.#finished('guest.setAdapter') };
+    },
+    'cluster.group': async (given) => {
+      const { name } = await this.#vm(given);
+      if (!this.overlayOf(given.vmId).isClustered) return { group: null };
+      return { group: { name, ownerNode: this.trouble.ownerNode, state: 'Online' } };
+    },
+    'cluster.start': (given) => done(this.lab.startVm(given.vmId)),
+    'cluster.stop': (given) => done(this.lab.turnOffVm(given.vmId)),
+    'cluster.removeRole': (given) => {
+      this.overlayOf(given.vmId).isClustered = false;
+      return DONE;
+    },
+  };
+
+  // ---- VMs ------------------------------------------------------------------------------------
+
+  #vm(given: Given): Promise<VmRecord> {
+    return loadVm(this.context, given.vmId);
+  }
+
+  async #change(vmId: Guid, change: (vm: VmRecord) => VmRecord): Promise<void> {
+    await withVmLock(this.context, vmId, (vm) => saveVm(this.context, change(vm)));
+  }
+
+  async #changeAdapter(given: Given, change: Partial<VmRecord['adapters'][number]>): Promise<Json> {
+    const adapterId = given.guid('adapterId');
+    await this.#change(given.vmId, (vm) => ({
+      ...vm,
+      adapters: vm.adapters.map((adapter) =>
+        adapter.id === adapterId ? { ...adapter, ...change } : adapter,
+      ),
+    }));
+    return DONE;
+  }
+
+  #summary(vm: VmRecord): Json {
+    const { notes, isClustered } = this.overlayOf(vm.id);
+    return {
+      id: vm.id,
+      name: vm.name,
+      state: stateOf(vm),
+      operationalStatus: [2],
+      isClustered,
+      notes,
+    };
+  }
+
+  #machine(vm: VmRecord): Json {
+    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = this.overlayOf(
+      vm.id,
+    );
+    const { currentCheckpointId } = vm;
+    const bytes = String(vm.memoryBytes);
+    return {
+      ...this.#summary(vm),
+      generation: vm.generation,
+      version: '10.0',
+      startAction,
+      stopAction: 'Save',
+      configurationFolder: this.context.folder,
+      cpuCount: cpuCount ?? vm.cpuCount,
+      startupMemoryBytes: bytes,
+      isMemoryDynamic: dynamicMemory !== undefined,
+      minimumMemoryBytes: dynamicMemory?.[0] ?? bytes,
+      maximumMemoryBytes: dynamicMemory?.[1] ?? bytes,
+      isSecureBoot: vm.generation === 2 ? isSecureBoot : null,
+      secureBootTemplateId: null,
+      hasTpm: false,
+      isShielded: false,
+      parentCheckpointId:
+        currentCheckpointId === undefined ? null : instanceIdOf(currentCheckpointId),
+      lastAppliedId,
+      disks: vm.disks.map((disk) => ({
+        controllerType: disk.controller === 'ide' ? 'IDE' : 'SCSI',
+        controllerNumber: disk.controllerNumber,
+        controllerLocation: disk.controllerLocation,
+        path: this.#pathOf(vm, disk.leaf),
+        instanceId: settingIdOf(vm.id, disk),
+        isPassThrough: false,
+        isShared: false,
+      })),
+      adapters: vm.adapters.map(({ id, name, mac, isMacStatic, switchName, vlan }) => ({
+        id,
+        name,
+        mac,
+        isMacDynamic: !isMacStatic,
+        isLegacy: false,
+        switchId: switchName === undefined ? null : this.#switchId(switchName),
+        switchName: switchName ?? null,
+        vlanId: vlan ?? null,
+      })),
+    };
+  }
+
+  /** Remove-VM leaves all disk files; the lab takes those of checkpoints away, so empty ones are put back. */
+  async #removeMachine(vmId: Guid): Promise<Json> {
+    const vm = await loadVm(this.context, vmId);
+    const files = vm.disks.flatMap((disk) => disk.files.map(({ file }) => this.#pathOf(vm, file)));
+    await this.lab.removeVm(vmId);
+    for (const file of files) {
+      if ((await nodeFileSystem.status(file)) === undefined) writeFileSync(file, '');
+    }
+    this.frozen.drop(vm.checkpoints.map(({ id }) => id));
+    this.#overlays.delete(vmId);
+    return DONE;
+  }
+
+  #pathOf(vm: VmRecord, file: string): string {
+    return diskPath(this.context.folder, vm.id, file);
+  }
+
+  async #diskFile(path: string): Promise<Json> {
+    const disk = await openVhdx(path, { fs: nodeFileSystem, random: systemRandom });
+    try {
+      return {
+        diskId: disk.top.structures.disk.diskId.toUpperCase(),
+        sizeBytes: String(disk.sizeBytes),
+        logicalSectorBytes: disk.logicalSectorBytes,
+        physicalSectorBytes: disk.physicalSectorBytes,
+        format: 'VHDX',
+        parentPath: disk.layers[1]?.path ?? null,
+      };
+    } finally {
+      await disk.close();
+    }
+  }
+
+  #switchId(name: string): string {
+    const id = this.#switchIds.get(name) ?? randomGuid(systemRandom);
+    this.#switchIds.set(name, id);
+    return id;
+  }
+
+  #switchName(id: string): string {
+    const found = [...this.#switchIds].find(([, each]) => each === id);
+    if (found === undefined) throw missing(id);
+    return found[0];
+  }
+
+  // ---- checkpoints and reference points ---------------------------------------------------------
+
+  async #createCheckpoint(given: Given): Promise<Json> {
+    const { vmId } = given;
+    const trouble = this.trouble.jobFails.get('checkpoint.create');
+    const started = { returnValue: 4096, checkpointId: null };
+    await this.#vm(given);
+    if (trouble !== undefined) return { ...started, jobId: this.#failed(trouble) };
+    const consistency = given.text('consistency') === 'application' ? 'application' : 'crash';
+    const request = { tag: OWNER, consistency, timeoutMs: 60_000 } as const;
+    const { id } = await this.lab.createCheckpoint(vmId, request);
+    await this.frozen.prepare(this.context, await loadVm(this.context, vmId), id);
+    const jobId = this.#finished('checkpoint.create', { checkpointId: instanceIdOf(id) });
+    return { ...started, jobId };
+  }
+
+  #checkpointFacts(vm: VmRecord, record: CheckpointRecord): Json {
+    return {
+      id: instanceIdOf(record.id),
+      name: this.#names.get(record.id) ?? `${vm.name} - Backup - (now)`,
+      createdAt: new Date(record.createdAtMs).toISOString(),
+      consistency: this.trouble.obtained ?? record.consistency,
+      disks: record.disks.flatMap(({ diskId, file }) => {
+        const disk = vm.disks.find((each) => each.diskId === diskId);
+        if (disk === undefined) return [];
+        return [{ instanceId: settingIdOf(record.id, disk), path: this.#pathOf(vm, file) }];
+      }),
+    };
+  }
+
+  #pointFacts(vm: VmRecord, point: VmRecord['referencePoints'][number]): Json {
+    return {
+      id: instanceIdOf(point.id),
+      consistency: 'unknown',
+      disks: point.disks.flatMap(({ diskId, epoch, sequence }, index) => {
+        const disk = vm.disks.find((each) => each.diskId === diskId);
+        if (disk === undefined) return [];
+        const isMissing = this.trouble.isTrackingIdMissing && index === point.disks.length - 1;
+        const trackingId = isMissing ? '' : trackingIdOf(epoch, sequence);
+        return [{ instanceId: settingIdOf(vm.id, disk), trackingId }];
+      }),
+    };
+  }
+
+  async #checkpoint(given: Given): Promise<{ vm: VmRecord; record: CheckpointRecord }> {
+    const id = labIdOf(given.text('checkpointId'));
+    for (const vm of await allVms(this.context)) {
+      const record = vm.checkpoints.find((each) => each.id === id);
+      if (record !== undefined) return { vm, record };
+    }
+    throw missing(id);
+  }
+
+  async #endCheckpoint(operation: string, given: Given): Promise<Json> {
+    const { vm, record } = await this.#checkpoint(given);
+    const trouble = this.trouble.jobFails.get(operation);
+    const isInUse = record.disks.some(({ file }) => isOpen(this.#pathOf(vm, file)));
+    const started = { returnValue: 4096 };
+    if (isInUse) {
+      const text = 'The process cannot access the file because it is being used.';
+      return { ...started, jobId: this.#failed({ text, code: INVALID_STATE }) };
+    }
+    if (trouble !== undefined) return { ...started, jobId: this.#failed(trouble) };
+    this.frozen.drop([record.id]);
+    if (operation === 'checkpoint.destroy') {
+      await this.lab.removeCheckpoint(vm.id, record.id);
+      return { ...started, jobId: this.#finished(operation) };
+    }
+    const point = await this.lab.convertToReferencePoint(vm.id, record.id);
+    const referencePointId = instanceIdOf(point.id);
+    return { ...started, jobId: this.#finished(operation, { referencePointId }) };
+  }
+
+  // ---- jobs -------------------------------------------------------------------------------------
+
+  #finished(operation: string, result: Partial<Job> = {}): string {
+    return this.#newJob({ state: 'completed', errorCode: 0, errorText: '', ...result }, operation);
+  }
+
+  #failed({ text, code }: { readonly text: string; readonly code: number }): string {
+    return this.#newJob({ state: 'exception', errorCode: code, errorText: text }, 'failed');
+  }
+
+  #newJob(job: Job, operation: string): string {
+    const id = `${operation}-${String(this.#jobs.size + 1)}`;
+    this.#jobs.set(id, job);
+    return id;
+  }
+
+  #job(given: Given): Job {
+    const job = this.#jobs.get(given.text('jobId'));
+    if (job === undefined) throw missing(given.text('jobId'));
+    return this.trouble.areJobsForgotten ? { ...job, state: 'gone' } : job;
+  }
+}
+
+/** The arguments of an operation, as the other side reads them. */
+class Given {
+  readonly #args: Arguments;
+
+  constructor(args: Arguments) {
+    this.#args = args;
+  }
+
+  get vmId(): Guid {
+    return this.guid('vmId');
+  }
+
+  get place(): Pick<DiskRecord, 'controller' | 'controllerNumber' | 'controllerLocation'> {
+    return {
+      controller: this.text('controllerType') === 'IDE' ? 'ide' : 'scsi',
+      controllerNumber: this.number('controllerNumber'),
+      controllerLocation: this.number('controllerLocation'),
+    };
+  }
+
+  guid(name: string): Guid {
+    return guid(this.text(name));
+  }
+
+  text(name: string): string {
+    return this.optionalText(name) ?? wrong(name, this.#args[name]);
+  }
+
+  optionalText(name: string): string | undefined {
+    const value = this.#args[name];
+    return typeof value === 'string' ? value : undefined;
+  }
+
+  number(name: string): number {
+    return this.optionalNumber(name) ?? wrong(name, this.#args[name]);
+  }
+
+  optionalNumber(name: string): number | undefined {
+    const value = this.#args[name];
+    return typeof value === 'number' ? value : undefined;
+  }
+
+  flag(name: string): boolean {
+    return this.#args[name] === true;
+  }
+
+  texts(name: string): string[] {
+    const value = this.#args[name];
+    return Array.isArray(value) ? value.map(String) : wrong(name, value);
+  }
+}
+
+function wrong(name: string, value: Argument | undefined): never {
+  throw new Error(`the argument ${name} is ${JSON.stringify(value)}`);
+}
+
+async function done(action: Promise<unknown>): Promise<Json> {
+  await action;
+  return DONE;
+}
+
+const stateOf = ({ powerState }: VmRecord): string => (powerState === 'off' ? 'Off' : 'Running');
+
+const instanceIdOf = (id: string): string => `Microsoft:${id.toUpperCase()}`;
+
+const labIdOf = (instanceId: string): string => instanceId.replace('Microsoft:', '').toLowerCase();
+
+/** Of a VM's storage setting, or of the one of a checkpoint: they differ in the first part. */
+function settingIdOf(owner: string, disk: DiskRecord): string {
+  const { controllerNumber, controllerLocation } = disk;
+  const place = `${String(controllerNumber)}\\${String(controllerLocation)}\\L`;
+  return `${instanceIdOf(owner)}\\${CONTROLLER}\\${place}`;
+}
+
+function isAt(disk: DiskRecord, given: Given): boolean {
+  const { controller, controllerNumber, controllerLocation } = given.place;
+  return (
+    disk.controller === controller &&
+    disk.controllerNumber === controllerNumber &&
+    disk.controllerLocation === controllerLocation
+  );
+}
+
+function missing(what: string): DrError {
+  return new DrError('E_NOT_FOUND', `this host has no ${what}`, { context: { what } });
+}
+
+function isOpen(path: string): boolean {
+  const marker = `${basename(path)}.open-`;
+  return readdirSync(dirname(path)).some((name) => name.startsWith(marker));
+}

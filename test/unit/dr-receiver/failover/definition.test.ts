@@ -1,0 +1,60 @@
+// What a source says of a VM comes out at the other site as it went in, over the wire and the store.
+
+import { expect } from 'chai';
+import { definitionOf } from '../../../../dr-receiver/failover/definition.js';
+import { guid } from '../../../../shared/bytes/index.js';
+import { VmDefinition as WireDefinition } from '../../../../shared/channel/index.js';
+import type { HyperVSettings, VmDefinition } from '../../../../shared/hypervisor/index.js';
+import { wireDefinition } from '../../../../source-agent/wire-definition.js';
+
+const VM_ID = guid('aaaaaaaa-0000-4000-8000-000000000001');
+const MIB = 1024 * 1024;
+const SETTINGS: HyperVSettings = {
+  isSecureBoot: true,
+  secureBootTemplate: '272e7447-90a4-4563-a4b9-8e4ab00526ce',
+  dynamicMemory: { minimumBytes: 512 * MIB, maximumBytes: 8192 * MIB },
+  hasTpm: true,
+};
+
+function travelled(hyperV: HyperVSettings | undefined): VmDefinition {
+  const sent: VmDefinition = {
+    id: VM_ID,
+    name: 'vm',
+    generation: 2,
+    cpuCount: 4,
+    memoryBytes: 2048 * MIB,
+    isAutoStart: true,
+    disks: [],
+    adapters: [],
+    hyperV,
+  };
+  const bytes = WireDefinition.encode(wireDefinition(sent, [])).finish();
+  const definition = Buffer.from(bytes).toString('base64');
+  const vm = { vmId: VM_ID, protection: { vmName: 'vm' } };
+  return definitionOf(vm, { pointId: VM_ID, definition, disks: [] });
+}
+
+describe('the definition of a VM, over the wire and the store', () => {
+  it('keeps what only Hyper-V knows', () => {
+    expect(travelled(SETTINGS).hyperV).to.deep.equal(SETTINGS);
+    const plain = { ...SETTINGS, secureBootTemplate: undefined, dynamicMemory: undefined };
+    expect(travelled(plain).hyperV).to.deep.equal(plain);
+  });
+
+  it('says nothing of it for another hypervisor', () => {
+    expect(travelled(undefined)).not.to.have.property('hyperV');
+  });
+
+  it('hands on no template that is not an id, and no maximum below the minimum', () => {
+    const odd = {
+      ...SETTINGS,
+      secureBootTemplate: "x'; Remove-VM",
+      dynamicMemory: { minimumBytes: 512 * MIB, maximumBytes: MIB },
+    };
+    expect(travelled(odd).hyperV?.secureBootTemplate).to.equal(undefined);
+    expect(travelled(odd).hyperV?.dynamicMemory).to.deep.equal({
+      minimumBytes: 512 * MIB,
+      maximumBytes: 512 * MIB,
+    });
+  });
+});

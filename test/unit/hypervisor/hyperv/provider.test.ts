@@ -1,0 +1,441 @@
+// What the provider does when the host has trouble, when others work on the same VM, and when it dies in the middle.
+// The host is the fake one; nothing here says how a real one behaves.
+
+import { expect } from 'chai';
+import type { Guid } from '../../../../shared/bytes/index.js';
+import { guid } from '../../../../shared/bytes/index.js';
+import type { ErrorCode } from '../../../../shared/errors.js';
+import { DrError } from '../../../../shared/errors.js';
+import { acceptanceOf, type HyperV } from '../../../../shared/hypervisor/hyperv/index.js';
+import type {
+  Arguments,
+  Operation,
+  OperationRunner,
+} from '../../../../shared/hypervisor/hyperv/powershell/operation.js';
+import type { ByteRange, Checkpoint } from '../../../../shared/hypervisor/index.js';
+import { buildDouble, HyperVRig } from '../../../support/hyperv-host/rig.js';
+import { refusal } from '../../../support/refusal.js';
+import { WorkFolder } from '../../../support/work-folder.js';
+
+const MIB = 1024 * 1024;
+const SIZE = 4 * MIB;
+const MERGE_MS = 60_000;
+const TAG = {
+  protectionId: guid('aaaaaaaa-0000-4000-8000-000000000001'),
+  operationId: guid('aaaaaaaa-0000-4000-8000-000000000002'),
+};
+const REQUEST = { tag: TAG, consistency: 'crash', timeoutMs: MERGE_MS } as const;
+const APPLICATION = { ...REQUEST, consistency: 'application' } as const;
+
+describe('the provider of Hyper-V', function () {
+  this.timeout(120_000);
+  const tools = new WorkFolder('hyperv-double');
+  const double = tools.file('virtdisk.so');
+  let rig: HyperVRig;
+  let host: HyperV;
+  let vmId: Guid;
+
+  before(() => buildDouble(double));
+  after(() => {
+    tools.dispose();
+  });
+  beforeEach(async () => {
+    rig = await HyperVRig.create(double);
+    host = rig.open();
+    vmId = await rig.makeVm('vm', [SIZE]);
+  });
+  afterEach(() => rig.dispose());
+
+  const refuses = async (code: ErrorCode, action: () => Promise<unknown>): Promise<DrError> => {
+    const error = await refusal(action);
+    expect(error.code, error.line).to.equal(code);
+    return error;
+  };
+
+  const write = (at: number, value: number): Promise<void> =>
+    rig.fake.lab.guestWrite(vmId, 0, at, Buffer.alloc(512, value));
+
+  async function rangesOf(
+    checkpoint: Checkpoint,
+    trackingId: string,
+    by: HyperV = host,
+  ): Promise<ByteRange[]> {
+    const [disk] = checkpoint.disks;
+    if (disk === undefined) throw new Error('a checkpoint without disks');
+    const ranges: ByteRange[] = [];
+    for await (const range of by.changedRanges(vmId, checkpoint.id, disk.diskId, trackingId)) {
+      ranges.push(range);
+    }
+    return ranges;
+  }
+
+  const covers = (ranges: readonly ByteRange[], at: number): boolean =>
+    ranges.some(({ start, end }) => start <= at && at + 512 <= end);
+
+  /** A reference point, and its tracking id. */
+  async function mark(by: HyperV = host): Promise<{ id: string; trackingId: string }> {
+    const { id } = await by.createCheckpoint(vmId, REQUEST);
+    const point = await by.convertToReferencePoint(vmId, id);
+    await by.waitForMerge(vmId, MERGE_MS);
+    return { id: point.id, trackingId: point.disks[0]?.trackingId ?? '' };
+  }
+
+  describe('asked for a checkpoint', () => {
+    it('tells a guest that would not quiesce from a host that failed', async () => {
+      await host.startVm(vmId);
+      rig.fake.trouble.jobFails.set('checkpoint.create', { text: 'VSS failed.', code: 32_768 });
+      const error = await refuses('E_CONSISTENCY', () => host.createCheckpoint(vmId, APPLICATION));
+      expect(error.message).to.contain('VSS failed.');
+      await refuses('E_CHECKPOINT', () => host.createCheckpoint(vmId, REQUEST));
+      rig.fake.trouble.jobFails.clear();
+      expect(await host.listCheckpoints(vmId)).to.deep.equal([]);
+      expect((await host.createCheckpoint(vmId, APPLICATION)).consistency).to.equal('application');
+    });
+
+    it('gives one back that came out weaker than it was asked for', async () => {
+      await host.startVm(vmId);
+      rig.fake.trouble.obtained = 'crash';
+      await refuses('E_CONSISTENCY', () => host.createCheckpoint(vmId, APPLICATION));
+      expect(await host.listCheckpoints(vmId)).to.deep.equal([]);
+      rig.fake.trouble.obtained = 'unknown';
+      await host.waitForMerge(vmId, MERGE_MS);
+      // a host that says nothing: what was asked for and made is what there is, also for who looks later
+      expect((await host.createCheckpoint(vmId, APPLICATION)).consistency).to.equal('application');
+      expect((await host.listCheckpoints(vmId))[0]?.consistency).to.equal('application');
+    });
+
+    it('waits while vmms refuses because the disks are being merged', async () => {
+      const refused = { returnValue: 32_775, times: 3 };
+      rig.fake.trouble.refusals.set('checkpoint.create', refused);
+      const made = await host.createCheckpoint(vmId, REQUEST);
+      expect(made.tag).to.deep.equal(TAG);
+      expect(refused.times).to.equal(0);
+    });
+
+    it('gives up on a VM that stays busy, and at once on one that is being migrated', async () => {
+      rig.fake.trouble.activities.push(32_772);
+      const stalled = await refuses('E_STALLED', () => host.createCheckpoint(vmId, REQUEST));
+      expect(stalled.message).to.contain('its disks are being merged');
+      rig.fake.trouble.activities = [32_774];
+      const moving = await refuses('E_HYPERVISOR', () => host.createCheckpoint(vmId, REQUEST));
+      expect(moving.message).to.contain('migrated');
+      expect(await host.listCheckpoints(vmId)).to.deep.equal([]);
+    });
+
+    it('finds it when the job has vanished with what it knew', async () => {
+      rig.fake.trouble.areJobsForgotten = true;
+      const { id } = await host.createCheckpoint(vmId, REQUEST);
+      const point = await host.convertToReferencePoint(vmId, id);
+      expect(point.tag).to.deep.equal(TAG);
+      expect(point.disks.length).to.equal(1);
+    });
+
+    it('says which node owns a clustered VM, and begins nothing', async () => {
+      rig.fake.overlayOf(vmId).isClustered = true;
+      rig.fake.trouble.ownerNode = 'HV02';
+      const error = await refuses('E_HYPERVISOR', () => host.createCheckpoint(vmId, REQUEST));
+      expect(error.context).to.include({ ownerNode: 'HV02', node: 'HV01' });
+      expect(rig.fake.trace).not.to.include('checkpoint.create');
+      rig.fake.trouble.ownerNode = 'hv01';
+      await host.createCheckpoint(vmId, REQUEST);
+    });
+  });
+
+  describe('beside another product', () => {
+    it('never touches its checkpoint, and works all the same', async () => {
+      const foreign = await rig.fake.addForeignCheckpoint(vmId);
+      const { id } = await host.createCheckpoint(vmId, REQUEST);
+      const tags = (await host.listCheckpoints(vmId)).map((each) => [each.id, each.tag]);
+      expect(tags).to.deep.equal([
+        [foreign, undefined],
+        [id, TAG],
+      ]);
+      await refuses('E_CHECKPOINT', () => host.removeCheckpoint(vmId, foreign));
+      await refuses('E_CHECKPOINT', () => host.convertToReferencePoint(vmId, foreign));
+      await host.removeCheckpoint(vmId, id);
+      expect((await host.listCheckpoints(vmId)).map((each) => each.id)).to.deep.equal([foreign]);
+    });
+
+    it('takes none of its checkpoints for one that it was refused', async () => {
+      const { trouble } = rig.fake;
+      for (const fails of ['refusal', 'job', 'crash'] as const) {
+        vmId = await rig.makeVm(fails, [SIZE]);
+        if (fails === 'refusal') {
+          trouble.refusals.set('checkpoint.create', { returnValue: 32_769, times: 1 });
+          await refuses('E_CHECKPOINT', () => host.createCheckpoint(vmId, REQUEST));
+        } else if (fails === 'job') {
+          trouble.jobFails.set('checkpoint.create', { text: 'No room.', code: 32_768 });
+          await refuses('E_CHECKPOINT', () => host.createCheckpoint(vmId, REQUEST));
+          trouble.jobFails.clear();
+        } else {
+          // after it was asked for, before it has a name
+          const runner = new DyingRunner(rig.fake.runner(), 5);
+          await rig
+            .open({ runner })
+            .createCheckpoint(vmId, REQUEST)
+            .catch(() => undefined);
+          for (const { id } of await host.listCheckpoints(vmId)) {
+            await host.removeCheckpoint(vmId, id);
+          }
+          await host.waitForMerge(vmId, MERGE_MS);
+          await mark();
+        }
+        const foreign = await rig.fake.addForeignCheckpoint(vmId);
+        const [listed] = await host.listCheckpoints(vmId);
+        expect([listed?.id, listed?.tag], fails).to.deep.equal([foreign, undefined]);
+        await refuses('E_CHECKPOINT', () => host.removeCheckpoint(vmId, foreign));
+      }
+    });
+
+    it('takes none of its reference points for what became of a conversion that failed', async () => {
+      const { id } = await host.createCheckpoint(vmId, REQUEST);
+      rig.fake.trouble.jobFails.set('checkpoint.convert', { text: 'In use.', code: 32_768 });
+      await refuses('E_CHECKPOINT', () => host.convertToReferencePoint(vmId, id));
+      rig.fake.trouble.jobFails.clear();
+      await host.removeCheckpoint(vmId, id);
+      await host.waitForMerge(vmId, MERGE_MS);
+      const made = await rig.fake.lab.createCheckpoint(vmId, REQUEST);
+      const foreign = await rig.fake.lab.convertToReferencePoint(vmId, made.id);
+      const [listed] = await host.listReferencePoints(vmId);
+      expect(labIdOf(listed?.id ?? '')).to.equal(foreign.id);
+      expect(listed?.tag).to.equal(undefined);
+      await refuses('E_CHECKPOINT', () => host.removeReferencePoint(vmId, listed?.id ?? ''));
+    });
+
+    it('never removes a reference point that is not of ours', async () => {
+      const { lab } = rig.fake;
+      const made = await lab.createCheckpoint(vmId, REQUEST);
+      await lab.convertToReferencePoint(vmId, made.id);
+      const [point] = await host.listReferencePoints(vmId);
+      expect(point?.tag).to.equal(undefined);
+      await refuses('E_CHECKPOINT', () => host.removeReferencePoint(vmId, point?.id ?? ''));
+      expect((await host.listReferencePoints(vmId)).length).to.equal(1);
+    });
+  });
+
+  describe('about changes', () => {
+    it('has a second witness for an acceptance, and the hand at its disks', async () => {
+      const { trackingId } = await mark();
+      await write(MIB, 7);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      const [disk] = checkpoint.disks;
+      const hand = acceptanceOf(host);
+      const ranges: ByteRange[] = [];
+      const asked = [vmId, checkpoint.id, disk?.diskId ?? vmId, trackingId] as const;
+      for await (const range of hand?.otherRanges(...asked) ?? []) ranges.push(range);
+      expect(covers(ranges, MIB)).to.equal(true);
+      expect(host.replica).not.to.equal(undefined);
+    });
+
+    it('gets the same from virtdisk.dll, in parts, and from vmms', async () => {
+      rig.fake.frozen.lines.push('page 1');
+      const { trackingId } = await mark();
+      for (const at of [0, MIB, 3 * MIB]) await write(at, 7);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      const ranges = await rangesOf(checkpoint, trackingId);
+      expect([0, MIB, 3 * MIB].map((at) => covers(ranges, at))).to.deep.equal([true, true, true]);
+      const native = rig.nativeDisks();
+      const virtualDisks = Object.assign(Object.create(native) as typeof native, {
+        capabilities: async () => ({ ...(await native.capabilities()), canQueryChanges: false }),
+      });
+      const other = rig.open({ virtualDisks });
+      expect(await rangesOf(checkpoint, trackingId, other)).to.deep.equal(ranges);
+      expect(rig.fake.trace).to.include('disk.changes');
+    });
+
+    for (const [code, what] of [
+      ['0xC03A0029', 'an id that nobody knows'],
+      ['0xC03A002A', 'tracking that is off'],
+      ['0xC03A0030', 'an id whose data are gone'],
+      ['0xC03A0034', 'another disk under the path'],
+    ] as const) {
+      it(`knows nothing after ${what}`, async () => {
+        const { trackingId } = await mark();
+        rig.fake.frozen.lines.push(`fail QueryChangesVirtualDisk ${code}`);
+        const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+        await refuses('E_TRACKING_INVALID', () => rangesOf(checkpoint, trackingId));
+      });
+    }
+
+    it('knows nothing after a checkpoint of the user was applied', async () => {
+      const { name } = await rig.fake.lab.addUserCheckpoint(vmId);
+      const { trackingId } = await mark();
+      await rig.fake.applyUserCheckpoint(vmId, name);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      const error = await refuses('E_TRACKING_INVALID', () => rangesOf(checkpoint, trackingId));
+      expect(error.message).to.contain('a checkpoint was applied');
+    });
+
+    it('knows nothing after a disk was resized', async () => {
+      const { trackingId } = await mark();
+      await rig.fake.lab.resizeDisk(vmId, 0, SIZE + MIB);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      const error = await refuses('E_TRACKING_INVALID', () => rangesOf(checkpoint, trackingId));
+      expect(error.message).to.contain('its size was');
+    });
+
+    it('refuses a reference point that does not track every disk, and removes it', async () => {
+      rig.fake.trouble.isTrackingIdMissing = true;
+      const { id } = await host.createCheckpoint(vmId, REQUEST);
+      await refuses('E_CHECKPOINT', () => host.convertToReferencePoint(vmId, id));
+      expect(await host.listReferencePoints(vmId)).to.deep.equal([]);
+    });
+  });
+
+  it('a reader that is still open keeps the checkpoint, until it is closed', async () => {
+    const { id, disks } = await host.createCheckpoint(vmId, REQUEST);
+    const [disk] = disks;
+    if (disk === undefined) throw new Error('a checkpoint without disks');
+    const reader = await host.openCheckpointDisk(vmId, id, disk.diskId);
+    const error = await refuses('E_CHECKPOINT', () => host.removeCheckpoint(vmId, id));
+    expect(error.message).to.contain('being used');
+    await refuses('E_CHECKPOINT', () => host.convertToReferencePoint(vmId, id));
+    await reader.close();
+    await host.removeCheckpoint(vmId, id);
+    await host.waitForMerge(vmId, MERGE_MS);
+    expect(await host.listCheckpoints(vmId)).to.deep.equal([]);
+  });
+
+  it('makes a VM that starts as its source does: firmware and dynamic memory', async () => {
+    const source = rig.fake.overlayOf(vmId);
+    source.isSecureBoot = false;
+    source.dynamicMemory = [String(512 * MIB), String(8192 * MIB)];
+    const definition = await host.describeVm(vmId);
+    expect(definition.hyperV?.isSecureBoot).to.equal(false);
+    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
+    const request = { definition, name: 'copy', diskPaths: [file], tag: TAG };
+    const copy = await host.describeVm(await host.registerVm(request));
+    expect(copy.hyperV).to.deep.equal(definition.hyperV);
+  });
+
+  it('takes a VM away whose registering failed half-way, also when that died', async () => {
+    const definition = await host.describeVm(vmId);
+    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
+    const request = { definition, name: 'copy', diskPaths: [file], tag: TAG };
+    for (let calls = 1; ; calls++) {
+      const dying = new DyingRunner(rig.fake.runner(), calls);
+      const isDone = await rig
+        .open({ runner: dying })
+        .registerVm(request)
+        .then(
+          () => true,
+          () => false,
+        );
+      const tagged = await host.findTagged(TAG);
+      const listed = (await host.listVms()).map(({ name }) => name).filter((each) => each !== 'vm');
+      // there is the whole VM, or none that anybody takes for it
+      expect(tagged === undefined ? [] : ['copy']).to.deep.equal(listed);
+      if (tagged !== undefined) {
+        expect((await host.describeVm(tagged.id)).disks[0]?.path).to.equal(file);
+        await host.removeVm(tagged.id);
+      }
+      if (isDone) break;
+    }
+    const madeId = await host.registerVm(request);
+    expect((await rig.fake.lab.listVms()).length).to.equal(2);
+    await host.removeVm(madeId);
+  });
+
+  it('dies after any call of a cycle: the next one cleans up, and loses no change', async () => {
+    let calls = 1;
+    for (let isDone = false; !isDone; calls++) {
+      const before = await mark();
+      await write(MIB, calls);
+      isDone = await cycle(rig.open({ runner: new DyingRunner(rig.fake.runner(), calls) })).then(
+        () => true,
+        () => false,
+      );
+      await write(2 * MIB, calls);
+      const next = rig.open();
+      for (const { id, tag } of await next.listCheckpoints(vmId)) {
+        expect(tag, `an orphan after ${String(calls)} calls`).to.deep.equal(TAG);
+        await next.removeCheckpoint(vmId, id);
+      }
+      await next.waitForMerge(vmId, MERGE_MS);
+      const points = await next.listReferencePoints(vmId);
+      for (const { tag } of points) expect(tag).to.deep.equal(TAG);
+      const checkpoint = await next.createCheckpoint(vmId, REQUEST);
+      const isThere = points.some(({ id }) => id === before.id);
+      if (isThere) {
+        const ranges = await rangesOf(checkpoint, before.trackingId, next);
+        expect(covers(ranges, MIB) && covers(ranges, 2 * MIB), String(calls)).to.equal(true);
+      } else {
+        // the cycle had its own point before it gave the old one back
+        expect(points.length).to.equal(1);
+        const ranges = await rangesOf(checkpoint, points[0]?.disks[0]?.trackingId ?? '', next);
+        expect(covers(ranges, 2 * MIB)).to.equal(true);
+      }
+      await next.removeCheckpoint(vmId, checkpoint.id);
+      await next.waitForMerge(vmId, MERGE_MS);
+      for (const { id } of points) await next.removeReferencePoint(vmId, id);
+      expect(await next.listReferencePoints(vmId)).to.deep.equal([]);
+    }
+    expect(calls, 'a cycle has many calls').to.be.greaterThan(20);
+  });
+
+  /** A delta cycle, as the agent runs one. */
+  async function cycle(by: HyperV): Promise<void> {
+    const [old] = await by.listReferencePoints(vmId);
+    const checkpoint = await by.createCheckpoint(vmId, REQUEST);
+    await rangesOf(checkpoint, old?.disks[0]?.trackingId ?? '', by);
+    const point = await by.convertToReferencePoint(vmId, checkpoint.id);
+    await by.waitForMerge(vmId, MERGE_MS);
+    if (old !== undefined && old.id !== point.id) await by.removeReferencePoint(vmId, old.id);
+  }
+
+  it('asks for what a full and a delta cycle take, in this order', async () => {
+    const { trace } = rig.fake;
+    trace.length = 0;
+    const changing = (): string[] => trace.filter((name) => CHANGES.has(name));
+    const full = await mark();
+    expect(changing()).to.deep.equal(GOLDEN.map(([name]) => name));
+    trace.length = 0;
+    await cycle(host);
+    // the old point goes last: until the new one is recorded, its id is what the next cycle asks with
+    expect(changing()).to.deep.equal([...GOLDEN.map(([name]) => name), 'referencePoint.destroy']);
+    expect((await host.listReferencePoints(vmId)).map(({ id }) => id)).not.to.include(full.id);
+  });
+});
+
+/** What a cycle changes at the host, and why there. */
+const GOLDEN = [
+  ['checkpoint.create', 'the one moment of all disks'],
+  ['checkpoint.rename', 'from now on it is known for ours, without our memory'],
+  [
+    'checkpoint.convert',
+    'deletes the checkpoint and begins the merge, after every handle was closed',
+  ],
+] as const;
+
+const CHANGES = new Set([
+  ...['checkpoint.create', 'checkpoint.rename', 'checkpoint.convert', 'checkpoint.destroy'],
+  ...['referencePoint.destroy', 'job.cancel'],
+]);
+
+/** What the lab calls an object of the fake host. */
+function labIdOf(instanceId: string): string {
+  return instanceId.slice(instanceId.indexOf(':') + 1).toLowerCase();
+}
+
+/** The process dies after so many calls: the last one has its effect, and nobody hears of it. */
+class DyingRunner implements OperationRunner {
+  readonly #runner: OperationRunner;
+  #left: number;
+
+  constructor(runner: OperationRunner, calls: number) {
+    this.#runner = runner;
+    this.#left = calls;
+  }
+
+  async run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
+    if (this.#left <= 0) throw new Error('dead');
+    const answer = await this.#runner.run(operation, args);
+    this.#left--;
+    if (this.#left === 0) throw new Error('dies');
+    return answer;
+  }
+
+  close(): Promise<void> {
+    return this.#runner.close();
+  }
+}

@@ -1,0 +1,67 @@
+// Suites of ours, run by Node for Windows under Wine: the disk seam on real files, the lab host, the VHDX engine and the
+// secure channel. What only names paths as POSIX does is left out.
+
+import { expect } from 'chai';
+import { WindowsProduct } from '../support/windows-product.js';
+import { needWine, WinePrefix } from '../support/wine.js';
+
+describe('on Windows', function () {
+  this.timeout(180_000);
+  let windows: WindowsProduct;
+  const leftovers: (() => Promise<void>)[] = [];
+
+  before(async function () {
+    needWine(this);
+    const prefix = await WinePrefix.create();
+    leftovers.push(() => prefix.dispose());
+    windows = await WindowsProduct.install(prefix);
+  });
+
+  after(async () => {
+    for (const remove of leftovers) await remove();
+  });
+
+  const SUITES: readonly {
+    readonly what: string;
+    readonly files: readonly string[];
+    /** At least so many tests pass: a suite that finds nothing is no proof. */
+    readonly tests: number;
+    readonly without?: string;
+  }[] = [
+    {
+      what: 'files keep the promises of the disk seam, and lock each other out',
+      files: ['conformance/file-system', 'unit/files/node-file', 'unit/files/system-error'],
+      tests: 180,
+      // a user of Windows may make no such links, unless he is an administrator
+      without: 'follows links',
+    },
+    {
+      what: 'the lab host passes the suite of hypervisors',
+      files: ['conformance/hypervisor'],
+      tests: 50,
+    },
+    {
+      what: 'the VHDX engine writes, replays its log and follows parents',
+      files: ['write-session', 'log-replay', 'chain'].map((name) => `unit/vhdx/${name}`),
+      tests: 60,
+    },
+    {
+      what: 'the secure channel opens, seals and refuses',
+      files: ['noise', 'records', 'session', 'sealed-calls', 'tls'].map(
+        (name) => `unit/channel/${name}`,
+      ),
+      tests: 45,
+    },
+  ];
+
+  for (const { what, files, tests, without } of SUITES) {
+    it(what, async () => {
+      const paths = files.map((name) => `${name}.test.js`);
+      const left = without === undefined ? [] : ['--grep', without, '--invert'];
+      const run = await windows.runTests(paths, ...left);
+      expect(run.code, `${run.text.slice(-6000)}${run.stderr}`).to.equal(0);
+      const passed = Number(/(\d+) passing/.exec(run.text)?.[1]);
+      expect(passed).to.be.at.least(tests);
+    });
+  }
+});
