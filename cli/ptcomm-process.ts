@@ -11,6 +11,7 @@ import { type Log, silentLog } from '../shared/log.js';
 import { runBackend } from '../plugin-bridge/backend.js';
 import { JOB_FUNCTIONS } from '../plugin-bridge/backend-jobs.js';
 import { encodeHeader } from '../plugin-bridge/ptcomm/packet.js';
+import { PipeInput } from '../plugin-bridge/ptcomm/pipe-input.js';
 import { failureText } from '../plugin-bridge/ptcomm/session.js';
 import { productVersion } from './product-version.js';
 import { cancelJob, cancelSignal, takeSignals } from './early-cancel.js';
@@ -23,6 +24,7 @@ const CANCEL_MS = 10_000;
 const FLUSH_MS = 1000;
 
 const EXIT_INTERNAL = 70;
+const STDIN = 0;
 
 /** Lines are added to `file`; undefined when it cannot be opened. */
 function openLogFile(file: string): { write(line: string): void } | undefined {
@@ -91,10 +93,11 @@ export async function standAsBackend(): Promise<never> {
   await forbidCoreDumps();
 
   void overdue(cancelSignal);
+  const { chunks, release } = standardInput();
   const end = await runBackend(
     {
-      input: untilEnd(cancelJob),
-      release: releaseMemory,
+      input: untilEnd(chunks, cancelJob),
+      release,
       output: process.stdout,
       files: nodeFileSystem,
       clock: systemClock,
@@ -117,10 +120,31 @@ export async function standAsBackend(): Promise<never> {
   return leave(end.how === 'broken' ? EXIT_INTERNAL : 0);
 }
 
-/** stdin, and word of its end also while nobody reads packets. */
-async function* untilEnd(ended: () => void): AsyncGenerator<Uint8Array> {
+/** A pipe under the File Daemon; by hand it may be anything. */
+function standardInput(): {
+  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly release: (chunk: Buffer) => void;
+} {
   try {
-    for await (const chunk of process.stdin) yield chunk as Uint8Array;
+    const pipe = new PipeInput(STDIN);
+    return {
+      chunks: pipe,
+      release: (chunk) => {
+        pipe.release(chunk);
+      },
+    };
+  } catch {
+    return { chunks: process.stdin, release: releaseMemory };
+  }
+}
+
+/** The input, and word of its end also while nobody reads packets. */
+async function* untilEnd(
+  chunks: AsyncIterable<Uint8Array>,
+  ended: () => void,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of chunks) yield chunk;
   } finally {
     ended();
   }

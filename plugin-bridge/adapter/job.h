@@ -72,6 +72,8 @@ struct backend {
     // restore
     int create_status;
     unsigned restore_errors; // told as warnings so far
+    char *gathered;          // data of a file behind room for a header
+    size_t gathered_size;
     // query
     char *answer;
 };

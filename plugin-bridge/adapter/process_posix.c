@@ -266,11 +266,18 @@ static enum pipe_result wait_for(struct process *process, int end, short events,
     }
 }
 
+static bool was_cancelled(struct process *process) {
+    pthread_mutex_lock(&process->lock);
+    bool is_cancelled = process->is_cancelled;
+    pthread_mutex_unlock(&process->lock);
+    return is_cancelled;
+}
+
 enum pipe_result process_read(struct process *process, void *buffer, size_t size, size_t *got,
                               int64_t deadline) {
     for (;;) {
-        enum pipe_result ready = wait_for(process, process->output, POLLIN, deadline);
-        if (ready != PIPE_OK) return ready;
+        if (was_cancelled(process)) return PIPE_CANCELLED;
+        // mostly there is something: a look whether there is costs as much as taking it
         ssize_t count = read(process->output, buffer, size);
         if (count > 0) {
             *got = (size_t)count;
@@ -278,6 +285,8 @@ enum pipe_result process_read(struct process *process, void *buffer, size_t size
         }
         if (count == 0) return PIPE_ENDED;
         if (errno != EAGAIN && errno != EINTR) return PIPE_FAILED;
+        enum pipe_result ready = wait_for(process, process->output, POLLIN, deadline);
+        if (ready != PIPE_OK) return ready;
     }
 }
 

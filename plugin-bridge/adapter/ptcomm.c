@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define HEADER_BYTES 8
+/** Half of the pipe: the backend takes one while the next is gathered. */
+#define GATHERED_MAX (512 * 1024)
 #define STDERR_LINES_MAX 50
 #define MESSAGE_BYTES 2000
 
@@ -90,18 +92,26 @@ static bool read_exactly(struct backend *backend, char *buffer, size_t size, int
     return true;
 }
 
-static bool write_packet(struct backend *backend, char letter, const char *bytes, size_t size) {
+static void put_header(char *header, char letter, size_t size) {
+    char text[HEADER_BYTES + 1];
+    snprintf(text, sizeof text, "%c%06u\n", letter, (unsigned)size);
+    memcpy(header, text, HEADER_BYTES);
+}
+
+static bool write_all(struct backend *backend, const char *bytes, size_t size, int64_t deadline) {
     if (backend->state == STATE_BROKEN || backend->process == NULL) return false;
-    char header[HEADER_BYTES + 1];
-    snprintf(header, sizeof header, "%c%06u\n", letter, (unsigned)size);
-    int64_t deadline = deadline_in(SILENCE_SECONDS);
-    enum pipe_result result = process_write(backend->process, header, HEADER_BYTES, deadline);
-    if (result == PIPE_OK && size > 0) {
-        result = process_write(backend->process, bytes, size, deadline);
-    }
+    enum pipe_result result = process_write(backend->process, bytes, size, deadline);
     if (result == PIPE_OK) return true;
     break_by(backend, result, "wrote to it", SILENCE_SECONDS);
     return false;
+}
+
+static bool write_packet(struct backend *backend, char letter, const char *bytes, size_t size) {
+    char header[HEADER_BYTES];
+    put_header(header, letter, size);
+    int64_t deadline = deadline_in(SILENCE_SECONDS);
+    return write_all(backend, header, HEADER_BYTES, deadline) &&
+           (size == 0 || write_all(backend, bytes, size, deadline));
 }
 
 bool send_line(struct backend *backend, const char *format, ...) {
@@ -130,6 +140,29 @@ bool send_data(struct backend *backend, const char *bytes, size_t size) {
         size -= part;
     }
     return true;
+}
+
+bool gather_data(struct backend *backend, const char *bytes, size_t size) {
+    if (backend->gathered == NULL) backend->gathered = malloc(HEADER_BYTES + GATHERED_MAX);
+    if (backend->gathered == NULL) return send_data(backend, bytes, size);
+    while (size > 0) {
+        size_t room = GATHERED_MAX - backend->gathered_size;
+        size_t part = size < room ? size : room;
+        memcpy(backend->gathered + HEADER_BYTES + backend->gathered_size, bytes, part);
+        backend->gathered_size += part;
+        bytes += part;
+        size -= part;
+        if (backend->gathered_size == GATHERED_MAX && !send_gathered(backend)) return false;
+    }
+    return true;
+}
+
+bool send_gathered(struct backend *backend) {
+    size_t size = backend->gathered_size;
+    if (size == 0) return true;
+    backend->gathered_size = 0;
+    put_header(backend->gathered, 'D', size);
+    return write_all(backend, backend->gathered, HEADER_BYTES + size, deadline_in(SILENCE_SECONDS));
 }
 
 bool send_letter(struct backend *backend, char letter) {

@@ -12,6 +12,10 @@
 bool send_line(struct backend *backend, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 bool send_data(struct backend *backend, const char *bytes, size_t size);
+/** The same for pieces of one stream: the core's are small, and a packet of each would cost more than its bytes. */
+bool gather_data(struct backend *backend, const char *bytes, size_t size);
+/** What is gathered goes out; before anything else is sent. */
+bool send_gathered(struct backend *backend);
 /** The letters without payload: F and T. */
 bool send_letter(struct backend *backend, char letter);
 

@@ -91,7 +91,7 @@ struct backend *restore_select(struct job *job, const char *command) {
 static void settle(struct backend *backend) {
     if (backend->content != CONTENT_FLOWS) return;
     backend->content = CONTENT_DONE;
-    if (!send_letter(backend, 'F')) return;
+    if (!send_gathered(backend) || !send_letter(backend, 'F')) return;
     if (!answered_ok(backend, "the data of a file")) backend->content = CONTENT_FAILED;
 }
 
@@ -178,8 +178,7 @@ static int32_t write_content(struct backend *backend, const char *bytes, int32_t
         backend->content = send_line(backend, "DATA") ? CONTENT_FLOWS : CONTENT_FAILED;
     }
     if (count > 0 && backend->content != CONTENT_FLOWS) return -1;
-    if (!send_data(backend, bytes, (size_t)count)) return -1;
-    return count;
+    return gather_data(backend, bytes, (size_t)count) ? count : -1;
 }
 
 void restore_io(struct backend *backend, struct io_packet *io) {

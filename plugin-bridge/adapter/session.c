@@ -263,6 +263,7 @@ void close_backends(struct job *job) {
         free_item(&backend->item);
         free_item(&backend->waiting);
         free(backend->attributes);
+        free(backend->gathered);
         free(backend->answer);
         free(backend->command);
         free(backend);

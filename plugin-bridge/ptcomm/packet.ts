@@ -65,7 +65,7 @@ export class PacketReader {
   readonly #chunks: Buffer[] = [];
   /** Bytes of the first chunk that were taken. */
   #cutOfFirst = 0;
-  #taken = Buffer.alloc(0);
+  #copies = Buffer.alloc(0);
   #buffered = 0;
   readonly #release: (chunk: Buffer) => void;
   #isEnded = false;
@@ -81,9 +81,9 @@ export class PacketReader {
   /** The next packet; undefined at the end of the stream. @throws DrError E_PROTOCOL */
   async read(): Promise<Packet | undefined> {
     if (!(await this.#has(HEADER_BYTES, true))) return undefined;
-    const { letter, length } = parseHeader(this.#cut(HEADER_BYTES));
+    const { letter, length } = parseHeader(this.#take(HEADER_BYTES));
     await this.#has(length, false);
-    return { letter, payload: this.#cut(length) };
+    return { letter, payload: this.#take(length) };
   }
 
   async #pump(source: AsyncIterable<Uint8Array>): Promise<void> {
@@ -118,29 +118,52 @@ export class PacketReader {
     throw violation('the stream ends inside a packet');
   }
 
-  /** Copies so many bytes into memory that is used again, and gives that of the chunks back. */
-  #cut(length: number): Buffer {
-    if (this.#taken.length < length) this.#taken = Buffer.allocUnsafeSlow(length);
-    const taken = this.#taken.subarray(0, length);
-    for (let at = 0; at < length;) {
-      const first = defined(this.#chunks[0], 'so much is buffered');
-      const copied = first.copy(taken, at, this.#cutOfFirst);
-      at += copied;
-      this.#cutOfFirst += copied;
-      if (this.#cutOfFirst < first.length) continue;
-      this.#chunks.shift();
-      this.#cutOfFirst = 0;
-      this.#release(first);
-    }
+  /** So many bytes, valid until the next ones are taken: where they lie in one chunk, else copied together. */
+  #take(length: number): Buffer {
+    this.#giveBack();
+    const first = this.#chunks[0];
+    const isInOne = first !== undefined && first.length - this.#cutOfFirst >= length;
+    const taken = isInOne
+      ? first.subarray(this.#cutOfFirst, this.#cutOfFirst + length)
+      : this.#copied(length);
+    if (isInOne) this.#cutOfFirst += length;
     this.#buffered -= length;
     this.#wakePump?.();
     return taken;
+  }
+
+  #copied(length: number): Buffer {
+    if (this.#copies.length < length) this.#copies = Buffer.allocUnsafeSlow(length);
+    const taken = this.#copies.subarray(0, length);
+    for (let at = 0; at < length;) {
+      const copied = defined(this.#chunks[0], 'so much is buffered').copy(
+        taken,
+        at,
+        this.#cutOfFirst,
+      );
+      at += copied;
+      this.#cutOfFirst += copied;
+      this.#giveBack();
+    }
+    return taken;
+  }
+
+  /** The chunks that were taken whole. */
+  #giveBack(): void {
+    const first = this.#chunks[0];
+    if (first === undefined || this.#cutOfFirst < first.length) return;
+    this.#chunks.shift();
+    this.#cutOfFirst = 0;
+    this.#release(first);
   }
 }
 
 /** What bytes are written to; a stream of Node is one. */
 export interface ByteDestination {
   write(bytes: Uint8Array, done: (error?: Error | null) => void): unknown;
+  /** Between the two, writes are held back to go out in one call of the system. */
+  cork?(): void;
+  uncork?(): void;
 }
 
 /** Writes packets, one after the other; each write resolves when the pipe has taken it. */
@@ -185,6 +208,7 @@ export class PacketWriter {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const pieces = joined(parts);
     return new Promise((resolve, reject) => {
+      this.#destination.cork?.();
       for (const [index, bytes] of pieces.entries()) {
         this.#destination.write(bytes, (error) => {
           if (error !== undefined && error !== null) {
@@ -195,6 +219,7 @@ export class PacketWriter {
           }
         });
       }
+      this.#destination.uncork?.();
     });
   }
 }

@@ -15,7 +15,8 @@ import { BLOCK_FULLY_PRESENT, MIB } from './format.js';
 import { payloadEntryIndex, type Geometry } from './geometry.js';
 import { planNewFile, type NewFileLayout } from './layout.js';
 
-const PIECE_BYTES = MIB;
+/** Fifteen cells: less than a packet of the plugin protocol carries, and no rest of one is a packet of its own. */
+const PIECE_BYTES = (15 / 16) * MIB;
 const PIECES_AHEAD = 6;
 const ZEROS = Buffer.alloc(PIECE_BYTES);
 

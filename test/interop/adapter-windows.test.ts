@@ -83,7 +83,7 @@ describe('the plugin of the File Daemon for Windows', function () {
     const args = ['23', 'restore', COMMAND, '--where', 'D:/r', '--file', 'F:D:/r/@hyperv/x:150000'];
     const run = await rig.run(plugin, [...GREETING, ...loop], args, environment);
     expect(run.all('restored')[0]).to.include({ created: 3, closed: 0 });
-    expect(run.log).to.include.members(['C FNAME:D:/r/@hyperv/x', 'D 65536 of x', 'C FINISH']);
+    expect(run.log).to.include.members(['C FNAME:D:/r/@hyperv/x', 'D 150000 of x', 'C FINISH']);
   });
 
   it('ends the input of its backend at a cancel, and kills one that does not hear', async () => {

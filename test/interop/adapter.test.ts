@@ -292,7 +292,7 @@ describe('the plugin of the File Daemon', function () {
   describe('a restore', () => {
     const FILES = [
       '--file',
-      'F:/r/@hyperv/SQL01/d.vhdx:150000',
+      'F:/r/@hyperv/SQL01/d.vhdx:1200000',
       '--file',
       'E:/r/@hyperv/SQL01/e:0',
     ];
@@ -300,7 +300,7 @@ describe('the plugin of the File Daemon', function () {
       rig.run(plugin, [...GREETING, ...loop], ['14', 'restore', COMMAND, ...args]);
 
     for (const version of ['14', '23']) {
-      it(`sends objects, attributes, data and ACLs from version ${version}`, async () => {
+      it(`sends objects, attributes, gathered data and ACLs from version ${version}`, async () => {
         const loop = [
           'until',
           'line OK',
@@ -319,8 +319,8 @@ describe('the plugin of the File Daemon', function () {
         expect(run.log.slice(start + 1)).to.deep.equal([
           ...['C RESTOREOBJ:conf', 'C RESTOREOBJ_LEN:5', 'D bytes', 'F '],
           'C FNAME:/r/@hyperv/SQL01/d.vhdx',
-          ...['C STAT:F 150000 0 0 100600 1 0', 'C TSTAMP:0 1795444060 0', 'F ', 'C DATA'],
-          ...['D 65536 of x', 'D 65536 of x', 'D 18928 of x', 'F ', 'C ACL', 'D acl', 'F '],
+          ...['C STAT:F 1200000 0 0 100600 1 0', 'C TSTAMP:0 1795444060 0', 'F ', 'C DATA'],
+          ...['D 524288 of x', 'D 524288 of x', 'D 151424 of x', 'F ', 'C ACL', 'D acl', 'F '],
           ...['C FNAME:/r/@hyperv/SQL01/e', 'C STAT:E 0 0 0 100600 1 0', 'C TSTAMP:0 1795444060 0'],
           ...['F ', 'C ACL', 'D acl', 'F ', 'C FINISH', 'C END', 'T '],
         ]);

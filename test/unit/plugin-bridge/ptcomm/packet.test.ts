@@ -34,8 +34,8 @@ describe('packets of the plugin protocol', () => {
     });
   }
 
-  it('come into memory that is used again, and give that of the pieces back', async () => {
-    const chunks = ['D000003\nab', 'c', 'D000002\nxyF00', '0000\n'].map((text) =>
+  it('lie in the pieces they came in or are copied together, and give the pieces back with the next', async () => {
+    const chunks = ['D000003\nab', 'c', 'D000002\nxyF00', '0000\nD000004\nlast'].map((text) =>
       Buffer.from(text),
     );
     const released: string[] = [];
@@ -49,9 +49,14 @@ describe('packets of the plugin protocol', () => {
     expect(released).to.deep.equal(['D000003\nab', 'c']);
     const second = (await reader.read())?.payload ?? Buffer.alloc(0);
     expect(second.toString()).to.equal('xy');
-    expect(second.buffer).to.equal(first.buffer);
+    chunks[2]?.fill('z');
+    expect(second.toString(), 'a view').to.equal('zz');
+    expect(released).to.have.length(2);
+    chunks[2]?.write('D000002\nxyF00');
     expect((await reader.read())?.letter).to.equal('F');
-    expect(released).to.have.length(chunks.length);
+    expect((await reader.read())?.payload.toString()).to.equal('last');
+    expect(released).to.have.length(3);
+    expect(await reader.read()).to.equal(undefined);
   });
 
   it('are refused with a letter, a length or an end that is none', async () => {
