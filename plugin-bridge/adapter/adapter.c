@@ -99,9 +99,11 @@ static fd_rc handle_event(struct fd_context *context, struct fd_event *event, vo
     case EVENT_BACKUP_COMMAND:
     case EVENT_ESTIMATE_COMMAND:
     case EVENT_RESTORE_COMMAND: return command_event(job, event->type, value);
+    case EVENT_PLUGIN_COMMAND:
+        start_early(job, value);
+        return RC_OK;
     case EVENT_END_RESTORE: restore_finish(job); return RC_OK;
     case EVENT_JOB_END: close_backends(job); return RC_OK;
-    // EVENT_PLUGIN_COMMAND among them: what is wrong with a command is said when it is worked on
     default: return RC_OK;
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: AGPL-3.0-only
 // One job of the File Daemon and its backends, one for each Plugin line. All of it belongs to the job's
-// thread but `is_cancelled` and the list of backends, which the cancelling thread reads under `lock`.
+// thread but `is_cancelled`, `early` and the list of backends, which the cancelling thread reads under `lock`.
 
 #ifndef HVDR_JOB_H
 #define HVDR_JOB_H
@@ -93,6 +93,7 @@ struct job {
     bool is_cancelled;
     struct backend *backends;
     struct backend *current;
+    struct process *early; // started before its command is worked on; of whichever backend is opened first
     struct kept_object *objects; // restore objects until their backend runs, in order
     size_t object_bytes;
     char level;

@@ -20,6 +20,7 @@ fd_rc keep_restore_object(struct job *job, const struct restore_object_packet *p
         say(job, SAY_FATAL, "this File Daemon's restore objects have another layout");
         return RC_ERROR;
     }
+    start_early(job, packet->plugin_name);
     // the offer itself comes back as well when nothing was changed: it is no answer
     bool is_options = packet->object_type == FILE_PLUGIN_CONFIG_FILLED;
     bool is_wanted = (packet->object_type == FILE_RESTORE_OBJECT || is_options) &&

@@ -26,6 +26,7 @@ void cancel_job(struct job *job) {
     for (struct backend *each = job->backends; each != NULL; each = each->next) {
         if (each->process != NULL) process_cancel(each->process);
     }
+    if (job->early != NULL) process_cancel(job->early);
     lock_give(job->lock);
 }
 
@@ -205,6 +206,33 @@ static struct backend *new_backend(struct job *job, const char *command, enum ba
     return backend;
 }
 
+static bool is_sound(const char *command) {
+    struct words words;
+    bool is_cut = cut_command(command, &words) == NULL;
+    free_words(&words);
+    return is_cut;
+}
+
+void start_early(struct job *job, const char *command) {
+    char path[PATH_BYTES], why[PATH_BYTES];
+    if (job->early != NULL || job->backends != NULL || job_is_cancelled(job)) return;
+    if (!is_our_command(command) || !is_sound(command)) return;
+    if (!backend_path(path, sizeof path, why, sizeof why)) return;
+    struct process *process = process_start(path, why, sizeof why);
+    lock_take(job->lock);
+    job->early = process;
+    if (process != NULL && job->is_cancelled) process_cancel(process);
+    lock_give(job->lock);
+}
+
+static struct process *take_early(struct job *job) {
+    lock_take(job->lock);
+    struct process *process = job->early;
+    job->early = NULL;
+    lock_give(job->lock);
+    return process;
+}
+
 struct backend *open_backend(struct job *job, const char *command, enum backend_kind kind) {
     char path[PATH_BYTES], why[PATH_BYTES];
     struct words words;
@@ -217,7 +245,8 @@ struct backend *open_backend(struct job *job, const char *command, enum backend_
     bool can_start = refusal == NULL && backend_path(path, sizeof path, why, sizeof why);
     if (can_start) {
         backend->kind = kind_of(kind, &words);
-        backend->process = process_start(path, why, sizeof why);
+        backend->process = take_early(job);
+        if (backend->process == NULL) backend->process = process_start(path, why, sizeof why);
     }
     enlist(job, backend);
     if (refusal != NULL) break_off(backend, "the Plugin line %s", refusal);
@@ -251,7 +280,18 @@ static void end_process(struct backend *backend) {
     process_free(backend->process);
 }
 
+/** The process that no backend was opened for: it has done nothing yet. */
+static void end_early(struct job *job) {
+    struct process_exit exit;
+    struct process *process = take_early(job);
+    if (process == NULL) return;
+    process_cancel(process);
+    process_wait(process, clock_ms() + CANCEL_SECONDS * 1000, &exit);
+    process_free(process);
+}
+
 void close_backends(struct job *job) {
+    end_early(job);
     for (;;) {
         // out of the list before its process is reaped: a cancel must not signal a number reused
         lock_take(job->lock);

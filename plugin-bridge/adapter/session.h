@@ -10,6 +10,12 @@
 struct backend *backend_for(struct job *job, const char *command);
 
 /**
+ * Starts a process for the backend that will be opened first, when the command is one of ours: it loads while the
+ * core still connects to its storage. What is wrong is told when the backend is opened.
+ */
+void start_early(struct job *job, const char *command);
+
+/**
  * Starts the backend of a command and brings it to its loop. On failure the job is red; the backend
  * stays listed as BROKEN, so that it is not tried for each file again. NULL only without memory.
  */

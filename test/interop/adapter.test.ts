@@ -197,6 +197,14 @@ describe('the plugin of the File Daemon', function () {
       }
     });
 
+    it('starts one backend before its turn, and ends it without a word when the job ends before', async () => {
+      const early = await rig.run(plugin, ['wait'], ['14', 'backup', COMMAND, '--idle']);
+      expect(early.log).to.deep.equal(['inherits 0', 'SIGUSR1']);
+      expect(early.seen.filter(({ what }) => what === 'message')).to.deep.equal([]);
+      const used = await backup([...SMALL, 'say F', ...PARTING]);
+      expect(used.log.filter((line) => line.startsWith('inherits'))).to.have.length(1);
+    });
+
     it('starts a backend for each Plugin line, and refuses the same line twice', async () => {
       const script = [...GREETING, ...SMALL, 'say F', ...PARTING];
       const two = await rig.run(plugin, script, ['14', 'backup', COMMAND, `${COMMAND} x=1`]);

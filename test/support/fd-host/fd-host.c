@@ -10,6 +10,7 @@
 //   --answers TEXT          what the console makes of the operator's answers
 //   --cancel-at COUNT       event 14 from another thread when COUNT bytes were read (0: when the loop begins)
 //   --stop-at COUNT         the core leaves the job there, as after a failure of its own
+//   --idle                  the job ends before a command of its FileSet is worked on
 //   --jobs COUNT            so many at once          --wrong WHAT  save, io, restore, xacl, object: other sizes
 
 #include "../../../plugin-bridge/adapter/abi.h"
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #ifdef _WIN32
 #include <windows.h>
 #else
@@ -31,7 +33,7 @@ struct arguments {
     uint32_t version;
     const char *plugin, *kind, *wrong, *where, *previous, *acl, *parameter, *answers;
     const char *commands[LIST_MAX], *files[LIST_MAX], *objects[LIST_MAX];
-    int command_count, file_count, object_count, jobs, accurate;
+    int command_count, file_count, object_count, jobs, accurate, idle;
     long long since, cancel_at, stop_at;
     char level, replace, status;
 };
@@ -313,6 +315,10 @@ static void save_job(struct core_job *job) {
     event(job, EVENT_LEVEL, (void *)(intptr_t)given.level);
     if (given.since != 0) event(job, EVENT_SINCE, (void *)(intptr_t)given.since);
     for (int i = 0; i < given.command_count; i++) event(job, EVENT_PLUGIN_COMMAND, given.commands[i]);
+    if (given.idle) {
+        usleep(500000); // the storage lets the job wait, and is then not there
+        return;
+    }
     for (int i = 0; i < given.command_count; i++) {
         uint32_t type = has_io ? EVENT_BACKUP_COMMAND : EVENT_ESTIMATE_COMMAND;
         fd_rc rc = event(job, type, given.commands[i]);
@@ -526,6 +532,7 @@ static void parse(int count, char **words) {
         if (strcmp(word, "--level") == 0) given.level = next(&i, count, words)[0];
         else if (strcmp(word, "--since") == 0) given.since = atoll(next(&i, count, words));
         else if (strcmp(word, "--accurate") == 0) given.accurate = 1;
+        else if (strcmp(word, "--idle") == 0) given.idle = 1;
         else if (strcmp(word, "--where") == 0) given.where = next(&i, count, words);
         else if (strcmp(word, "--previous") == 0) given.previous = next(&i, count, words);
         else if (strcmp(word, "--replace") == 0) given.replace = next(&i, count, words)[0];
