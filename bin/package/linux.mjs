@@ -114,9 +114,11 @@ export async function packDebian({ runtime, node, folder, work, adapters, time, 
   stage.write('DEBIAN/control', lines.join(''));
   const conffiles = installed.filter((file) => file.startsWith('/etc/'));
   stage.write('DEBIAN/conffiles', conffiles.map((file) => `${file}\n`).join(''));
-  stage.write('DEBIAN/md5sums', checksums(stage, installed));
+  const sums = checksums(stage, installed);
+  stage.write('DEBIAN/md5sums', sums);
+  const words = { BUILD: `${version}-${buildOf(sums)}` };
   for (const script of ['postinst', 'prerm', 'postrm']) {
-    stage.copy(join(linux, 'debian', script), `DEBIAN/${script}`, PROGRAM);
+    stage.fill(join(linux, 'debian', script), `DEBIAN/${script}`, words, PROGRAM);
   }
 
   stage.setTimes(time);
@@ -152,6 +154,9 @@ function checksums(stage, installed) {
     })
     .join('');
 }
+
+/** Differs between packages of other programs, also when they bear the same version. */
+const buildOf = (sums) => createHash('sha256').update(sums).digest('hex').slice(0, 12);
 
 function copyright() {
   return [

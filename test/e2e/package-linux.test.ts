@@ -6,24 +6,14 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { checkoutFolder } from '../support/checkout.js';
 import { freePort } from '../support/free-port.js';
+import { makePackages, onlyFile } from '../support/linux-package.js';
 import { MachineCopy } from '../support/machine-copy.js';
 import { needTool } from '../support/need.js';
 import { expectTool } from '../support/run-tool.js';
 import { WorkFolder } from '../support/work-folder.js';
 
-const BOOTSTRAP = join(checkoutFolder, 'bin', 'bootstrap.mjs');
 const UNITS = ['podheitor-receiver.service', 'podheitor-agent.service'] as const;
-
-/** `npm run package -- …args`; returns the files that it says it made. */
-async function makePackages(...args: string[]): Promise<string[]> {
-  const run = await expectTool(process.execPath, [BOOTSTRAP, 'package', ...args]);
-  return run.text.trim().split('\n');
-}
-
-const onlyFile = (folder: string, ending: string): string =>
-  join(folder, readdirSync(folder).find((name) => name.endsWith(ending)) ?? '');
 
 interface Entry {
   readonly mode: string;
