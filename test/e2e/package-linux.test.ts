@@ -78,7 +78,7 @@ describe('packages for Linux', () => {
         ...UNITS.map((unit) => `systemd/${unit}`),
         ...[
           'man/man1/hvdr.1',
-          'completion/hvdr',
+          ...['hvdr', '_hvdr', 'hvdr.fish'].map((file) => `completion/${file}`),
           'docs/bacula.md',
           'README.md',
           'LICENSE',
@@ -179,6 +179,10 @@ describe('packages for Linux', () => {
         expect(await copy.shell('man -w hvdr podheitor-hyperv-backend')).to.contain('/man1/hvdr.1');
         const completes = 'source /usr/share/bash-completion/completions/hvdr; complete -p hvdr';
         expect((await copy.run(['bash', '-ec', completes])).text).to.contain('_hvdr hvdr');
+        await copy.shell(`
+          test -s /usr/share/zsh/vendor-completions/_hvdr
+          test -s /usr/share/fish/vendor_completions.d/hvdr.fish
+        `);
         const backend = await copy.run([
           'env',
           '-i',
