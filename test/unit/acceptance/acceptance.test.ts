@@ -504,6 +504,38 @@ describe('the acceptance of a host', () => {
     expect((await lab.listVms()).map(({ id }) => id)).to.deep.equal([own]);
   });
 
+  it("removes checkpoints of a user's that a stopped run has left before it removes the VM", async () => {
+    const site = await AcceptanceHost.make();
+    const { lab } = site;
+    const stopped = site.run(['reverting'], {
+      host: { removeVm: () => Promise.reject(new Error('the process has ended')) },
+      port: {
+        applyUserCheckpoint: () => {
+          throw new Error('the process ends here');
+        },
+        removeUserCheckpoint: () => Promise.reject(new Error('the process has ended')),
+      },
+    });
+    await stopped.then(
+      () => expect.fail('the run was not stopped'),
+      () => undefined,
+    );
+    const left = (await lab.listVms()).find(({ name }) => name.startsWith('hvdr-acceptance-'));
+    expect(await site.port.listUserCheckpoints(left?.id ?? OTHER_ID)).to.have.length(1);
+    const seen: number[] = [];
+    const acceptance = await site.run(['fence'], {
+      host: {
+        removeVm: async (id) => {
+          seen.push((await site.port.listUserCheckpoints(id)).length);
+          await lab.removeVm(id);
+        },
+      },
+    });
+    expect(acceptance.leftovers).to.deep.equal([left?.name]);
+    expect(seen[0]).to.equal(0);
+    expect(await site.left()).to.deep.equal([]);
+  });
+
   it('says what it could not remove', async () => {
     const site = await AcceptanceHost.make();
     const refuse = (): Promise<void> => Promise.reject(new DrError('E_HYPERVISOR', 'it is in use'));
