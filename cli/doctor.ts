@@ -28,6 +28,7 @@ import { addParameterOptions, givenOf } from './agent-options.js';
 import type { CliContext } from './context.js';
 import { type DeepFlags, examineDeeply } from './doctor-deep.js';
 import { examineBaculaConfig } from './doctor-bacula.js';
+import { examineFileDaemon } from './doctor-fd.js';
 import { examineReplicas, examineReplicaServer } from './doctor-replica.js';
 import { findProgram } from './find-program.js';
 import { fail, type Finding, ok, type Verdict, warn } from './finding.js';
@@ -49,6 +50,7 @@ interface DoctorFlags extends TlsFlags, DeepFlags {
   readonly drPort: string;
   readonly pskFile?: readonly string[];
   readonly baculaConfig?: readonly string[];
+  readonly fdConfig?: string | true;
 }
 
 export function registerDoctor(program: Command, context: CliContext): void {
@@ -65,6 +67,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
     .option('--store <dir>', 'check as a DR receiver with this store')
     .option('--psk-file <file...>', 'check key files or folders of them')
     .option('--bacula-config <file...>', "check the Plugin lines of a Bacula Director's files")
+    .option('--fd-config [file]', 'check the plugins of the File Daemon with this file')
     .option('--dr-host <host>', 'check that the receiver there answers and takes the key')
     .option('--dr-port <port>', "the receiver's port", '9847')
     .option(
@@ -89,6 +92,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
         '  hvdr doctor --host lab:primary --psk-file keys/primary.psk --dr-host dr.example\n' +
         '  hvdr doctor --store /srv/dr-store --psk-file keys\n' +
         '  hvdr doctor --bacula-config /etc/bacula/bacula-dir.conf\n' +
+        '  hvdr doctor --fd-config /opt/bacula/etc/bacula-fd.conf\n' +
         '  hvdr doctor --host hyperv --hvr-server hv2.example\n' +
         '  hvdr doctor --deep --host hyperv --report acceptance.json',
     )
@@ -130,6 +134,9 @@ class Doctor {
     for (const file of this.#flags.baculaConfig ?? []) {
       findings.push(...(await examineBaculaConfig(file, this.#context)));
     }
+    const { fdConfig } = this.#flags;
+    if (fdConfig !== undefined)
+      findings.push(...(await examineFileDaemon(fdConfig, this.#context)));
     if (drHost !== undefined) findings.push(await this.#receiver(drHost));
     return findings;
   }

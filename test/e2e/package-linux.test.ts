@@ -210,6 +210,19 @@ describe('packages for Linux', () => {
         await copy.shell(`test -f ${place} -a -x ${place} -a ! -L ${place}`);
       });
 
+      it('is found well by doctor, where Debian has its File Daemon', async () => {
+        await copy.shell(`
+          mkdir -p /etc/bacula
+          printf 'FileDaemon {\\n  Name = fd\\n  PluginDirectory = /usr/lib/bacula\\n}\\n' \\
+            > /etc/bacula/bacula-fd.conf
+        `);
+        const said = await copy.run(['hvdr', 'doctor', '--fd-config']);
+        await copy.shell('rm /etc/bacula/bacula-fd.conf');
+        for (const check of ['plugin podheitor-hyperv', 'plugin podheitor-proxmox', 'backend']) {
+          expect(said.text).to.match(new RegExp(`^ok +${check}: /usr/lib/`, 'm'));
+        }
+      });
+
       it('has units without a fault, hardened', async function () {
         needTool(this, 'systemd-analyze');
         const paths = UNITS.map((unit) => `/usr/lib/systemd/system/${unit}`);
