@@ -13,12 +13,11 @@ import { JOB_FUNCTIONS } from '../plugin-bridge/backend-jobs.js';
 import { encodeHeader } from '../plugin-bridge/ptcomm/packet.js';
 import { failureText } from '../plugin-bridge/ptcomm/session.js';
 import { productVersion } from './product-version.js';
+import { endWhenOverdue } from './overdue-cancel.js';
 import { cancelJob, cancelSignal, takeSignals } from './early-cancel.js';
 
 /** After T the plugin looks at stderr once more, and must find it open. */
 const LINGER_MS = 200;
-/** A cancelled job has so long to give its checkpoints and leases back. */
-const CANCEL_MS = 10_000;
 /** How long a last packet may take when the plugin does not read. */
 const FLUSH_MS = 1000;
 
@@ -90,7 +89,9 @@ export async function standAsBackend(): Promise<never> {
   process.stdout.on('error', () => undefined);
   await forbidCoreDumps();
 
-  void overdue(cancelSignal);
+  void endWhenOverdue(cancelSignal, systemClock, () => {
+    process.exit(0);
+  });
   const end = await runBackend(
     {
       input: untilEnd(cancelJob),
@@ -124,15 +125,4 @@ async function* untilEnd(ended: () => void): AsyncGenerator<Uint8Array> {
   } finally {
     ended();
   }
-}
-
-/** A cancelled job that does not give up is ended: nothing that it holds outlives the process. */
-async function overdue(signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    signal.addEventListener('abort', () => {
-      resolve();
-    });
-  });
-  await systemClock.sleep(CANCEL_MS);
-  process.exit(0);
 }
