@@ -9,6 +9,7 @@ import { ACCEPTANCE_ID, type AcceptanceSeams, type Answer, Bench } from './bench
 import { FACT_IDS, type FactId, factOf } from './facts.js';
 import { chains, protectiveDisk } from './probes/chains.js';
 import { checkpoints, reverting, userCheckpoints } from './probes/checkpoints.js';
+import { replica, testFailover } from './probes/failover.js';
 import { guest } from './probes/guest.js';
 import { copiedVm, fence, registration } from './probes/registration.js';
 import { running } from './probes/running.js';
@@ -55,6 +56,12 @@ export const PROBES: readonly Probe[] = [
     run: protectiveDisk,
     facts: ['protective-disk', 'protective-disk-tracking'],
   },
+  {
+    name: 'test-failover',
+    run: testFailover,
+    facts: ['point-untouched', 'test-vm-alone'],
+  },
+  { name: 'replica', run: replica, facts: ['replica-answers'] },
   { name: 'fence', run: fence, facts: ['fence-holds'] },
   {
     name: 'guest',
