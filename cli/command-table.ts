@@ -9,6 +9,8 @@ export interface OptionEntry {
   readonly takesValue: boolean;
   /** Empty: any. */
   readonly choices: readonly string[];
+  /** What --help says of it, in one line. */
+  readonly summary: string;
 }
 
 export interface CommandEntry {
@@ -32,12 +34,13 @@ function entriesOf(command: Command, name: string, width: number): readonly Comm
   const children = help.visibleCommands(command);
   const own: CommandEntry = {
     name,
-    summary: command.summary() === '' ? command.description() : command.summary(),
+    summary: inOneLine(command.summary() === '' ? command.description() : command.summary()),
     help: helpTextOf(command, width),
     options: help.visibleOptions(command).map((option) => ({
       names: [option.long, option.short].filter((text) => text != null),
       takesValue: option.required || option.optional,
       choices: option.argChoices ?? [],
+      summary: inOneLine(option.description),
     })),
     commands: children.map((child) => child.name()),
   };
@@ -46,6 +49,33 @@ function entriesOf(command: Command, name: string, width: number): readonly Comm
     own,
     ...named.flatMap((child) => entriesOf(child, `${name} ${child.name()}`.trimStart(), width)),
   ];
+}
+
+const inOneLine = (text: string): string => text.replaceAll(/\s+/g, ' ').trim();
+
+/** The same, with the options of the program itself at each command: they may stand behind every one. */
+export function withCommonOptions(table: readonly CommandEntry[]): readonly CommandEntry[] {
+  const common = table[0]?.options ?? [];
+  return table.map((entry) => {
+    if (entry.name === '') return entry;
+    const own = new Set(entry.options.flatMap(({ names }) => names));
+    const more = common.filter(({ names }) => !names.some((name) => own.has(name)));
+    return { ...entry, options: [...entry.options, ...more] };
+  });
+}
+
+// each group has it, and it is no entry of the table
+const HELP = 'print help';
+
+/** The next words that are commands, each with its summary. */
+export function nextCommands(
+  table: readonly CommandEntry[],
+  { name, commands }: CommandEntry,
+): readonly (readonly [command: string, summary: string])[] {
+  return commands.map((command) => {
+    const whole = `${name} ${command}`.trimStart();
+    return [command, table.find((entry) => entry.name === whole)?.summary ?? HELP];
+  });
 }
 
 function helpTextOf(command: Command, width: number): string {

@@ -1,92 +1,37 @@
-// `hvdr completion`: what bash needs to complete the words of a command line. The script holds a table of commands,
+// `hvdr completion`: what a shell needs to complete the words of a command line. The script holds a table of commands,
 // options and choices, and starts no process while somebody types.
 
 import { Argument, type Command } from 'commander';
 import { type CommandEntry, commandTable } from './command-table.js';
+import { bashCompletion } from './completion-bash.js';
+import { fishCompletion } from './completion-fish.js';
+import { zshCompletion } from './completion-zsh.js';
 import type { CliContext } from './context.js';
 import { examples } from './examples.js';
 
 const WIDTH = 80;
+
+const SHELLS = {
+  bash: bashCompletion,
+  zsh: zshCompletion,
+  fish: fishCompletion,
+} as const satisfies Record<string, (table: readonly CommandEntry[]) => string>;
 
 export function registerCompletion(program: Command, context: CliContext): void {
   program
     .command('completion')
     .summary('print the completion of a shell')
     .description('Prints a script that completes commands, options and their values.')
-    .addArgument(new Argument('<shell>', 'which one').choices(['bash']))
+    .addArgument(new Argument('<shell>', 'which one').choices(Object.keys(SHELLS)))
     .addHelpText(
       'after',
       examples(
         'hvdr completion bash > ~/.local/share/bash-completion/completions/hvdr',
-        'eval "$(hvdr completion bash)"',
+        'hvdr completion zsh > ~/.zfunc/_hvdr',
+        'hvdr completion fish > ~/.config/fish/completions/hvdr.fish',
       ),
     )
-    .action(() => {
-      context.output.plain(bashCompletion(commandTable(program, WIDTH)));
+    .action((shell: keyof typeof SHELLS) => {
+      context.output.plain(SHELLS[shell](commandTable(program, WIDTH)));
     });
 }
-
-const quoted = (words: readonly string[]): string =>
-  `'${words.join(' ').replaceAll("'", "'\\''")}'`;
-
-/** The program's own options may stand behind every command. */
-function bashCompletion(table: readonly CommandEntry[]): string {
-  const everywhere = table[0]?.options ?? [];
-  const rows = table.map((entry) => {
-    const options = entry.name === '' ? entry.options : [...entry.options, ...everywhere];
-    const names = [...new Set(options.flatMap((option) => option.names))];
-    const key = quoted([`.${entry.name}`]);
-    const withValue = options.filter((option) => option.takesValue);
-    return [
-      `_hvdr_commands[${key}]=${quoted(entry.commands)}`,
-      `_hvdr_options[${key}]=${quoted(names)}`,
-      `_hvdr_valued[${key}]=${quoted(withValue.flatMap((option) => option.names))}`,
-      ...withValue
-        .filter((option) => option.choices.length > 0)
-        .flatMap((option) =>
-          option.names.map(
-            (name) =>
-              `_hvdr_choices[${quoted([`.${entry.name}${name}`])}]=${quoted(option.choices)}`,
-          ),
-        ),
-    ].join('\n');
-  });
-  return `${HEAD}${rows.join('\n')}\n${BODY}`;
-}
-
-// an associative array takes no empty key, so each key begins with a mark
-const HEAD = `# bash completion of hvdr, made by \`hvdr completion bash\`
-declare -gA _hvdr_commands _hvdr_options _hvdr_valued _hvdr_choices
-`;
-
-const BODY = `
-_hvdr() {
-  local word=\${COMP_WORDS[COMP_CWORD]} path='' wants='' index token next
-  for ((index = 1; index < COMP_CWORD; index++)); do
-    token=\${COMP_WORDS[index]}
-    if [[ -n $wants ]]; then
-      wants=''
-    elif [[ $token == -* ]]; then
-      [[ " \${_hvdr_valued[.$path]-} " == *" $token "* ]] && wants=$token
-    elif [[ " \${_hvdr_commands[.$path]-} " == *" $token "* ]]; then
-      next="$path $token"
-      path=\${next# }
-    fi
-  done
-  COMPREPLY=()
-  if [[ -n $wants ]]; then
-    if [[ -n \${_hvdr_choices[.$path$wants]-} ]]; then
-      mapfile -t COMPREPLY < <(compgen -W "\${_hvdr_choices[.$path$wants]-}" -- "$word")
-    else
-      mapfile -t COMPREPLY < <(compgen -f -- "$word")
-    fi
-  elif [[ $word == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "\${_hvdr_options[.$path]-}" -- "$word")
-  elif [[ -n \${_hvdr_commands[.$path]-} ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "\${_hvdr_commands[.$path]-}" -- "$word")
-  else
-    mapfile -t COMPREPLY < <(compgen -f -- "$word")
-  fi
-}
-complete -o filenames -F _hvdr hvdr
-`;

@@ -19,11 +19,17 @@ import type { Random } from '../shared/clock.js';
 import { DrError } from '../shared/errors.js';
 import { openHypervisor } from '../shared/hypervisor/index.js';
 import { silentLog } from '../shared/log.js';
+import { replicaPort } from '../shared/operator/replica.js';
+import { type ParameterValues, resolveParameters } from '../shared/params/index.js';
+import { connectTcp } from '../shared/probe/index.js';
 import { pinToStore } from '../source-agent/index.js';
 import { allPages } from '../shared/operator/receiver-access.js';
+import { addParameterOptions, givenOf } from './agent-options.js';
 import type { CliContext } from './context.js';
 import { type DeepFlags, examineDeeply } from './doctor-deep.js';
 import { examineBaculaConfig } from './doctor-bacula.js';
+import { examineFileDaemon } from './doctor-fd.js';
+import { examineReplicas, examineReplicaServer } from './doctor-replica.js';
 import { findProgram } from './find-program.js';
 import { fail, type Finding, ok, type Verdict, warn } from './finding.js';
 import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
@@ -31,6 +37,10 @@ import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
 const EXIT_FAILED = 1;
 const EXIT_WARNINGS = 3;
 const OLDEST_NODE_MAJOR = 24;
+
+/** What tells of Hyper-V Replica. */
+const REPLICA_PARAMETERS = ['rpo_seconds', 'hvr_server', 'hvr_port', 'hvr_authentication'] as const;
+const CONNECT_MS = 10_000;
 
 interface DoctorFlags extends TlsFlags, DeepFlags {
   readonly deep?: true;
@@ -40,6 +50,7 @@ interface DoctorFlags extends TlsFlags, DeepFlags {
   readonly drPort: string;
   readonly pskFile?: readonly string[];
   readonly baculaConfig?: readonly string[];
+  readonly fdConfig?: string | true;
 }
 
 export function registerDoctor(program: Command, context: CliContext): void {
@@ -56,6 +67,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
     .option('--store <dir>', 'check as a DR receiver with this store')
     .option('--psk-file <file...>', 'check key files or folders of them')
     .option('--bacula-config <file...>', "check the Plugin lines of a Bacula Director's files")
+    .option('--fd-config [file]', 'check the plugins of the File Daemon with this file')
     .option('--dr-host <host>', 'check that the receiver there answers and takes the key')
     .option('--dr-port <port>', "the receiver's port", '9847')
     .option(
@@ -72,7 +84,7 @@ export function registerDoctor(program: Command, context: CliContext): void {
     .option('--guest-address <address>', 'address that it is given', '192.0.2.77/24')
     .option('--guest-boot <seconds>', 'how long it takes to start and to stop', '600')
     .option('--report <file>', 'with --deep: write the report there, .json or .txt');
-  withTlsOptions(command)
+  withTlsOptions(addParameterOptions(command, REPLICA_PARAMETERS))
     .addHelpText(
       'after',
       '\nExamples:\n' +
@@ -80,6 +92,8 @@ export function registerDoctor(program: Command, context: CliContext): void {
         '  hvdr doctor --host lab:primary --psk-file keys/primary.psk --dr-host dr.example\n' +
         '  hvdr doctor --store /srv/dr-store --psk-file keys\n' +
         '  hvdr doctor --bacula-config /etc/bacula/bacula-dir.conf\n' +
+        '  hvdr doctor --fd-config /opt/bacula/etc/bacula-fd.conf\n' +
+        '  hvdr doctor --host hyperv --hvr-server hv2.example\n' +
         '  hvdr doctor --deep --host hyperv --report acceptance.json',
     )
     .action(async (flags: DoctorFlags) => {
@@ -87,7 +101,8 @@ export function registerDoctor(program: Command, context: CliContext): void {
         await examineDeeply(context, flags);
         return;
       }
-      const findings = await new Doctor(context, flags).examine();
+      const { values } = resolveParameters(givenOf(command, REPLICA_PARAMETERS));
+      const findings = await new Doctor(context, flags, values).examine();
       report(context, findings);
     });
 }
@@ -95,23 +110,33 @@ export function registerDoctor(program: Command, context: CliContext): void {
 class Doctor {
   readonly #context: CliContext;
   readonly #flags: DoctorFlags;
+  readonly #values: ParameterValues;
 
-  constructor(context: CliContext, flags: DoctorFlags) {
+  constructor(context: CliContext, flags: DoctorFlags, values: ParameterValues) {
     this.#context = context;
     this.#flags = flags;
+    this.#values = values;
   }
 
   async examine(): Promise<Finding[]> {
     const { host, stateDir, store, pskFile, drHost } = this.#flags;
     if (pskFile !== undefined) await this.#context.keepSecrets();
     const findings = [...this.#runtime(), this.#foreignImages()];
-    if (host !== undefined) findings.push(await this.#hypervisor(host));
+    if (host !== undefined) findings.push(...(await this.#hypervisor(host)));
+    if (this.#values.hvr_server !== undefined) {
+      const address = { host: this.#values.hvr_server, port: replicaPort(this.#values) };
+      const signal = AbortSignal.timeout(CONNECT_MS);
+      findings.push(await examineReplicaServer(address, connectTcp, signal));
+    }
     if (stateDir !== undefined) findings.push(await this.#folder('state folder', stateDir));
     if (store !== undefined) findings.push(await this.#folder('store', store));
     for (const file of pskFile ?? []) findings.push(await this.#key(file));
     for (const file of this.#flags.baculaConfig ?? []) {
       findings.push(...(await examineBaculaConfig(file, this.#context)));
     }
+    const { fdConfig } = this.#flags;
+    if (fdConfig !== undefined)
+      findings.push(...(await examineFileDaemon(fdConfig, this.#context)));
     if (drHost !== undefined) findings.push(await this.#receiver(drHost));
     return findings;
   }
@@ -140,12 +165,15 @@ class Doctor {
     );
   }
 
-  async #hypervisor(host: string): Promise<Finding> {
-    return this.#attempt('hypervisor', async () => {
+  async #hypervisor(host: string): Promise<Finding[]> {
+    const more: Finding[] = [];
+    const finding = await this.#attempt('hypervisor', async () => {
       const { files: fs, clock, random, folder } = this.#context;
       const seams = { fs, clock, random, log: silentLog };
       const hypervisor = await openHypervisor(absoluteHost(host, folder), seams);
       try {
+        const wish = { rpoSeconds: this.#values.rpo_seconds, nowMs: clock.now() };
+        more.push(...(await examineReplicas(hypervisor, wish)));
         const vms = await hypervisor.listVms();
         const unsupported: string[] = [];
         for (const { id, name } of vms) {
@@ -163,6 +191,7 @@ class Doctor {
         await hypervisor.close();
       }
     });
+    return [finding, ...more];
   }
 
   /** Writes, flushes, renames and removes a file: everything that the durable state relies on. */

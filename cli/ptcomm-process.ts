@@ -14,12 +14,11 @@ import { encodeHeader } from '../plugin-bridge/ptcomm/packet.js';
 import { PipeInput } from '../plugin-bridge/ptcomm/pipe-input.js';
 import { failureText } from '../plugin-bridge/ptcomm/session.js';
 import { productVersion } from './product-version.js';
+import { endWhenOverdue } from './overdue-cancel.js';
 import { cancelJob, cancelSignal, takeSignals } from './early-cancel.js';
 
 /** After T the plugin looks at stderr once more, and must find it open. */
 const LINGER_MS = 200;
-/** A cancelled job has so long to give its checkpoints and leases back. */
-const CANCEL_MS = 10_000;
 /** How long a last packet may take when the plugin does not read. */
 const FLUSH_MS = 1000;
 
@@ -92,7 +91,9 @@ export async function standAsBackend(): Promise<never> {
   process.stdout.on('error', () => undefined);
   await forbidCoreDumps();
 
-  void overdue(cancelSignal);
+  void endWhenOverdue(cancelSignal, systemClock, () => {
+    process.exit(0);
+  });
   const { chunks, release } = standardInput();
   const end = await runBackend(
     {
@@ -148,15 +149,4 @@ async function* untilEnd(
   } finally {
     ended();
   }
-}
-
-/** A cancelled job that does not give up is ended: nothing that it holds outlives the process. */
-async function overdue(signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    signal.addEventListener('abort', () => {
-      resolve();
-    });
-  });
-  await systemClock.sleep(CANCEL_MS);
-  process.exit(0);
 }

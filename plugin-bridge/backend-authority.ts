@@ -118,19 +118,33 @@ export function ofThisHost({ values, origins }: ParameterSet, conf: BackendConf)
     const hint = 'backend.conf lists `receivers`, as HOST or HOST:PORT.';
     throw refused(name, 'this receiver is not allowed on this host', hint, origins[name]);
   }
-  return { ...values, ...keyFilesOf(values, conf), host: conf.host, state_dir: conf.stateFolder };
+  return {
+    ...values,
+    ...keyFilesOf({ values, origins }, conf),
+    host: conf.host,
+    state_dir: conf.stateFolder,
+  };
 }
 
-/** In a config file, too, a bare name is one of the key folder: a job has no folder of its own. */
+/** In a config file, too, a relative path is one of the key folder: a job has no folder of its own, and stands in `/`. */
 function keyFilesOf(
-  values: ParameterValues,
+  { values, origins }: Pick<ParameterSet, 'values' | 'origins'>,
   { keyFolder }: BackendConf,
-): Partial<Pick<ParameterValues, (typeof KEY_FILES)[number]>> {
-  if (keyFolder === undefined) return {};
-  const named = KEY_FILES.flatMap((name) => {
-    const file = values[name];
-    const isWhole = file === undefined || path.isAbsolute(file) || /^(env|file):/.test(file);
-    return isWhole ? [] : [[name, path.resolve(keyFolder, file)] as const];
+): Partial<Pick<ParameterValues, (typeof KEY_FILES)[number] | 'dr_psk'>> {
+  const named = [...KEY_FILES, 'dr_psk' as const].flatMap((name) => {
+    const value = values[name];
+    if (value === undefined) return [];
+    const scheme = value.startsWith('file:') ? 'file:' : '';
+    const file = value.slice(scheme.length);
+    // `dr_psk` is a passphrase otherwise
+    const isFile = name === 'dr_psk' ? scheme !== '' : !/^(env|hvdrpsk1):/.test(value);
+    if (!isFile || path.isAbsolute(file)) return [];
+    if (keyFolder === undefined) {
+      const why = `"${file}" is a relative path, and a job has no folder of its own`;
+      const hint = 'Write the whole path, or let backend.conf list `key_folder`.';
+      throw refused(name, why, hint, origins[name]);
+    }
+    return [[name, `${scheme}${path.resolve(keyFolder, file)}`] as const];
   });
   return Object.fromEntries(named);
 }

@@ -1,6 +1,6 @@
-// Plugin lines in the configuration files of a Director, found without a Director. Reads what is
-// needed for that: blocks, directives, quotes, comments. Whether a file is right beyond that is
-// for `bacula-dir -t` to say. Pure.
+// Plugin lines in the configuration files of a Director, found without a Director, and the folder from which a File
+// Daemon loads its plugins. Reads what is needed for that: blocks, directives, quotes, comments. Whether a file is right
+// beyond that is for `bacula-dir -t` and `bacula-fd -t` to say. Pure.
 
 export interface FoundPlugin {
   /** Name of the FileSet; empty when it has none. */
@@ -47,6 +47,29 @@ export function findPlugins(text: string): FoundPlugin[] {
     }
   }
   return found.map((plugin) => ({ ...plugin, fileSet: names[plugin.block] ?? '' }));
+}
+
+/** What a File Daemon's file says of its plugins. */
+export interface PluginFolder {
+  /** Whether the file has the resource at all. */
+  readonly isFileDaemon: boolean;
+  /** undefined: it loads none. */
+  readonly folder: string | undefined;
+}
+
+export function findPluginFolder(text: string): PluginFolder {
+  let isFileDaemon = false;
+  let folder: string | undefined;
+  for (const { path, key, value } of directives(text)) {
+    const [resource, inner] = path;
+    // `Client` is the former name of the resource
+    if (inner !== undefined || !['filedaemon', 'client'].includes(resource?.keyword ?? '')) {
+      continue;
+    }
+    isFileDaemon = true;
+    if (key === 'plugindirectory') folder = value.map((token) => token.text).join(' ');
+  }
+  return { isFileDaemon, folder };
 }
 
 interface Block {

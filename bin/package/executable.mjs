@@ -6,6 +6,7 @@
 //   FOLDER/hvdr[.exe]                         the same file again (a hard link): the command line
 //   FOLDER/native/koffi.node
 //   FOLDER/powershell/*.ps1                   Windows only
+//   FOLDER/THIRD-PARTY-LICENCES.txt           when this is run as a program
 //
 // The same sources give the same bytes: nothing of the machine, the time or the path of the build gets in. As a program:
 //
@@ -20,12 +21,14 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { builtFolder, modulesFolder, pinnedRuntime, readJson, root } from '../checkout.mjs';
 import { SetUpError, note, step } from '../steps.mjs';
+import { foreignLicences } from './licences.mjs';
 import { windowsModules } from '../windows-modules.mjs';
 
 const PROGRAM = 'podheitor-hyperv-backend';
 const COMMAND_LINE = 'hvdr';
 const ENTRY = join(builtFolder, 'cli', 'executable-main.js');
 const SCRIPTS = join(root, 'shared', 'hypervisor', 'hyperv', 'powershell', 'scripts');
+const LICENCES = 'THIRD-PARTY-LICENCES.txt';
 /** Files of the checkout that the program reads when it runs: cli/own-program.ts. */
 const ASSETS = ['package.json'];
 
@@ -221,7 +224,9 @@ async function main() {
   const made = await step(`make the executable for ${values.platform}`, () =>
     makeExecutable({ platform: values.platform, folder }),
   );
-  for (const name of made) process.stdout.write(`${join(folder, name)}\n`);
+  // whoever passes the program on passes these on as well; the packages hold them in places of their own
+  writeFileSync(join(folder, LICENCES), foreignLicences());
+  for (const name of [...made, LICENCES]) process.stdout.write(`${join(folder, name)}\n`);
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {

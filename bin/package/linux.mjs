@@ -42,9 +42,15 @@ function textsOf(runtime) {
   return {
     manPage: printedBy(runtime, 'manual', '--roff'),
     backendPage: filled(join(linux, 'podheitor-hyperv-backend.8'), { VERSION: version }),
-    completion: printedBy(runtime, 'completion', 'bash'),
   };
 }
+
+/** Where each shell of a system looks for completions. */
+const COMPLETIONS = {
+  bash: 'usr/share/bash-completion/completions/hvdr',
+  zsh: 'usr/share/zsh/vendor-completions/_hvdr',
+  fish: 'usr/share/fish/vendor_completions.d/hvdr.fish',
+};
 
 /** Program, launchers and Node. */
 function layRuntime(stage, place, node) {
@@ -81,7 +87,9 @@ export async function packDebian({ runtime, node, folder, work, adapters, time, 
   stage.copy(join(linux, 'logrotate'), `etc/logrotate.d/${NAME}`);
   stage.compress('usr/share/man/man1/hvdr.1.gz', texts.manPage);
   stage.compress('usr/share/man/man8/podheitor-hyperv-backend.8.gz', texts.backendPage);
-  stage.write('usr/share/bash-completion/completions/hvdr', texts.completion);
+  for (const [shell, place] of Object.entries(COMPLETIONS)) {
+    stage.write(place, printedBy(runtime, 'completion', shell));
+  }
   for (const { source, name } of documents()) {
     if (name === 'CHANGELOG.md') stage.compress(`${doc}/changelog.gz`, readText(name));
     else if (name !== 'LICENSE') stage.copy(source, join(doc, name));
@@ -114,9 +122,11 @@ export async function packDebian({ runtime, node, folder, work, adapters, time, 
   stage.write('DEBIAN/control', lines.join(''));
   const conffiles = installed.filter((file) => file.startsWith('/etc/'));
   stage.write('DEBIAN/conffiles', conffiles.map((file) => `${file}\n`).join(''));
-  stage.write('DEBIAN/md5sums', checksums(stage, installed));
+  const sums = checksums(stage, installed);
+  stage.write('DEBIAN/md5sums', sums);
+  const words = { BUILD: `${version}-${buildOf(sums)}` };
   for (const script of ['postinst', 'prerm', 'postrm']) {
-    stage.copy(join(linux, 'debian', script), `DEBIAN/${script}`, PROGRAM);
+    stage.fill(join(linux, 'debian', script), `DEBIAN/${script}`, words, PROGRAM);
   }
 
   stage.setTimes(time);
@@ -152,6 +162,9 @@ function checksums(stage, installed) {
     })
     .join('');
 }
+
+/** Differs between packages of other programs, also when they bear the same version. */
+const buildOf = (sums) => createHash('sha256').update(sums).digest('hex').slice(0, 12);
 
 function copyright() {
   return [
@@ -197,7 +210,9 @@ export async function packTarball({ runtime, node, folder, work, adapters, time 
   }
   stage.write('man/man1/hvdr.1', texts.manPage);
   stage.write('man/man8/podheitor-hyperv-backend.8', texts.backendPage);
-  stage.write('completion/hvdr', texts.completion);
+  for (const [shell, place] of Object.entries(COMPLETIONS)) {
+    stage.write(join('completion', basename(place)), printedBy(runtime, 'completion', shell));
+  }
   stage.write('THIRD-PARTY-LICENCES.txt', foreignLicences());
   for (const { source, name } of documents()) {
     const isTop = /^(README|CHANGELOG|SECURITY)\.md$|^LICENSE$/.test(name);

@@ -10,6 +10,7 @@
 
 import { createHash } from 'node:crypto';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -144,6 +145,15 @@ async function sign({ certificate, key }, path) {
   renameSync(signed, path);
 }
 
+/** Whoever takes the bare programs takes these with them. */
+function copyLicences(stage, folder) {
+  return ['LICENSE.txt', 'THIRD-PARTY-LICENCES.txt'].map((file) => {
+    const name = join('windows-x64', file);
+    copyFileSync(stage.path(file), join(folder, name));
+    return name;
+  });
+}
+
 async function makeWindows(parts) {
   const { runtime, folder, work, time, signature, compress = 'lzma', release } = parts;
   const programs = parts.programs ?? join(work, 'programs');
@@ -166,7 +176,7 @@ async function makeWindows(parts) {
   stage.setTimes(time);
   const setup = await packSetup({ stage, folder, work, time, compress, release });
   if (signature !== undefined) await sign(signature, join(folder, setup));
-  return [setup, ...copyPrograms(stage, folder)];
+  return [setup, ...copyPrograms(stage, folder), ...copyLicences(stage, folder)];
 }
 
 /** Both packages for Linux have the same plugins. */

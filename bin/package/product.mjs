@@ -2,16 +2,16 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
-import { modulesFolder, pinnedRuntime, programsFolder, readJson, root } from '../checkout.mjs';
+import { join } from 'node:path';
+import { modulesFolder, programsFolder, readJson, root } from '../checkout.mjs';
 import { SetUpError, runProgram } from '../steps.mjs';
 import { filesOf } from './files.mjs';
+import { UNBOUND } from './licences.mjs';
+
+export { foreignLicences } from './licences.mjs';
 
 export const NAME = 'podheitor-hvdr';
 export const version = readJson(join(root, 'package.json')).version;
-
-/** What is not bound into the programs: it has an addon beside it. */
-const UNBOUND = ['koffi'];
 
 /** Runs a program that has to succeed; returns what it printed. */
 export async function must(file, args, options) {
@@ -81,7 +81,6 @@ function packagesOf(names) {
 const IS_CODE = /\.(js|cjs|mjs|json|node)$/;
 /** Beside the build for the C library of the pinned Node koffi brings another. */
 const IS_FOREIGN = /(^|\/)musl_/;
-const IS_LICENCE = /(^|\/)(licen[cs]e|notice|copying)[^/]*$/i;
 
 /** Lays the program that Node runs into `place`: the bound programs and their addon. */
 export function layProgram(stage, place) {
@@ -96,24 +95,6 @@ export function layProgram(stage, place) {
   }
   const manifest = { name: NAME, version, type: 'module', private: true };
   stage.write(join(place, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
-}
-
-/** The licences of all that comes with the product and is not of it, as they want to be passed on. */
-export function foreignLicences() {
-  const node = dirname(dirname(pinnedRuntime().path));
-  const { dependencies } = readJson(join(root, 'package-lock.json')).packages[''];
-  const packages = packagesOf(Object.keys(dependencies));
-  return [node, ...packages.map((path) => join(root, path))]
-    .flatMap((folder) =>
-      filesOf(folder)
-        .filter((file) => !file.includes('node_modules/') && IS_LICENCE.test(file))
-        .map((file) => ({
-          title: relative(modulesFolder, folder),
-          text: readFileSync(join(folder, file), 'utf8'),
-        })),
-    )
-    .map(({ title, text }) => `${'='.repeat(78)}\n${title}\n\n${text.trim()}\n`)
-    .join('\n');
 }
 
 /** Pages for people, by their names in the package. */

@@ -37,7 +37,8 @@ const forWindows = (text) => text.replace(/\r?\n/g, '\r\n');
 /** Lays everything that is installed into a folder. `programs`: the executable with what lies beside it. */
 export function layWindows({ runtime, work, programs }) {
   const stage = new Stage(join(work, 'windows'));
-  stage.copyFolder(programs, '.', (file) => file !== 'hvdr.exe');
+  // what lies in a folder that was packed before: the program's other name, and texts that are written below
+  stage.copyFolder(programs, '.', (file) => file !== 'hvdr.exe' && !file.endsWith('.txt'));
   stage.write('bacula/LICENSE.txt', forWindows(readText('plugin-bridge', 'adapter', 'LICENSE')));
   stage.write('LICENSE.txt', forWindows(readText('LICENSE')));
   stage.write('THIRD-PARTY-LICENCES.txt', forWindows(foreignLicences()));

@@ -14,11 +14,14 @@ const char *options_offer(void) {
            "# Version 1\n\n" OPTION("What to make: vm, disks or files", "*as saved*", "restore_to")
                OPTION("Register the VM under this name, with a new GUID", "*as saved*", "new_vm_name")
                    OPTION("Folder to restore into, with forward slashes", "*Where of the job*", "restore_path")
-                       OPTION("Replace a VM of this name: yes or no", "*as saved*", "replace_vm");
+                       OPTION("Replace a VM of this name: yes or no", "*as saved*", "replace_vm")
+                           OPTION("Switches of its adapters: from=to,from=to or *=to", "*as saved*", "network_map")
+                               OPTION("Adapters without one: refuse, disconnect or same-name", "*as saved*", "unmapped");
 }
 
 static bool is_offered(const char *key, size_t length) {
-    static const char *const keys[] = {"restore_to", "new_vm_name", "restore_path", "replace_vm"};
+    static const char *const keys[] = {"restore_to", "new_vm_name", "restore_path",
+                                       "replace_vm", "network_map", "unmapped"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strlen(keys[i]) == length && strncmp(keys[i], key, length) == 0) return true;
     }

@@ -9,7 +9,10 @@ import type { SessionSeams } from './session.js';
 export type RestoreJob = Pick<JobInfo, 'name' | 'jobId' | 'where' | 'regexWhere' | 'replace'>;
 
 /** What the operator may change when the job is run (RestoreOptions). */
-export const RESTORE_OPTIONS = ['new_vm_name', 'restore_path', 'restore_to', 'replace_vm'] as const;
+export const RESTORE_OPTIONS = [
+  ...(['new_vm_name', 'restore_path', 'restore_to', 'replace_vm'] as const),
+  ...(['network_map', 'unmapped'] as const),
+] as const;
 
 export type RestoreValues = NetworkWish & Pick<ParameterValues, (typeof RESTORE_OPTIONS)[number]>;
 

@@ -10,6 +10,8 @@
 // The packet is part of what is written, so that each copy holds its own LBA.
 
 import { assert } from '../assert.js';
+import type { ReadableDisk } from '../disk/index.js';
+import type { ByteRange } from '../hypervisor/index.js';
 
 export const SECTOR_BYTES = 512;
 const ORIGIN = 0x7c00;
@@ -66,4 +68,23 @@ export function writtenSector(boot: Buffer, lba: number): Buffer {
   const copy = Buffer.from(boot);
   copy.writeBigUInt64LE(BigInt(lba), PACKET_LBA);
   return copy;
+}
+
+/** Those of its writes that are on the disk. */
+export async function writtenOf(
+  disk: ReadableDisk,
+  boot: Buffer,
+  lbas: readonly number[],
+): Promise<ByteRange[]> {
+  const seen: ByteRange[] = [];
+  for (const lba of lbas) {
+    const start = lba * SECTOR_BYTES;
+    // aligned as any disk wants it
+    const page = Buffer.alloc(4096);
+    const pageStart = start - (start % page.length);
+    await disk.read(pageStart, page);
+    const sector = page.subarray(start - pageStart, start - pageStart + SECTOR_BYTES);
+    if (sector.equals(writtenSector(boot, lba))) seen.push({ start, end: start + SECTOR_BYTES });
+  }
+  return seen;
 }

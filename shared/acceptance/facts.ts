@@ -158,6 +158,24 @@ export const FACTS = {
     source: 'probe',
     how: 'Refuted: a committed failback has to be followed by a full compare, whatever the ledger says.',
   },
+  'point-untouched': {
+    section: '3.5',
+    says: 'A VM over a differencing disk of ours starts and writes there; the point below stays the same to the byte.',
+    source: 'probe',
+    how: 'Refuted: a test failover changes the restore point that it tests; make none on this host.',
+  },
+  'test-vm-alone': {
+    section: '3.5',
+    says: 'A VM that was registered by us runs with every adapter unconnected.',
+    source: 'probe',
+    how: 'Refuted: a test VM could meet the one that it is a copy of; make no test failover on this host.',
+  },
+  'replica-answers': {
+    section: '4.1',
+    says: 'Hyper-V Replica tells that a VM is not replicated, and what is for replicas only is refused for it.',
+    source: 'probe',
+    how: 'Refuted: use neither `hvdr replica` nor mode=async-hvr on this host.',
+  },
   'fence-holds': {
     section: '3.5',
     says: 'A fenced VM has no automatic start and no connected adapter, and is not started by us; unfencing restores it.',
@@ -295,6 +313,12 @@ export const FACTS = {
     says: 'Each order to Hyper-V Replica can be repeated: the state says what is done.',
     source: 'hand',
     how: 'docs/async-hvr.md lists the drill: planned there and back, test, unplanned and undo, each order given twice.',
+  },
+  'replica-test-alone': {
+    section: '4.3',
+    says: 'The test VM of Hyper-V Replica is not started while an adapter of it is on a switch that is not private.',
+    source: 'hand',
+    how: 'At the host of a replica: `hvdr replica failover test VM`, `--stop`; then with a test network that is not private: E_NOT_ISOLATED, and the test VM is off.',
   },
   'shell-start-cost': {
     section: '6',

@@ -5,10 +5,11 @@ import path from 'node:path';
 import { DrError } from '../errors.js';
 import type { FileSystem } from '../files/index.js';
 import type { OwnerTag, VmSummary } from '../hypervisor/index.js';
-import { ACCEPTANCE_ID, type AcceptanceSeams, type Answer, Bench, type Host } from './bench.js';
+import { ACCEPTANCE_ID, type AcceptanceSeams, type Answer, Bench } from './bench.js';
 import { FACT_IDS, type FactId, factOf } from './facts.js';
 import { chains, protectiveDisk } from './probes/chains.js';
 import { checkpoints, reverting, userCheckpoints } from './probes/checkpoints.js';
+import { replica, testFailover } from './probes/failover.js';
 import { guest } from './probes/guest.js';
 import { copiedVm, fence, registration } from './probes/registration.js';
 import { running } from './probes/running.js';
@@ -55,6 +56,12 @@ export const PROBES: readonly Probe[] = [
     run: protectiveDisk,
     facts: ['protective-disk', 'protective-disk-tracking'],
   },
+  {
+    name: 'test-failover',
+    run: testFailover,
+    facts: ['point-untouched', 'test-vm-alone'],
+  },
+  { name: 'replica', run: replica, facts: ['replica-answers'] },
   { name: 'fence', run: fence, facts: ['fence-holds'] },
   {
     name: 'guest',
@@ -170,14 +177,15 @@ async function tidyUp(seams: AcceptanceSeams, leftBehind: string[]): Promise<voi
  * VMs with the tag of an acceptance, whoever made them, and the folder of their disks. One that cannot be removed
  * keeps none of the others, but the folder. @throws DrError of the first that cannot
  */
-async function removeOurs({ host, fs, folder, timeoutMs }: AcceptanceSeams): Promise<string[]> {
+async function removeOurs(seams: AcceptanceSeams): Promise<string[]> {
+  const { host, fs, folder } = seams;
   const removed: string[] = [];
   const failures: DrError[] = [];
   for (const vm of await host.listVms()) {
     const tag = await host.tagOf(vm.id);
     if (tag?.protectionId !== ACCEPTANCE_ID) continue;
     try {
-      await removeVm(host, vm, tag, timeoutMs);
+      await removeVm(seams, vm, tag);
       removed.push(vm.name);
     } catch (error) {
       if (!(error instanceof DrError)) throw error;
@@ -191,16 +199,19 @@ async function removeOurs({ host, fs, folder, timeoutMs }: AcceptanceSeams): Pro
 }
 
 async function removeVm(
-  host: Host,
+  { host, port, timeoutMs }: AcceptanceSeams,
   { id, powerState }: VmSummary,
   tag: OwnerTag,
-  timeoutMs: number,
 ): Promise<void> {
   if (powerState !== 'off') await host.turnOffVm(id);
   for (const checkpoint of await host.listCheckpoints(id)) {
     if (checkpoint.tag?.protectionId === tag.protectionId) {
       await host.removeCheckpoint(id, checkpoint.id);
     }
+  }
+  // a host merges those of a VM that is gone by itself, and has its files open meanwhile
+  for (const checkpointId of await port.listUserCheckpoints(id)) {
+    await port.removeUserCheckpoint(id, checkpointId);
   }
   await host.waitForMerge(id, timeoutMs);
   for (const point of await host.listReferencePoints(id)) {

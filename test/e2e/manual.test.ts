@@ -1,4 +1,4 @@
-// What an installed product brings beside its programs: the manual, judged by man, and the completion, run in bash.
+// What an installed product brings beside its programs: the manual, judged by man. The completion of shells: completion.test.ts.
 
 import { expect } from 'chai';
 import { runHvdr } from '../support/cli.js';
@@ -53,56 +53,5 @@ describe('hvdr manual', () => {
     } finally {
       work.dispose();
     }
-  });
-});
-
-describe('hvdr completion bash', () => {
-  const work = new WorkFolder('completion');
-  let script: string;
-
-  before(async () => {
-    script = work.file('hvdr');
-    writeFileSync(script, await printed('completion', 'bash'));
-    writeFileSync(work.file('receiver.conf'), '');
-    writeFileSync(work.file('read me.txt'), '');
-  });
-
-  after(() => {
-    work.dispose();
-  });
-
-  /** What bash offers when Tab is pressed behind the last word. */
-  async function offered(...words: string[]): Promise<string[]> {
-    const ask =
-      'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hvdr; ' +
-      `printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const run = await expectTool('bash', ['-euc', ask, 'bash', script, 'hvdr', ...words], {
-      folder: work.path,
-    });
-    return run.text.split('\n').filter((line) => line !== '');
-  }
-
-  it('offers commands, and those of groups', async () => {
-    expect(await offered('fail')).to.have.members(['failover', 'failback']);
-    expect(await offered('failover', 'p')).to.have.members(['planned', 'permanent']);
-    expect(await offered('--json', 'failover', 'un')).to.have.members(['unplanned', 'undo']);
-  });
-
-  it('offers the options of a command, and those of the program', async () => {
-    expect(await offered('receiver', '--tls-c')).to.have.members(['--tls-cert', '--tls-client-ca']);
-    expect(await offered('failover', 'planned', '--js')).to.deep.equal(['--json']);
-  });
-
-  it('offers the values of a choice, else files, with blanks as well', async () => {
-    expect(await offered('receiver', '--store', 'rec')).to.deep.equal(['receiver.conf']);
-    expect(await offered('push', '--log-level', 'w')).to.deep.equal(['warn']);
-    expect(await offered('receiver', '--config', 're')).to.have.members([
-      ...['receiver.conf', 'read me.txt'],
-    ]);
-  });
-
-  it('takes the value of an option for no command', async () => {
-    expect(await offered('--log-level', 'debug', 'psk', 'gen')).to.deep.equal(['generate']);
-    expect(await offered('push', '--vm', 'failover', '--psk')).to.deep.equal(['--psk-file']);
   });
 });

@@ -6,24 +6,14 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { checkoutFolder } from '../support/checkout.js';
 import { freePort } from '../support/free-port.js';
+import { makePackages, onlyFile } from '../support/linux-package.js';
 import { MachineCopy } from '../support/machine-copy.js';
 import { needTool } from '../support/need.js';
 import { expectTool } from '../support/run-tool.js';
 import { WorkFolder } from '../support/work-folder.js';
 
-const BOOTSTRAP = join(checkoutFolder, 'bin', 'bootstrap.mjs');
 const UNITS = ['podheitor-receiver.service', 'podheitor-agent.service'] as const;
-
-/** `npm run package -- …args`; returns the files that it says it made. */
-async function makePackages(...args: string[]): Promise<string[]> {
-  const run = await expectTool(process.execPath, [BOOTSTRAP, 'package', ...args]);
-  return run.text.trim().split('\n');
-}
-
-const onlyFile = (folder: string, ending: string): string =>
-  join(folder, readdirSync(folder).find((name) => name.endsWith(ending)) ?? '');
 
 interface Entry {
   readonly mode: string;
@@ -88,7 +78,7 @@ describe('packages for Linux', () => {
         ...UNITS.map((unit) => `systemd/${unit}`),
         ...[
           'man/man1/hvdr.1',
-          'completion/hvdr',
+          ...['hvdr', '_hvdr', 'hvdr.fish'].map((file) => `completion/${file}`),
           'docs/bacula.md',
           'README.md',
           'LICENSE',
@@ -189,6 +179,10 @@ describe('packages for Linux', () => {
         expect(await copy.shell('man -w hvdr podheitor-hyperv-backend')).to.contain('/man1/hvdr.1');
         const completes = 'source /usr/share/bash-completion/completions/hvdr; complete -p hvdr';
         expect((await copy.run(['bash', '-ec', completes])).text).to.contain('_hvdr hvdr');
+        await copy.shell(`
+          test -s /usr/share/zsh/vendor-completions/_hvdr
+          test -s /usr/share/fish/vendor_completions.d/hvdr.fish
+        `);
         const backend = await copy.run([
           'env',
           '-i',
@@ -214,6 +208,19 @@ describe('packages for Linux', () => {
         const text = await copy.shell('strings -a /usr/lib/bacula/podheitor-hyperv-fd.so');
         const [place = ''] = /^\/.*\/podheitor-hyperv-backend$/m.exec(text) ?? [];
         await copy.shell(`test -f ${place} -a -x ${place} -a ! -L ${place}`);
+      });
+
+      it('is found well by doctor, where Debian has its File Daemon', async () => {
+        await copy.shell(`
+          mkdir -p /etc/bacula
+          printf 'FileDaemon {\\n  Name = fd\\n  PluginDirectory = /usr/lib/bacula\\n}\\n' \\
+            > /etc/bacula/bacula-fd.conf
+        `);
+        const said = await copy.run(['hvdr', 'doctor', '--fd-config']);
+        await copy.shell('rm /etc/bacula/bacula-fd.conf');
+        for (const check of ['plugin podheitor-hyperv', 'plugin podheitor-proxmox', 'backend']) {
+          expect(said.text).to.match(new RegExp(`^ok +${check}: /usr/lib/`, 'm'));
+        }
       });
 
       it('has units without a fault, hardened', async function () {

@@ -1,6 +1,9 @@
 // The network of a VM that a backend restores, as the Plugin line of the job says it.
 
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
+import { RESTORE_OPTIONS_FILE } from '../../plugin-bridge/restore-options.js';
 import { BackedUpVm, definitionWith, type JobFile } from '../support/backup-job.js';
 import { RestoringBackend } from '../support/restoring-backend.js';
 import { WorkFolder } from '../support/work-folder.js';
@@ -54,6 +57,15 @@ describe('the network of a VM restored by a backend', function () {
     expect(said.join('\n')).to.match(
       /^W .*is not connected: there is no switch Production, .* LAN;/m,
     );
+  });
+
+  it('follows the map that the operator gives for this restore, in place of the line’s', async () => {
+    mkdirSync(site.where, { recursive: true, mode: 0o700 });
+    const file = join(site.where, RESTORE_OPTIONS_FILE);
+    writeFileSync(file, 'network_map = "Production=LAN"\nunmapped=disconnect\n', { mode: 0o600 });
+    const said = await restored('network_map=Production=Gone', 'unmapped=refuse');
+    expect((await site.adapters())[0]).to.include({ switchName: 'LAN' });
+    expect(said.join('\n')).to.match(/^I .*is on LAN: network_map Production=LAN/m);
   });
 
   it('has new MACs with mac_policy=new', async () => {

@@ -26,6 +26,7 @@ describe('the single executable', function () {
     await makeExecutable('win32', work.file('another folder'));
     const names = made.map((path) => path.slice(work.file('one').length + 1));
     expect(names.slice(0, 3)).to.deep.equal([PROGRAM, 'hvdr.exe', 'native/koffi.node']);
+    expect(names.at(-1)).to.equal('THIRD-PARTY-LICENCES.txt');
     for (const name of names) {
       const bytes = readFileSync(join(work.file('one'), name));
       expect(bytes.equals(readFileSync(join(work.file('another folder'), name))), name).to.equal(

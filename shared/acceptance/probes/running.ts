@@ -1,9 +1,7 @@
 // Changed ranges of a machine that runs: a boot sector of ours writes to sectors that are known.
 
-import type { ReadableDisk } from '../../disk/index.js';
-import type { ByteRange } from '../../hypervisor/index.js';
 import { type Bench, bytesOf, MIB, rangeText, uncovered, diskAt } from '../bench.js';
-import { bootSector, SECTOR_BYTES, writtenSector } from '../boot-sector.js';
+import { bootSector, SECTOR_BYTES, writtenOf, writtenSector } from '../boot-sector.js';
 
 const SIZE = 64 * MIB;
 /** Across blocks and chunks, at the very end, and two neighbours. */
@@ -30,7 +28,7 @@ export async function running(bench: Bench): Promise<void> {
   }
   await bench.withCheckpoint(vmId, async (checkpoint) => {
     const disk = await bench.openFrozen(checkpoint);
-    const seen = await writtenOf(disk, boot).finally(() => disk.close());
+    const seen = await writtenOf(disk, boot, LBAS).finally(() => disk.close());
     if (seen.length === 0) {
       const why = 'the boot sector of generation 1 wrote nothing: it did not run within a minute';
       bench.skip('running-writes-reported', why);
@@ -54,18 +52,4 @@ export async function running(bench: Bench): Promise<void> {
     bench.check('merge-ends', false, `of a running VM it did not: its disk is ${now ?? 'gone'}`);
   }
   await host.turnOffVm(vmId);
-}
-
-async function writtenOf(disk: ReadableDisk, boot: Buffer): Promise<ByteRange[]> {
-  const seen: ByteRange[] = [];
-  for (const lba of LBAS) {
-    const start = lba * SECTOR_BYTES;
-    // aligned as any disk wants it
-    const page = Buffer.alloc(4096);
-    const pageStart = start - (start % page.length);
-    await disk.read(pageStart, page);
-    const sector = page.subarray(start - pageStart, start - pageStart + SECTOR_BYTES);
-    if (sector.equals(writtenSector(boot, lba))) seen.push({ start, end: start + SECTOR_BYTES });
-  }
-  return seen;
 }

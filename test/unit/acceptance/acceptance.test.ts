@@ -15,7 +15,7 @@ import {
   isAccepted,
   PROBES,
 } from '../../../shared/acceptance/index.js';
-import type { ByteRange } from '../../../shared/hypervisor/index.js';
+import type { ByteRange, ReplicaHost } from '../../../shared/hypervisor/index.js';
 import { openVhdx } from '../../../shared/vhdx/index.js';
 import { systemRandom } from '../../../shared/clock.js';
 import { AcceptanceHost, OTHER_ID, rangesOf } from '../../support/acceptance-host.js';
@@ -58,6 +58,46 @@ function refused(): readonly ByteRange[] {
 }
 
 const WRONG: readonly Wrong[] = [
+  {
+    what: 'a running VM that writes to the point below its disk',
+    ...{ fact: 'point-untouched', probe: 'test-failover' },
+    bend: ({ lab, fs }) => ({
+      host: {
+        turnOffVm: async (id) => {
+          await lab.turnOffVm(id);
+          const point = '/host/hvdr-acceptance/test-failover/point.vhdx';
+          const file = await fs.open(point, { mode: 'write' });
+          await file.write(40_000, Buffer.from('a byte')); // where a VHDX has nothing
+          await file.close();
+        },
+      },
+    }),
+  },
+  {
+    what: 'a test VM that runs on a network',
+    ...{ fact: 'test-vm-alone', probe: 'test-failover' },
+    bend: ({ lab }) => ({
+      host: {
+        describeVm: async (id) => {
+          const vm = await lab.describeVm(id);
+          const adapters = vm.adapters.map((adapter) => ({ ...adapter, switchName: 'LAN' }));
+          return { ...vm, adapters };
+        },
+      },
+    }),
+  },
+  {
+    what: 'a replica that may be failed over and is none',
+    ...{ fact: 'replica-answers', probe: 'replica' },
+    bend: () => ({
+      host: {
+        replica: {
+          ...NO_REPLICAS,
+          plan: async (...wish) => ({ ...(await NO_REPLICAS.plan(...wish)), refusal: undefined }),
+        },
+      },
+    }),
+  },
   {
     what: 'a VM that starts by itself',
     ...{ fact: 'registered-from-parts', probe: 'registration' },
@@ -396,12 +436,25 @@ const WRONG: readonly Wrong[] = [
   },
 ];
 
+/** Of a host that replicates no VM by itself, and could. */
+const NO_REPLICAS: ReplicaHost = {
+  view: (vmId) =>
+    Promise.resolve({ vmId, vmName: 'x', powerState: 'off' as const, relation: undefined }),
+  points: () => Promise.resolve([]),
+  plan: async (vmId, { verb }) => ({
+    ...{ view: await NO_REPLICAS.view(vmId), verb, steps: [], isDestructive: false, hash: '' },
+    ...{ refusal: new DrError('E_STATE', 'it is not replicated'), losesAfterMs: undefined },
+  }),
+  carryOut: () => Promise.reject(new Error('nothing is carried out')),
+};
+
 describe('the acceptance of a host', () => {
   it('confirms what a host with a guest does right, and says who answers the rest', async () => {
     const site = await AcceptanceHost.make();
     await site.withGuest();
     const { lab } = site;
     const acceptance = await site.run([], {
+      host: { replica: NO_REPLICAS },
       port: { ...asIndependent, otherRanges: (...place) => lab.changedRanges(...place) },
     });
     const open = FACT_IDS.filter((id) => acceptance.answers.get(id)?.verdict !== 'confirmed');
@@ -473,6 +526,17 @@ describe('the acceptance of a host', () => {
     expect(isAccepted(acceptance)).to.equal(true);
   });
 
+  it('leaves it open whether a point stays as it was when the machine wrote nothing', async () => {
+    const site = await AcceptanceHost.make();
+    const acceptance = await site.run(['test-failover', 'replica'], {
+      port: { playBoot: () => Promise.resolve() },
+    });
+    expect(verdictOf(acceptance, 'point-untouched')).to.contain('not answered');
+    expect(verdictOf(acceptance, 'test-vm-alone')).to.contain('confirmed');
+    expect(acceptance.answers.get('replica-answers')?.evidence).to.contain('no replication');
+    expect(isAccepted(acceptance)).to.equal(true);
+  });
+
   it('leaves the writes of a running machine open when it made none', async () => {
     const site = await AcceptanceHost.make();
     const acceptance = await site.run(['running'], {
@@ -502,6 +566,38 @@ describe('the acceptance of a host', () => {
     const acceptance = await site.run(['fence']);
     expect(acceptance.leftovers).to.deep.equal(['hvdr-acceptance-tracking-1']);
     expect((await lab.listVms()).map(({ id }) => id)).to.deep.equal([own]);
+  });
+
+  it("removes checkpoints of a user's that a stopped run has left before it removes the VM", async () => {
+    const site = await AcceptanceHost.make();
+    const { lab } = site;
+    const stopped = site.run(['reverting'], {
+      host: { removeVm: () => Promise.reject(new Error('the process has ended')) },
+      port: {
+        applyUserCheckpoint: () => {
+          throw new Error('the process ends here');
+        },
+        removeUserCheckpoint: () => Promise.reject(new Error('the process has ended')),
+      },
+    });
+    await stopped.then(
+      () => expect.fail('the run was not stopped'),
+      () => undefined,
+    );
+    const left = (await lab.listVms()).find(({ name }) => name.startsWith('hvdr-acceptance-'));
+    expect(await site.port.listUserCheckpoints(left?.id ?? OTHER_ID)).to.have.length(1);
+    const seen: number[] = [];
+    const acceptance = await site.run(['fence'], {
+      host: {
+        removeVm: async (id) => {
+          seen.push((await site.port.listUserCheckpoints(id)).length);
+          await lab.removeVm(id);
+        },
+      },
+    });
+    expect(acceptance.leftovers).to.deep.equal([left?.name]);
+    expect(seen[0]).to.equal(0);
+    expect(await site.left()).to.deep.equal([]);
   });
 
   it('says what it could not remove', async () => {
