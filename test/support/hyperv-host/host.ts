@@ -79,6 +79,8 @@ export interface HostTrouble {
   /** A reference point has no tracking id for its last disk. */
   isTrackingIdMissing: boolean;
   ownerNode: string;
+  /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
+  readonly hostDies: Map<string, 'before' | 'after'>;
 }
 
 export class FakeHyperVHost {
@@ -92,6 +94,7 @@ export class FakeHyperVHost {
     activities: [],
     isTrackingIdMissing: false,
     ownerNode: 'HV01',
+    hostDies: new Map(),
   };
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
@@ -155,10 +158,15 @@ export class FakeHyperVHost {
     this.overlayOf(vmId).lastAppliedId = instanceIdOf(id);
   }
 
+  /** What the script of this operation puts out. */
+  async answer(name: string, args: Arguments): Promise<Json> {
+    this.trace.push(name);
+    return answerOf(name, await this.#answer(name, new Given(args)));
+  }
+
   async #run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
     const { name } = operation;
-    this.trace.push(name);
-    const answer = answerOf(name, await this.#answer(name, new Given(args)));
+    const answer = await this.answer(name, args);
     const refuse = (field: string, wanted: string): DrError =>
       new DrError('E_HYPERVISOR', `${name}: ${field} is not ${wanted}`);
     return operation.read(new Fields(answer, refuse));
