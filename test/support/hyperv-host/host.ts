@@ -43,6 +43,8 @@ const OWNER = {
   operationId: guid('00000000-0000-4000-8000-00000000000b'),
 };
 const INVALID_STATE = 32_775;
+/** Msvm_ComputerSystem.OperationalStatus */
+const MERGING = 32_772;
 const DONE = { done: 'yes' };
 
 interface Overlay {
@@ -81,7 +83,20 @@ export interface HostTrouble {
   ownerNode: string;
   /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
   readonly hostDies: Map<string, 'before' | 'after'>;
+  /** See delayMerges(). */
+  merges: MergeDelay | undefined;
 }
+
+export interface MergeDelay {
+  /** A merge is done after the VM's status was asked for so many times; Infinity: it never is. */
+  readonly looks: number;
+  /** The status tells of it. Windows need not: a merge that waits, or failed, leaves no sign there. */
+  readonly isSeen: boolean;
+}
+
+/** The lab's longest delay: by itself no merge begins while a test runs. */
+const HELD_MS = 24 * 60 * 60 * 1000;
+const MERGE_MS = 60_000;
 
 export class FakeHyperVHost {
   readonly lab: Lab;
@@ -95,6 +110,7 @@ export class FakeHyperVHost {
     isTrackingIdMissing: false,
     ownerNode: 'HV01',
     hostDies: new Map(),
+    merges: undefined,
   };
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
@@ -103,6 +119,7 @@ export class FakeHyperVHost {
   readonly #names = new Map<string, string>();
   readonly #switchIds = new Map<string, string>();
   readonly #jobs = new Map<string, Job>();
+  readonly #mergeLooks = new Map<Guid, number>();
 
   private constructor(lab: Lab, context: LabContext) {
     this.lab = lab;
@@ -137,6 +154,13 @@ export class FakeHyperVHost {
     };
     this.#overlays.set(vmId, made);
     return made;
+  }
+
+  /** Merges from now on; undefined: at once, as far as the disks are free. */
+  async delayMerges(delay: MergeDelay | undefined): Promise<void> {
+    this.trouble.merges = delay;
+    if (delay === undefined) await this.lab.clearFault('merge-delay');
+    else await this.lab.setFault('merge-delay', String(HELD_MS));
   }
 
   /** What the double of virtdisk.dll refused, and the handles that are open. */
@@ -201,8 +225,8 @@ export class FakeHyperVHost {
     'machine.get': async (given) => this.#machine(await this.#vm(given)),
     'machine.status': async (given) => {
       const vm = await this.#vm(given);
-      const merging = await this.lab.pendingMerges(vm.id);
-      const activities = [...this.trouble.activities, ...(merging.length > 0 ? [32_772] : [])];
+      const isMerging = await this.#lookAtMerges(vm.id);
+      const activities = [...this.trouble.activities, ...(isMerging ? [MERGING] : [])];
       return { state: stateOf(vm), operationalStatus: [2, ...activities] };
     },
     'machine.start': (given) => done(this.lab.startVm(given.vmId)),
@@ -587,6 +611,22 @@ export class FakeHyperVHost {
     const point = await this.lab.convertToReferencePoint(vm.id, record.id);
     const referencePointId = instanceIdOf(point.id);
     return { ...started, jobId: this.#finished(operation, { referencePointId }) };
+  }
+
+  /** Whether the status tells of a merge; one that was looked at often enough is done. */
+  async #lookAtMerges(vmId: Guid): Promise<boolean> {
+    const { merges } = this.trouble;
+    const isPending = (await this.lab.pendingMerges(vmId)).length > 0;
+    if (!isPending) this.#mergeLooks.delete(vmId);
+    if (!isPending || merges === undefined) return isPending;
+    const looks = (this.#mergeLooks.get(vmId) ?? 0) + 1;
+    this.#mergeLooks.set(vmId, looks);
+    if (looks > merges.looks) {
+      await this.#change(vmId, (vm) => ({ ...vm, mergeNotBeforeMs: 0 }));
+      await this.lab.waitForMerge(vmId, MERGE_MS);
+      return false;
+    }
+    return merges.isSeen;
   }
 
   // ---- jobs -------------------------------------------------------------------------------------
