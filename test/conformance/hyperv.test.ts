@@ -12,11 +12,11 @@ const WAYS: Readonly<Record<Way, string>> = {
 for (const [way, title] of Object.entries(WAYS) as [Way, string][]) {
   describe(title, () => {
     const tools = new WorkFolder('hyperv-double');
-    const double = tools.file('virtdisk.so');
+    let double = '';
 
     before(async function () {
       this.timeout(120_000);
-      await buildDouble(double);
+      double = await buildDouble(tools.file('virtdisk.so'));
     });
     after(() => {
       tools.dispose();

@@ -21,12 +21,14 @@ const REQUEST = { tag: TAG, consistency: 'crash', timeoutMs: MERGE_MS } as const
 describe('the provider of Hyper-V over PowerShell processes', function () {
   this.timeout(240_000);
   const tools = new WorkFolder('hyperv-double');
-  const double = tools.file('virtdisk.so');
+  let double = '';
   let rig: HyperVRig;
   let host: HyperV;
   let vmId: Guid;
 
-  before(() => buildDouble(double));
+  before(async () => {
+    double = await buildDouble(tools.file('virtdisk.so'));
+  });
   after(() => {
     tools.dispose();
   });
