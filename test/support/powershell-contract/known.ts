@@ -95,7 +95,7 @@ export const NET_MEMBERS = new Set([
     'OSVersion',
     'Version',
   ],
-  ...['IsNullOrEmpty', 'ToUInt32', 'Id'],
+  ...['IsNullOrEmpty', 'ToUInt32', 'Id', 'GetType', 'FullName', 'NativeErrorCode'],
 ]);
 /** Members that every object has. */
 export const OBJECT_MEMBERS = new Set(['ToString', 'Count', 'PSObject']);
@@ -145,6 +145,7 @@ export const PREFERENCES: Readonly<Record<string, string>> = {
 };
 
 export const NET_TYPES = new Set([
+  'Microsoft.Management.Infrastructure.CimException',
   ...['bool', 'byte', 'guid', 'int', 'int16', 'int64', 'string', 'string[]', 'uint16', 'uint64'],
   ...['version', 'xml', 'Console', 'Convert', 'Math'],
   ...['System.BitConverter', 'System.Environment', 'System.Globalization.CultureInfo'],

@@ -99,6 +99,7 @@ export class Values {
   /** `$item.ResourceType -eq 31`, `$item.ResourceSubType -eq '…'`, `$Level -eq 1` */
   #comparedProperty(left: Node, right: Node): void {
     const access = inner(left);
+    if (access.text.endsWith('.GetType().FullName')) this.#netType(right, literalOf(right) ?? '');
     let type = this.#typed.typeOf(left);
     let name = '';
     if (access.type === 'member_access') {
