@@ -1,11 +1,26 @@
 // Suites of ours, run by Node for Windows under Wine: the disk seam on real files, the lab host, the provider of Hyper-V,
-// the VHDX engine and the secure channel. What only names paths as POSIX does is left out.
+// the VHDX engine, the receiver and the secure channel. What only names paths as POSIX does is left out.
 
 import { expect } from 'chai';
 import { DOUBLE_VARIABLE } from '../support/hyperv-host/rig.js';
 import { doubleSources } from '../support/virtdisk-rig.js';
 import { WindowsProduct } from '../support/windows-product.js';
 import { compileForWindows, needWine, windowsPath, WinePrefix } from '../support/wine.js';
+
+/** Of unit/dr-receiver: the store and all that works on it. */
+const RECEIVER = [
+  ...['disk-intake', 'forecast', 'health', 'import', 'journal', 'leases', 'many-vms', 'progress'],
+  ...[
+    'protection',
+    'reclaim-plan',
+    'reclaim',
+    'remove-point',
+    'replication',
+    'retention',
+    'rights',
+  ],
+  ...['scrub-and-folds', 'scrub', 'stand', 'status', 'store', 'verify-points'],
+];
 
 describe('on Windows', function () {
   this.timeout(180_000);
@@ -57,6 +72,11 @@ describe('on Windows', function () {
       what: 'the VHDX engine writes, replays its log and follows parents',
       files: ['write-session', 'log-replay', 'chain'].map((name) => `unit/vhdx/${name}`),
       tests: 60,
+    },
+    {
+      what: 'the receiver takes cycles, keeps its journals, prunes, folds, scrubs and gives points back',
+      files: RECEIVER.map((name) => `unit/dr-receiver/${name}`),
+      tests: 280,
     },
     {
       what: 'the secure channel opens, seals and refuses',
