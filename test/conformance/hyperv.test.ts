@@ -1,26 +1,33 @@
 import { dirname } from 'node:path';
 import { nodeFileSystem } from '../../shared/files/index.js';
-import { buildDouble, HyperVRig } from '../support/hyperv-host/rig.js';
+import { buildDouble, HyperVRig, type Way } from '../support/hyperv-host/rig.js';
 import { WorkFolder } from '../support/work-folder.js';
 import { hypervisorConformance, type HypervisorUnderTest } from './hypervisor.js';
 
-describe('Hyper-V over the fake host and the double of virtdisk.dll', () => {
-  const tools = new WorkFolder('hyperv-double');
-  const double = tools.file('virtdisk.so');
+const WAYS: Readonly<Record<Way, string>> = {
+  'in-process': 'Hyper-V over the fake host and the double of virtdisk.dll',
+  powershell: 'Hyper-V over PowerShell processes, the fake host behind them',
+};
 
-  before(async function () {
-    this.timeout(120_000);
-    await buildDouble(double);
+for (const [way, title] of Object.entries(WAYS) as [Way, string][]) {
+  describe(title, () => {
+    const tools = new WorkFolder('hyperv-double');
+    let double = '';
+
+    before(async function () {
+      this.timeout(120_000);
+      double = await buildDouble(tools.file('virtdisk.so'));
+    });
+    after(() => {
+      tools.dispose();
+    });
+
+    hypervisorConformance('Hyper-V', () => makeHyperV(double, way));
   });
-  after(() => {
-    tools.dispose();
-  });
+}
 
-  hypervisorConformance('Hyper-V', () => makeHyperV(double));
-});
-
-async function makeHyperV(double: string): Promise<HypervisorUnderTest> {
-  const rig = await HyperVRig.create(double);
+async function makeHyperV(double: string, way: Way): Promise<HypervisorUnderTest> {
+  const rig = await HyperVRig.create(double, way);
   const { lab } = rig.fake;
   return {
     host: rig.open(),

@@ -1,6 +1,7 @@
 // Counts operations and bytes per file and kind, so that a test can state what an operation costs
 // ("a merge reads and writes the child's bytes") instead of how long it took.
 
+import { posixName } from './memory-file.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { type Call, type CallKind, HookedFileSystem } from './hooked-file.js';
 
@@ -35,7 +36,7 @@ export class CountingFileSystem extends HookedFileSystem {
     for (const call of this.#calls) {
       if (call.kind !== kind) continue;
       if (typeof path === 'string' && call.path !== path) continue;
-      if (path instanceof RegExp && !path.test(call.path)) continue;
+      if (path instanceof RegExp && !path.test(posixName(call.path))) continue;
       count++;
       lengthBytes += call.lengthBytes;
     }

@@ -6,6 +6,7 @@
 // that path succeeds without doing anything, as fsync does on Linux. Code that retries a flush and
 // believes the second answer is found out when the crash double stands below.
 
+import { posixName } from './memory-file.js';
 import { DrError, type ErrorCode } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/files/index.js';
 import { type Call, type CallKind, HookedFileSystem } from './hooked-file.js';
@@ -69,7 +70,7 @@ class FaultPlan {
     for (const entry of this.faults) {
       const { fault } = entry;
       if (fault.kind !== call.kind) continue;
-      if (fault.path !== undefined && !fault.path.test(call.path)) continue;
+      if (fault.path !== undefined && !fault.path.test(posixName(call.path))) continue;
       entry.seenCount++;
       const first = fault.nth ?? 1;
       if (entry.seenCount >= first && entry.seenCount < first + (fault.times ?? 1)) due ??= fault;
@@ -82,7 +83,7 @@ class FaultPlan {
     if (bytes === undefined || position === undefined) return;
     for (const flip of this.flips) {
       const within = flip.position - position;
-      if (!flip.path.test(call.path) || within < 0 || within >= bytes.length) continue;
+      if (!flip.path.test(posixName(call.path)) || within < 0 || within >= bytes.length) continue;
       bytes[within] = (bytes[within] ?? 0) ^ (1 << flip.bit);
     }
   }

@@ -201,14 +201,14 @@ export class MemoryFileSystem implements FileSystem {
     this.#folders.add(keyOf(path));
   }
 
-  /** Absolute names of all files, sorted. */
+  /** Absolute names of all files, with slashes, sorted. */
   get paths(): string[] {
-    return [...this.#names.keys()].sort();
+    return [...this.#names.keys()].map(posixName).sort();
   }
 
-  /** Absolute names of all folders. */
+  /** Absolute names of all folders, with slashes. */
   get folders(): string[] {
-    return [...this.#folders];
+    return [...this.#folders].map(posixName);
   }
 
   #requireFolder(key: string, path: string): void {
@@ -294,6 +294,11 @@ class MemoryFile implements BlockFile {
 
 function keyOf(path: string): string {
   return resolve('/', path);
+}
+
+/** As tests name files, also where they run on Windows. */
+export function posixName(path: string): string {
+  return process.platform === 'win32' ? path.replace(/^[A-Z]:/i, '').replaceAll('\\', '/') : path;
 }
 
 function notFound(action: string, path: string): DrError {

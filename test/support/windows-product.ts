@@ -126,7 +126,11 @@ export class WindowsProduct {
   }
 
   /** Runs test files of ours by Node for Windows; returns what mocha said, with its code. */
-  runTests(files: readonly string[], ...more: readonly string[]): Promise<ToolRun> {
+  runTests(
+    files: readonly string[],
+    more: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<ToolRun> {
     const mocha = join('node_modules', 'mocha', 'bin', 'mocha.js').replaceAll('/', '\\');
     const tests = files.map((file) =>
       join(builtFolder, 'test', file).slice(checkoutFolder.length + 1),
@@ -134,7 +138,7 @@ export class WindowsProduct {
     return this.prefix.run(
       this.prefix.node,
       [mocha, '--enable-source-maps', '--timeout=60000', ...more, ...tests],
-      { folder: checkoutFolder, timeoutMs: 180_000 },
+      { folder: checkoutFolder, environment, timeoutMs: 180_000 },
     );
   }
 }

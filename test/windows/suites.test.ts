@@ -1,13 +1,31 @@
-// Suites of ours, run by Node for Windows under Wine: the disk seam on real files, the lab host, the VHDX engine and the
-// secure channel. What only names paths as POSIX does is left out.
+// Suites of ours, run by Node for Windows under Wine: the disk seam on real files, the lab host, the provider of Hyper-V,
+// the VHDX engine, the receiver and the secure channel. What only names paths as POSIX does is left out.
 
 import { expect } from 'chai';
+import { DOUBLE_VARIABLE } from '../support/hyperv-host/rig.js';
+import { doubleSources } from '../support/virtdisk-rig.js';
 import { WindowsProduct } from '../support/windows-product.js';
-import { needWine, WinePrefix } from '../support/wine.js';
+import { compileForWindows, needWine, windowsPath, WinePrefix } from '../support/wine.js';
+
+/** Of unit/dr-receiver: the store and all that works on it. */
+const RECEIVER = [
+  ...['disk-intake', 'forecast', 'health', 'import', 'journal', 'leases', 'many-vms', 'progress'],
+  ...[
+    'protection',
+    'reclaim-plan',
+    'reclaim',
+    'remove-point',
+    'replication',
+    'retention',
+    'rights',
+  ],
+  ...['scrub-and-folds', 'scrub', 'stand', 'status', 'store', 'verify-points'],
+];
 
 describe('on Windows', function () {
   this.timeout(180_000);
   let windows: WindowsProduct;
+  let double = '';
   const leftovers: (() => Promise<void>)[] = [];
 
   before(async function () {
@@ -15,6 +33,9 @@ describe('on Windows', function () {
     const prefix = await WinePrefix.create();
     leftovers.push(() => prefix.dispose());
     windows = await WindowsProduct.install(prefix);
+    double = prefix.file('virtdisk-double.dll');
+    const sources = doubleSources('virtdisk.c', 'sidecar.c', 'virtdisk.def');
+    await compileForWindows(double, sources, ['-lpthread']);
   });
 
   after(async () => {
@@ -27,6 +48,7 @@ describe('on Windows', function () {
     /** At least so many tests pass: a suite that finds nothing is no proof. */
     readonly tests: number;
     readonly without?: string;
+    readonly only?: string;
   }[] = [
     {
       what: 'files keep the promises of the disk seam, and lock each other out',
@@ -41,9 +63,20 @@ describe('on Windows', function () {
       tests: 50,
     },
     {
+      what: 'Hyper-V, by PowerShell processes and a DLL, passes the suite of hypervisors',
+      files: ['conformance/hyperv'],
+      tests: 27,
+      only: 'over PowerShell processes',
+    },
+    {
       what: 'the VHDX engine writes, replays its log and follows parents',
       files: ['write-session', 'log-replay', 'chain'].map((name) => `unit/vhdx/${name}`),
       tests: 60,
+    },
+    {
+      what: 'the receiver takes cycles, keeps its journals, prunes, folds, scrubs and gives points back',
+      files: RECEIVER.map((name) => `unit/dr-receiver/${name}`),
+      tests: 280,
     },
     {
       what: 'the secure channel opens, seals and refuses',
@@ -54,11 +87,14 @@ describe('on Windows', function () {
     },
   ];
 
-  for (const { what, files, tests, without } of SUITES) {
+  for (const { what, files, tests, without, only } of SUITES) {
     it(what, async () => {
       const paths = files.map((name) => `${name}.test.js`);
-      const left = without === undefined ? [] : ['--grep', without, '--invert'];
-      const run = await windows.runTests(paths, ...left);
+      const left = [
+        ...(without === undefined ? [] : ['--grep', without, '--invert']),
+        ...(only === undefined ? [] : ['--grep', only]),
+      ];
+      const run = await windows.runTests(paths, left, { [DOUBLE_VARIABLE]: windowsPath(double) });
       expect(run.code, `${run.text.slice(-6000)}${run.stderr}`).to.equal(0);
       const passed = Number(/(\d+) passing/.exec(run.text)?.[1]);
       expect(passed).to.be.at.least(tests);

@@ -92,8 +92,10 @@ async function endOfJob(jobId: string, wait: JobWait): Promise<MethodEnd> {
 
 function badEnd(jobId: string, job: JobFacts, { what, code }: JobWait): DrError {
   const reasons = [job.errorText, ...job.errors].filter((text) => text !== '');
-  const reason = [...new Set(reasons)].join(' ');
-  return new DrError(code ?? 'E_HYPERVISOR', `Hyper-V did not do ${what}: ${reason || job.state}`, {
+  const reason = [...new Set(reasons)].join(' ') || job.state;
+  const number = `job error ${job.errorCode}`;
+  const message = `Hyper-V did not do ${what}: ${reason} (${number})`;
+  return new DrError(code ?? 'E_HYPERVISOR', message, {
     context: {
       jobId,
       jobState: job.state,

@@ -43,6 +43,8 @@ const OWNER = {
   operationId: guid('00000000-0000-4000-8000-00000000000b'),
 };
 const INVALID_STATE = 32_775;
+/** Msvm_ComputerSystem.OperationalStatus */
+const MERGING = 32_772;
 const DONE = { done: 'yes' };
 
 interface Overlay {
@@ -79,7 +81,22 @@ export interface HostTrouble {
   /** A reference point has no tracking id for its last disk. */
   isTrackingIdMissing: boolean;
   ownerNode: string;
+  /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
+  readonly hostDies: Map<string, 'before' | 'after'>;
+  /** See delayMerges(). */
+  merges: MergeDelay | undefined;
 }
+
+export interface MergeDelay {
+  /** A merge is done after the VM's status was asked for so many times; Infinity: it never is. */
+  readonly looks: number;
+  /** The status tells of it. Windows need not: a merge that waits, or failed, leaves no sign there. */
+  readonly isSeen: boolean;
+}
+
+/** The lab's longest delay: by itself no merge begins while a test runs. */
+const HELD_MS = 24 * 60 * 60 * 1000;
+const MERGE_MS = 60_000;
 
 export class FakeHyperVHost {
   readonly lab: Lab;
@@ -92,6 +109,8 @@ export class FakeHyperVHost {
     activities: [],
     isTrackingIdMissing: false,
     ownerNode: 'HV01',
+    hostDies: new Map(),
+    merges: undefined,
   };
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
@@ -100,6 +119,7 @@ export class FakeHyperVHost {
   readonly #names = new Map<string, string>();
   readonly #switchIds = new Map<string, string>();
   readonly #jobs = new Map<string, Job>();
+  readonly #mergeLooks = new Map<Guid, number>();
 
   private constructor(lab: Lab, context: LabContext) {
     this.lab = lab;
@@ -136,6 +156,13 @@ export class FakeHyperVHost {
     return made;
   }
 
+  /** Merges from now on; undefined: at once, as far as the disks are free. */
+  async delayMerges(delay: MergeDelay | undefined): Promise<void> {
+    this.trouble.merges = delay;
+    if (delay === undefined) await this.lab.clearFault('merge-delay');
+    else await this.lab.setFault('merge-delay', String(HELD_MS));
+  }
+
   /** What the double of virtdisk.dll refused, and the handles that are open. */
   complaints(): string[] {
     const names = readdirSync(this.context.folder, { recursive: true, encoding: 'utf8' });
@@ -155,10 +182,15 @@ export class FakeHyperVHost {
     this.overlayOf(vmId).lastAppliedId = instanceIdOf(id);
   }
 
+  /** What the script of this operation puts out. */
+  async answer(name: string, args: Arguments): Promise<Json> {
+    this.trace.push(name);
+    return answerOf(name, await this.#answer(name, new Given(args)));
+  }
+
   async #run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
     const { name } = operation;
-    this.trace.push(name);
-    const answer = answerOf(name, await this.#answer(name, new Given(args)));
+    const answer = await this.answer(name, args);
     const refuse = (field: string, wanted: string): DrError =>
       new DrError('E_HYPERVISOR', `${name}: ${field} is not ${wanted}`);
     return operation.read(new Fields(answer, refuse));
@@ -193,8 +225,8 @@ export class FakeHyperVHost {
     'machine.get': async (given) => this.#machine(await this.#vm(given)),
     'machine.status': async (given) => {
       const vm = await this.#vm(given);
-      const merging = await this.lab.pendingMerges(vm.id);
-      const activities = [...this.trouble.activities, ...(merging.length > 0 ? [32_772] : [])];
+      const isMerging = await this.#lookAtMerges(vm.id);
+      const activities = [...this.trouble.activities, ...(isMerging ? [MERGING] : [])];
       return { state: stateOf(vm), operationalStatus: [2, ...activities] };
     },
     'machine.start': (given) => done(this.lab.startVm(given.vmId)),
@@ -579,6 +611,22 @@ export class FakeHyperVHost {
     const point = await this.lab.convertToReferencePoint(vm.id, record.id);
     const referencePointId = instanceIdOf(point.id);
     return { ...started, jobId: this.#finished(operation, { referencePointId }) };
+  }
+
+  /** Whether the status tells of a merge; one that was looked at often enough is done. */
+  async #lookAtMerges(vmId: Guid): Promise<boolean> {
+    const { merges } = this.trouble;
+    const isPending = (await this.lab.pendingMerges(vmId)).length > 0;
+    if (!isPending) this.#mergeLooks.delete(vmId);
+    if (!isPending || merges === undefined) return isPending;
+    const looks = (this.#mergeLooks.get(vmId) ?? 0) + 1;
+    this.#mergeLooks.set(vmId, looks);
+    if (looks > merges.looks) {
+      await this.#change(vmId, (vm) => ({ ...vm, mergeNotBeforeMs: 0 }));
+      await this.lab.waitForMerge(vmId, MERGE_MS);
+      return false;
+    }
+    return merges.isSeen;
   }
 
   // ---- jobs -------------------------------------------------------------------------------------

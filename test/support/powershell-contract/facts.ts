@@ -36,8 +36,9 @@ export class FactBook {
   readonly #entries = new Map<string, FactEntry>();
   readonly asked = new Set<string>();
 
-  constructor(facts: Facts) {
-    for (const entry of facts.entries) this.#entries.set(`${entry.kind} ${entry.name}`, entry);
+  constructor(...books: readonly Facts[]) {
+    for (const entry of books.flatMap(({ entries }) => entries))
+      this.#entries.set(`${entry.kind} ${entry.name}`, entry);
   }
 
   find(kind: string, name: string): FactEntry | undefined {
@@ -66,10 +67,24 @@ export class FactBook {
     return values === undefined ? undefined : Object.keys(values);
   }
 
-  /** Numbers of an enumeration of WMI. */
-  wmiEnum(name: string): readonly number[] | undefined {
-    const values = this.find('wmi-enum', name.replace(/\[\]$/, ''))?.values;
-    return values === undefined ? undefined : Object.values(values);
+  /** Numbers of an enumeration of WMI, by their names. */
+  wmiEnum(name: string): Readonly<Record<string, number>> {
+    const values = this.find('wmi-enum', name.replace(/\[\]$/, ''))?.values ?? {};
+    return Array.isArray(values) ? {} : (values as Readonly<Record<string, number>>);
+  }
+
+  /** Texts that a property of WMI can be. */
+  wmiTexts(property: string): readonly string[] | undefined {
+    const values = this.find('wmi-enum', property)?.values;
+    return values === undefined ? undefined : Object.keys(values);
+  }
+
+  /** Out parameters of all methods, with their types. */
+  outParameters(): Readonly<Record<string, string>> {
+    const methods = [...this.#entries.values()].flatMap((entry) =>
+      Object.values(entry.methods ?? {}),
+    );
+    return Object.assign({}, ...methods.map(({ out }) => out)) as Record<string, string>;
   }
 
   get commonParameters(): readonly string[] {

@@ -3,8 +3,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { checkScript, type FunctionFacts, type UsedName } from './checker.js';
+import { checkScript, type FunctionFacts } from './checker.js';
 import type { FactBook } from './facts.js';
+import type { UsedName } from './notes.js';
 import { powerShellParser } from './syntax.js';
 
 /** The sources, seen from the compiled file. */

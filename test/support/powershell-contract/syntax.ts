@@ -15,6 +15,8 @@ async function load(): Promise<Parser> {
   return parser;
 }
 
+export type { Node };
+
 export type Parse = (text: string) => Node;
 
 export async function powerShellParser(): Promise<Parse> {

@@ -18,7 +18,7 @@ import {
 import { VmStore } from '../../../dr-receiver/store/vm-store.js';
 import { builtFolder } from '../../support/checkout.js';
 import { CountingFileSystem } from '../../support/counting-file.js';
-import { MemoryFileSystem } from '../../support/memory-file.js';
+import { MemoryFileSystem, posixName } from '../../support/memory-file.js';
 import {
   commitRecord,
   compactRecord,
@@ -407,7 +407,9 @@ describe('journals that are there already', () => {
       disks: point.disks.map((disk) => ({
         diskId: disk.diskId,
         generation: disk.generation,
-        files: layersOf(vm, point, disk).map((layer) => layer.files.data.replace('/vm/', '')),
+        files: layersOf(vm, point, disk).map(({ files }) =>
+          posixName(files.data).replace('/vm/', ''),
+        ),
       })),
     }));
     expect(found).to.deep.equal(expected.points);

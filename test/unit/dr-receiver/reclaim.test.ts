@@ -6,7 +6,7 @@ import { CELL_BYTES } from '../../../shared/delta/index.js';
 import type { VmStore } from '../../../dr-receiver/store/vm-store.js';
 import { FakeClock } from '../../support/fake-clock.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
-import { MemoryFileSystem } from '../../support/memory-file.js';
+import { MemoryFileSystem, posixName } from '../../support/memory-file.js';
 import {
   type CyclePlan,
   expectPoint,
@@ -113,7 +113,10 @@ describe('reclaiming', () => {
     expect(status?.reclaimWaiting.join()).to.match(/damaged/);
     const { points } = await each.site.control().listPoints({ vm: each.vm.name });
     expect(points.map(({ isDamaged }) => isDamaged)).to.deep.equal([false, true, true]);
-    const known = [...vm.scrub.damage].map(([key, { cells }]) => [data.endsWith(key), cells]);
+    const known = [...vm.scrub.damage].map(([key, { cells }]) => [
+      posixName(data).endsWith(key),
+      cells,
+    ]);
     expect(known).to.deep.equal([[true, [14]]]);
     await expectPoint(each.site, each.vm, each.plans[0] ?? each.vm.plan(1, undefined, []));
     // later, too
@@ -199,7 +202,7 @@ describe('reclaiming', () => {
     // a whole cycle, clean-up included, when the merged delta has been written and not been named
     const hooked = new HookedFileSystem(each.files, async (call, run) => {
       const result = await run();
-      const isMerged = call.kind === 'flushFolder' && call.path.endsWith('/cycles');
+      const isMerged = call.kind === 'flushFolder' && posixName(call.path).endsWith('/cycles');
       const { site } = opened;
       if (isMerged && !isDone && site !== undefined) {
         isDone = true;

@@ -16,7 +16,7 @@ import { DrError } from '../../../shared/errors.js';
 import { Scrub, type ScrubOptions } from '../../../dr-receiver/index.js';
 import { parseRecord } from '../../../dr-receiver/store/records.js';
 import { HookedFileSystem } from '../../support/hooked-file.js';
-import { MemoryFileSystem } from '../../support/memory-file.js';
+import { MemoryFileSystem, posixName } from '../../support/memory-file.js';
 import { refusal } from '../../support/refusal.js';
 import {
   caller,
@@ -263,7 +263,7 @@ describe('scrub and repair', () => {
       const path = files.paths.find((each) => each.endsWith('.delta')) ?? '';
       const failing = new HookedFileSystem(files, (call, run) => {
         // a bad sector: whoever touches it gets an error
-        if (call.kind === 'read' && call.path === path && call.position === 0) {
+        if (call.kind === 'read' && posixName(call.path) === path && call.position === 0) {
           throw new DrError('E_IO', 'unrecovered read error');
         }
         return run();

@@ -79,8 +79,9 @@ export class Lane {
     this.#failures = 0;
     this.#lastHeardMs = clock.monotonic();
     if ('failure' in answer) {
-      const { category, fqid, hresult } = answer.failure;
-      log.info('hypervisor.call', { op, ms: took(), isRefused: true, category, fqid, hresult });
+      const { category, fqid, hresult, cimStatus } = answer.failure;
+      const said = { category, fqid, hresult, cimStatus };
+      log.info('hypervisor.call', { op, ms: took(), isRefused: true, ...said });
       throw failureError(op, answer.failure);
     }
     log.debug('hypervisor.call', { op, ms: took(), ...told(answer.result) });

@@ -31,6 +31,8 @@ export interface HostFailure {
   /** FullyQualifiedErrorId. */
   readonly fqid: string;
   readonly hresult: number;
+  /** Of a CimException: its NativeErrorCode, as `AccessDenied`; else empty. */
+  readonly cimStatus: string;
 }
 
 export type Answer =
@@ -72,6 +74,7 @@ export function decodeAnswer(line: string): Answer {
       category: error.string('category', 256),
       fqid: error.string('fqid', 1024),
       hresult: error.whole('hresult', 0, 0xffff_ffff),
+      cimStatus: error.optionalString('cimStatus') ?? '',
     })),
   };
 }
@@ -140,11 +143,14 @@ const isMissing = ({ category, fqid }: HostFailure): boolean =>
 
 /** The error of an operation that a script refused or failed in. */
 export function failureError(op: string, failure: HostFailure): DrError {
-  const { message, category, fqid, hresult } = failure;
+  const { message, category, fqid, hresult, cimStatus } = failure;
   const code = isMissing(failure) ? 'E_NOT_FOUND' : 'E_HYPERVISOR';
   const isModuleMissing = fqid.startsWith('CommandNotFoundException');
   return new DrError(code, `Hyper-V: ${op}: ${message}`, {
-    context: { op, category, fqid, hresult: `0x${hresult.toString(16).padStart(8, '0')}` },
+    context: {
+      ...{ op, category, fqid, hresult: `0x${hresult.toString(16).padStart(8, '0')}` },
+      ...(cimStatus === '' ? {} : { cimStatus }),
+    },
     done: 'what was begun by it is looked at again by the next run',
     ...(isModuleMissing ? { hint: 'Install the Hyper-V module for Windows PowerShell.' } : {}),
     ...(code === 'E_NOT_FOUND'

@@ -70,7 +70,10 @@ describe('jobs of Hyper-V', () => {
       });
       const error = await refusal(() => endOfMethod(JOB, { ...wait, code: 'E_CHECKPOINT' }));
       expect(error.code).to.equal('E_CHECKPOINT');
-      expect(error.message).to.equal('Hyper-V did not do a thing: It failed. Merging.');
+      expect(error.message).to.equal(
+        'Hyper-V did not do a thing: It failed. Merging. (job error 32775)',
+      );
+      expect(error.context['jobErrors']).to.equal('It failed.\nMerging.');
       expect(error.context).to.include({ jobState: end, jobError: 32_775 });
       expect(isBusyRefusal(error)).to.equal(true);
     });

@@ -237,9 +237,10 @@ describe('the PowerShell host', () => {
   });
 
   describe('maps the failures of scripts', () => {
-    const failure = (category: string, fqid: string): Promise<DrError> =>
+    const failure = (category: string, fqid: string, cimStatus = ''): Promise<DrError> =>
       refusal(
         start().run(operation('double.failure', value), {
+          cimStatus,
           message: 'as Windows words it',
           category,
           fqid,
@@ -271,8 +272,15 @@ describe('the PowerShell host', () => {
         expect(error.code).to.equal(code);
         expect(error.message).to.contain('as Windows words it');
         expect(error.context).to.include({ category, fqid, hresult: '0x80070005' });
+        expect(error.context).not.to.have.property('cimStatus');
       });
     }
+
+    it('with what WMI itself said, where it is the one that refused', async () => {
+      const fqid = 'HRESULT 0x80041003,Microsoft.Management.Infrastructure.CimCmdlets';
+      const { context } = await failure('PermissionDenied', fqid, 'AccessDenied');
+      expect(context).to.include({ cimStatus: 'AccessDenied', fqid });
+    });
   });
 
   it('is Windows PowerShell by its absolute path, with nothing of the environment', () => {

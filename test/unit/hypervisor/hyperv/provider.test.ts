@@ -30,12 +30,14 @@ const APPLICATION = { ...REQUEST, consistency: 'application' } as const;
 describe('the provider of Hyper-V', function () {
   this.timeout(120_000);
   const tools = new WorkFolder('hyperv-double');
-  const double = tools.file('virtdisk.so');
+  let double = '';
   let rig: HyperVRig;
   let host: HyperV;
   let vmId: Guid;
 
-  before(() => buildDouble(double));
+  before(async () => {
+    double = await buildDouble(tools.file('virtdisk.so'));
+  });
   after(() => {
     tools.dispose();
   });

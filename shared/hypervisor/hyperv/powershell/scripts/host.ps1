@@ -99,11 +99,17 @@ $HvdrOperations = @{
 function ConvertTo-HvdrFailure {
     param($Record)
     $message = [string]$Record.Exception.Message
+    # what a CIM server says; only this exception has it
+    $cimStatus = ''
+    if ($Record.Exception.GetType().FullName -eq 'Microsoft.Management.Infrastructure.CimException') {
+        $cimStatus = $Record.Exception.NativeErrorCode.ToString()
+    }
     $bytes = [System.BitConverter]::GetBytes([int]$Record.Exception.HResult)
     return @{
         'message' = $message.Substring(0, [Math]::Min(8000, $message.Length))
         'category' = $Record.CategoryInfo.Category.ToString()
         'fqid' = [string]$Record.FullyQualifiedErrorId
+        'cimStatus' = $cimStatus
         'hresult' = [int64][System.BitConverter]::ToUInt32($bytes, 0)
     }
 }

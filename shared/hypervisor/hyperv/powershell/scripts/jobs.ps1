@@ -59,6 +59,10 @@ function Invoke-HvdrJobGet {
     if ($HvdrJobStates.ContainsKey($number)) {
         $state = $HvdrJobStates[$number]
     }
+    $text = [string]$job.ErrorDescription
+    if ($text -eq '') {
+        $text = [string]$job.ErrorSummaryDescription
+    }
     $errors = @()
     if (@('terminated', 'killed', 'exception', 'completedWithWarnings') -contains $state) {
         $errors = @(Get-HvdrJobErrors -Job $job)
@@ -67,7 +71,7 @@ function Invoke-HvdrJobGet {
         'state' = $state
         'percent' = [Math]::Min(100, [int]$job.PercentComplete)
         'errorCode' = [int64]$job.ErrorCode
-        'errorText' = [string]$job.ErrorDescription
+        'errorText' = $text
         'errors' = @($errors)
     }
 }
