@@ -9,19 +9,19 @@
 #define OPTION(prompt, fallback, key)                                                              \
     "OptPrompt=\"" prompt "\"\nOptDefault=\"" fallback "\"\n" key "=@STR@\n\n"
 
+// five are what a Director of 9.6.7 takes: with a sixth it says that it cannot configure the plugin
 const char *options_offer(void) {
     return "# Plugin configuration file\n"
            "# Version 1\n\n" OPTION("What to make: vm, disks or files", "*as saved*", "restore_to")
                OPTION("Register the VM under this name, with a new GUID", "*as saved*", "new_vm_name")
                    OPTION("Folder to restore into, with forward slashes", "*Where of the job*", "restore_path")
                        OPTION("Replace a VM of this name: yes or no", "*as saved*", "replace_vm")
-                           OPTION("Switches of its adapters: from=to,from=to or *=to", "*as saved*", "network_map")
-                               OPTION("Adapters without one: refuse, disconnect or same-name", "*as saved*", "unmapped");
+                           OPTION("Switches of its adapters, as in network_map", "*as saved*", "network_map");
 }
 
 static bool is_offered(const char *key, size_t length) {
     static const char *const keys[] = {"restore_to", "new_vm_name", "restore_path",
-                                       "replace_vm", "network_map", "unmapped"};
+                                       "replace_vm", "network_map"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strlen(keys[i]) == length && strncmp(keys[i], key, length) == 0) return true;
     }

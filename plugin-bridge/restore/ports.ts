@@ -11,7 +11,7 @@ export type RestoreJob = Pick<JobInfo, 'name' | 'jobId' | 'where' | 'regexWhere'
 /** What the operator may change when the job is run (RestoreOptions). */
 export const RESTORE_OPTIONS = [
   ...(['new_vm_name', 'restore_path', 'restore_to', 'replace_vm'] as const),
-  ...(['network_map', 'unmapped'] as const),
+  'network_map',
 ] as const;
 
 export type RestoreValues = NetworkWish & Pick<ParameterValues, (typeof RESTORE_OPTIONS)[number]>;

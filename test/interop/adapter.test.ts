@@ -356,7 +356,7 @@ describe('the plugin of the File Daemon', function () {
         ...['# Plugin configuration file', '# Version 1', 'OptPrompt="Register"', 'OptDefault="x"'],
         String.raw`new_vm_name="SQL \"2\" ä"`,
         ...['restore_path = /r/new ', 'dr_host=evil', 'mode=failover-permanent'],
-        ...['network_map="Production=LAN 2,*=Spare"', 'unmapped=disconnect', ''],
+        ...['network_map="Production=LAN 2,*=Spare"', ''],
       ];
       const command = 'podheitor-hyperv: vm=SQL01 new_vm_name=Old dr_host=dr';
       const loop = [...GREETING, 'until', 'line SKIP', 'until FINISH', 'say F', ...PARTING];
@@ -366,7 +366,7 @@ describe('the plugin of the File Daemon', function () {
         const from = run.log.indexOf('C Params');
         expect(run.log.slice(from + 1, run.log.indexOf('F ', from))).to.deep.equal([
           ...['C vm=SQL01', 'C dr_host=dr', 'C new_vm_name=SQL "2" ä', 'C restore_path=/r/new'],
-          ...['C network_map=Production=LAN 2,*=Spare', 'C unmapped=disconnect'],
+          ...['C network_map=Production=LAN 2,*=Spare'],
         ]);
       }
       for (const lost of ['new_vm_name="x', 'estoreOptions', '']) {
