@@ -29,7 +29,8 @@ const BACULA = 'Program Files/Bacula';
 const CONFIG = 'ProgramData/PodHeitor';
 const KEY = 'HKLM\\Software\\PodHeitor\\HyperV';
 const SERVICE = 'HKLM\\SYSTEM\\CurrentControlSet\\Services\\PodHeitorReceiver';
-const ENVIRONMENT = 'HKLM\\SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment';
+const SESSION_MANAGER = 'HKLM\\SYSTEM\\CurrentControlSet\\Control\\Session Manager';
+const ENVIRONMENT = `${SESSION_MANAGER}\\Environment`;
 const STAND_IN = join(checkoutFolder, 'test', 'support', 'windows-service', 'child.c');
 const SIDE_FILES = ['native/koffi.node', 'powershell/host.ps1'];
 
@@ -396,6 +397,25 @@ describe('the set-up for Windows', () => {
       await expectSetup('2.0.0');
       expect(filesIn('Backup/Bacula')).to.deep.equal([]);
       expect(filesIn(BACULA)).to.deep.equal([]);
+    });
+
+    it('marks no name for removal at the next start of the machine that a later set-up gives to a file', async () => {
+      await expectSetup('1.0.0');
+      const runs = prefix.spawn(prefix.file(`${PROGRAMS}/hvdr.exe`), ['daemon']);
+      await new Promise((resolve) => runs.stdout.once('data', resolve));
+      await expectSetup('2.0.0');
+      const pending = (await registry(SESSION_MANAGER, 'PendingFileRenameOperations')) ?? '';
+      const names = pending.split('\\0').filter((name) => name !== '');
+      expect(names.length, pending).to.be.above(0);
+      for (const name of names)
+        expect(name).to.match(/\\(hvdr|podheitor[^\\]*)\.exe\.[^\\]*\.old$/);
+      const old = filesIn(PROGRAMS).filter((name) => name.endsWith('.old'));
+      expect(old).to.have.length(names.length);
+      // the second time in the same uptime, with the first program still running
+      await expectSetup('1.0.0');
+      expect(filesIn(PROGRAMS)).to.include.members(old);
+      runs.stdin.end();
+      await new Promise((resolve) => runs.once('close', resolve));
     });
 
     it('says which files stay when they cannot be removed', async () => {
