@@ -54,7 +54,7 @@ Var Failure     ; what went wrong first
 Var Remains     ; what could not be undone, or removed
 Var From        ; SwapIn, SwapOut, Settle: from this folder …
 Var To          ; … into this one
-Var Names       ; and the file that tells which names were new there
+Var Names       ; and the file that tells what this run has exchanged there
 Var ReceiverRan ; what phsvc state says of it; empty: nobody has asked
 Var ReceiverLine ; its command line as it was
 Var ReceiverTitle
@@ -338,7 +338,7 @@ FunctionEnd
 !define Discard "!insertmacro Discard"
 
 ; Of a name: the new file takes the place of the former one, which stays beside it. What this run has exchanged stands in
-; $Names, so that only that is undone.
+; $Names, a file of this run alone, so that only that is undone.
 Function SwapIn
   Exch $R0
   Push $R1
@@ -437,12 +437,12 @@ FunctionEnd
 !macro Programs
   StrCpy $From "$INSTDIR\.new"
   StrCpy $To "$INSTDIR"
-  StrCpy $Names "$INSTDIR\.new\names.ini"
+  StrCpy $Names "$PLUGINSDIR\programs.ini"
 !macroend
 !macro PluginFiles
   StrCpy $From "$Plugins\.podheitor-new"
   StrCpy $To "$Plugins"
-  StrCpy $Names "$Plugins\.podheitor-new\names.ini"
+  StrCpy $Names "$PLUGINSDIR\plugins.ini"
 !macroend
 !macro LinkPlugin NAME
   ${If} ${FileExists} "$INSTDIR\bacula\${NAME}"
@@ -610,7 +610,6 @@ FunctionEnd
 !macroend
 
 Function Apply
-  Delete "$INSTDIR\.new\names.ini"
   ClearErrors
   WriteUninstaller "$INSTDIR\.new\uninstall.exe"
   ${If} ${Errors}
@@ -640,7 +639,6 @@ Function Apply
   ${AndIf} $Plugins != ""
     !insertmacro PluginFiles
     CreateDirectory "$From"
-    Delete "$Names"
     !insertmacro EachPlugin LinkPlugin
     ${IfNot} ${SectionIsSelected} ${SecConversion}
       !insertmacro EachConversionPlugin RemoveNew
@@ -710,15 +708,13 @@ FunctionEnd
 Function CleanUp
   !insertmacro Programs
   !insertmacro EachFile RemoveNew
-  Delete "$Names"
   !insertmacro EachFolder RemoveNewFolder
   RMDir "$From"
   ${If} $Plugins != ""
     !insertmacro PluginFiles
     !insertmacro EachPlugin RemoveNew
     !insertmacro EachBackend RemoveNew
-    Delete "$Names"
-    !insertmacro EachBackendFolder RemoveNewFolder
+      !insertmacro EachBackendFolder RemoveNewFolder
     RMDir "$From"
     !insertmacro EachBackendFolder RemovePluginFolder
   ${EndIf}
