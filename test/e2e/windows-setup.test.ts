@@ -319,6 +319,16 @@ describe('the set-up for Windows', () => {
       expect(await registry(KEY, 'Version')).to.equal('2.0.0');
     });
 
+    it('changes nothing when its files cannot be unpacked', async () => {
+      await expectSetup('1.0.0');
+      writeFileSync(prefix.file(`${PROGRAMS}/.new`), 'a file in the place of the folder');
+      const before = contentsOf();
+      expect((await setup('2.0.0')).code).to.equal(1);
+      expect(said()).to.contain('not all files could be unpacked; nothing was changed');
+      expect(contentsOf()).to.deep.equal(before);
+      expect(await registry(KEY, 'Version')).to.equal('1.0.0');
+    });
+
     /** Keeps a program file from being replaced or removed; returns how that ends. */
     async function hold(name: string): Promise<() => Promise<void>> {
       const holder = prefix.file('hold.exe');
