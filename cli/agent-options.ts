@@ -4,7 +4,7 @@
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { DrError } from '../shared/errors.js';
-import { readSmall } from '../shared/files/index.js';
+import { readSmall, requireOurs } from '../shared/files/index.js';
 import {
   allowedOf,
   CONFIG_FILE_MAX,
@@ -125,6 +125,15 @@ export function givenOf(command: Command, names: readonly ParameterName[]): Give
 
 function camelCase(name: string): string {
   return name.replace(/_([a-z])/g, (_match, letter: string) => letter.toUpperCase());
+}
+
+/**
+ * The text of a service's config file, which says where it writes and whom it trusts.
+ * @throws DrError E_STATE when others may change it; as readConfig
+ */
+export async function readServiceConfig(name: string, context: CliContext): Promise<string> {
+  await requireOurs(context.files, path.resolve(context.folder, name));
+  return readConfig(name, context);
 }
 
 /** The text of a config file. @throws DrError E_NOT_FOUND, E_FILE_DAMAGED (too large, no UTF-8) */

@@ -16,7 +16,7 @@ import {
   vmDocument,
   watchConfig,
 } from '../source-agent/index.js';
-import { addParameterOptions, givenOf, readConfig } from './agent-options.js';
+import { addParameterOptions, givenOf, readServiceConfig } from './agent-options.js';
 import { runJobs } from './agent-run.js';
 import type { CliContext } from './context.js';
 import { errorDocument } from '../shared/json.js';
@@ -80,7 +80,7 @@ async function pushForEver(
 ): Promise<void> {
   const { output, clock } = context;
   const startedAt = clock.monotonic();
-  const text = await readConfig(config, context);
+  const text = await readServiceConfig(config, context);
   const jobs = jobsIn(text, config, flags);
   output.event({ event: 'started', jobs: jobs.map(({ name }) => name) }, () => running(jobs));
   tellDoubts(jobs, context);
@@ -125,7 +125,7 @@ function hooksOf(
   return {
     name,
     text,
-    read: () => readConfig(name, context),
+    read: () => readServiceConfig(name, context),
     jobsOf: (said) => jobsIn(said, name, flags),
     onApplied: (jobs) => {
       output.event(

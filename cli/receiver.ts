@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import { addressText, receiverSettings, standReceiver } from '../dr-receiver/index.js';
 import { DrError } from '../shared/errors.js';
-import { readConfig } from './agent-options.js';
+import { readServiceConfig } from './agent-options.js';
 import type { CliContext } from './context.js';
 import { keyOf, parseReceiverConfig, type ReceiverConfig } from './receiver-config.js';
 import { DEFAULT_PORT } from './receiver-connection.js';
@@ -71,7 +71,7 @@ export function registerReceiver(program: Command, context: CliContext): void {
 async function flagsOf(context: CliContext, command: Command): Promise<Flags> {
   const options: Flags = command.opts();
   if (options.config === undefined) return options;
-  const text = await readConfig(options.config, context);
+  const text = await readServiceConfig(options.config, context);
   const given = Object.entries(options).filter(
     ([name]) => command.getOptionValueSource(name) === 'cli',
   );

@@ -4,7 +4,7 @@
 import path from 'node:path';
 import type { ReceiverPlaces, ReceiverTexts } from '../dr-receiver/index.js';
 import { DrError } from '../shared/errors.js';
-import { accessAdvice, type FileSystem, readSmall } from '../shared/files/index.js';
+import { type FileSystem, readSmall, requireOurs } from '../shared/files/index.js';
 import {
   allowedOf,
   CONFIG_FILE_MAX,
@@ -89,7 +89,7 @@ export function backendConfPath(
   );
 }
 
-/** @throws DrError E_NOT_FOUND, E_PARAMETER; E_STATE when others than its owner may change it */
+/** @throws DrError E_NOT_FOUND, E_PARAMETER; E_STATE when others may change it */
 export async function readBackendConf(fs: FileSystem, file: string): Promise<BackendConf> {
   const bytes = await readSmall(fs, file, CONFIG_FILE_MAX);
   if (bytes === undefined) {
@@ -97,11 +97,7 @@ export async function readBackendConf(fs: FileSystem, file: string): Promise<Bac
       hint: 'Make it as docs/bacula-backend.md shows; one line, `host=hyperv`, is enough.',
     });
   }
-  if ((await fs.status(file))?.isChangeableByOthers === true) {
-    throw new DrError('E_STATE', `${file} can be changed by others than its owner`, {
-      hint: `Take that right away: \`${accessAdvice(file, 'change')}\`.`,
-    });
-  }
+  await requireOurs(fs, file);
   return parseBackendConf(bytes.toString('utf8'), file);
 }
 

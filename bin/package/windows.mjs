@@ -101,6 +101,7 @@ export function fileList(stage) {
     ...unpack('Conversion'),
     ...unpack('Documentation'),
     ...each('EachFile', [...files, ...MADE]),
+    ...each('EachInstalled', [...files, 'hvdr.exe']),
     ...each('EachFolder', foldersOf(files)),
     ...each(
       'EachPlugin',

@@ -3,7 +3,7 @@
 ;
 ; Everything is unpacked into .new folders first, where a full disk harms nobody. Then services are stopped, and each file
 ; changes places with its former one, which also works for programs and libraries that run. When a step fails, the former
-; files come back and the services that ran run again. Only files of the list are ever removed.
+; files come back, and so do services, as they were. Only files of the list are ever removed.
 ;
 ; Exit codes: 0 done, 1 failed and nothing was changed or all of it undone, 2 wrong usage.
 
@@ -14,6 +14,7 @@ Target amd64-unicode
   SetCompressor /SOLID lzma
 !endif
 RequestExecutionLevel admin
+AllowSkipFiles off
 ManifestSupportedOS all
 ShowInstDetails show
 ShowUninstDetails show
@@ -47,13 +48,21 @@ VIAddVersionKey "LegalCopyright" "Apache-2.0; the plugins: AGPL-3.0-only"
 
 Var Config      ; %ProgramData%\PodHeitor
 Var Plugins     ; of the File Daemon; empty: there is none
+Var FormerPlugins ; of the last installation
+Var Bacula      ; what /BACULA= said, now or at an earlier installation
 Var Failure     ; what went wrong first
+Var Remains     ; what could not be undone, or removed
 Var From        ; SwapIn, SwapOut, Settle: from this folder …
 Var To          ; … into this one
-Var Names       ; and the file that tells which names were new there
-Var ReceiverRan
+Var Names       ; and the file that tells what this run has exchanged there
+Var ReceiverRan ; what phsvc state says of it; empty: nobody has asked
+Var ReceiverLine ; its command line as it was
+Var ReceiverTitle
 Var AgentRan
+Var AgentLine
+Var AgentTitle
 Var Report
+Var Done        ; what the removal has done so far
 
 !define MUI_ABORTWARNING
 !insertmacro MUI_PAGE_WELCOME
@@ -102,6 +111,13 @@ FunctionEnd
 !macroend
 !define Fail "!insertmacro Fail"
 
+; Of what is done already, or is to be undone: it is told, and goes on.
+!macro Remains TEXT
+  StrCpy $Remains "$Remains$\r$\n${TEXT}"
+  ${Say} "${TEXT}"
+!macroend
+!define Remains "!insertmacro Remains"
+
 ; Runs a program of ours; its exit code is in $0, what it said goes to the report.
 !macro Run COMMAND
   nsExec::ExecToStack `${COMMAND}`
@@ -117,6 +133,13 @@ FunctionEnd
 
 Section "Backend and Hyper-V plugin (required)" SecMain
   SectionIn RO
+  Call Prepare
+  ${If} $Failure != ""
+    ${Say} "failed: $Failure; nothing was changed"
+    SetErrorLevel 1
+    MessageBox MB_OK|MB_ICONSTOP "$Failure$\r$\n$\r$\nNothing was changed." /SD IDOK
+    Abort
+  ${EndIf}
   SetOutPath "$INSTDIR\.new"
   !insertmacro UnpackMain
 SectionEnd
@@ -143,12 +166,22 @@ Section "-Apply"
   SetOutPath "$TEMP"
   ${If} $Failure != ""
     Call Undo
-    ${Say} "failed: $Failure; what was there before is there again"
+    ${If} $Remains == ""
+      StrCpy $1 "what was there before is there again"
+    ${Else}
+      StrCpy $1 "not all of it could be undone: $Remains"
+    ${EndIf}
+    ${Say} "failed: $Failure; $1"
     SetErrorLevel 1
-    MessageBox MB_OK|MB_ICONSTOP "$Failure$\r$\n$\r$\nWhat was there before is there again." /SD IDOK
+    MessageBox MB_OK|MB_ICONSTOP "$Failure$\r$\n$\r$\n$1" /SD IDOK
     Abort
   ${EndIf}
   Call Finish
+  ${If} $Remains != ""
+    ${Say} "installed, but not all was tidied up: $Remains"
+    SetErrorLevel 1
+    MessageBox MB_OK|MB_ICONEXCLAMATION "Installed, but not all was tidied up:$\r$\n$Remains" /SD IDOK
+  ${EndIf}
 SectionEnd
 
 LangString DescMain ${LANG_ENGLISH} "Command line, backend, the plugin of Bacula's File Daemon, an example FileSet, manual and licence."
@@ -222,12 +255,37 @@ Function SelectComponents
   ${EndIf}
 FunctionEnd
 
-; The File Daemon's plugin folder: of /BACULA=FOLDER, else of its service, else of the last installation.
+; The File Daemon's plugin folder: of /BACULA=FOLDER, now or at an earlier installation, else of the last installation,
+; else of its service.
 Function FindPlugins
+  ReadRegStr $FormerPlugins HKLM "${KEY}" "PluginDir"
   ${GetParameters} $0
   ClearErrors
   ${GetOptions} $0 "/BACULA=" $1
-  ${If} ${Errors}
+  ${IfNot} ${Errors}
+    StrCpy $Bacula $1
+    ${If} $1 != "none"
+    ${AndIfNot} ${FileExists} "$1\*.*"
+      ${Say} "wrong usage: /BACULA= names no folder: $1"
+      SetErrorLevel 2
+      Abort
+    ${EndIf}
+  ${Else}
+    ReadRegStr $Bacula HKLM "${KEY}" "Bacula"
+    StrCpy $1 $Bacula
+    ${If} $1 == ""
+    ${AndIf} $FormerPlugins != ""
+      ${GetParent} $FormerPlugins $1
+    ${EndIf}
+    ${If} $1 != ""
+    ${AndIf} $1 != "none"
+    ${AndIfNot} ${FileExists} "$1\*.*"
+      ${Say} "$1, where the plugins were, is gone"
+      StrCpy $Bacula ""
+      StrCpy $1 ""
+    ${EndIf}
+  ${EndIf}
+  ${If} $1 == ""
     ReadRegStr $2 HKLM "SYSTEM\CurrentControlSet\Services\Bacula-fd" "ImagePath"
     StrCpy $3 $2 1
     ${If} $3 == '"'
@@ -242,11 +300,6 @@ Function FindPlugins
     ${OrIfNot} ${FileExists} "$1\*.*"
       StrCpy $1 "none"
     ${EndIf}
-  ${ElseIf} $1 != "none"
-  ${AndIfNot} ${FileExists} "$1\*.*"
-    ${Say} "wrong usage: /BACULA= names no folder: $1"
-    SetErrorLevel 2
-    Abort
   ${EndIf}
   ${If} $1 == "none"
     StrCpy $Plugins ""
@@ -257,7 +310,35 @@ FunctionEnd
 
 ; ---------------------------------------------------------------- files
 
-; Of a name: the new file takes the place of the former one, which stays beside it.
+; Of a whole path: the file goes. One that a process has open goes with the next start of the machine, under a name that
+; no later set-up gives to another file: what Windows is to remove then, it finds by name.
+!macro DiscardFile un
+Function ${un}Discard
+  Exch $R0
+  Push $R1
+  Delete "$R0"
+  ${If} ${FileExists} "$R0"
+    System::Call "kernel32::GetTickCount() i .R1"
+    ClearErrors
+    Rename "$R0" "$R0.$R1.old"
+    ${IfNot} ${Errors}
+      Delete /REBOOTOK "$R0.$R1.old"
+    ${EndIf}
+  ${EndIf}
+  Pop $R1
+  Pop $R0
+FunctionEnd
+!macroend
+!insertmacro DiscardFile ""
+!insertmacro DiscardFile "un."
+!macro Discard PATH
+  Push "${PATH}"
+  Call Discard
+!macroend
+!define Discard "!insertmacro Discard"
+
+; Of a name: the new file takes the place of the former one, which stays beside it. What this run has exchanged stands in
+; $Names, a file of this run alone, so that only that is undone.
 Function SwapIn
   Exch $R0
   Push $R1
@@ -265,16 +346,18 @@ Function SwapIn
   ${AndIf} ${FileExists} "$From\$R0"
     ${GetParent} "$To\$R0" $R1
     CreateDirectory "$R1"
-    Delete "$To\$R0.former"
-    ${If} ${FileExists} "$To\$R0.former"
-      ; a process that has not been started again since the last upgrade
-      System::Call "kernel32::GetTickCount() i .R1"
-      Rename "$To\$R0.former" "$To\$R0.$R1.old"
-      Delete /REBOOTOK "$To\$R0.$R1.old"
-    ${EndIf}
+    ; of an earlier run
+    ${Discard} "$To\$R0.former"
     ClearErrors
-    ${If} ${FileExists} "$To\$R0"
-      Rename "$To\$R0" "$To\$R0.former"
+    ${If} ${FileExists} "$To\$R0.former"
+      SetErrors
+    ${ElseIf} ${FileExists} "$To\$R0"
+      WriteINIStr "$Names" "former" "$R0" "1"
+      ${IfNot} ${Errors}
+        Rename "$To\$R0" "$To\$R0.former"
+      ${Else}
+        SetErrors
+      ${EndIf}
     ${Else}
       WriteINIStr "$Names" "new" "$R0" "1"
     ${EndIf}
@@ -296,15 +379,24 @@ FunctionEnd
 Function SwapOut
   Exch $R0
   Push $R1
-  ReadINIStr $R1 "$Names" "new" "$R0"
-  ${If} ${FileExists} "$To\$R0.former"
-    Delete "$To\$R0"
-    ${If} ${FileExists} "$To\$R0" ; it runs
-      Rename "$To\$R0" "$From\$R0"
+  ReadINIStr $R1 "$Names" "former" "$R0"
+  ${If} $R1 == "1"
+    ${If} ${FileExists} "$To\$R0.former"
+      ${Discard} "$To\$R0"
+      ClearErrors
+      Rename "$To\$R0.former" "$To\$R0"
+      ${If} ${Errors}
+        ${Remains} "$To\$R0 is the new one; the former one is $To\$R0.former"
+      ${EndIf}
     ${EndIf}
-    Rename "$To\$R0.former" "$To\$R0"
-  ${ElseIf} $R1 == "1"
-    Delete /REBOOTOK "$To\$R0"
+  ${Else}
+    ReadINIStr $R1 "$Names" "new" "$R0"
+    ${If} $R1 == "1"
+      ${Discard} "$To\$R0"
+      ${If} ${FileExists} "$To\$R0"
+        ${Remains} "$To\$R0 cannot be removed"
+      ${EndIf}
+    ${EndIf}
   ${EndIf}
   Pop $R1
   Pop $R0
@@ -313,7 +405,7 @@ FunctionEnd
 ; Of a name: the former file goes, now or with the process that has it.
 Function Settle
   Exch $R0
-  Delete /REBOOTOK "$To\$R0.former"
+  ${Discard} "$To\$R0.former"
   Pop $R0
 FunctionEnd
 
@@ -334,23 +426,31 @@ FunctionEnd
 !macro LinkFile TARGET NAME
   System::Call 'kernel32::CreateHardLinkW(w "${NAME}", w "${TARGET}", p 0) i .r0'
   ${If} $0 == 0
+    ClearErrors
     CopyFiles /SILENT "${TARGET}" "${NAME}"
+    ${If} ${Errors}
+      ${Fail} "${NAME} cannot be written"
+    ${EndIf}
   ${EndIf}
 !macroend
 
 !macro Programs
   StrCpy $From "$INSTDIR\.new"
   StrCpy $To "$INSTDIR"
-  StrCpy $Names "$INSTDIR\.new\names.ini"
+  StrCpy $Names "$PLUGINSDIR\programs.ini"
 !macroend
 !macro PluginFiles
   StrCpy $From "$Plugins\.podheitor-new"
   StrCpy $To "$Plugins"
-  StrCpy $Names "$Plugins\.podheitor-new\names.ini"
+  StrCpy $Names "$PLUGINSDIR\plugins.ini"
 !macroend
 !macro LinkPlugin NAME
   ${If} ${FileExists} "$INSTDIR\bacula\${NAME}"
+    ClearErrors
     CopyFiles /SILENT "$INSTDIR\bacula\${NAME}" "$From\${NAME}"
+    ${If} ${Errors}
+      ${Fail} "$From\${NAME} cannot be written"
+    ${EndIf}
   ${EndIf}
 !macroend
 !macro LinkBackend NAME
@@ -373,19 +473,89 @@ FunctionEnd
   RMDir "$Plugins\${NAME}"
 !macroend
 !macro RemoveFile NAME
-  Delete /REBOOTOK "$INSTDIR\${NAME}"
+  ${Discard} "$INSTDIR\${NAME}"
 !macroend
 !macro RemovePlugin NAME
-  Delete /REBOOTOK "$Plugins\${NAME}"
+  ${Discard} "$Plugins\${NAME}"
+!macroend
+!macro RemoveFormerPlugin NAME
+  ${Discard} "$FormerPlugins\${NAME}"
+!macroend
+!macro RemoveFormerFolder NAME
+  RMDir "$FormerPlugins\${NAME}"
 !macroend
 
 ; ---------------------------------------------------------------- the steps
 
+; As it is before anything is changed.
+!macro LookAtService NAME RAN LINE TITLE
+  ${Run} '"$PLUGINSDIR\phsvc.exe" state ${NAME}'
+  ${If} $0 == 0
+  ${OrIf} $0 == 3
+  ${OrIf} $0 == 4
+    StrCpy ${RAN} $0 ; 0: it runs, 3: it is not there, 4: it does not run
+  ${ElseIf} $0 == 5 ; it starts
+    StrCpy ${RAN} 0
+  ${Else}
+    ${Fail} "the service manager does not tell about ${NAME}"
+  ${EndIf}
+  ReadRegStr ${LINE} HKLM "SYSTEM\CurrentControlSet\Services\${NAME}" "ImagePath"
+  ReadRegStr ${TITLE} HKLM "SYSTEM\CurrentControlSet\Services\${NAME}" "DisplayName"
+  StrLen $0 ${LINE}
+  ${If} $0 > 1000 ; more does not fit into a variable
+    ${Fail} "the command line of the service ${NAME} is too long to be kept"
+  ${EndIf}
+!macroend
+
+!macro CheckFolder PATH
+  ${If} $Failure == ""
+  ${AndIf} ${FileExists} "${PATH}\*.*"
+    ${Run} '"$PLUGINSDIR\phsvc.exe" check "${PATH}"'
+    ${If} $0 != 0
+      ${Fail} "users may change ${PATH}, whose plugins run as the system: take that right away (icacls), or give /BACULA=none"
+    ${EndIf}
+  ${EndIf}
+!macroend
+
+!macro ProtectFolder KIND PATH
+  ${If} $Failure == ""
+    ${Run} '"$PLUGINSDIR\phsvc.exe" protect ${KIND} "${PATH}"'
+    ${If} $0 != 0
+      ${Fail} "${PATH} cannot be kept from other users: $Report"
+    ${EndIf}
+  ${EndIf}
+!macroend
+Function Protect
+  !insertmacro ProtectFolder programs "$INSTDIR"
+  !insertmacro ProtectFolder configuration "$Config"
+FunctionEnd
+
+; What can be refused before anything is unpacked, and folders that nobody else may change from now on.
+Function Prepare
+  StrCpy $ReceiverRan ""
+  StrCpy $AgentRan ""
+  InitPluginsDir
+  SetOutPath "$PLUGINSDIR"
+  File "${STAGE}/phsvc.exe"
+  ${If} $Plugins != ""
+    ${GetParent} $Plugins $1
+    !insertmacro CheckFolder "$1"
+    !insertmacro CheckFolder "$Plugins"
+  ${EndIf}
+  ${If} $Failure == ""
+    !insertmacro LookAtService ${RECEIVER} $ReceiverRan $ReceiverLine $ReceiverTitle
+    !insertmacro LookAtService ${AGENT} $AgentRan $AgentLine $AgentTitle
+  ${EndIf}
+  ${If} $Failure == ""
+    CreateDirectory "$INSTDIR"
+    Call Protect
+  ${EndIf}
+FunctionEnd
+
 !macro StopService NAME RAN
-  ${Run} '"$INSTDIR\.new\phsvc.exe" state ${NAME}'
-  StrCpy ${RAN} $0 ; 0: it runs, 3: it is not there
-  ${If} ${RAN} == 0
-    ${Run} '"$INSTDIR\.new\phsvc.exe" stop ${NAME}'
+  ${If} $Failure == ""
+  ${AndIf} ${RAN} != 3
+    ${Run} '"$PLUGINSDIR\phsvc.exe" stop ${NAME}'
     ${If} $0 != 0
       ${Fail} "the service ${NAME} cannot be stopped"
     ${EndIf}
@@ -394,25 +564,35 @@ FunctionEnd
 
 !macro MakeService NAME RAN SECTION TITLE ABOUT WORDS LOG
   ${If} $Failure == ""
-    ${If} ${SectionIsSelected} ${SECTION}
-      ${Run} '"$INSTDIR\phsvc.exe" install ${NAME} "${TITLE}" "${ABOUT}" "$Config\log\${LOG}" -- "$INSTDIR\hvdr.exe" ${WORDS} --stop-on-stdin-close'
+  ${AndIf} ${SectionIsSelected} ${SECTION}
+    ${Run} '"$INSTDIR\phsvc.exe" install ${NAME} "${TITLE}" "${ABOUT}" "$Config\log\${LOG}" -- "$INSTDIR\hvdr.exe" ${WORDS} --stop-on-stdin-close'
+    ${If} $0 != 0
+      ${Fail} "the service ${NAME} cannot be made"
+    ${EndIf}
+    ClearErrors
+    WriteRegExpandStr HKLM "${EVENT_KEY}\${NAME}" "EventMessageFile" "%SystemRoot%\System32\EventCreate.exe"
+    WriteRegDWORD HKLM "${EVENT_KEY}\${NAME}" "TypesSupported" 7
+    ${If} ${Errors}
+      ${Fail} "the service ${NAME} cannot be made known to the system's log"
+    ${EndIf}
+    ${If} $Failure == ""
+    ${AndIf} ${RAN} == 0
+      ${Run} '"$INSTDIR\phsvc.exe" start ${NAME}'
       ${If} $0 != 0
-        ${Fail} "the service ${NAME} cannot be made"
+        ${Fail} "the service ${NAME} does not run with the new files, see $Config\log\${LOG}"
       ${EndIf}
-      WriteRegExpandStr HKLM "${EVENT_KEY}\${NAME}" "EventMessageFile" "%SystemRoot%\System32\EventCreate.exe"
-      WriteRegDWORD HKLM "${EVENT_KEY}\${NAME}" "TypesSupported" 7
-      ${If} $Failure == ""
-      ${AndIf} ${RAN} == 0
-        ${Run} '"$INSTDIR\phsvc.exe" start ${NAME}'
-        ${If} $0 != 0
-          ${Fail} "the service ${NAME} does not run with the new files, see $Config\log\${LOG}"
-        ${EndIf}
-      ${EndIf}
-    ${ElseIf} ${RAN} != 3
-      ${Run} '"$INSTDIR\phsvc.exe" remove ${NAME}'
-      ${If} $0 != 0
-        ${Fail} "the service ${NAME} cannot be removed"
-      ${EndIf}
+    ${EndIf}
+  ${EndIf}
+!macroend
+
+; Of a component that is not wanted any more. It cannot be undone, so nothing that can fail comes after it.
+!macro DropService NAME RAN SECTION
+  ${IfNot} ${SectionIsSelected} ${SECTION}
+  ${AndIf} ${RAN} != 3
+    ${Run} '"$INSTDIR\phsvc.exe" remove ${NAME}'
+    ${If} $0 != 0
+      ${Remains} "the service ${NAME} cannot be removed; it is stopped"
+    ${Else}
       DeleteRegKey HKLM "${EVENT_KEY}\${NAME}"
     ${EndIf}
   ${EndIf}
@@ -421,37 +601,38 @@ FunctionEnd
 ; Files of the administrator: made once, never changed by us.
 !macro KeepConfig NAME
   ${IfNot} ${FileExists} "$Config\${NAME}"
+    ClearErrors
     CopyFiles /SILENT "$INSTDIR\config\${NAME}" "$Config\${NAME}"
+    ${If} ${Errors}
+      ${Fail} "$Config\${NAME} cannot be written"
+    ${EndIf}
   ${EndIf}
 !macroend
 
 Function Apply
-  StrCpy $ReceiverRan 3
-  StrCpy $AgentRan 3
   ClearErrors
   WriteUninstaller "$INSTDIR\.new\uninstall.exe"
-  !insertmacro LinkFile "$INSTDIR\.new\podheitor-hyperv-backend.exe" "$INSTDIR\.new\hvdr.exe"
   ${If} ${Errors}
     ${Fail} "$INSTDIR cannot be written"
-  ${Else}
-    !insertmacro StopService ${RECEIVER} $ReceiverRan
-    !insertmacro StopService ${AGENT} $AgentRan
   ${EndIf}
+  !insertmacro LinkFile "$INSTDIR\.new\podheitor-hyperv-backend.exe" "$INSTDIR\.new\hvdr.exe"
+  !insertmacro StopService ${RECEIVER} $ReceiverRan
+  !insertmacro StopService ${AGENT} $AgentRan
   !insertmacro Programs
   !insertmacro EachFile SwapIn
 
   ${If} $Failure == ""
-    ; keys and the store are nobody else's: inherited rights would let all users in
-    CreateDirectory "$Config"
+    ClearErrors
     CreateDirectory "$Config\keys"
     CreateDirectory "$Config\log"
-    ${Run} '"$SYSDIR\icacls.exe" "$Config" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F /q'
-    ${If} $0 != 0
-      ${Fail} "$Config cannot be kept from other users"
+    ${If} ${Errors}
+      ${Fail} "$Config cannot be written"
     ${EndIf}
     !insertmacro KeepConfig receiver.conf
     !insertmacro KeepConfig agent.conf
     !insertmacro KeepConfig backend.conf
+    ; what is new belongs to all administrators too, and not to the one who runs this
+    Call Protect
   ${EndIf}
 
   ${If} $Failure == ""
@@ -477,19 +658,30 @@ FunctionEnd
 
 !macro UndoService NAME RAN
   ${If} ${RAN} == 3
-    ${If} ${FileExists} "$INSTDIR\phsvc.exe"
-      ${Run} '"$INSTDIR\phsvc.exe" remove ${NAME}'
+    ${Run} '"$PLUGINSDIR\phsvc.exe" remove ${NAME}'
+    ${If} $0 != 0
+      ${Remains} "the service ${NAME} cannot be removed"
     ${EndIf}
     DeleteRegKey HKLM "${EVENT_KEY}\${NAME}"
-  ${Else}
-    ${Run} '"$INSTDIR\phsvc.exe" stop ${NAME}'
+  ${ElseIf} ${RAN} != ""
+    ${Run} '"$PLUGINSDIR\phsvc.exe" stop ${NAME}'
+    ${If} $0 != 0
+      ${Remains} "the service ${NAME} cannot be stopped"
+    ${EndIf}
   ${EndIf}
 !macroend
-!macro RestartService NAME RAN
+!macro BringBackService NAME RAN LINE TITLE
   ${If} ${RAN} == 0
-    ${Run} '"$INSTDIR\phsvc.exe" start ${NAME}'
+  ${OrIf} ${RAN} == 4
+    ${Run} '"$PLUGINSDIR\phsvc.exe" restore ${NAME} "${TITLE}" -- ${LINE}'
     ${If} $0 != 0
-      ${Say} "the service ${NAME} does not run again"
+      ${Remains} "the service ${NAME} has not got its former command line: ${LINE}"
+    ${EndIf}
+  ${EndIf}
+  ${If} ${RAN} == 0
+    ${Run} '"$PLUGINSDIR\phsvc.exe" start ${NAME}'
+    ${If} $0 != 0
+      ${Remains} "the service ${NAME} does not run again"
     ${EndIf}
   ${EndIf}
 !macroend
@@ -504,8 +696,8 @@ Function Undo
   ${EndIf}
   !insertmacro Programs
   !insertmacro EachFile SwapOut
-  !insertmacro RestartService ${RECEIVER} $ReceiverRan
-  !insertmacro RestartService ${AGENT} $AgentRan
+  !insertmacro BringBackService ${RECEIVER} $ReceiverRan $ReceiverLine $ReceiverTitle
+  !insertmacro BringBackService ${AGENT} $AgentRan $AgentLine $AgentTitle
   Call CleanUp
   ; of a first installation nothing is left
   !insertmacro EachFolder RemoveFolder
@@ -516,15 +708,13 @@ FunctionEnd
 Function CleanUp
   !insertmacro Programs
   !insertmacro EachFile RemoveNew
-  Delete "$Names"
   !insertmacro EachFolder RemoveNewFolder
   RMDir "$From"
   ${If} $Plugins != ""
     !insertmacro PluginFiles
     !insertmacro EachPlugin RemoveNew
     !insertmacro EachBackend RemoveNew
-    Delete "$Names"
-    !insertmacro EachBackendFolder RemoveNewFolder
+      !insertmacro EachBackendFolder RemoveNewFolder
     RMDir "$From"
     !insertmacro EachBackendFolder RemovePluginFolder
   ${EndIf}
@@ -537,6 +727,15 @@ FunctionEnd
 !macroend
 
 Function Finish
+  StrCpy $Remains ""
+  !insertmacro DropService ${RECEIVER} $ReceiverRan ${SecReceiver}
+  !insertmacro DropService ${AGENT} $AgentRan ${SecAgent}
+  ${If} $FormerPlugins != ""
+  ${AndIf} $FormerPlugins != $Plugins
+    !insertmacro EachPlugin RemoveFormerPlugin
+    !insertmacro EachBackend RemoveFormerPlugin
+    !insertmacro EachBackendFolder RemoveFormerFolder
+  ${EndIf}
   ${IfNot} ${SectionIsSelected} ${SecConversion}
     !insertmacro EachConversion RemoveFile
     ${If} $Plugins != ""
@@ -555,9 +754,11 @@ Function Finish
   ${EndIf}
   Call CleanUp
   !insertmacro EachFolder RemoveFolder
+  ClearErrors
   WriteRegStr HKLM "${KEY}" "InstallDir" "$INSTDIR"
   WriteRegStr HKLM "${KEY}" "Version" "${VERSION}"
   WriteRegStr HKLM "${KEY}" "PluginDir" "$Plugins"
+  WriteRegStr HKLM "${KEY}" "Bacula" "$Bacula"
   StrCpy $1 ""
   !insertmacro Name ${SecReceiver} receiver
   !insertmacro Name ${SecAgent} agent
@@ -576,7 +777,13 @@ Function Finish
   WriteRegStr HKLM "${UNINSTALL_KEY}" "QuietUninstallString" '"$INSTDIR\uninstall.exe" /S'
   WriteRegDWORD HKLM "${UNINSTALL_KEY}" "NoModify" 1
   WriteRegDWORD HKLM "${UNINSTALL_KEY}" "NoRepair" 1
+  ${If} ${Errors}
+    ${Remains} "the registry has not taken what was installed where"
+  ${EndIf}
   ${Run} '"$INSTDIR\phsvc.exe" path add "$INSTDIR"'
+  ${If} $0 != 0
+    ${Remains} "$INSTDIR is not on the search path of the machine"
+  ${EndIf}
   SendMessage ${HWND_BROADCAST} ${WM_SETTINGCHANGE} 0 "STR:Environment" /TIMEOUT=2000
   ${If} $Plugins == ""
     ${Say} "no File Daemon was found; its plugins are in $INSTDIR\bacula, /BACULA=FOLDER installs them"
@@ -587,42 +794,47 @@ Function Finish
 FunctionEnd
 
 Function .onInstFailed
+  ${If} $Failure == ""
+    ; a file that cannot be unpacked ends all at once
+    SetOutPath "$TEMP"
+    Call CleanUp
+    !insertmacro EachFolder RemoveFolder
+    RMDir "$INSTDIR"
+    ${Say} "failed: not all files could be unpacked; nothing was changed"
+  ${EndIf}
   SetErrorLevel 1
 FunctionEnd
 
 ; ---------------------------------------------------------------- removal
 
-; A file that somebody has open moves aside and goes with the next start of the machine.
-Function un.Drop
-  Exch $R0
-  Push $R1
-  Delete "$R0"
-  ${If} ${FileExists} "$R0"
-    System::Call "kernel32::GetTickCount() i .R1"
-    Rename "$R0" "$R0.$R1.old"
-    Delete /REBOOTOK "$R0.$R1.old"
+!macro DropPath PATH
+  Push "${PATH}"
+  Call un.Discard
+  ${If} ${FileExists} "${PATH}"
+    StrCpy $Remains "$Remains$\r$\n${PATH}"
   ${EndIf}
-  Pop $R1
-  Pop $R0
-FunctionEnd
+!macroend
 !macro DropFile NAME
-  Push "$INSTDIR\${NAME}"
-  Call un.Drop
+  !insertmacro DropPath "$INSTDIR\${NAME}"
 !macroend
 !macro DropPluginFile NAME
-  Push "$Plugins\${NAME}"
-  Call un.Drop
+  !insertmacro DropPath "$Plugins\${NAME}"
 !macroend
-!macro RemoveService NAME
+!macro un.RemoveService NAME
   nsExec::ExecToStack '"$INSTDIR\phsvc.exe" remove ${NAME}'
   Pop $0
   Pop $Report
   ${If} $0 != 0
-    ${UnSay} "failed: the service ${NAME} cannot be removed: $Report; nothing was removed"
+    ${UnSay} "failed: the service ${NAME} cannot be removed: $Report; removed until then: $Done"
     SetErrorLevel 1
     Abort
   ${EndIf}
   DeleteRegKey HKLM "${EVENT_KEY}\${NAME}"
+  ${If} $Done == "nothing"
+    StrCpy $Done "the service ${NAME}"
+  ${Else}
+    StrCpy $Done "$Done, the service ${NAME}"
+  ${EndIf}
 !macroend
 
 Function un.onInit
@@ -631,11 +843,16 @@ Function un.onInit
 FunctionEnd
 
 Section "un.Main"
-  !insertmacro RemoveService ${RECEIVER}
-  !insertmacro RemoveService ${AGENT}
+  StrCpy $Done "nothing"
+  StrCpy $Remains ""
+  !insertmacro un.RemoveService ${RECEIVER}
+  !insertmacro un.RemoveService ${AGENT}
   nsExec::ExecToStack '"$INSTDIR\phsvc.exe" path remove "$INSTDIR"'
   Pop $0
   Pop $Report
+  ${If} $0 != 0
+    StrCpy $Remains "$\r$\n$INSTDIR on the search path"
+  ${EndIf}
   SendMessage ${HWND_BROADCAST} ${WM_SETTINGCHANGE} 0 "STR:Environment" /TIMEOUT=2000
   ReadRegStr $Plugins HKLM "${KEY}" "PluginDir"
   ${If} $Plugins != ""
@@ -643,12 +860,20 @@ Section "un.Main"
     !insertmacro EachBackend DropPluginFile
     !insertmacro EachBackendFolder RemovePluginFolder
   ${EndIf}
-  !insertmacro EachFile DropFile
+  !insertmacro EachInstalled DropFile
   !insertmacro EachFolder RemoveFolder
+  ; itself, when it runs in its place
+  Push "$INSTDIR\uninstall.exe"
+  Call un.Discard
   RMDir "$INSTDIR"
   RMDir "$PROGRAMFILES64\PodHeitor"
   DeleteRegKey HKLM "${UNINSTALL_KEY}"
   DeleteRegKey HKLM "${KEY}"
   DeleteRegKey /ifempty HKLM "Software\PodHeitor"
+  ${If} $Remains != ""
+    ${UnSay} "failed: the services and most files were removed, but these stay: $Remains"
+    SetErrorLevel 1
+    Abort
+  ${EndIf}
   ${UnSay} "removed; configuration, keys, logs and store stay in $APPDATA\PodHeitor"
 SectionEnd

@@ -5,9 +5,9 @@ import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { DrError } from '../errors.js';
 import {
-  accessAdvice,
   type FileStatus,
   type FileSystem,
+  keepAdvice,
   readSmall,
   TEMPORARY_SUFFIX,
 } from '../files/index.js';
@@ -135,7 +135,7 @@ async function readKeyFile(
   if (status.isExposed === true) {
     throw new DrError('E_KEY_FILE', `others than its owner may read the key file ${path}`, {
       context: { path },
-      hint: `Take that away (${accessAdvice(path, 'read')}); whoever read it may act in its name: make a new key if in doubt.`,
+      hint: `Take that away (${keepAdvice(path, status)}); whoever read it may act in its name: make a new key if in doubt.`,
     });
   }
   if (status.sizeBytes > PSK_FILE_BYTES_MAX) {

@@ -3,7 +3,7 @@
 
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { DrError } from '../errors.js';
-import { accessAdvice, type FileSystem, readSmall } from '../files/index.js';
+import { type FileSystem, keepAdvice, readSmall } from '../files/index.js';
 import type { TlsMaterial } from './endpoint.js';
 
 const PEM_BYTES_MAX = 1 << 20;
@@ -73,10 +73,11 @@ async function readKey(
   path: string,
   fs: FileSystem,
 ): Promise<{ path: string; pem: Buffer; key: KeyObject }> {
-  if ((await fs.status(path))?.isExposed === true) {
+  const status = await fs.status(path);
+  if (status?.isExposed === true) {
     throw new DrError('E_KEY_FILE', `others than its owner may read the key file ${path}`, {
       context: { path },
-      hint: `Take that away (${accessAdvice(path, 'read')}); whoever read it may act in its name: make a new key and certificate if in doubt.`,
+      hint: `Take that away (${keepAdvice(path, status)}); whoever read it may act in its name: make a new key and certificate if in doubt.`,
     });
   }
   const pem = await readPem(path, 'key', fs);

@@ -1,5 +1,7 @@
 // The command that keeps others away from a file, for the hint of an error.
 
+import type { FileStatus } from './block-file.js';
+
 /** `read`: only the owner may read it. `change`: others may read it, but not change it. */
 export function accessAdvice(
   path: string,
@@ -11,4 +13,15 @@ export function accessAdvice(
   const [system, administrators, users] = ['*S-1-5-18:F', '*S-1-5-32-544:F', '*S-1-5-32-545:RX'];
   const others = what === 'read' ? '"%USERNAME%:F"' : users;
   return `icacls "${path}" /inheritance:r /grant:r ${system} ${administrators} ${others}`;
+}
+
+/** What keeps others from reading a file, be they its owner. */
+export function keepAdvice(path: string, { isOwnedByAnother }: FileStatus): string {
+  const advice = accessAdvice(path, 'read');
+  return isOwnedByAnother === true ? `${ownerAdvice(path)}, then ${advice}` : advice;
+}
+
+/** The command that gives a file to the administrators. */
+export function ownerAdvice(path: string, platform: NodeJS.Platform = process.platform): string {
+  return platform === 'win32' ? `icacls "${path}" /setowner *S-1-5-32-544` : `chown root ${path}`;
 }

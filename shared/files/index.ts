@@ -6,12 +6,13 @@ export type {
   OpenMode,
   OpenOptions,
 } from './block-file.js';
-export { accessAdvice } from './access-advice.js';
+export { accessAdvice, keepAdvice, ownerAdvice } from './access-advice.js';
 export { forbidCoreDumps } from './core-dumps.js';
 export { lockedFile, makeLockFile } from './lock-file.js';
 export { openNotifySocket, type SendNotice } from './native-notify.js';
 export { nodeFileSystem } from './node-file.js';
 export { refuseExisting } from './refuse-existing.js';
+export { requireOurs } from './require-ours.js';
 export {
   createBeside,
   isLeftoverOf,

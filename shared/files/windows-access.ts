@@ -5,7 +5,7 @@
 //                 kind;flags;rights;object;inherited object;account
 
 export interface WindowsAccess {
-  /** Someone else than the owner, the system and administrators may read it or change it. */
+  /** Someone else than this account, the system and administrators may read it or change it. */
   readonly isExposed: boolean;
   readonly isChangeableByOthers: boolean;
   /** The owner is neither this account nor the system nor an administrator. */
@@ -52,11 +52,13 @@ export function accessOf(sddl: string, account: string | undefined): WindowsAcce
   const owner = /^O:(S-[\d-]+|[A-Z]{2})/.exec(sddl)?.[1];
   const isTrusted = (who: string): boolean =>
     TRUSTED.has(who) || who === TRUSTED_INSTALLER || who === account;
-  const given = rightsOfOthers(sddl, (who) => isTrusted(who) || who === owner);
+  const given = rightsOfOthers(sddl, isTrusted);
+  // whatever the list says, an owner may write another one
+  const isOwnedByAnother = owner === undefined || !isTrusted(owner);
   return {
-    isExposed: (given & (READ | CHANGE)) !== 0,
-    isChangeableByOthers: (given & CHANGE) !== 0,
-    isOwnedByAnother: owner === undefined || !isTrusted(owner),
+    isExposed: isOwnedByAnother || (given & (READ | CHANGE)) !== 0,
+    isChangeableByOthers: isOwnedByAnother || (given & CHANGE) !== 0,
+    isOwnedByAnother,
   };
 }
 

@@ -4,11 +4,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { builtFolder } from '../support/checkout.js';
 import { runHvdr } from '../support/cli.js';
-import { needTool } from '../support/need.js';
+import { needTool, skipBecause } from '../support/need.js';
 import { WorkFolder } from '../support/work-folder.js';
 
 /** Prints each datagram as a line of JSON. */
@@ -109,6 +109,25 @@ describe('a service', () => {
     const wrong = hvdr(['receiver', '--config', receiverConf, '--listen', 'nowhere']);
     expect(await wrong.ended).to.equal(2);
     expect(wrong.stderr).to.contain('E_USAGE: --listen "nowhere"');
+  });
+
+  it('obeys no file that others may change, or that belongs to another account', async function () {
+    const file = work.file('theirs.conf');
+    writeFileSync(file, `store=/x\npsk_file=${key}\n`);
+    chmodSync(file, 0o666);
+    for (const command of ['receiver', 'daemon']) {
+      const open = hvdr([command, '--config', file]);
+      expect(await open.ended, open.stderr).not.to.equal(0);
+      expect(open.stderr).to.match(/E_STATE: .*theirs\.conf can be changed by others/);
+      expect(open.stderr).to.contain(`chmod go-w ${file}`);
+    }
+    if (process.getuid?.() !== 0) skipBecause(this, 'only root gives a file away');
+    chmodSync(file, 0o600);
+    chownSync(file, 65534, 65534);
+    const foreign = hvdr(['receiver', '--config', file]);
+    expect(await foreign.ended).not.to.equal(0);
+    expect(foreign.stderr).to.match(/E_STATE: .*theirs\.conf belongs to another account/);
+    expect(foreign.stderr).to.contain(`chown root ${file}`);
   });
 
   it('says in which file or option a value is wrong', async () => {

@@ -1,7 +1,15 @@
 // The service host of Windows (deploy/windows/phsvc) under Wine's service manager. What Wine cannot show are the
 // recovery actions, the system's log and the shutdown of a machine.
 
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { checkoutFolder } from '../support/checkout.js';
@@ -133,6 +141,47 @@ describe('the service host of Windows', () => {
     expect(new Set(lines).size).to.equal(lines.length);
   });
 
+  it('loses nothing when there can be no new log', async () => {
+    writeFileSync(prefix.file('service/flag'), '');
+    const log = 'C:\\service\\logs\\moved.log';
+    const program = ['C:\\service\\child.exe', 'later', 'C:\\service\\flag'];
+    mkdirSync(prefix.file('service/logs'));
+    await expectDone('install', NAME, 'A test', 'Does one thing.', log, '--', ...program);
+    await expectDone('start', NAME);
+    // Windows would not let it go; there it is the right to make files that goes
+    renameSync(prefix.file('service/logs'), prefix.file('service/elsewhere'));
+    rmSync(prefix.file('service/flag'));
+    await expectDone('stop', NAME);
+    const lines = logText('../service/elsewhere/moved.log').match(/^line .*$/gm) ?? [];
+    expect(lines).to.have.length(2000);
+    expect(lines.at(-1)).to.equal('line 1999 of a program that says much');
+  });
+
+  it('is stopped while it starts', async () => {
+    await install('slow');
+    await prefix.run(prefix.file('windows/system32/sc.exe'), ['start', NAME]);
+    expect((await phsvc('state', NAME)).code).to.equal(5);
+    await expectDone('stop', NAME);
+    expect((await phsvc('state', NAME)).code).to.equal(4);
+  });
+
+  it('gets its former title and command line back', async () => {
+    await install('serve', 'one');
+    const words = ['run', NAME, '"C:\\service\\former log.log"', '--'];
+    const line = ['"C:\\service\\phsvc.exe"', ...words, 'C:\\service\\child.exe', 'serve'];
+    await prefix.expect(prefix.file('windows/system32/cmd.exe'), [
+      '/c',
+      writeBatch(`C:\\service\\phsvc.exe restore ${NAME} "Former one" -- ${line.join(' ')}`),
+    ]);
+    await expectDone('start', NAME);
+    expect(logText('former log.log')).to.contain('listening\n');
+  });
+
+  function writeBatch(line: string): string {
+    writeFileSync(prefix.file('service/do.bat'), `@${line}\r\n@exit %ERRORLEVEL%\r\n`);
+    return 'C:\\service\\do.bat';
+  }
+
   it('is changed, not made anew, when it is there', async () => {
     await install('refuse', '41');
     await install('serve');
@@ -173,6 +222,10 @@ describe('the service host of Windows', () => {
       ['install', NAME, 'title', 'C:\\x.log', ...child],
       ['path', 'add', 'relative'],
       ['path', 'add', 'C:\\one;C:\\two'],
+      ['restore', NAME, 'title'],
+      ['protect', 'all', 'C:\\service'],
+      ['protect', 'programs', 'relative'],
+      ['check', 'relative'],
       ['start', NAME, 'more'],
       ['begin', NAME],
       ['start'],

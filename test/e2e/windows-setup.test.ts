@@ -3,6 +3,8 @@
 // apart, and one can be broken; windows-install.test.ts installs the real one.
 
 import {
+  chmodSync,
+  chownSync,
   copyFileSync,
   cpSync,
   existsSync,
@@ -16,7 +18,7 @@ import {
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { checkoutFolder } from '../support/checkout.js';
-import { needTool } from '../support/need.js';
+import { needTool, skipBecause } from '../support/need.js';
 import { expectTool, type ToolRun } from '../support/run-tool.js';
 import { compileForWindows, needWine, WinePrefix } from '../support/wine.js';
 import { holdServices } from '../support/wine-services.js';
@@ -26,19 +28,11 @@ const PROGRAMS = 'Program Files/PodHeitor/HyperV';
 const BACULA = 'Program Files/Bacula';
 const CONFIG = 'ProgramData/PodHeitor';
 const KEY = 'HKLM\\Software\\PodHeitor\\HyperV';
-const ENVIRONMENT = 'HKLM\\SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment';
+const SERVICE = 'HKLM\\SYSTEM\\CurrentControlSet\\Services\\PodHeitorReceiver';
+const SESSION_MANAGER = 'HKLM\\SYSTEM\\CurrentControlSet\\Control\\Session Manager';
+const ENVIRONMENT = `${SESSION_MANAGER}\\Environment`;
 const STAND_IN = join(checkoutFolder, 'test', 'support', 'windows-service', 'child.c');
 const SIDE_FILES = ['native/koffi.node', 'powershell/host.ps1'];
-
-/** Of product.md: what is always there, and what a component adds. */
-const REQUIRED = [
-  ...['podheitor-hyperv-backend.exe', 'hvdr.exe', 'phsvc.exe', 'uninstall.exe', ...SIDE_FILES],
-  ...['README.md', 'MANUAL.txt', 'LICENSE.txt', 'THIRD-PARTY-LICENCES.txt', 'bacula/LICENSE.txt'],
-  ...['bacula/podheitor-hyperv-fd.dll', 'examples/client.conf', 'examples/daily.conf'],
-  ...['config/receiver.conf', 'config/agent.conf', 'config/backend.conf'],
-];
-const CONVERSION = ['bacula/podheitor-vsphere-fd.dll', 'bacula/podheitor-proxmox-fd.dll'];
-const PLUGIN = ['podheitor-hyperv-fd.dll', 'podheitor-hyperv-backend.exe', ...SIDE_FILES];
 
 function filesBelow(folder: string): string[] {
   if (!existsSync(folder)) return [];
@@ -46,6 +40,21 @@ function filesBelow(folder: string): string[] {
     .filter((name) => !statSync(join(folder, name)).isDirectory())
     .sort();
 }
+
+/** Of product.md: what is always there, and what a component adds. */
+const REQUIRED = [
+  ...['podheitor-hyperv-backend.exe', 'hvdr.exe', 'phsvc.exe', 'uninstall.exe', ...SIDE_FILES],
+  ...['README.md', 'MANUAL.txt', 'LICENSE.txt', 'THIRD-PARTY-LICENCES.txt', 'bacula/LICENSE.txt'],
+  ...['bacula/podheitor-hyperv-fd.dll'],
+  ...filesBelow(join(checkoutFolder, 'deploy', 'bacula')).map((name) => `examples/${name}`),
+  ...['config/receiver.conf', 'config/agent.conf', 'config/backend.conf'],
+];
+const CONVERSION = ['bacula/podheitor-vsphere-fd.dll', 'bacula/podheitor-proxmox-fd.dll'];
+const DOCUMENTATION = [
+  ...filesBelow(join(checkoutFolder, 'docs')).filter((name) => name.endsWith('.md')),
+  ...['CHANGELOG.md', 'SECURITY.md'],
+].map((name) => `docs/${name}`);
+const PLUGIN = ['podheitor-hyperv-fd.dll', 'podheitor-hyperv-backend.exe', ...SIDE_FILES];
 
 describe('the set-up for Windows', () => {
   const work = new WorkFolder('windows-setup');
@@ -66,9 +75,12 @@ describe('the set-up for Windows', () => {
   it('has the same bytes whenever it is built, with plugins and service host', async () => {
     await packWindows('1.0.0', work.file('programs-1.0.0'), work.file('again'));
     const names = filesBelow(work.file('out-1.0.0'));
-    expect(names).to.include.members([
-      ...['SHA256SUMS', 'podheitor-hvdr-1.0.0-setup.exe', 'windows-x64/phsvc.exe'],
-      ...[...CONVERSION, 'bacula/podheitor-hyperv-fd.dll'].map((name) => `windows-x64/${name}`),
+    const programs = ['phsvc.exe', 'podheitor-hyperv-backend.exe', ...SIDE_FILES];
+    expect(names).to.have.members([
+      ...['SHA256SUMS', 'podheitor-hvdr-1.0.0-setup.exe'],
+      ...[...programs, ...CONVERSION, 'bacula/podheitor-hyperv-fd.dll'].map(
+        (name) => `windows-x64/${name}`,
+      ),
     ]);
     expect(filesBelow(work.file('again'))).to.deep.equal(names);
     for (const name of names) {
@@ -130,11 +142,13 @@ describe('the set-up for Windows', () => {
   function setup(release: string, words = ''): Promise<ToolRun> {
     const at = prefix.file(`setup-${release}.exe`);
     copyFileSync(setupFile(release), at);
-    writeFileSync(
-      prefix.file('setup.bat'),
-      `@C:\\setup-${release}.exe /S ${words}\r\n@exit %ERRORLEVEL%\r\n`,
-    );
-    return prefix.run(prefix.file('windows/system32/cmd.exe'), ['/c', 'C:\\setup.bat']);
+    return batch(`C:\\setup-${release}.exe /S ${words}`);
+  }
+
+  /** A command line exactly as it is written. */
+  function batch(line: string): Promise<ToolRun> {
+    writeFileSync(prefix.file('run.bat'), `@${line}\r\n@exit %ERRORLEVEL%\r\n`);
+    return prefix.run(prefix.file('windows/system32/cmd.exe'), ['/c', 'C:\\run.bat']);
   }
 
   async function expectSetup(release: string, words = ''): Promise<void> {
@@ -142,13 +156,8 @@ describe('the set-up for Windows', () => {
     expect(run.code, said()).to.equal(0);
   }
 
-  const uninstall = (folder = 'C:\\Program Files\\PodHeitor\\HyperV'): Promise<ToolRun> => {
-    writeFileSync(
-      prefix.file('remove.bat'),
-      `@"${folder}\\uninstall.exe" /S _?=${folder}\r\n@exit %ERRORLEVEL%\r\n`,
-    );
-    return prefix.run(prefix.file('windows/system32/cmd.exe'), ['/c', 'C:\\remove.bat']);
-  };
+  const uninstall = (folder = 'C:\\Program Files\\PodHeitor\\HyperV'): Promise<ToolRun> =>
+    batch(`"${folder}\\uninstall.exe" /S _?=${folder}`);
 
   /** What the set-up wrote for people. */
   function said(): string {
@@ -194,12 +203,7 @@ describe('the set-up for Windows', () => {
 
     it('lays down what the product has, and no more', async () => {
       await expectSetup('1.0.0');
-      const files = filesIn(PROGRAMS);
-      expect(files).to.include.members([...REQUIRED, 'docs/bacula.md']);
-      for (const name of CONVERSION) expect(files).not.to.include(name);
-      expect(files.filter((name) => /npm|node_modules|\.new|\.former/.test(name))).to.deep.equal(
-        [],
-      );
+      expect(filesIn(PROGRAMS)).to.have.members([...REQUIRED, ...DOCUMENTATION]);
       expect(filesIn(CONFIG)).to.deep.equal(['agent.conf', 'backend.conf', 'receiver.conf']);
       expect(existsSync(prefix.file(`${CONFIG}/keys`))).to.equal(true);
       expect((await phsvc('state', 'PodHeitorReceiver')).code, 'no service was asked for').to.equal(
@@ -216,9 +220,7 @@ describe('the set-up for Windows', () => {
     it('takes components and a folder with blanks, and refuses names that it does not know', async () => {
       const folder = 'C:\\Disaster Recovery\\of ours';
       await expectSetup('1.0.0', `/COMPONENTS=conversion /D=${folder}`);
-      const files = filesIn('Disaster Recovery/of ours');
-      expect(files).to.include.members([...REQUIRED, ...CONVERSION]);
-      expect(files.filter((name) => name.startsWith('docs/'))).to.deep.equal([]);
+      expect(filesIn('Disaster Recovery/of ours')).to.have.members([...REQUIRED, ...CONVERSION]);
       expect(await registry(KEY, 'Components')).to.equal('conversion');
       const wrong = await setup('1.0.0', '/COMPONENTS=receiver,plugin');
       expect(wrong.code).to.equal(2);
@@ -263,9 +265,7 @@ describe('the set-up for Windows', () => {
       expect(await registry(ENVIRONMENT, 'Path')).to.match(
         /^%SystemRoot%\\system32;[^]*;C:\\Program Files\\PodHeitor\\HyperV$/,
       );
-      expect(filesIn(PROGRAMS).filter((name) => /\.(former|old)$|\.new/.test(name))).to.deep.equal(
-        [],
-      );
+      expect(filesIn(PROGRAMS)).to.have.members(REQUIRED);
       // the service that is not wanted any more goes
       await expectSetup('2.0.0', '/COMPONENTS=agent');
       expect((await phsvc('state', 'PodHeitorReceiver')).code).to.equal(3);
@@ -276,11 +276,23 @@ describe('the set-up for Windows', () => {
       await fileDaemon();
       await expectSetup('1.0.0', '/COMPONENTS=receiver');
       expect((await phsvc('start', 'PodHeitorReceiver')).code).to.equal(0);
-      const before = contentsOf();
+      // what an administrator made of it, and what an earlier run left
+      const line = (await registry(SERVICE, 'ImagePath')) ?? '';
+      await batch(
+        `"C:\\${PROGRAMS.replaceAll('/', '\\')}\\phsvc.exe" restore PodHeitorReceiver ` +
+          `"Receiver of ours" -- ${line} --verbose`,
+      );
+      writeFileSync(prefix.file(`${PROGRAMS}/README.md.former`), 'of an earlier run');
+      const [before, image] = [contentsOf(), await registry(SERVICE, 'ImagePath')];
       const run = await setup('3.0.0', '/COMPONENTS=receiver,agent,conversion');
       expect(run.code).to.equal(1);
       expect(said()).to.contain('PodHeitorReceiver does not run with the new files');
-      expect(contentsOf()).to.deep.equal(before);
+      const left = `${PROGRAMS}/README.md.former`;
+      expect(existsSync(prefix.file(left))).to.equal(false);
+      expect({ ...contentsOf(), [left]: before[left] }).to.deep.equal(before);
+      expect(image).to.match(/--verbose$/);
+      expect(await registry(SERVICE, 'ImagePath')).to.equal(image);
+      expect(await registry(SERVICE, 'DisplayName')).to.equal('Receiver of ours');
       expect((await phsvc('state', 'PodHeitorReceiver')).code, said()).to.equal(0);
       expect((await phsvc('state', 'PodHeitorAgent')).code, 'it was not there before').to.equal(3);
       expect(receiverLog()).to.match(/release first[^]*ending well[^]*release first/);
@@ -290,23 +302,140 @@ describe('the set-up for Windows', () => {
     it('is undone when a file cannot be replaced', async () => {
       await expectSetup('1.0.0', '/COMPONENTS=receiver');
       expect((await phsvc('start', 'PodHeitorReceiver')).code).to.equal(0);
+      writeFileSync(prefix.file(`${PROGRAMS}/MANUAL.txt.former`), 'of an earlier run');
+      writeFileSync(prefix.file(`${PROGRAMS}/phsvc.exe.former`), 'of an earlier run');
+      const release = await hold('README.md');
       const before = contentsOf();
-      const holder = prefix.file('hold.exe');
-      await compileForWindows(holder, [STAND_IN]);
-      const held = prefix.spawn(holder, [
-        'hold',
-        `C:\\${PROGRAMS.replaceAll('/', '\\')}\\README.md`,
-      ]);
-      await new Promise((resolve) => held.stdout.once('data', resolve));
       const run = await setup('2.0.0', '/COMPONENTS=receiver,documentation');
       expect(run.code).to.equal(1);
       expect(said()).to.contain('README.md cannot be replaced');
-      expect(contentsOf()).to.deep.equal(before);
+      // files that the run came to have their former content; what it did not come to is as it was
+      const isLeft = (name: string): boolean => name.endsWith('.former');
+      const settled = Object.entries(contentsOf()).filter(([name]) => !isLeft(name));
+      expect(settled).to.deep.equal(Object.entries(before).filter(([name]) => !isLeft(name)));
       expect((await phsvc('state', 'PodHeitorReceiver')).code, said()).to.equal(0);
-      held.stdin.end();
-      await new Promise((resolve) => held.once('close', resolve));
+      await release();
       await expectSetup('2.0.0');
       expect(await registry(KEY, 'Version')).to.equal('2.0.0');
+    });
+
+    it('changes nothing when its files cannot be unpacked', async () => {
+      await expectSetup('1.0.0');
+      writeFileSync(prefix.file(`${PROGRAMS}/.new`), 'a file in the place of the folder');
+      const before = contentsOf();
+      expect((await setup('2.0.0')).code).to.equal(1);
+      expect(said()).to.contain('not all files could be unpacked; nothing was changed');
+      expect(contentsOf()).to.deep.equal(before);
+      expect(await registry(KEY, 'Version')).to.equal('1.0.0');
+    });
+
+    /** Keeps a program file from being replaced or removed; returns how that ends. */
+    async function hold(name: string): Promise<() => Promise<void>> {
+      const holder = prefix.file('hold.exe');
+      await compileForWindows(holder, [STAND_IN]);
+      const held = prefix.spawn(holder, ['hold', `C:\\${PROGRAMS.replaceAll('/', '\\')}\\${name}`]);
+      await new Promise((resolve) => held.stdout.once('data', resolve));
+      return async () => {
+        held.stdin.end();
+        await new Promise((resolve) => held.once('close', resolve));
+      };
+    }
+
+    it('uses nothing that another account has laid into its folder for configuration', async function () {
+      if (process.getuid?.() !== 0) skipBecause(this, 'only root makes files of another account');
+      const planted = ['agent.conf', 'keys/evil.psk', 'store/vms.json'];
+      for (const name of planted) {
+        const file = prefix.file(`${CONFIG}/${name}`);
+        mkdirSync(dirname(file), { recursive: true });
+        writeFileSync(file, 'planted');
+        chownSync(file, 65534, 65534);
+      }
+      chownSync(prefix.file(`${CONFIG}/store`), 65534, 65534);
+      chmodSync(prefix.file(CONFIG), 0o777);
+      await expectSetup('1.0.0');
+      expect(filesIn(CONFIG)).to.have.members([
+        ...['agent.conf', 'backend.conf', 'receiver.conf', 'agent.conf.set-aside-1'],
+        ...['keys/evil.psk.set-aside-1', 'store.set-aside-1/vms.json'],
+      ]);
+      expect(readFileSync(prefix.file(`${CONFIG}/agent.conf`), 'utf8')).to.contain('host=hyperv');
+      expect(said()).to.match(/NOTE: .*\\agent\.conf belonged to another account and is not used/);
+      expect(statSync(prefix.file(CONFIG)).mode & 0o007, 'for nobody else').to.equal(0);
+      // what is ours stays, and what was set aside is let alone
+      writeFileSync(prefix.file(`${CONFIG}/agent.conf`), 'vm=*');
+      const before = filesIn(CONFIG);
+      await expectSetup('2.0.0');
+      expect(filesIn(CONFIG)).to.deep.equal(before);
+      expect(readFileSync(prefix.file(`${CONFIG}/agent.conf`), 'utf8')).to.equal('vm=*');
+    });
+
+    it('takes no folder for its programs where another account has laid something', async function () {
+      if (process.getuid?.() !== 0) skipBecause(this, 'only root makes files of another account');
+      mkdirSync(prefix.file('tools'));
+      chmodSync(prefix.file('tools'), 0o777);
+      await expectSetup('1.0.0', '/D=C:\\tools');
+      expect(statSync(prefix.file('tools')).mode & 0o002, 'nobody else writes there').to.equal(0);
+      writeFileSync(prefix.file('tools/version.dll'), 'planted');
+      chownSync(prefix.file('tools/version.dll'), 65534, 65534);
+      const before = filesIn('tools');
+      expect((await setup('2.0.0', '/D=C:\\tools')).code).to.equal(1);
+      expect(said()).to.match(/version\.dll: it belongs to another account[^]*nothing was changed/);
+      expect(filesIn('tools')).to.deep.equal(before);
+      expect(await registry(KEY, 'Version')).to.equal('1.0.0');
+    });
+
+    it('gives no plugin to a File Daemon whose folder users may change', async () => {
+      await fileDaemon();
+      chmodSync(prefix.file(BACULA), 0o777);
+      expect((await setup('1.0.0')).code).to.equal(1);
+      expect(said()).to.match(/users may change C:\\Program Files\\Bacula[^]*nothing was changed/);
+      expect(filesIn(PROGRAMS)).to.deep.equal([]);
+      await expectSetup('1.0.0', '/BACULA=none');
+      expect(filesIn(BACULA)).to.deep.equal([]);
+    });
+
+    it('remembers where the plugin was put, also that it is not wanted', async () => {
+      mkdirSync(prefix.file('Backup/Bacula'), { recursive: true });
+      await expectSetup('1.0.0', '/BACULA=C:\\Backup\\Bacula');
+      await fileDaemon();
+      await expectSetup('2.0.0');
+      expect(filesIn('Backup/Bacula/plugins')).to.have.members(PLUGIN);
+      expect(readFileSync(prefix.file('Backup/Bacula/plugins/native/koffi.node'), 'utf8')).to.equal(
+        'native/koffi.node of second\n',
+      );
+      expect(filesIn(BACULA)).to.deep.equal([]);
+      await expectSetup('2.0.0', '/BACULA=none');
+      await expectSetup('2.0.0');
+      expect(filesIn('Backup/Bacula')).to.deep.equal([]);
+      expect(filesIn(BACULA)).to.deep.equal([]);
+    });
+
+    it('marks no name for removal at the next start of the machine that a later set-up gives to a file', async () => {
+      await expectSetup('1.0.0');
+      const runs = prefix.spawn(prefix.file(`${PROGRAMS}/hvdr.exe`), ['daemon']);
+      await new Promise((resolve) => runs.stdout.once('data', resolve));
+      await expectSetup('2.0.0');
+      const pending = (await registry(SESSION_MANAGER, 'PendingFileRenameOperations')) ?? '';
+      const names = pending.split('\\0').filter((name) => name !== '');
+      expect(names.length, pending).to.be.above(0);
+      for (const name of names)
+        expect(name).to.match(/\\(hvdr|podheitor[^\\]*)\.exe\.[^\\]*\.old$/);
+      const old = filesIn(PROGRAMS).filter((name) => name.endsWith('.old'));
+      expect(old).to.have.length(names.length);
+      // the second time in the same uptime, with the first program still running
+      await expectSetup('1.0.0');
+      expect(filesIn(PROGRAMS)).to.include.members(old);
+      runs.stdin.end();
+      await new Promise((resolve) => runs.once('close', resolve));
+    });
+
+    it('says which files stay when they cannot be removed', async () => {
+      await expectSetup('1.0.0');
+      const release = await hold('README.md');
+      expect((await uninstall()).code).to.equal(1);
+      expect(said()).to.match(/these stay:[^]*HyperV\\README\.md/);
+      expect(said()).not.to.contain('removed; configuration');
+      expect(filesIn(PROGRAMS)).to.have.members(['README.md', 'uninstall.exe']);
+      await release();
     });
 
     /** Every file of ours with its content, but for the uninstaller, which Windows' clock gets into. */
@@ -329,7 +458,7 @@ describe('the set-up for Windows', () => {
       // the uninstaller itself stays when it is run in its place
       expect(filesIn(PROGRAMS)).to.have.members(['notes.txt', 'uninstall.exe']);
       expect(filesIn(BACULA)).to.deep.equal([]);
-      expect(filesIn(CONFIG)).to.include.members([
+      expect(filesIn(CONFIG)).to.have.members([
         ...['receiver.conf', 'agent.conf', 'backend.conf', 'keys/site-a.psk', 'log/receiver.log'],
       ]);
       expect(await registry(ENVIRONMENT, 'Path')).to.match(

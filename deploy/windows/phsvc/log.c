@@ -18,11 +18,17 @@ static HANDLE events;
 
 void log_events_as(const wchar_t *name) { events = RegisterEventSourceW(NULL, name); }
 
-static BOOL open_file(void) {
+static HANDLE open_at(const wchar_t *path) {
     DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    return CreateFileW(path, FILE_APPEND_DATA, share, NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+}
+
+static BOOL open_file(void) {
     LARGE_INTEGER size;
-    file = CreateFileW(log_path, FILE_APPEND_DATA, share, NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
-    if (file == INVALID_HANDLE_VALUE) return FALSE;
+    HANDLE opened = open_at(log_path);
+    if (opened == INVALID_HANDLE_VALUE) return FALSE;
+    if (file != INVALID_HANDLE_VALUE) CloseHandle(file);
+    file = opened;
     written = GetFileSizeEx(file, &size) ? size.QuadPart : 0;
     return TRUE;
 }
@@ -39,14 +45,15 @@ BOOL log_open(const wchar_t *path) {
 
 static void rotate(void) {
     wchar_t from[PATH_CHARS + 4], to[PATH_CHARS + 4];
-    CloseHandle(file);
+    // the former file stays open under its new name until there is another: no output goes nowhere
     for (int number = LOG_FILES - 1; number >= 0; number--) {
         if (number == 0) swprintf(from, PATH_CHARS + 4, L"%ls", log_path);
         else swprintf(from, PATH_CHARS + 4, L"%ls.%d", log_path, number);
         swprintf(to, PATH_CHARS + 4, L"%ls.%d", log_path, number + 1);
         MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
     }
-    open_file();
+    // tried again after as much output as a whole file holds
+    if (!open_file() || written >= LOG_BYTES) written = 0;
 }
 
 void log_bytes(const char *bytes, DWORD count) {

@@ -4,7 +4,10 @@
 //   phsvc run NAME LOG -- PROGRAM ARGUMENTS…                   as the service manager starts it
 //   phsvc install NAME TITLE ABOUT LOG -- PROGRAM ARGUMENTS…   or changes what it runs
 //   phsvc start|stop|remove NAME                               waits until that is done
-//   phsvc state NAME                                           exit code: 0 runs, 3 not there, 4 does not run
+//   phsvc state NAME                    exit code: 0 runs, 3 not there, 4 does not run, 5 is starting
+//   phsvc restore NAME TITLE -- COMMAND LINE                   as they were before install
+//   phsvc protect configuration|programs FOLDER                takes it from other users, with what is in it
+//   phsvc check FOLDER                                         exit code 5: users may change it
 //   phsvc path add|remove FOLDER                               of the machine; programs see it when they are started
 //
 // Exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -22,6 +25,9 @@ static int usage(const char *why) {
             "usage: phsvc run NAME LOG -- PROGRAM ARGUMENTS\n"
             "       phsvc install NAME TITLE ABOUT LOG -- PROGRAM ARGUMENTS\n"
             "       phsvc start|stop|remove|state NAME\n"
+            "       phsvc restore NAME TITLE -- COMMAND LINE\n"
+            "       phsvc protect configuration|programs FOLDER\n"
+            "       phsvc check FOLDER\n"
             "       phsvc path add|remove FOLDER\n",
             why);
     return 2;
@@ -57,6 +63,18 @@ static int change_path(int count, wchar_t **words) {
     return usage("there is no such command");
 }
 
+static int protect(int count, wchar_t **words) {
+    if (count != 4 || !is_whole_path(words[3])) return usage("FOLDER is to be a whole path");
+    if (wcscmp(words[2], L"configuration") == 0) return folder_protect(words[3], CONFIGURATION);
+    if (wcscmp(words[2], L"programs") == 0) return folder_protect(words[3], PROGRAMS);
+    return usage("there is no such kind of folder");
+}
+
+static int restore(int count, wchar_t **words) {
+    if (count < 6 || wcscmp(words[4], L"--") != 0) return usage("a command line is to stand behind --");
+    return service_restore(words[2], words[3], behind(GetCommandLineW(), 5));
+}
+
 static int install(wchar_t **words, const wchar_t *program) {
     static wchar_t self[MAX_PATH], line[LINE_CHARS];
     DWORD length = GetModuleFileNameW(NULL, self, MAX_PATH);
@@ -71,6 +89,9 @@ int wmain(int count, wchar_t **words) {
     if (count < 3) return usage("a command and the name of a service are needed");
     const wchar_t *command = words[1];
     if (wcscmp(command, L"path") == 0) return change_path(count, words);
+    if (wcscmp(command, L"protect") == 0) return protect(count, words);
+    if (wcscmp(command, L"check") == 0)
+        return count == 3 && is_whole_path(words[2]) ? folder_check(words[2]) : usage("FOLDER is to be a whole path");
     if (!is_name(words[2])) return usage("NAME has letters, digits, - and _");
     BOOL is_run = wcscmp(command, L"run") == 0;
     if (is_run || wcscmp(command, L"install") == 0) {
@@ -81,6 +102,7 @@ int wmain(int count, wchar_t **words) {
         wchar_t *program = behind(GetCommandLineW(), dashes + 1);
         return is_run ? run_service(words[2], words[3], program) : install(words, program);
     }
+    if (wcscmp(command, L"restore") == 0) return restore(count, words);
     if (count != 3) return usage("one name of a service is needed");
     if (wcscmp(command, L"start") == 0) return service_start(words[2]);
     if (wcscmp(command, L"stop") == 0) return service_stop(words[2]);

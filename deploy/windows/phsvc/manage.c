@@ -10,6 +10,7 @@
 #define RESET_SECONDS 86400
 #define NOT_THERE 3
 #define NOT_RUNNING 4
+#define STARTING 5
 
 static int failed(const char *what, const wchar_t *name, DWORD error) {
     fprintf(stderr, "phsvc: %ls: %s: error %lu\n", name, what, error);
@@ -83,6 +84,16 @@ int service_install(const wchar_t *name, const wchar_t *title, const wchar_t *ab
     return is_done ? 0 : failed("it cannot be made", name, error);
 }
 
+int service_restore(const wchar_t *name, const wchar_t *title, const wchar_t *command_line) {
+    SC_HANDLE service = open_service(name, SERVICE_CHANGE_CONFIG);
+    if (service == NULL) return failed("it is not there", name, GetLastError());
+    BOOL is_done = ChangeServiceConfigW(service, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE,
+                                        command_line, NULL, NULL, NULL, NULL, NULL, title);
+    DWORD error = GetLastError();
+    CloseServiceHandle(service);
+    return is_done ? 0 : failed("it cannot be changed back", name, error);
+}
+
 int service_start(const wchar_t *name) {
     SC_HANDLE service = open_service(name, SERVICE_START | SERVICE_QUERY_STATUS);
     if (service == NULL) return failed("it is not there", name, GetLastError());
@@ -113,8 +124,14 @@ int service_stop(const wchar_t *name) {
     SERVICE_STATUS ignored;
     DWORD id = status_of(service).dwProcessId;
     HANDLE process = id == 0 ? NULL : OpenProcess(SYNCHRONIZE, FALSE, id);
-    if (!ControlService(service, SERVICE_CONTROL_STOP, &ignored) &&
-        GetLastError() != ERROR_SERVICE_NOT_ACTIVE && GetLastError() != ERROR_SERVICE_CANNOT_ACCEPT_CTRL) {
+    BOOL is_told = ControlService(service, SERVICE_CONTROL_STOP, &ignored);
+    if (!is_told && GetLastError() == ERROR_SERVICE_CANNOT_ACCEPT_CTRL) {
+        // one that only begins to start takes no word yet
+        wait_while(service, SERVICE_START_PENDING);
+        is_told = ControlService(service, SERVICE_CONTROL_STOP, &ignored);
+    }
+    if (!is_told && GetLastError() != ERROR_SERVICE_NOT_ACTIVE &&
+        GetLastError() != ERROR_SERVICE_CANNOT_ACCEPT_CTRL) {
         code = failed("it cannot be stopped", name, GetLastError());
     } else if (wait_while(service, SERVICE_STOP_PENDING).dwCurrentState != SERVICE_STOPPED) {
         code = failed("it does not stop", name, ERROR_TIMEOUT);
@@ -141,10 +158,18 @@ int service_remove(const wchar_t *name) {
 
 int service_state(const wchar_t *name) {
     SC_HANDLE service = open_service(name, SERVICE_QUERY_STATUS);
-    if (service == NULL) return NOT_THERE;
+    if (service == NULL) {
+        DWORD error = GetLastError();
+        return error == ERROR_SERVICE_DOES_NOT_EXIST ? NOT_THERE : failed("it cannot be opened", name, error);
+    }
     SERVICE_STATUS_PROCESS status = status_of(service);
     CloseServiceHandle(service);
     printf("state %lu, exit code %lu, of its program %lu\n", status.dwCurrentState, status.dwWin32ExitCode,
            status.dwServiceSpecificExitCode);
-    return status.dwCurrentState == SERVICE_RUNNING ? 0 : NOT_RUNNING;
+    switch (status.dwCurrentState) {
+    case SERVICE_RUNNING: return 0;
+    case SERVICE_START_PENDING:
+    case SERVICE_CONTINUE_PENDING: return STARTING;
+    default: return NOT_RUNNING;
+    }
 }

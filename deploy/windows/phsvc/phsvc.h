@@ -50,6 +50,26 @@ int service_start(const wchar_t *name);
 int service_stop(const wchar_t *name);
 int service_state(const wchar_t *name);
 
+/** Gives a service that is there its former title and command line. */
+int service_restore(const wchar_t *name, const wchar_t *title, const wchar_t *command_line);
+
+// protect.c: each returns an exit code and tells failures on stderr
+
+enum folder_kind { CONFIGURATION, PROGRAMS };
+
+/** An exit code: others than administrators may change the folder. */
+#define OPEN_TO_OTHERS 5
+
+/**
+ * Makes the folder when it is not there, gives it and what is in it to the administrators, and keeps others out. What
+ * others have laid into it is set aside in a folder of the configuration, and refused in one of programs; a link is
+ * always refused.
+ */
+int folder_protect(wchar_t *folder, enum folder_kind kind);
+
+/** 0, or OPEN_TO_OTHERS. */
+int folder_check(wchar_t *folder);
+
 // search-path.c
 
 /** Adds a folder (at most MAX_PATH characters) to the machine's search path, or takes it out. */

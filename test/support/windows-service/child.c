@@ -26,8 +26,11 @@ int main(int count, char **words) {
 #endif
     if (strcmp(mode, "serve") == 0) {
         fprintf(stderr, "a warning before\n");
+        // in one piece, between which nothing of stderr comes
+        setvbuf(stdout, NULL, _IOFBF, 8192);
         for (int index = 2; index < count; index++) printf("word <%s>\n", words[index]);
         printf("listening\n");
+        fflush(stdout);
         wait_for_end();
         printf("ending well\n");
         return 0;
@@ -51,7 +54,11 @@ int main(int count, char **words) {
         wait_for_end();
         return 0;
     }
-    if (strcmp(mode, "noisy") == 0) {
+    if (strcmp(mode, "later") == 0) { // as noisy, when a file has gone
+        printf("listening\n");
+        while (GetFileAttributesA(words[2]) != INVALID_FILE_ATTRIBUTES) Sleep(50);
+    }
+    if (strcmp(mode, "noisy") == 0 || strcmp(mode, "later") == 0) {
         for (int line = 0; line < 2000; line++) {
             char text[64];
             DWORD done;

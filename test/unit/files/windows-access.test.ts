@@ -49,9 +49,9 @@ describe('rights on Windows', () => {
     { what: 'what is denied gives nothing', sddl: `O:${ME}D:(D;;FA;;;WD)(A;;FA;;;SY)`, found: [] },
     { what: 'asking for attributes alone', sddl: `O:${ME}D:(A;;0x80;;;WD)`, found: [] },
     {
-      what: 'an owner who is somebody else, and reads it as such',
-      sddl: `O:${OTHER}D:(A;;FA;;;${OTHER})`,
-      found: ['foreign'],
+      what: 'an owner who is somebody else: he may give himself every right',
+      sddl: `O:${OTHER}D:P(A;;FA;;;SY)`,
+      found: ['exposed', 'changeable', 'foreign'],
     },
     {
       what: 'no list: everybody may do everything',
