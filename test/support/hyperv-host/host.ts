@@ -97,6 +97,8 @@ export interface MergeDelay {
 /** The lab's longest delay: by itself no merge begins while a test runs. */
 const HELD_MS = 24 * 60 * 60 * 1000;
 const MERGE_MS = 60_000;
+/** How long a merge that is tried again waits for another one of the VM. */
+const RETRY_MS = 100;
 
 export class FakeHyperVHost {
   readonly lab: Lab;
@@ -618,7 +620,12 @@ export class FakeHyperVHost {
     const { merges } = this.trouble;
     const isPending = (await this.lab.pendingMerges(vmId)).length > 0;
     if (!isPending) this.#mergeLooks.delete(vmId);
-    if (!isPending || merges === undefined) return isPending;
+    if (!isPending) return false;
+    if (merges === undefined) {
+      // vmms tries again what was in use; whoever looked at a file may have been in its way
+      await marks.tidyVm(this.context, vmId, RETRY_MS).catch(() => undefined);
+      return true;
+    }
     const looks = (this.#mergeLooks.get(vmId) ?? 0) + 1;
     this.#mergeLooks.set(vmId, looks);
     if (looks > merges.looks) {
