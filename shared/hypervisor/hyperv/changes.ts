@@ -13,7 +13,7 @@ import {
 } from './checkpoints.js';
 import type { HyperVContext } from './context.js';
 import { endOfMethod } from './jobs.js';
-import { loadMachine } from './machines.js';
+import { chainOf, isSamePath, loadMachine } from './machines.js';
 import { readMemory } from './memory.js';
 import { changesOf, VirtualDiskError } from './native/index.js';
 import { getDiskChanges } from './operations/disks.js';
@@ -75,8 +75,8 @@ async function compareWithMemory(
 ): Promise<void> {
   const { points } = await readMemory(context, vmId);
   const point = points.find(({ disks }) => disks.some((disk) => disk.trackingId === trackingId));
-  // a point that is not in our memory may have been lost with it; its id is still asked for
-  if (point === undefined) return;
+  // the id may still be answered to, but whether the disk went back since cannot be told any more
+  if (point === undefined) throw invalid(file.diskId, 'the reference point is not known here');
   const known = point.disks.find((disk) => disk.diskId === file.diskId);
   if (known?.trackingId !== trackingId) {
     throw invalid(file.diskId, 'the tracking id is of another disk');
@@ -90,6 +90,13 @@ async function compareWithMemory(
   const { lastAppliedId } = await loadMachine(context, vmId);
   if (lastAppliedId !== point.lastAppliedId) {
     throw invalid(file.diskId, 'a checkpoint was applied to the VM');
+  }
+  // the same one applied twice leaves no other trace: what is above it is a new file. Our own checkpoints merge into
+  // the frozen file, which stays
+  const { file: frozen } = known;
+  const chain = await chainOf(context, file.path);
+  if (frozen === undefined || !chain.some((each) => isSamePath(each, frozen))) {
+    throw invalid(file.diskId, `it does not stand on ${frozen ?? 'a file that is known'} any more`);
   }
 }
 

@@ -23,6 +23,8 @@ export interface KnownDisk {
   readonly place: string;
   readonly diskId: Guid;
   readonly sizeBytes: number;
+  /** The frozen file. What the guest wrote since stands in it or above it, unless the disk went back. */
+  readonly file: string | undefined;
 }
 
 /** A reference point of ours. */
@@ -168,5 +170,6 @@ function diskOf(fields: Fields): KnownDisk {
     place: fields.string('place'),
     diskId: fields.guid('diskId'),
     sizeBytes: fields.whole('sizeBytes'),
+    file: fields.optionalString('file', 32_768),
   };
 }

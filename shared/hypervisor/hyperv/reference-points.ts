@@ -38,7 +38,9 @@ export async function convertToReferencePoint(
     checkpointId,
     tag,
     createdAtMs: Date.parse(found.facts.createdAt),
-    disks: files.map(({ place, diskId, sizeBytes }) => ({ place, diskId, sizeBytes })),
+    disks: files.map(({ place, diskId, sizeBytes, path }) => ({
+      ...{ place, diskId, sizeBytes, file: path },
+    })),
     others: before.map(({ id }) => id),
     lastAppliedId: machine.lastAppliedId,
   };

@@ -1,7 +1,7 @@
 // What the double of virtdisk.dll needs beside the frozen files of a checkpoint: the flat bytes, and the answer for
 // each reference point that could be asked from.
 
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { LabContext } from '../../../shared/hypervisor/lab/context.js';
 import type { Lab } from '../../../shared/hypervisor/lab/index.js';
 import { diskPath } from '../../../shared/hypervisor/lab/layout.js';
@@ -46,6 +46,14 @@ export class FrozenDisks {
       made.push(path);
     }
     this.#files.set(checkpointId, made);
+  }
+
+  /** A host that answers to an id without knowing that the disk went back: nothing changed. */
+  answer(checkpointId: string, trackingId: string): void {
+    for (const path of this.#files.get(checkpointId.replace('Microsoft:', '').toLowerCase()) ??
+      []) {
+      appendFileSync(`${path}.double`, `changes ${trackingId}\n`);
+    }
   }
 
   async #changes(

@@ -46,6 +46,8 @@ const nativeDisks = (double: string): NativeVirtualDisks =>
 export interface OpenOptions {
   readonly runner?: OperationRunner;
   readonly virtualDisks?: VirtualDisks;
+  /** Of another node. */
+  readonly stateFolder?: string;
 }
 
 export class HyperVRig {
@@ -65,12 +67,12 @@ export class HyperVRig {
   }
 
   /** A provider as another process of ours would have one. */
-  open({ runner, virtualDisks }: OpenOptions = {}): HyperV {
+  open({ runner, virtualDisks, stateFolder }: OpenOptions = {}): HyperV {
     return new HyperV({
       ...{ fs: nodeFileSystem, random: systemRandom, clock: new HastyClock() },
       runner: runner ?? this.fake.runner(),
       virtualDisks: virtualDisks ?? nativeDisks(this.#double),
-      stateFolder: this.work.file('state'),
+      stateFolder: stateFolder ?? this.work.file('state'),
     });
   }
 

@@ -266,6 +266,33 @@ describe('the provider of Hyper-V', function () {
       expect(error.message).to.contain('a checkpoint was applied');
     });
 
+    it('knows nothing after the same checkpoint was applied once more', async () => {
+      const { name } = await rig.fake.lab.addUserCheckpoint(vmId);
+      await rig.fake.applyUserCheckpoint(vmId, name);
+      const { trackingId } = await mark();
+      await write(MIB, 7);
+      const before = await host.createCheckpoint(vmId, REQUEST);
+      expect(covers(await rangesOf(before, trackingId), MIB)).to.equal(true);
+      await host.removeCheckpoint(vmId, before.id);
+      await host.waitForMerge(vmId, MERGE_MS);
+      await rig.fake.applyUserCheckpoint(vmId, name);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      // virtdisk.dll may answer all the same, with what was written to the file that is there now
+      rig.fake.frozen.answer(checkpoint.id, trackingId);
+      const error = await refuses('E_TRACKING_INVALID', () => rangesOf(checkpoint, trackingId));
+      expect(error.message).to.contain('does not stand on');
+    });
+
+    it('knows nothing of a reference point that it does not remember', async () => {
+      const { trackingId } = await mark();
+      const elsewhere = rig.open({ stateFolder: rig.work.file('another-state') });
+      const checkpoint = await elsewhere.createCheckpoint(vmId, REQUEST);
+      const error = await refuses('E_TRACKING_INVALID', () =>
+        rangesOf(checkpoint, trackingId, elsewhere),
+      );
+      expect(error.message).to.contain('not known here');
+    });
+
     it('knows nothing after a disk was resized', async () => {
       const { trackingId } = await mark();
       await rig.fake.lab.resizeDisk(vmId, 0, SIZE + MIB);
