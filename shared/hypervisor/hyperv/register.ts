@@ -182,7 +182,7 @@ export async function removeVm(context: HyperVContext, vmId: Guid): Promise<void
   if (machine.isClustered) await context.runner.run(removeClusterRole, { vmId });
   await context.runner.run(operations.removeMachine, { vmId });
   await removeLeft(context, above);
-  await forget(context, vmId);
+  await forget(context, machine);
 }
 
 /**

@@ -112,10 +112,10 @@ export class FakeHyperVHost {
     return new FakeHyperVHost(await Lab.create(folder, seams), contextOf(folder, seams));
   }
 
-  /** One connection to the host, as each process of ours has one. */
-  runner(): OperationRunner {
+  /** One connection to a node, as each process of ours has one; both nodes see what the cluster has. */
+  runner(node = 'HV01'): OperationRunner {
     return {
-      run: async (operation, args) => this.#run(operation, args),
+      run: async (operation, args) => this.#run(operation, args, node),
       close: () => Promise.resolve(),
     };
   }
@@ -155,10 +155,16 @@ export class FakeHyperVHost {
     this.overlayOf(vmId).lastAppliedId = instanceIdOf(id);
   }
 
-  async #run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
+  async #run<A extends Arguments, R>(
+    operation: Operation<A, R>,
+    args: A,
+    node: string,
+  ): Promise<R> {
     const { name } = operation;
     this.trace.push(name);
-    const answer = answerOf(name, await this.#answer(name, new Given(args)));
+    const given = await this.#answer(name, new Given(args));
+    const seen = name === 'host.get' ? { ...given, computerName: node, clusterNode: node } : given;
+    const answer = answerOf(name, seen);
     const refuse = (field: string, wanted: string): DrError =>
       new DrError('E_HYPERVISOR', `${name}: ${field} is not ${wanted}`);
     return operation.read(new Fields(answer, refuse));

@@ -169,7 +169,7 @@ describe('the provider of Hyper-V', function () {
           trouble.jobFails.clear();
         } else {
           // after it was asked for, before it has a name
-          const runner = new DyingRunner(rig.fake.runner(), 5);
+          const runner = new DyingRunner(rig.fake.runner(), 7);
           await rig
             .open({ runner })
             .createCheckpoint(vmId, REQUEST)
@@ -306,6 +306,52 @@ describe('the provider of Hyper-V', function () {
       const { id } = await host.createCheckpoint(vmId, REQUEST);
       await refuses('E_CHECKPOINT', () => host.convertToReferencePoint(vmId, id));
       expect(await host.listReferencePoints(vmId)).to.deep.equal([]);
+    });
+  });
+
+  describe('on two nodes of a cluster', () => {
+    let other: HyperV;
+
+    beforeEach(() => {
+      const stateFolder = rig.work.file('state-of-hv02');
+      other = rig.open({ runner: rig.fake.runner('HV02'), stateFolder });
+    });
+
+    it('goes on after a live migration with what the other node had begun', async () => {
+      const { id } = await mark();
+      // made a role after its first cycle: what is known goes along
+      rig.fake.overlayOf(vmId).isClustered = true;
+      const first = await mark();
+      await host.removeReferencePoint(vmId, id);
+      await write(MIB, 7);
+      rig.fake.trouble.ownerNode = 'HV02';
+      const [point] = await other.listReferencePoints(vmId);
+      expect([point?.id, point?.tag]).to.deep.equal([first.id, TAG]);
+      const checkpoint = await other.createCheckpoint(vmId, REQUEST);
+      expect(covers(await rangesOf(checkpoint, first.trackingId, other), MIB)).to.equal(true);
+      const next = await other.convertToReferencePoint(vmId, checkpoint.id);
+      await other.waitForMerge(vmId, MERGE_MS);
+      await other.removeReferencePoint(vmId, first.id);
+      rig.fake.trouble.ownerNode = 'HV01';
+      const left = (await host.listReferencePoints(vmId)).map((each) => [each.id, each.tag]);
+      expect(left).to.deep.equal([[next.id, TAG]]);
+    });
+
+    it('cleans up after a node that died between a checkpoint and its name', async () => {
+      rig.fake.overlayOf(vmId).isClustered = true;
+      for (let calls = 1; (await other.listCheckpoints(vmId)).length === 0; calls++) {
+        const runner = new DyingRunner(rig.fake.runner('HV01'), calls);
+        await rig
+          .open({ runner })
+          .createCheckpoint(vmId, REQUEST)
+          .catch(() => undefined);
+      }
+      rig.fake.trouble.ownerNode = 'HV02';
+      for (const { id, tag } of await other.listCheckpoints(vmId)) {
+        expect(tag).to.deep.equal(TAG);
+        await other.removeCheckpoint(vmId, id);
+      }
+      expect(await other.listCheckpoints(vmId)).to.deep.equal([]);
     });
   });
 
