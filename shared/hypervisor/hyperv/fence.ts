@@ -1,10 +1,11 @@
-// A fenced VM serves at another site: we do not start it, the host does not either, and it reaches no network
+// A fenced VM serves at another site: we do not start it, nor does the host or its cluster, and it reaches no network
 // (hyperv.md § 3.5). What it had before stands in its notes, written first and removed last, so that a crash
 // between forgets nothing. Hyper-V has no lock against an administrator who starts it by hand; that VM is alone.
 
 import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { Fence } from '../source.js';
+import { stopRole } from './cluster.js';
 import type { HyperVContext } from './context.js';
 import { loadMachine, powerOf } from './machines.js';
 import {
@@ -37,6 +38,7 @@ export async function fenceVm(context: HyperVContext, vmId: Guid, fence: Fence):
     await runner.run(setNotes, { vmId, notes: notesWithFence(machine.notes, mark) });
   }
   // again for the same fence too: a crash may have come between
+  await stopRole(context, machine);
   if (machine.startAction !== NOTHING) await runner.run(setStartAction, { vmId, action: NOTHING });
   for (const { id, switchId } of machine.adapters) {
     if (switchId !== undefined) await runner.run(disconnectAdapter, { vmId, adapterId: id });

@@ -50,6 +50,9 @@ interface Overlay {
   startAction: string;
   cpuCount: number | undefined;
   isClustered: boolean;
+  /** Whether the role is online: then the cluster starts a VM that was turned off. */
+  isOnline: boolean;
+  isSaved: boolean;
   isSecureBoot: boolean;
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
@@ -128,6 +131,8 @@ export class FakeHyperVHost {
       startAction: 'StartIfRunning',
       cpuCount: undefined,
       isClustered: false,
+      isOnline: true,
+      isSaved: false,
       isSecureBoot: true,
       dynamicMemory: undefined,
       lastAppliedId: null,
@@ -201,10 +206,19 @@ export class FakeHyperVHost {
       const vm = await this.#vm(given);
       const merging = await this.lab.pendingMerges(vm.id);
       const activities = [...this.trouble.activities, ...(merging.length > 0 ? [32_772] : [])];
-      return { state: stateOf(vm), operationalStatus: [2, ...activities] };
+      return { state: this.#stateOf(vm), operationalStatus: [2, ...activities] };
     },
     'machine.start': (given) => done(this.lab.startVm(given.vmId)),
-    'machine.turnOff': (given) => done(this.lab.turnOffVm(given.vmId)),
+    'machine.turnOff': async (given) => {
+      await this.lab.turnOffVm(given.vmId);
+      const { isClustered, isOnline } = this.overlayOf(given.vmId);
+      if (isClustered && isOnline) await this.lab.startVm(given.vmId);
+      return DONE;
+    },
+    'machine.dropSavedState': (given) => {
+      this.overlayOf(given.vmId).isSaved = false;
+      return DONE;
+    },
     'machine.requestShutdown': async (given) => {
       await this.lab.shutDownVm(given.vmId, 1000);
       return { returnValue: 0, jobId: null };
@@ -378,11 +392,24 @@ export class FakeHyperVHost {
     },
     'cluster.group': async (given) => {
       const { name } = await this.#vm(given);
-      if (!this.overlayOf(given.vmId).isClustered) return { group: null };
-      return { group: { name, ownerNode: this.trouble.ownerNode, state: 'Online' } };
+      const { isClustered, isOnline } = this.overlayOf(given.vmId);
+      if (!isClustered) return { group: null };
+      const state = isOnline ? 'Online' : 'Offline';
+      return { group: { name, ownerNode: this.trouble.ownerNode, state } };
     },
-    'cluster.start': (given) => done(this.lab.startVm(given.vmId)),
-    'cluster.stop': (given) => done(this.lab.turnOffVm(given.vmId)),
+    'cluster.start': async (given) => {
+      await this.lab.startVm(given.vmId);
+      Object.assign(this.overlayOf(given.vmId), { isOnline: true, isSaved: false });
+      return DONE;
+    },
+    'cluster.stop': async (given) => {
+      const { powerState } = await this.#vm(given);
+      // the role's own way is to save
+      const isSaved = powerState !== 'off';
+      await this.lab.turnOffVm(given.vmId);
+      Object.assign(this.overlayOf(given.vmId), { isOnline: false, isSaved });
+      return DONE;
+    },
     'cluster.removeRole': (given) => {
       this.overlayOf(given.vmId).isClustered = false;
       return DONE;
@@ -390,6 +417,11 @@ export class FakeHyperVHost {
   };
 
   // ---- VMs ------------------------------------------------------------------------------------
+
+  #stateOf({ id, powerState }: VmRecord): string {
+    if (this.overlayOf(id).isSaved) return 'Saved';
+    return powerState === 'off' ? 'Off' : 'Running';
+  }
 
   #vm(given: Given): Promise<VmRecord> {
     return loadVm(this.context, given.vmId);
@@ -415,7 +447,7 @@ export class FakeHyperVHost {
     return {
       id: vm.id,
       name: vm.name,
-      state: stateOf(vm),
+      state: this.#stateOf(vm),
       operationalStatus: [2],
       isClustered,
       notes,
@@ -670,8 +702,6 @@ async function done(action: Promise<unknown>): Promise<Json> {
   await action;
   return DONE;
 }
-
-const stateOf = ({ powerState }: VmRecord): string => (powerState === 'off' ? 'Off' : 'Running');
 
 const instanceIdOf = (id: string): string => `Microsoft:${id.toUpperCase()}`;
 

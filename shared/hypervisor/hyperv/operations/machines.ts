@@ -135,6 +135,13 @@ export const requestShutdown: Operation<
   MethodAnswer
 > = { name: 'machine.requestShutdown', timeoutMs: CHANGE_MS, read: methodAnswer };
 
+/** Of one that is saved: it is off then, as after a power cut. */
+export const dropSavedState: Operation<OfMachine, void> = {
+  name: 'machine.dropSavedState',
+  timeoutMs: CHANGE_MS,
+  read: done,
+};
+
 export const turnOffMachine: Operation<OfMachine, void> = {
   name: 'machine.turnOff',
   timeoutMs: CHANGE_MS,

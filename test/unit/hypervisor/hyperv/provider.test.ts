@@ -355,6 +355,36 @@ describe('the provider of Hyper-V', function () {
     });
   });
 
+  describe('whose VM is a role of a cluster', () => {
+    const powerOf = async (): Promise<string | undefined> =>
+      (await host.summaryOf(vmId))?.powerState;
+
+    beforeEach(async () => {
+      rig.fake.overlayOf(vmId).isClustered = true;
+      await host.startVm(vmId);
+    });
+
+    it('turns it off for good: its role goes first', async () => {
+      await host.turnOffVm(vmId);
+      expect(await powerOf()).to.equal('off');
+      expect(rig.fake.overlayOf(vmId).isOnline).to.equal(false);
+      await host.startVm(vmId);
+      expect(await powerOf()).to.equal('running');
+    });
+
+    it('fences its role with it, which goes online with the next start', async () => {
+      // the cluster does not say when it notices that a guest has shut down
+      await rig.fake.lab.turnOffVm(vmId);
+      await host.fenceVm(vmId, { tag: TAG, epoch: 1n });
+      expect(rig.fake.overlayOf(vmId).isOnline).to.equal(false);
+      await refuses('E_FENCED', () => host.startVm(vmId));
+      await host.unfenceVm(vmId);
+      expect(await powerOf()).to.equal('off');
+      await host.startVm(vmId);
+      expect(rig.fake.overlayOf(vmId).isOnline).to.equal(true);
+    });
+  });
+
   it('a reader that is still open keeps the checkpoint, until it is closed', async () => {
     const { id, disks } = await host.createCheckpoint(vmId, REQUEST);
     const [disk] = disks;

@@ -36,6 +36,7 @@ $HvdrOperations = @{
     'machine.status' = 'Invoke-HvdrMachineStatus'
     'machine.start' = 'Invoke-HvdrMachineStart'
     'machine.requestShutdown' = 'Invoke-HvdrMachineRequestShutdown'
+    'machine.dropSavedState' = 'Invoke-HvdrMachineDropSavedState'
     'machine.turnOff' = 'Invoke-HvdrMachineTurnOff'
     'machine.create' = 'Invoke-HvdrMachineCreate'
     'machine.rename' = 'Invoke-HvdrMachineRename'

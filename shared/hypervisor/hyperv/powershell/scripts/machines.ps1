@@ -170,6 +170,15 @@ function Invoke-HvdrMachineTurnOff {
     }
 }
 
+function Invoke-HvdrMachineDropSavedState {
+    param($Arguments)
+    $vm = Get-HvdrVm -VmId $Arguments.vmId
+    Remove-VMSavedState -VM $vm -Confirm:$false
+    return @{
+        'done' = 'yes'
+    }
+}
+
 function Invoke-HvdrMachineCreate {
     param($Arguments)
     $wish = @{
