@@ -411,6 +411,25 @@ describe('the provider of Hyper-V', function () {
     expect(copy.hyperV).to.deep.equal(definition.hyperV);
   });
 
+  it('takes no copy of a VM, which has its notes too, for one of ours', async () => {
+    const definition = await host.describeVm(vmId);
+    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
+    const request = { definition, name: 'ours', diskPaths: [file], tag: TAG };
+    const oursId = await host.registerVm(request);
+    await host.fenceVm(oursId, { tag: TAG, epoch: 1n });
+    const copyId = await rig.makeVm('a copy', [SIZE]);
+    rig.fake.overlayOf(copyId).notes = rig.fake.overlayOf(oursId).notes;
+    expect((await host.findTagged(TAG))?.id).to.equal(oursId);
+    expect(await host.tagOf(copyId)).to.equal(undefined);
+    expect(await host.fenceOf(copyId)).to.equal(undefined);
+    await host.startVm(copyId);
+    await refuses('E_FENCED', () => host.startVm(oursId));
+    // an edit takes no fence away
+    const overlay = rig.fake.overlayOf(oursId);
+    overlay.notes = overlay.notes.replaceAll('"vmId"', '"vm"');
+    await refuses('E_FENCED', () => host.startVm(oursId));
+  });
+
   it('takes a VM away whose registering failed half-way, also when that died', async () => {
     const definition = await host.describeVm(vmId);
     const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
