@@ -193,6 +193,8 @@ export async function removeReferencePoint(
 async function destroy(context: HyperVContext, referencePointId: string): Promise<void> {
   const what = `the removal of the reference point ${referencePointId}`;
   const wait = { ...context, what, timeoutMs: CHANGE_MS, code: 'E_CHECKPOINT' as const };
-  const answer = await context.runner.run(operations.destroyReferencePoint, { referencePointId });
-  await endOfMethod(answer, wait);
+  await retryWhileBusy(context, async () => {
+    const answer = await context.runner.run(operations.destroyReferencePoint, { referencePointId });
+    await endOfMethod(answer, wait);
+  });
 }

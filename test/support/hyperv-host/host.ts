@@ -30,7 +30,7 @@ import {
 import { trackingIdOf } from '../../../shared/hypervisor/lab/tracking.js';
 import { allVms, loadVm, withVmLock } from '../../../shared/hypervisor/lab/vms.js';
 import { openVhdx } from '../../../shared/vhdx/index.js';
-import { maskOf, prefixOf } from './masks.js';
+import { inFull, maskOf, prefixOf } from './masks.js';
 import { answerOf } from './recorded.js';
 import { FrozenDisks } from './frozen-disks.js';
 
@@ -81,6 +81,8 @@ export interface HostTrouble {
   activities: number[];
   /** A reference point has no tracking id for its last disk. */
   isTrackingIdMissing: boolean;
+  /** The changes of more than so much at a time are too many for one answer. */
+  windowBytesMax: number;
   ownerNode: string;
 }
 
@@ -94,6 +96,7 @@ export class FakeHyperVHost {
     obtained: undefined,
     activities: [],
     isTrackingIdMissing: false,
+    windowBytesMax: Infinity,
     ownerNode: 'HV01',
   };
   /** Names of the operations that were run, in order. */
@@ -281,8 +284,15 @@ export class FakeHyperVHost {
       );
       return done(this.lab.setDiskFiles(vm.id, files));
     },
-    'disk.changes': (given) =>
-      this.frozen.changesFrom(given.text('path'), given.text('trackingId')),
+    'disk.changes': (given) => {
+      const offset = Number(given.text('offsetBytes'));
+      const lengthBytes = Number(given.text('lengthBytes'));
+      if (lengthBytes > this.trouble.windowBytesMax) {
+        throw new DrError('E_HYPERVISOR', 'the host was lost: a line is too long');
+      }
+      const window = { offset, lengthBytes };
+      return this.frozen.changesFrom(given.text('path'), given.text('trackingId'), window);
+    },
     'disk.get': (given) => this.#diskFile(given.text('path')),
     'checkpoint.create': (given) => this.#createCheckpoint(given),
     'checkpoint.ofJob': (given) => ({ checkpointId: this.#job(given).checkpointId ?? null }),
@@ -369,7 +379,7 @@ export class FakeHyperVHost {
         adapters: vm.adapters.map(({ id, guest }) => ({
           adapterId: id,
           isDhcp: guest.isDhcp,
-          addresses: guest.addresses.map((text) => text.split('/')[0]),
+          addresses: guest.addresses.map((text) => inFull(text.split('/')[0] ?? '')),
           subnets: guest.addresses.map(maskOf),
           gateways: guest.gateways,
           dnsServers: guest.dnsServers,
@@ -377,6 +387,8 @@ export class FakeHyperVHost {
       };
     },
     'guest.setAdapter': async (given) => {
+      const trouble = this.trouble.jobFails.get('guest.setAdapter');
+      if (trouble !== undefined) return { returnValue: 4096, jobId: this.#failed(trouble) };
       const subnets = given.texts('subnets');
       const addresses = given
         .texts('addresses')

@@ -105,11 +105,20 @@ describe('the provider of Hyper-V', function () {
     });
 
     it('waits while vmms refuses because the disks are being merged', async () => {
-      const refused = { returnValue: 32_775, times: 3 };
-      rig.fake.trouble.refusals.set('checkpoint.create', refused);
-      const made = await host.createCheckpoint(vmId, REQUEST);
-      expect(made.tag).to.deep.equal(TAG);
-      expect(refused.times).to.equal(0);
+      // 5 is how the service of checkpoints says the same
+      for (const returnValue of [32_774, 32_775, 5]) {
+        const refused = { returnValue, times: 3 };
+        rig.fake.trouble.refusals.set('checkpoint.create', refused);
+        const made = await host.createCheckpoint(vmId, REQUEST);
+        expect(made.tag).to.deep.equal(TAG);
+        expect(refused.times).to.equal(0);
+        const again = { returnValue, times: 2 };
+        rig.fake.trouble.refusals.set('referencePoint.destroy', again);
+        const point = await host.convertToReferencePoint(vmId, made.id);
+        await host.removeReferencePoint(vmId, point.id);
+        expect(again.times).to.equal(0);
+        await host.waitForMerge(vmId, MERGE_MS);
+      }
     });
 
     it('gives up on a VM that stays busy, and at once on one that is being migrated', async () => {
@@ -241,6 +250,11 @@ describe('the provider of Hyper-V', function () {
       const other = rig.open({ virtualDisks });
       expect(await rangesOf(checkpoint, trackingId, other)).to.deep.equal(ranges);
       expect(rig.fake.trace).to.include('disk.changes');
+      // so many changes that vmms cannot tell of the whole disk at once
+      rig.fake.trouble.windowBytesMax = MIB;
+      expect(await rangesOf(checkpoint, trackingId, other)).to.deep.equal(ranges);
+      rig.fake.trouble.windowBytesMax = 0;
+      await refuses('E_HYPERVISOR', () => rangesOf(checkpoint, trackingId, other));
     });
 
     for (const [code, what] of [
@@ -409,6 +423,28 @@ describe('the provider of Hyper-V', function () {
     const request = { definition, name: 'copy', diskPaths: [file], tag: TAG };
     const copy = await host.describeVm(await host.registerVm(request));
     expect(copy.hyperV).to.deep.equal(definition.hyperV);
+  });
+
+  it('sets an IPv6 address in any text, and forgets one that the guest refused', async () => {
+    const [adapter] = (await host.describeVm(vmId)).adapters;
+    const adapterId = adapter?.id ?? vmId;
+    const settings = (address: string) => ({
+      ...{ isDhcp: false, addresses: [address], gateways: [], dnsServers: [] },
+    });
+    const guestHas = async (): Promise<readonly string[] | undefined> =>
+      (await host.describeVm(vmId)).adapters[0]?.guest.addresses;
+    await host.startVm(vmId);
+    await host.setGuestAddress(vmId, adapterId, settings('2001:db8::0a/64'));
+    const before = await guestHas();
+    expect(before).to.deep.equal(['2001:0DB8:0000:0000:0000:0000:0000:000A/64']);
+    rig.fake.trouble.jobFails.set('guest.setAdapter', { text: 'Refused.', code: 32_768 });
+    await refuses('E_REIP_GUEST', () =>
+      host.setGuestAddress(vmId, adapterId, settings('192.0.2.7/24')),
+    );
+    rig.fake.trouble.jobFails.clear();
+    await host.turnOffVm(vmId);
+    await host.startVm(vmId);
+    expect(await guestHas()).to.deep.equal(before);
   });
 
   it('takes no copy of a VM, which has its notes too, for one of ours', async () => {
