@@ -82,6 +82,7 @@ async function build(
     version: null,
   });
   try {
+    if (definition.generation === 1) await runner.run(operations.removeDvdDrives, { vmId });
     await runner.run(operations.setProcessors, { vmId, count: definition.cpuCount });
     await setUp(context, vmId, definition);
     const diskPaths = request.diskPaths.map((file) => path.resolve(file));

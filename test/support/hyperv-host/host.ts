@@ -53,6 +53,8 @@ interface Overlay {
   /** Whether the role is online: then the cluster starts a VM that was turned off. */
   isOnline: boolean;
   isSaved: boolean;
+  /** At IDE 1:0, as in a new VM of generation 1. */
+  hasDvdDrive: boolean;
   isSecureBoot: boolean;
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
@@ -136,6 +138,7 @@ export class FakeHyperVHost {
       isClustered: false,
       isOnline: true,
       isSaved: false,
+      hasDvdDrive: false,
       isSecureBoot: true,
       dynamicMemory: undefined,
       lastAppliedId: null,
@@ -232,7 +235,9 @@ export class FakeHyperVHost {
         generation: given.number('generation') === 1 ? 1 : 2,
         memoryBytes: Number(given.text('memoryBytes')),
       });
-      this.overlayOf(vmId).startAction = 'Nothing';
+      const overlay = this.overlayOf(vmId);
+      overlay.startAction = 'Nothing';
+      overlay.hasDvdDrive = given.number('generation') === 1;
       return { vmId };
     },
     'machine.rename': (given) => done(this.lab.renameVm(given.vmId, given.text('name'))),
@@ -267,7 +272,16 @@ export class FakeHyperVHost {
       await this.#vm(given);
       return DONE;
     },
+    'machine.removeDvdDrives': (given) => {
+      this.overlayOf(given.vmId).hasDvdDrive = false;
+      return DONE;
+    },
     'machine.addDisk': async (given) => {
+      const { controller, controllerNumber: number, controllerLocation } = given.place;
+      const isTaken = controller === 'ide' && number === 1 && controllerLocation === 0;
+      if (isTaken && this.overlayOf(given.vmId).hasDvdDrive) {
+        throw new DrError('E_HYPERVISOR', 'a DVD drive is at IDE 1:0 already');
+      }
       const diskId = await this.lab.attachDisk(given.vmId, given.text('path'));
       await this.#change(given.vmId, (vm) => ({
         ...vm,

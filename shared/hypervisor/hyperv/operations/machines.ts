@@ -166,6 +166,13 @@ export const createMachine: Operation<NewMachine, { readonly vmId: Guid }> = {
   read: (fields) => ({ vmId: fields.guid('vmId') }),
 };
 
+/** The one that a new VM of generation 1 comes with, in a place that a disk may have. */
+export const removeDvdDrives: Operation<OfMachine, void> = {
+  name: 'machine.removeDvdDrives',
+  timeoutMs: CHANGE_MS,
+  read: done,
+};
+
 export const renameMachine: Operation<{ readonly vmId: Guid; readonly name: string }, void> = {
   name: 'machine.rename',
   timeoutMs: CHANGE_MS,

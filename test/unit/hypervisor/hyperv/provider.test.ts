@@ -447,6 +447,18 @@ describe('the provider of Hyper-V', function () {
     expect(await guestHas()).to.deep.equal(before);
   });
 
+  it('puts a disk where a new VM of generation 1 has its DVD drive', async () => {
+    const definition = await host.describeVm(vmId);
+    const place = { controller: 'ide', controllerNumber: 1, controllerLocation: 0 } as const;
+    const disks = definition.disks.map((disk) => ({ ...disk, ...place }));
+    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
+    const madeId = await host.registerVm({
+      definition: { ...definition, generation: 1, disks },
+      ...{ name: 'old', diskPaths: [file], tag: TAG },
+    });
+    expect((await host.describeVm(madeId)).disks[0]).to.include(place);
+  });
+
   it('takes no copy of a VM, which has its notes too, for one of ours', async () => {
     const definition = await host.describeVm(vmId);
     const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));

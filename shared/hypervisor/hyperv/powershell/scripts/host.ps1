@@ -39,6 +39,7 @@ $HvdrOperations = @{
     'machine.dropSavedState' = 'Invoke-HvdrMachineDropSavedState'
     'machine.turnOff' = 'Invoke-HvdrMachineTurnOff'
     'machine.create' = 'Invoke-HvdrMachineCreate'
+    'machine.removeDvdDrives' = 'Invoke-HvdrMachineRemoveDvdDrives'
     'machine.rename' = 'Invoke-HvdrMachineRename'
     'machine.remove' = 'Invoke-HvdrMachineRemove'
     'machine.setProcessors' = 'Invoke-HvdrMachineSetProcessors'

@@ -212,6 +212,17 @@ function Invoke-HvdrMachineCreate {
     }
 }
 
+function Invoke-HvdrMachineRemoveDvdDrives {
+    param($Arguments)
+    $vm = Get-HvdrVm -VmId $Arguments.vmId
+    foreach ($drive in @(Get-VMDvdDrive -VM $vm)) {
+        Remove-VMDvdDrive -VMDvdDrive $drive -Confirm:$false
+    }
+    return @{
+        'done' = 'yes'
+    }
+}
+
 function Invoke-HvdrMachineRemove {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
