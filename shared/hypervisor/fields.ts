@@ -34,8 +34,8 @@ export class Fields {
     return this.#refuse(name, 'a text');
   }
 
-  optionalString(name: string): string | undefined {
-    return this.#isAbsent(name) ? undefined : this.string(name);
+  optionalString(name: string, lengthMax?: number): string | undefined {
+    return this.#isAbsent(name) ? undefined : this.string(name, lengthMax);
   }
 
   boolean(name: string): boolean {

@@ -13,14 +13,19 @@ import {
 } from './checkpoints.js';
 import type { HyperVContext } from './context.js';
 import { endOfMethod } from './jobs.js';
-import { loadMachine } from './machines.js';
+import { chainOf, isSamePath, loadMachine } from './machines.js';
 import { readMemory } from './memory.js';
-import { changesOf, VirtualDiskError } from './native/index.js';
+import { changesOf, VirtualDiskError, type ChangePage } from './native/index.js';
 import { getDiskChanges } from './operations/disks.js';
 
 /** How much of a disk vmms is asked about at a time: its answers are lists without a limit. */
 const WINDOW_BYTES = 64 * 1024 ** 3;
 const WINDOW_MS = 5 * 60_000;
+const MIB = 1024 * 1024;
+/** A window whose answer is too long is asked for in halves; so many times at the most, down to 256 MiB. */
+const HALVINGS_MAX = 8;
+/** Timeout in both numberings, out of memory. */
+const TOO_MUCH = [3, 32_772, 32_778];
 
 export async function* changedRanges(
   context: HyperVContext,
@@ -75,8 +80,8 @@ async function compareWithMemory(
 ): Promise<void> {
   const { points } = await readMemory(context, vmId);
   const point = points.find(({ disks }) => disks.some((disk) => disk.trackingId === trackingId));
-  // a point that is not in our memory may have been lost with it; its id is still asked for
-  if (point === undefined) return;
+  // the id may still be answered to, but whether the disk went back since cannot be told any more
+  if (point === undefined) throw invalid(file.diskId, 'the reference point is not known here');
   const known = point.disks.find((disk) => disk.diskId === file.diskId);
   if (known?.trackingId !== trackingId) {
     throw invalid(file.diskId, 'the tracking id is of another disk');
@@ -91,6 +96,13 @@ async function compareWithMemory(
   if (lastAppliedId !== point.lastAppliedId) {
     throw invalid(file.diskId, 'a checkpoint was applied to the VM');
   }
+  // the same one applied twice leaves no other trace: what is above it is a new file. Our own checkpoints merge into
+  // the frozen file, which stays
+  const { file: frozen } = known;
+  const chain = await chainOf(context, file.path);
+  if (frozen === undefined || !chain.some((each) => isSamePath(each, frozen))) {
+    throw invalid(file.diskId, `it does not stand on ${frozen ?? 'a file that is known'} any more`);
+  }
 }
 
 async function* changesByVmms(
@@ -100,23 +112,45 @@ async function* changesByVmms(
 ): AsyncGenerator<ByteRange> {
   const what = `the changes of ${path}`;
   const wait = { ...context, what, timeoutMs: WINDOW_MS, code: 'E_TRACKING_INVALID' as const };
+  const ask = async (offset: number, lengthBytes: number): Promise<ChangePage> => {
+    const window = { offsetBytes: String(offset), lengthBytes: String(lengthBytes) };
+    const answer = await context.runner.run(getDiskChanges, { path, trackingId, ...window });
+    await endOfMethod(answer, wait);
+    return {
+      processedBytes: BigInt(answer.processedBytes),
+      ranges: answer.ranges.map((range) => ({
+        offset: BigInt(range.offsetBytes),
+        lengthBytes: BigInt(range.lengthBytes),
+      })),
+    };
+  };
+  let windowBytes = WINDOW_BYTES;
   yield* changesOf({
     sizeBytes,
     page: async (offset, leftBytes) => {
-      const lengthBytes = Math.min(leftBytes, WINDOW_BYTES);
-      const window = { offsetBytes: String(offset), lengthBytes: String(lengthBytes) };
-      const answer = await context.runner.run(getDiskChanges, { path, trackingId, ...window });
-      await endOfMethod(answer, wait);
-      return {
-        processedBytes: BigInt(answer.processedBytes),
-        ranges: answer.ranges.map((range) => ({
-          offset: BigInt(range.offsetBytes),
-          lengthBytes: BigInt(range.lengthBytes),
-        })),
-      };
+      for (let halvingsLeft = HALVINGS_MAX; ; halvingsLeft--) {
+        const lengthBytes = Math.min(leftBytes, windowBytes);
+        try {
+          return await ask(offset, lengthBytes);
+        } catch (error) {
+          if (!isTooMuch(error) || halvingsLeft === 0 || lengthBytes <= MIB) throw error;
+          // what is dense here is likely to be dense behind it
+          windowBytes = Math.ceil(lengthBytes / 2 / MIB) * MIB;
+        }
+      }
     },
     refuse: (contradiction) => invalid(diskId, `Hyper-V contradicts itself: ${contradiction}`),
   });
+}
+
+/** An answer that is too long for the line ends its host, which is told as an error of the hypervisor. */
+function isTooMuch(error: unknown): boolean {
+  if (!(error instanceof DrError)) return false;
+  const { returnValue } = error.context;
+  return (
+    error.code === 'E_HYPERVISOR' ||
+    (typeof returnValue === 'number' && TOO_MUCH.includes(returnValue))
+  );
 }
 
 function invalid(diskId: Guid, reason: string): DrError {

@@ -8,6 +8,10 @@ import { getClusterGroup, startClusterGroup, stopClusterGroup } from './operatio
 import { getHost } from './operations/host.js';
 import type { MachineSummary } from './operations/machines.js';
 
+const OFFLINE = 'Offline';
+const OFFLINE_MS = 5 * 60_000;
+const POLL_MS = 500;
+
 type Clustered = Pick<MachineSummary, 'id' | 'name' | 'isClustered'>;
 
 /** @throws DrError E_HYPERVISOR (context: ownerNode) when another node owns the VM */
@@ -35,13 +39,36 @@ export async function startRole(
   return true;
 }
 
-/** Takes the role offline, so that the cluster does not start its VM again. */
+/**
+ * Takes the role offline, so that no node of the cluster starts its VM again. Its VM is saved, or what the role says
+ * for such a case.
+ * @throws DrError E_HYPERVISOR
+ */
 export async function stopRole(
-  { runner }: Pick<HyperVContext, 'runner'>,
+  context: Pick<HyperVContext, 'runner' | 'clock'>,
   machine: Clustered,
 ): Promise<void> {
-  if (!(await hasRole({ runner }, machine))) return;
-  await runner.run(stopClusterGroup, { vmId: machine.id });
+  const { runner, clock } = context;
+  const vmId = machine.id;
+  if (!(await hasRole(context, machine))) return;
+  await runner.run(stopClusterGroup, { vmId });
+  const deadline = clock.monotonic() + OFFLINE_MS;
+  for (;;) {
+    const { group } = await runner.run(getClusterGroup, { vmId });
+    if (group === undefined || group.state === OFFLINE) return;
+    if (clock.monotonic() >= deadline) {
+      throw new DrError(
+        'E_HYPERVISOR',
+        `the role of the VM ${machine.name} was not offline in ${OFFLINE_MS} ms`,
+        {
+          context: { vmId, role: group.name, state: group.state },
+          done: 'it was told to go offline',
+          hint: 'Take the role offline in the Failover Cluster Manager, and try again.',
+        },
+      );
+    }
+    await clock.sleep(POLL_MS);
+  }
 }
 
 async function hasRole(

@@ -1,10 +1,11 @@
-// A fenced VM serves at another site: we do not start it, the host does not either, and it reaches no network
+// A fenced VM serves at another site: we do not start it, nor does the host or its cluster, and it reaches no network
 // (hyperv.md § 3.5). What it had before stands in its notes, written first and removed last, so that a crash
 // between forgets nothing. Hyper-V has no lock against an administrator who starts it by hand; that VM is alone.
 
 import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { Fence } from '../source.js';
+import { stopRole } from './cluster.js';
 import type { HyperVContext } from './context.js';
 import { loadMachine, powerOf } from './machines.js';
 import {
@@ -29,14 +30,15 @@ export async function fenceVm(context: HyperVContext, vmId: Guid, fence: Fence):
       hint: 'Shut it down first.',
     });
   }
-  const before = fenceMarkOf(machine.notes);
+  const before = fenceMarkOf(machine);
   const isSame = before?.epoch === fence.epoch && isSameTag(before.tag, fence.tag);
   if (!isSame) {
     const { startAction, connections } = before ?? stateBefore(machine);
     const mark: FenceMark = { tag: fence.tag, epoch: fence.epoch, startAction, connections };
-    await runner.run(setNotes, { vmId, notes: notesWithFence(machine.notes, mark) });
+    await runner.run(setNotes, { vmId, notes: notesWithFence(machine, mark) });
   }
   // again for the same fence too: a crash may have come between
+  await stopRole(context, machine);
   if (machine.startAction !== NOTHING) await runner.run(setStartAction, { vmId, action: NOTHING });
   for (const { id, switchId } of machine.adapters) {
     if (switchId !== undefined) await runner.run(disconnectAdapter, { vmId, adapterId: id });
@@ -53,11 +55,11 @@ function stateBefore({ startAction, adapters }: MachineFacts) {
 export async function unfenceVm(context: HyperVContext, vmId: Guid): Promise<void> {
   const { runner } = context;
   const machine = await loadMachine(context, vmId);
-  const mark = fenceMarkOf(machine.notes);
+  const mark = fenceMarkOf(machine);
   if (mark === undefined) {
-    if (!hasBrokenFence(machine.notes)) return;
+    if (!hasBrokenFence(machine)) return;
     // what it had before is not known any more: it stays disconnected, and is started by hand
-    await runner.run(setNotes, { vmId, notes: notesWithFence(machine.notes, undefined) });
+    await runner.run(setNotes, { vmId, notes: notesWithFence(machine, undefined) });
     return;
   }
   for (const { adapterId, switchId } of mark.connections) {
@@ -74,18 +76,19 @@ export async function unfenceVm(context: HyperVContext, vmId: Guid): Promise<voi
   if (machine.startAction !== mark.startAction) {
     await runner.run(setStartAction, { vmId, action: mark.startAction });
   }
-  await runner.run(setNotes, { vmId, notes: notesWithFence(machine.notes, undefined) });
+  await runner.run(setNotes, { vmId, notes: notesWithFence(machine, undefined) });
 }
 
 export async function fenceOf(context: HyperVContext, vmId: Guid): Promise<Fence | undefined> {
-  const mark = fenceMarkOf((await loadMachine(context, vmId)).notes);
+  const mark = fenceMarkOf(await loadMachine(context, vmId));
   return mark && { tag: mark.tag, epoch: mark.epoch };
 }
 
 /** @throws DrError E_FENCED */
-export function refuseFenced({ id, name, notes }: MachineFacts): void {
-  const mark = fenceMarkOf(notes);
-  if (mark === undefined && hasBrokenFence(notes)) {
+export function refuseFenced(machine: MachineFacts): void {
+  const { id, name } = machine;
+  const mark = fenceMarkOf(machine);
+  if (mark === undefined && hasBrokenFence(machine)) {
     throw new DrError('E_FENCED', `the VM ${name} has a fence in its notes that does not read`, {
       context: { vmId: id },
       done: 'it was not started',

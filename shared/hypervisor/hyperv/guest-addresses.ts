@@ -1,6 +1,7 @@
 // The addresses of a guest, in the words of Hyper-V: a mask for IPv4, a prefix length for IPv6 (hyperv.md § 3.4).
 
 import { DrError } from '../../errors.js';
+import { formatAddress, parseAddress } from '../../network/address.js';
 import type { AddressSettings } from '../vm.js';
 import type { GuestAdapter } from './operations/guest.js';
 
@@ -55,8 +56,15 @@ export function settingsOf(guest: GuestAdapter): AddressSettings {
 /** Whether the guest has every address that was asked for; it may have others, such as link-local ones. */
 export function hasAddresses(guest: AddressSettings, wish: AddressSettings): boolean {
   if (wish.isDhcp) return guest.isDhcp;
-  const has = new Set(guest.addresses.map((text) => text.toLowerCase()));
-  return wish.addresses.every((text) => has.has(text.toLowerCase()));
+  const has = new Set(guest.addresses.map(oneText));
+  return wish.addresses.every((text) => has.has(oneText(text)));
+}
+
+/** An address has many texts, and Windows writes another one than people do. A zone is the guest's own number. */
+function oneText(text: string): string {
+  const [address = '', length = ''] = text.split('/');
+  const parsed = parseAddress(address.split('%')[0] ?? '');
+  return parsed === undefined ? text.toLowerCase() : `${formatAddress(parsed)}/${Number(length)}`;
 }
 
 function maskOf(prefix: number): string {

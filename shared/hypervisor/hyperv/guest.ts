@@ -44,7 +44,21 @@ export async function setGuestAddress(
       { adapterId, settings },
     ],
   }));
-  if (powerOf(machine.state) === 'running') await apply(context, vmId, adapterId, settings);
+  if (powerOf(machine.state) !== 'running') return;
+  try {
+    await apply(context, vmId, adapterId, settings);
+  } catch (error) {
+    // whoever asked is told that it failed: a later start must not bring it all the same
+    if (error instanceof DrError) await forgetAddress(context, vmId, adapterId);
+    throw error;
+  }
+}
+
+async function forgetAddress(context: HyperVContext, vmId: Guid, adapterId: Guid): Promise<void> {
+  await remember(context, vmId, (memory) => ({
+    ...memory,
+    addresses: memory.addresses.filter((other) => other.adapterId !== adapterId),
+  }));
 }
 
 /**
@@ -89,10 +103,7 @@ async function apply(
   if (!(await comesTrue(context, READ_BACK_MS, hasThem))) {
     throw fail(`the guest did not show them in ${READ_BACK_MS} ms`);
   }
-  await remember(context, vmId, (memory) => ({
-    ...memory,
-    addresses: memory.addresses.filter((other) => other.adapterId !== adapterId),
-  }));
+  await forgetAddress(context, vmId, adapterId);
 }
 
 async function comesTrue(

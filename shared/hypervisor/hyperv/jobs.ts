@@ -26,6 +26,8 @@ const JOB_STARTED = 4096;
 const FIRST_POLL_MS = 50;
 const LONGEST_POLL_MS = 2000;
 
+/** What the services of checkpoints and reference points say beside the numbers of all services. */
+const SERVICE_INVALID_STATE = 5;
 export const RETURN_IN_USE = 32_774;
 export const RETURN_INVALID_STATE = 32_775;
 
@@ -34,7 +36,7 @@ const RETURN_NAMES: Readonly<Record<number, string>> = {
   2: 'failed',
   3: 'timeout',
   4: 'invalid parameter',
-  5: 'invalid state',
+  [SERVICE_INVALID_STATE]: 'invalid state',
   6: 'invalid type',
   32_768: 'failed',
   32_769: 'access denied',
@@ -120,6 +122,8 @@ async function stalled(jobId: string, job: JobFacts, wait: JobWait): Promise<DrE
 /** Whether a refusal means that the VM is busy with something, so that a later try may do. */
 export function isBusyRefusal(error: unknown): boolean {
   if (!(error instanceof DrError)) return false;
+  // a job has error codes of its own, of which 5 is another
+  if (error.context['returnValue'] === SERVICE_INVALID_STATE) return true;
   const codes = [error.context['returnValue'], error.context['jobError']];
   return codes.includes(RETURN_IN_USE) || codes.includes(RETURN_INVALID_STATE);
 }

@@ -1,6 +1,7 @@
 // What the provider has to remember about a VM and Hyper-V cannot: whose a reference point is and of which
 // disks, what it was about to make (so that a crash leaves no orphan that nobody owns), and addresses that the
-// guest takes over at its next start. One file a VM, replaced as a whole, durably.
+// guest takes over at its next start. One file a VM, replaced as a whole, durably: in our own folder, or beside the
+// configuration of a clustered VM, where every node reads it that comes to own the VM (hyperv.md § 5).
 
 import path from 'node:path';
 import type { Guid } from '../../bytes/index.js';
@@ -9,20 +10,27 @@ import {
   makeLockFile,
   readJson,
   writeJsonDurably,
+  type JsonFields,
   type JsonFormat,
 } from '../../files/index.js';
 import { Fields } from '../fields.js';
 import type { AddressSettings, OwnerTag } from '../vm.js';
 import type { HyperVContext } from './context.js';
+import { machineOrNone } from './machines.js';
+import type { MachineFacts } from './operations/machines.js';
 
 const FORMAT: JsonFormat = { name: 'memory of a VM', version: 1, limitBytes: 4 * 1024 * 1024 };
 const LOCK_MS = 120_000;
+/** Beside the configurations of clustered VMs. */
+const SHARED_FOLDER = 'podheitor-hvdr';
 
 export interface KnownDisk {
   /** Of the storage setting, without the part that names the VM or the checkpoint. */
   readonly place: string;
   readonly diskId: Guid;
   readonly sizeBytes: number;
+  /** The frozen file. What the guest wrote since stands in it or above it, unless the disk went back. */
+  readonly file: string | undefined;
 }
 
 /** A reference point of ours. */
@@ -79,9 +87,18 @@ const EMPTY: VmMemory = {
 };
 
 export async function readMemory(context: HyperVContext, vmId: Guid): Promise<VmMemory> {
-  const file = memoryFile(context, vmId);
-  const json = await readJson(context.fs, file, FORMAT);
-  if (json === undefined) return EMPTY;
+  return readFrom(context, await placeOfMemory(context, vmId));
+}
+
+async function readFrom({ fs }: HyperVContext, { file, earlier }: Place): Promise<VmMemory> {
+  const json = await readJson(fs, file, FORMAT);
+  if (json !== undefined) return memoryOf(json, file);
+  if (earlier === undefined) return EMPTY;
+  const own = await readJson(fs, earlier, FORMAT);
+  return own === undefined ? EMPTY : memoryOf(own, earlier);
+}
+
+function memoryOf(json: JsonFields, file: string): VmMemory {
   const fields = Fields.ofFile(json, file);
   return {
     points: fields.list('points', (point) => ({
@@ -130,16 +147,19 @@ export async function remember(
   vmId: Guid,
   change: (memory: VmMemory) => VmMemory,
 ): Promise<VmMemory> {
-  const { fs, random, stateFolder } = context;
-  await fs.makeFolder(stateFolder);
-  const lockFile = path.join(stateFolder, 'lock');
+  const { fs, random } = context;
+  const place = await placeOfMemory(context, vmId);
+  const folder = path.dirname(place.file);
+  await fs.makeFolder(folder);
+  const lockFile = path.join(folder, 'lock');
   await makeLockFile(fs, lockFile);
   const lock = await lockedFile(context, lockFile, LOCK_MS);
   try {
-    const before = await readMemory(context, vmId);
+    const before = await readFrom(context, place);
     const after = change(before);
     if (after !== before) {
-      await writeJsonDurably(fs, memoryFile(context, vmId), FORMAT, { ...after }, random);
+      await writeJsonDurably(fs, place.file, FORMAT, { ...after }, random);
+      if (place.earlier !== undefined) await removeIfThere(context, place.earlier);
     }
     return after;
   } finally {
@@ -147,16 +167,37 @@ export async function remember(
   }
 }
 
-/** For a VM that is gone. */
-export async function forget(context: HyperVContext, vmId: Guid): Promise<void> {
-  const file = memoryFile(context, vmId);
-  if ((await context.fs.status(file)) === undefined) return;
-  await context.fs.remove(file);
-  await context.fs.flushFolder(context.stateFolder);
+/** For a VM that is gone; `machine` is what it was. */
+export async function forget(context: HyperVContext, machine: MachineFacts): Promise<void> {
+  const { file, earlier } = placeFor(context, machine.id, machine);
+  for (const each of [file, earlier]) if (each !== undefined) await removeIfThere(context, each);
 }
 
-function memoryFile({ stateFolder }: HyperVContext, vmId: Guid): string {
-  return path.join(stateFolder, `${vmId}.json`);
+async function removeIfThere({ fs }: HyperVContext, file: string): Promise<void> {
+  if ((await fs.status(file)) === undefined) return;
+  await fs.remove(file);
+  await fs.flushFolder(path.dirname(file));
+}
+
+interface Place {
+  readonly file: string;
+  /** Where it stood before the VM was made a role of the cluster. */
+  readonly earlier: string | undefined;
+}
+
+async function placeOfMemory(context: HyperVContext, vmId: Guid): Promise<Place> {
+  return placeFor(context, vmId, await machineOrNone(context, vmId));
+}
+
+function placeFor(
+  { stateFolder }: HyperVContext,
+  vmId: Guid,
+  machine: MachineFacts | undefined,
+): Place {
+  const own = path.join(stateFolder, `${vmId}.json`);
+  if (machine?.isClustered !== true) return { file: own, earlier: undefined };
+  const { configurationFolder } = machine;
+  return { file: path.join(configurationFolder, SHARED_FOLDER, `${vmId}.json`), earlier: own };
 }
 
 function tagOf(fields: Fields): OwnerTag {
@@ -168,5 +209,6 @@ function diskOf(fields: Fields): KnownDisk {
     place: fields.string('place'),
     diskId: fields.guid('diskId'),
     sizeBytes: fields.whole('sizeBytes'),
+    file: fields.optionalString('file', 32_768),
   };
 }

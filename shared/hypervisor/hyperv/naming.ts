@@ -1,5 +1,6 @@
 // How our objects are known again at a host: a checkpoint by its name, a VM by lines in its notes. The owner's
-// own notes stay as they are. Texts that anybody can edit are no truth: what does not read as ours is not ours.
+// own notes stay as they are. Texts that anybody can edit are no truth: what does not read as ours is not ours, nor is
+// a mark of another VM, which came with the notes of its original into a copy.
 
 import { parseGuid, type Guid } from '../../bytes/index.js';
 import type { Consistency, Fence } from '../source.js';
@@ -37,6 +38,12 @@ export function isUnfinishedName(name: string): boolean {
   return BUILDING_NAME.test(name);
 }
 
+/** A VM with its notes. */
+export interface Noted {
+  readonly id: Guid;
+  readonly notes: string;
+}
+
 /** A VM that we registered, and the files that it was registered over, in the order of its disks. */
 export interface VmMark {
   readonly tag: OwnerTag;
@@ -49,41 +56,49 @@ export interface FenceMark extends Fence {
   readonly connections: readonly { readonly adapterId: Guid; readonly switchId: string }[];
 }
 
-export function vmMarkOf(notes: string): VmMark | undefined {
-  const value = lineOf(notes, TAG_LINE);
+export function vmMarkOf(vm: Noted): VmMark | undefined {
+  const value = lineOf(vm.notes, TAG_LINE);
   const tag = tagOf(value?.['protectionId'], value?.['operationId']);
   const diskPaths = textsOf(value?.['diskPaths']);
+  if (guidOf(value?.['vmId']) !== vm.id) return undefined;
   return tag && diskPaths && { tag, diskPaths };
 }
 
-export function notesWithVmMark(notes: string, mark: VmMark | undefined): string {
-  return withLine(notes, TAG_LINE, mark && { ...mark.tag, diskPaths: mark.diskPaths });
+export function notesWithVmMark({ id, notes }: Noted, mark: VmMark | undefined): string {
+  return withLine(notes, TAG_LINE, mark && { vmId: id, ...mark.tag, diskPaths: mark.diskPaths });
 }
 
-export function fenceMarkOf(notes: string): FenceMark | undefined {
+export function fenceMarkOf({ id, notes }: Noted): FenceMark | undefined {
+  const read = fenceOf(notes);
+  return read?.vmId === id ? read.mark : undefined;
+}
+
+function fenceOf(notes: string): { readonly vmId: Guid; readonly mark: FenceMark } | undefined {
   const value = lineOf(notes, FENCE_LINE);
+  const vmId = guidOf(value?.['vmId']);
   const tag = tagOf(value?.['protectionId'], value?.['operationId']);
   const { epoch, startAction, connections } = value ?? {};
-  if (tag === undefined || typeof epoch !== 'string' || !/^\d{1,20}$/.test(epoch)) return undefined;
+  if (vmId === undefined || tag === undefined) return undefined;
+  if (typeof epoch !== 'string' || !/^\d{1,20}$/.test(epoch)) return undefined;
   if (typeof startAction !== 'string' || !Array.isArray(connections)) return undefined;
   const places = connections.flatMap((item: unknown) => {
     if (!isObject(item) || typeof item['switchId'] !== 'string') return [];
     const adapterId = guidOf(item['adapterId']);
     return adapterId === undefined ? [] : [{ adapterId, switchId: item['switchId'] }];
   });
-  return { tag, epoch: BigInt(epoch), startAction, connections: places };
+  return { vmId, mark: { tag, epoch: BigInt(epoch), startAction, connections: places } };
 }
 
 /** A line of a fence that somebody has edited: what it said is not known, and that there is one is. */
-export function hasBrokenFence(notes: string): boolean {
+export function hasBrokenFence({ notes }: Noted): boolean {
   const isThere = notes.split(/\r?\n/).some((line) => line.startsWith(FENCE_LINE.trimEnd()));
-  return isThere && fenceMarkOf(notes) === undefined;
+  return isThere && fenceOf(notes) === undefined;
 }
 
-export function notesWithFence(notes: string, mark: FenceMark | undefined): string {
+export function notesWithFence({ id, notes }: Noted, mark: FenceMark | undefined): string {
   if (mark === undefined) return withLine(notes, FENCE_LINE, undefined);
   const { tag, epoch, startAction, connections } = mark;
-  const fields = { ...tag, epoch: epoch.toString(), startAction, connections };
+  const fields = { vmId: id, ...tag, epoch: epoch.toString(), startAction, connections };
   return withLine(notes, FENCE_LINE, fields);
 }
 

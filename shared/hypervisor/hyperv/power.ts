@@ -11,6 +11,7 @@ import { endOfMethod } from './jobs.js';
 import { loadMachine, powerOf } from './machines.js';
 import { getGuestSigns } from './operations/guest.js';
 import {
+  dropSavedState,
   getMachineStatus,
   requestShutdown,
   startMachine,
@@ -20,6 +21,8 @@ import { reachesPower } from './status.js';
 
 const START_MS = 5 * 60_000;
 const TURN_OFF_MS = 2 * 60_000;
+/** As a role leaves its VM that goes offline. */
+const SAVED = ['Saved', 'FastSaved'];
 const SIGN_IS_WELL = 2;
 /** Of Msvm_ShutdownComponent: somebody asked the guest already. */
 const SHUTDOWN_UNDER_WAY = 32_782;
@@ -70,9 +73,13 @@ export async function shutDownVm(
 }
 
 export async function turnOffVm(context: HyperVContext, vmId: Guid): Promise<void> {
+  const { runner } = context;
   const machine = await loadMachine(context, vmId);
-  if (powerOf(machine.state) !== 'off') await context.runner.run(turnOffMachine, { vmId });
+  // before the VM: else the cluster starts it again, here or on another node
   await stopRole(context, machine);
+  const { state } = await runner.run(getMachineStatus, { vmId });
+  if (SAVED.includes(state)) await runner.run(dropSavedState, { vmId });
+  else if (powerOf(state) !== 'off') await runner.run(turnOffMachine, { vmId });
   if (await reachesPower(context, vmId, 'off', TURN_OFF_MS)) return;
   throw new DrError('E_HYPERVISOR', `the VM ${machine.name} was not off in ${TURN_OFF_MS} ms`, {
     context: { vmId },

@@ -38,7 +38,9 @@ export async function convertToReferencePoint(
     checkpointId,
     tag,
     createdAtMs: Date.parse(found.facts.createdAt),
-    disks: files.map(({ place, diskId, sizeBytes }) => ({ place, diskId, sizeBytes })),
+    disks: files.map(({ place, diskId, sizeBytes, path }) => ({
+      ...{ place, diskId, sizeBytes, file: path },
+    })),
     others: before.map(({ id }) => id),
     lastAppliedId: machine.lastAppliedId,
   };
@@ -191,6 +193,8 @@ export async function removeReferencePoint(
 async function destroy(context: HyperVContext, referencePointId: string): Promise<void> {
   const what = `the removal of the reference point ${referencePointId}`;
   const wait = { ...context, what, timeoutMs: CHANGE_MS, code: 'E_CHECKPOINT' as const };
-  const answer = await context.runner.run(operations.destroyReferencePoint, { referencePointId });
-  await endOfMethod(answer, wait);
+  await retryWhileBusy(context, async () => {
+    const answer = await context.runner.run(operations.destroyReferencePoint, { referencePointId });
+    await endOfMethod(answer, wait);
+  });
 }

@@ -82,6 +82,7 @@ async function build(
     version: null,
   });
   try {
+    if (definition.generation === 1) await runner.run(operations.removeDvdDrives, { vmId });
     await runner.run(operations.setProcessors, { vmId, count: definition.cpuCount });
     await setUp(context, vmId, definition);
     const diskPaths = request.diskPaths.map((file) => path.resolve(file));
@@ -92,7 +93,7 @@ async function build(
       const added = { vmId, name: adapterName, mac: kept, isLegacy: false };
       await runner.run(addAdapter, added);
     }
-    const notes = notesWithVmMark('', { tag, diskPaths });
+    const notes = notesWithVmMark({ id: vmId, notes: '' }, { tag, diskPaths });
     await runner.run(operations.setNotes, { vmId, notes });
     await runner.run(operations.renameMachine, { vmId, name });
     return vmId;
@@ -182,7 +183,7 @@ export async function removeVm(context: HyperVContext, vmId: Guid): Promise<void
   if (machine.isClustered) await context.runner.run(removeClusterRole, { vmId });
   await context.runner.run(operations.removeMachine, { vmId });
   await removeLeft(context, above);
-  await forget(context, vmId);
+  await forget(context, machine);
 }
 
 /**
@@ -207,9 +208,10 @@ async function removeLeft(context: HyperVContext, files: readonly string[]): Pro
 
 async function filesAbove(
   context: HyperVContext,
-  { notes, disks }: MachineFacts,
+  machine: MachineFacts,
 ): Promise<readonly string[]> {
-  const mark = vmMarkOf(notes);
+  const { disks } = machine;
+  const mark = vmMarkOf(machine);
   if (mark === undefined) return [];
   const files: string[] = [];
   for (const { path: leaf, isPassThrough } of disks) {
@@ -275,9 +277,9 @@ export async function setDiskFiles(
     const place = { vmId, controllerType, controllerNumber, controllerLocation };
     await runner.run(operations.setDiskPath, { ...place, path: file });
   }
-  const mark = vmMarkOf(machine.notes);
+  const mark = vmMarkOf(machine);
   if (mark === undefined || changes.length === 0) return;
-  const notes = notesWithVmMark(machine.notes, { ...mark, diskPaths: files });
+  const notes = notesWithVmMark(machine, { ...mark, diskPaths: files });
   await runner.run(operations.setNotes, { vmId, notes });
 }
 
@@ -286,19 +288,19 @@ export async function findTagged(
   tag: OwnerTag,
 ): Promise<VmSummary | undefined> {
   const machine = (await allMachines(context)).find(
-    ({ name, notes }) => !isUnfinishedName(name) && isSameTag(vmMarkOf(notes)?.tag, tag),
+    (each) => !isUnfinishedName(each.name) && isSameTag(vmMarkOf(each)?.tag, tag),
   );
   return machine && summaryOf(machine);
 }
 
 export async function tagOf(context: HyperVContext, vmId: Guid): Promise<OwnerTag | undefined> {
-  return vmMarkOf((await loadMachine(context, vmId)).notes)?.tag;
+  return vmMarkOf(await loadMachine(context, vmId))?.tag;
 }
 
 export async function dropTag(context: HyperVContext, vmId: Guid): Promise<void> {
-  const { notes } = await loadMachine(context, vmId);
-  if (vmMarkOf(notes) === undefined) return;
-  const without = notesWithVmMark(notes, undefined);
+  const machine = await loadMachine(context, vmId);
+  if (vmMarkOf(machine) === undefined) return;
+  const without = notesWithVmMark(machine, undefined);
   await context.runner.run(operations.setNotes, { vmId, notes: without });
 }
 

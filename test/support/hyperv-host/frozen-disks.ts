@@ -1,7 +1,7 @@
 // What the double of virtdisk.dll needs beside the frozen files of a checkpoint: the flat bytes, and the answer for
 // each reference point that could be asked from.
 
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { LabContext } from '../../../shared/hypervisor/lab/context.js';
 import type { Lab } from '../../../shared/hypervisor/lab/index.js';
 import { diskPath } from '../../../shared/hypervisor/lab/layout.js';
@@ -48,6 +48,14 @@ export class FrozenDisks {
     this.#files.set(checkpointId, made);
   }
 
+  /** A host that answers to an id without knowing that the disk went back: nothing changed. */
+  answer(checkpointId: string, trackingId: string): void {
+    for (const path of this.#files.get(checkpointId.replace('Microsoft:', '').toLowerCase()) ??
+      []) {
+      appendFileSync(`${path}.double`, `changes ${trackingId}\n`);
+    }
+  }
+
   async #changes(
     vm: VmRecord,
     checkpointId: string,
@@ -65,10 +73,13 @@ export class FrozenDisks {
     return [['changes', trackingId, ...words].join(' ')];
   }
 
-  /** As vmms answers: what the sidecar says, all in one window. */
-  changesFrom(path: string, trackingId: string): Readonly<Record<string, unknown>> {
+  /** As vmms answers: what the sidecar says of a window. */
+  changesFrom(
+    path: string,
+    trackingId: string,
+    { offset, lengthBytes }: { readonly offset: number; readonly lengthBytes: number },
+  ): Readonly<Record<string, unknown>> {
     const lines = readFileSync(`${path}.double`, 'utf8').split('\n');
-    const size = lines.find((line) => line.startsWith('size '))?.slice('size '.length) ?? '0';
     const words = lines
       .find((line) => line.startsWith(`changes ${trackingId}`))
       ?.split(' ')
@@ -76,10 +87,14 @@ export class FrozenDisks {
     if (words === undefined) {
       return { returnValue: 32_773, jobId: null, processedBytes: '0', ranges: [] };
     }
-    const ranges = words.flatMap((offsetBytes, index) =>
-      index % 2 === 0 ? [{ offsetBytes, lengthBytes: words[index + 1] ?? '0' }] : [],
-    );
-    return { returnValue: 0, jobId: null, processedBytes: size, ranges };
+    const end = offset + lengthBytes;
+    const ranges = words.flatMap((word, index) => {
+      if (index % 2 === 1) return [];
+      const from = Math.max(offset, Number(word));
+      const to = Math.min(end, Number(word) + Number(words[index + 1]));
+      return from < to ? [{ offsetBytes: String(from), lengthBytes: String(to - from) }] : [];
+    });
+    return { returnValue: 0, jobId: null, processedBytes: String(lengthBytes), ranges };
   }
 
   /** With the checkpoint. */

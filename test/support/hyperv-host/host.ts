@@ -30,7 +30,7 @@ import {
 import { trackingIdOf } from '../../../shared/hypervisor/lab/tracking.js';
 import { allVms, loadVm, withVmLock } from '../../../shared/hypervisor/lab/vms.js';
 import { openVhdx } from '../../../shared/vhdx/index.js';
-import { maskOf, prefixOf } from './masks.js';
+import { inFull, maskOf, prefixOf } from './masks.js';
 import { answerOf } from './recorded.js';
 import { FrozenDisks } from './frozen-disks.js';
 
@@ -52,6 +52,11 @@ interface Overlay {
   startAction: string;
   cpuCount: number | undefined;
   isClustered: boolean;
+  /** Whether the role is online: then the cluster starts a VM that was turned off. */
+  isOnline: boolean;
+  isSaved: boolean;
+  /** At IDE 1:0, as in a new VM of generation 1. */
+  hasDvdDrive: boolean;
   isSecureBoot: boolean;
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
@@ -80,6 +85,8 @@ export interface HostTrouble {
   activities: number[];
   /** A reference point has no tracking id for its last disk. */
   isTrackingIdMissing: boolean;
+  /** The changes of more than so much at a time are too many for one answer. */
+  windowBytesMax: number;
   ownerNode: string;
   /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
   readonly hostDies: Map<string, 'before' | 'after'>;
@@ -110,6 +117,7 @@ export class FakeHyperVHost {
     obtained: undefined,
     activities: [],
     isTrackingIdMissing: false,
+    windowBytesMax: Infinity,
     ownerNode: 'HV01',
     hostDies: new Map(),
     merges: undefined,
@@ -134,10 +142,10 @@ export class FakeHyperVHost {
     return new FakeHyperVHost(await Lab.create(folder, seams), contextOf(folder, seams));
   }
 
-  /** One connection to the host, as each process of ours has one. */
-  runner(): OperationRunner {
+  /** One connection to a node, as each process of ours has one; both nodes see what the cluster has. */
+  runner(node = 'HV01'): OperationRunner {
     return {
-      run: async (operation, args) => this.#run(operation, args),
+      run: async (operation, args) => this.#run(operation, args, node),
       close: () => Promise.resolve(),
     };
   }
@@ -150,6 +158,9 @@ export class FakeHyperVHost {
       startAction: 'StartIfRunning',
       cpuCount: undefined,
       isClustered: false,
+      isOnline: true,
+      isSaved: false,
+      hasDvdDrive: false,
       isSecureBoot: true,
       dynamicMemory: undefined,
       lastAppliedId: null,
@@ -185,14 +196,20 @@ export class FakeHyperVHost {
   }
 
   /** What the script of this operation puts out. */
-  async answer(name: string, args: Arguments): Promise<Json> {
+  async answer(name: string, args: Arguments, node = 'HV01'): Promise<Json> {
     this.trace.push(name);
-    return answerOf(name, await this.#answer(name, new Given(args)));
+    const given = await this.#answer(name, new Given(args));
+    const seen = name === 'host.get' ? { ...given, computerName: node, clusterNode: node } : given;
+    return answerOf(name, seen);
   }
 
-  async #run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
+  async #run<A extends Arguments, R>(
+    operation: Operation<A, R>,
+    args: A,
+    node: string,
+  ): Promise<R> {
     const { name } = operation;
-    const answer = await this.answer(name, args);
+    const answer = await this.answer(name, args, node);
     const refuse = (field: string, wanted: string): DrError =>
       new DrError('E_HYPERVISOR', `${name}: ${field} is not ${wanted}`);
     return operation.read(new Fields(answer, refuse));
@@ -229,10 +246,19 @@ export class FakeHyperVHost {
       const vm = await this.#vm(given);
       const isMerging = await this.#lookAtMerges(vm.id);
       const activities = [...this.trouble.activities, ...(isMerging ? [MERGING] : [])];
-      return { state: stateOf(vm), operationalStatus: [2, ...activities] };
+      return { state: this.#stateOf(vm), operationalStatus: [2, ...activities] };
     },
     'machine.start': (given) => done(this.lab.startVm(given.vmId)),
-    'machine.turnOff': (given) => done(this.lab.turnOffVm(given.vmId)),
+    'machine.turnOff': async (given) => {
+      await this.lab.turnOffVm(given.vmId);
+      const { isClustered, isOnline } = this.overlayOf(given.vmId);
+      if (isClustered && isOnline) await this.lab.startVm(given.vmId);
+      return DONE;
+    },
+    'machine.dropSavedState': (given) => {
+      this.overlayOf(given.vmId).isSaved = false;
+      return DONE;
+    },
     'machine.requestShutdown': async (given) => {
       await this.lab.shutDownVm(given.vmId, 1000);
       return { returnValue: 0, jobId: null };
@@ -243,7 +269,9 @@ export class FakeHyperVHost {
         generation: given.number('generation') === 1 ? 1 : 2,
         memoryBytes: Number(given.text('memoryBytes')),
       });
-      this.overlayOf(vmId).startAction = 'Nothing';
+      const overlay = this.overlayOf(vmId);
+      overlay.startAction = 'Nothing';
+      overlay.hasDvdDrive = given.number('generation') === 1;
       return { vmId };
     },
     'machine.rename': (given) => done(this.lab.renameVm(given.vmId, given.text('name'))),
@@ -278,7 +306,16 @@ export class FakeHyperVHost {
       await this.#vm(given);
       return DONE;
     },
+    'machine.removeDvdDrives': (given) => {
+      this.overlayOf(given.vmId).hasDvdDrive = false;
+      return DONE;
+    },
     'machine.addDisk': async (given) => {
+      const { controller, controllerNumber: number, controllerLocation } = given.place;
+      const isTaken = controller === 'ide' && number === 1 && controllerLocation === 0;
+      if (isTaken && this.overlayOf(given.vmId).hasDvdDrive) {
+        throw new DrError('E_HYPERVISOR', 'a DVD drive is at IDE 1:0 already');
+      }
       const diskId = await this.lab.attachDisk(given.vmId, given.text('path'));
       await this.#change(given.vmId, (vm) => ({
         ...vm,
@@ -295,8 +332,15 @@ export class FakeHyperVHost {
       );
       return done(this.lab.setDiskFiles(vm.id, files));
     },
-    'disk.changes': (given) =>
-      this.frozen.changesFrom(given.text('path'), given.text('trackingId')),
+    'disk.changes': (given) => {
+      const offset = Number(given.text('offsetBytes'));
+      const lengthBytes = Number(given.text('lengthBytes'));
+      if (lengthBytes > this.trouble.windowBytesMax) {
+        throw new DrError('E_HYPERVISOR', 'the host was lost: a line is too long');
+      }
+      const window = { offset, lengthBytes };
+      return this.frozen.changesFrom(given.text('path'), given.text('trackingId'), window);
+    },
     'disk.get': (given) => this.#diskFile(given.text('path')),
     'checkpoint.create': (given) => this.#createCheckpoint(given),
     'checkpoint.ofJob': (given) => ({ checkpointId: this.#job(given).checkpointId ?? null }),
@@ -383,7 +427,7 @@ export class FakeHyperVHost {
         adapters: vm.adapters.map(({ id, guest }) => ({
           adapterId: id,
           isDhcp: guest.isDhcp,
-          addresses: guest.addresses.map((text) => text.split('/')[0]),
+          addresses: guest.addresses.map((text) => inFull(text.split('/')[0] ?? '')),
           subnets: guest.addresses.map(maskOf),
           gateways: guest.gateways,
           dnsServers: guest.dnsServers,
@@ -391,6 +435,8 @@ export class FakeHyperVHost {
       };
     },
     'guest.setAdapter': async (given) => {
+      const trouble = this.trouble.jobFails.get('guest.setAdapter');
+      if (trouble !== undefined) return { returnValue: 4096, jobId: this.#failed(trouble) };
       const subnets = given.texts('subnets');
       const addresses = given
         .texts('addresses')
@@ -406,11 +452,24 @@ export class FakeHyperVHost {
     },
     'cluster.group': async (given) => {
       const { name } = await this.#vm(given);
-      if (!this.overlayOf(given.vmId).isClustered) return { group: null };
-      return { group: { name, ownerNode: this.trouble.ownerNode, state: 'Online' } };
+      const { isClustered, isOnline } = this.overlayOf(given.vmId);
+      if (!isClustered) return { group: null };
+      const state = isOnline ? 'Online' : 'Offline';
+      return { group: { name, ownerNode: this.trouble.ownerNode, state } };
     },
-    'cluster.start': (given) => done(this.lab.startVm(given.vmId)),
-    'cluster.stop': (given) => done(this.lab.turnOffVm(given.vmId)),
+    'cluster.start': async (given) => {
+      await this.lab.startVm(given.vmId);
+      Object.assign(this.overlayOf(given.vmId), { isOnline: true, isSaved: false });
+      return DONE;
+    },
+    'cluster.stop': async (given) => {
+      const { powerState } = await this.#vm(given);
+      // the role's own way is to save
+      const isSaved = powerState !== 'off';
+      await this.lab.turnOffVm(given.vmId);
+      Object.assign(this.overlayOf(given.vmId), { isOnline: false, isSaved });
+      return DONE;
+    },
     'cluster.removeRole': (given) => {
       this.overlayOf(given.vmId).isClustered = false;
       return DONE;
@@ -418,6 +477,11 @@ export class FakeHyperVHost {
   };
 
   // ---- VMs ------------------------------------------------------------------------------------
+
+  #stateOf({ id, powerState }: VmRecord): string {
+    if (this.overlayOf(id).isSaved) return 'Saved';
+    return powerState === 'off' ? 'Off' : 'Running';
+  }
 
   #vm(given: Given): Promise<VmRecord> {
     return loadVm(this.context, given.vmId);
@@ -443,7 +507,7 @@ export class FakeHyperVHost {
     return {
       id: vm.id,
       name: vm.name,
-      state: stateOf(vm),
+      state: this.#stateOf(vm),
       operationalStatus: [2],
       isClustered,
       notes,
@@ -719,8 +783,6 @@ async function done(action: Promise<unknown>): Promise<Json> {
   await action;
   return DONE;
 }
-
-const stateOf = ({ powerState }: VmRecord): string => (powerState === 'off' ? 'Off' : 'Running');
 
 const instanceIdOf = (id: string): string => `Microsoft:${id.toUpperCase()}`;
 

@@ -13,3 +13,14 @@ export function prefixOf(subnet: string): string {
   const bits = subnet.split('.').map((part) => Number(part).toString(2));
   return String(bits.join('').replaceAll('0', '').length);
 }
+
+/** IPv6 without `::`, upper case: one of the texts that a guest may write. */
+export function inFull(address: string): string {
+  if (!address.includes(':')) return address;
+  const [head = '', tail = ''] = address.split('::');
+  const groups = (text: string): string[] => text.split(':').filter((group) => group !== '');
+  const zeros = 8 - groups(head).length - groups(tail).length;
+  return [...groups(head), ...Array<string>(zeros).fill('0'), ...groups(tail)]
+    .map((group) => group.toUpperCase().padStart(4, '0'))
+    .join(':');
+}

@@ -59,6 +59,8 @@ const nativeDisks = (double: string): NativeVirtualDisks =>
 export interface OpenOptions {
   readonly runner?: OperationRunner;
   readonly virtualDisks?: VirtualDisks;
+  /** Of another node. */
+  readonly stateFolder?: string;
 }
 
 export class HyperVRig {
@@ -98,14 +100,14 @@ export class HyperVRig {
   }
 
   /** A provider as another process of ours would have one. */
-  open({ runner, virtualDisks }: OpenOptions = {}): HyperV {
+  open({ runner, virtualDisks, stateFolder }: OpenOptions = {}): HyperV {
     const own = runner ?? this.#runner();
     this.#runners.push(own);
     return new HyperV({
       ...{ fs: nodeFileSystem, random: systemRandom, clock: new HastyClock() },
       runner: own,
       virtualDisks: virtualDisks ?? nativeDisks(this.#double),
-      stateFolder: this.work.file('state'),
+      stateFolder: stateFolder ?? this.work.file('state'),
     });
   }
 

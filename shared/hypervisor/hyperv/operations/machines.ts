@@ -135,6 +135,13 @@ export const requestShutdown: Operation<
   MethodAnswer
 > = { name: 'machine.requestShutdown', timeoutMs: CHANGE_MS, read: methodAnswer };
 
+/** Of one that is saved: it is off then, as after a power cut. */
+export const dropSavedState: Operation<OfMachine, void> = {
+  name: 'machine.dropSavedState',
+  timeoutMs: CHANGE_MS,
+  read: done,
+};
+
 export const turnOffMachine: Operation<OfMachine, void> = {
   name: 'machine.turnOff',
   timeoutMs: CHANGE_MS,
@@ -157,6 +164,13 @@ export const createMachine: Operation<NewMachine, { readonly vmId: Guid }> = {
   name: 'machine.create',
   timeoutMs: CHANGE_MS,
   read: (fields) => ({ vmId: fields.guid('vmId') }),
+};
+
+/** The one that a new VM of generation 1 comes with, in a place that a disk may have. */
+export const removeDvdDrives: Operation<OfMachine, void> = {
+  name: 'machine.removeDvdDrives',
+  timeoutMs: CHANGE_MS,
+  read: done,
 };
 
 export const renameMachine: Operation<{ readonly vmId: Guid; readonly name: string }, void> = {

@@ -222,7 +222,9 @@ export class HyperVReplica implements ReplicaHost {
     const switches = await this.#vms.listSwitches();
     for (const { name, switchName } of adapters) {
       if (switchName === undefined) continue;
-      if (switches.some((each) => each.name === switchName && each.isPrivate)) continue;
+      // names may repeat at a host: which one it is cannot be told, so all must be
+      const named = switches.filter((each) => each.name === switchName);
+      if (named.length > 0 && named.every(({ isPrivate }) => isPrivate)) continue;
       throw new DrError(
         'E_NOT_ISOLATED',
         `adapter "${name}" of the test VM of ${vmName} is connected to ${switchName}, which is not private`,

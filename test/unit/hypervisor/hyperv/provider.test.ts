@@ -107,11 +107,20 @@ describe('the provider of Hyper-V', function () {
     });
 
     it('waits while vmms refuses because the disks are being merged', async () => {
-      const refused = { returnValue: 32_775, times: 3 };
-      rig.fake.trouble.refusals.set('checkpoint.create', refused);
-      const made = await host.createCheckpoint(vmId, REQUEST);
-      expect(made.tag).to.deep.equal(TAG);
-      expect(refused.times).to.equal(0);
+      // 5 is how the service of checkpoints says the same
+      for (const returnValue of [32_774, 32_775, 5]) {
+        const refused = { returnValue, times: 3 };
+        rig.fake.trouble.refusals.set('checkpoint.create', refused);
+        const made = await host.createCheckpoint(vmId, REQUEST);
+        expect(made.tag).to.deep.equal(TAG);
+        expect(refused.times).to.equal(0);
+        const again = { returnValue, times: 2 };
+        rig.fake.trouble.refusals.set('referencePoint.destroy', again);
+        const point = await host.convertToReferencePoint(vmId, made.id);
+        await host.removeReferencePoint(vmId, point.id);
+        expect(again.times).to.equal(0);
+        await host.waitForMerge(vmId, MERGE_MS);
+      }
     });
 
     it('gives up on a VM that stays busy, and at once on one that is being migrated', async () => {
@@ -171,7 +180,7 @@ describe('the provider of Hyper-V', function () {
           trouble.jobFails.clear();
         } else {
           // after it was asked for, before it has a name
-          const runner = new DyingRunner(rig.fake.runner(), 5);
+          const runner = new DyingRunner(rig.fake.runner(), 7);
           await rig
             .open({ runner })
             .createCheckpoint(vmId, REQUEST)
@@ -243,6 +252,11 @@ describe('the provider of Hyper-V', function () {
       const other = rig.open({ virtualDisks });
       expect(await rangesOf(checkpoint, trackingId, other)).to.deep.equal(ranges);
       expect(rig.fake.trace).to.include('disk.changes');
+      // so many changes that vmms cannot tell of the whole disk at once
+      rig.fake.trouble.windowBytesMax = MIB;
+      expect(await rangesOf(checkpoint, trackingId, other)).to.deep.equal(ranges);
+      rig.fake.trouble.windowBytesMax = 0;
+      await refuses('E_HYPERVISOR', () => rangesOf(checkpoint, trackingId, other));
     });
 
     for (const [code, what] of [
@@ -268,6 +282,33 @@ describe('the provider of Hyper-V', function () {
       expect(error.message).to.contain('a checkpoint was applied');
     });
 
+    it('knows nothing after the same checkpoint was applied once more', async () => {
+      const { name } = await rig.fake.lab.addUserCheckpoint(vmId);
+      await rig.fake.applyUserCheckpoint(vmId, name);
+      const { trackingId } = await mark();
+      await write(MIB, 7);
+      const before = await host.createCheckpoint(vmId, REQUEST);
+      expect(covers(await rangesOf(before, trackingId), MIB)).to.equal(true);
+      await host.removeCheckpoint(vmId, before.id);
+      await host.waitForMerge(vmId, MERGE_MS);
+      await rig.fake.applyUserCheckpoint(vmId, name);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      // virtdisk.dll may answer all the same, with what was written to the file that is there now
+      rig.fake.frozen.answer(checkpoint.id, trackingId);
+      const error = await refuses('E_TRACKING_INVALID', () => rangesOf(checkpoint, trackingId));
+      expect(error.message).to.contain('does not stand on');
+    });
+
+    it('knows nothing of a reference point that it does not remember', async () => {
+      const { trackingId } = await mark();
+      const elsewhere = rig.open({ stateFolder: rig.work.file('another-state') });
+      const checkpoint = await elsewhere.createCheckpoint(vmId, REQUEST);
+      const error = await refuses('E_TRACKING_INVALID', () =>
+        rangesOf(checkpoint, trackingId, elsewhere),
+      );
+      expect(error.message).to.contain('not known here');
+    });
+
     it('knows nothing after a disk was resized', async () => {
       const { trackingId } = await mark();
       await rig.fake.lab.resizeDisk(vmId, 0, SIZE + MIB);
@@ -281,6 +322,82 @@ describe('the provider of Hyper-V', function () {
       const { id } = await host.createCheckpoint(vmId, REQUEST);
       await refuses('E_CHECKPOINT', () => host.convertToReferencePoint(vmId, id));
       expect(await host.listReferencePoints(vmId)).to.deep.equal([]);
+    });
+  });
+
+  describe('on two nodes of a cluster', () => {
+    let other: HyperV;
+
+    beforeEach(() => {
+      const stateFolder = rig.work.file('state-of-hv02');
+      other = rig.open({ runner: rig.fake.runner('HV02'), stateFolder });
+    });
+
+    it('goes on after a live migration with what the other node had begun', async () => {
+      const { id } = await mark();
+      // made a role after its first cycle: what is known goes along
+      rig.fake.overlayOf(vmId).isClustered = true;
+      const first = await mark();
+      await host.removeReferencePoint(vmId, id);
+      await write(MIB, 7);
+      rig.fake.trouble.ownerNode = 'HV02';
+      const [point] = await other.listReferencePoints(vmId);
+      expect([point?.id, point?.tag]).to.deep.equal([first.id, TAG]);
+      const checkpoint = await other.createCheckpoint(vmId, REQUEST);
+      expect(covers(await rangesOf(checkpoint, first.trackingId, other), MIB)).to.equal(true);
+      const next = await other.convertToReferencePoint(vmId, checkpoint.id);
+      await other.waitForMerge(vmId, MERGE_MS);
+      await other.removeReferencePoint(vmId, first.id);
+      rig.fake.trouble.ownerNode = 'HV01';
+      const left = (await host.listReferencePoints(vmId)).map((each) => [each.id, each.tag]);
+      expect(left).to.deep.equal([[next.id, TAG]]);
+    });
+
+    it('cleans up after a node that died between a checkpoint and its name', async () => {
+      rig.fake.overlayOf(vmId).isClustered = true;
+      for (let calls = 1; (await other.listCheckpoints(vmId)).length === 0; calls++) {
+        const runner = new DyingRunner(rig.fake.runner('HV01'), calls);
+        await rig
+          .open({ runner })
+          .createCheckpoint(vmId, REQUEST)
+          .catch(() => undefined);
+      }
+      rig.fake.trouble.ownerNode = 'HV02';
+      for (const { id, tag } of await other.listCheckpoints(vmId)) {
+        expect(tag).to.deep.equal(TAG);
+        await other.removeCheckpoint(vmId, id);
+      }
+      expect(await other.listCheckpoints(vmId)).to.deep.equal([]);
+    });
+  });
+
+  describe('whose VM is a role of a cluster', () => {
+    const powerOf = async (): Promise<string | undefined> =>
+      (await host.summaryOf(vmId))?.powerState;
+
+    beforeEach(async () => {
+      rig.fake.overlayOf(vmId).isClustered = true;
+      await host.startVm(vmId);
+    });
+
+    it('turns it off for good: its role goes first', async () => {
+      await host.turnOffVm(vmId);
+      expect(await powerOf()).to.equal('off');
+      expect(rig.fake.overlayOf(vmId).isOnline).to.equal(false);
+      await host.startVm(vmId);
+      expect(await powerOf()).to.equal('running');
+    });
+
+    it('fences its role with it, which goes online with the next start', async () => {
+      // the cluster does not say when it notices that a guest has shut down
+      await rig.fake.lab.turnOffVm(vmId);
+      await host.fenceVm(vmId, { tag: TAG, epoch: 1n });
+      expect(rig.fake.overlayOf(vmId).isOnline).to.equal(false);
+      await refuses('E_FENCED', () => host.startVm(vmId));
+      await host.unfenceVm(vmId);
+      expect(await powerOf()).to.equal('off');
+      await host.startVm(vmId);
+      expect(rig.fake.overlayOf(vmId).isOnline).to.equal(true);
     });
   });
 
@@ -308,6 +425,59 @@ describe('the provider of Hyper-V', function () {
     const request = { definition, name: 'copy', diskPaths: [file], tag: TAG };
     const copy = await host.describeVm(await host.registerVm(request));
     expect(copy.hyperV).to.deep.equal(definition.hyperV);
+  });
+
+  it('sets an IPv6 address in any text, and forgets one that the guest refused', async () => {
+    const [adapter] = (await host.describeVm(vmId)).adapters;
+    const adapterId = adapter?.id ?? vmId;
+    const settings = (address: string) => ({
+      ...{ isDhcp: false, addresses: [address], gateways: [], dnsServers: [] },
+    });
+    const guestHas = async (): Promise<readonly string[] | undefined> =>
+      (await host.describeVm(vmId)).adapters[0]?.guest.addresses;
+    await host.startVm(vmId);
+    await host.setGuestAddress(vmId, adapterId, settings('2001:db8::0a/64'));
+    const before = await guestHas();
+    expect(before).to.deep.equal(['2001:0DB8:0000:0000:0000:0000:0000:000A/64']);
+    rig.fake.trouble.jobFails.set('guest.setAdapter', { text: 'Refused.', code: 32_768 });
+    await refuses('E_REIP_GUEST', () =>
+      host.setGuestAddress(vmId, adapterId, settings('192.0.2.7/24')),
+    );
+    rig.fake.trouble.jobFails.clear();
+    await host.turnOffVm(vmId);
+    await host.startVm(vmId);
+    expect(await guestHas()).to.deep.equal(before);
+  });
+
+  it('puts a disk where a new VM of generation 1 has its DVD drive', async () => {
+    const definition = await host.describeVm(vmId);
+    const place = { controller: 'ide', controllerNumber: 1, controllerLocation: 0 } as const;
+    const disks = definition.disks.map((disk) => ({ ...disk, ...place }));
+    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
+    const madeId = await host.registerVm({
+      definition: { ...definition, generation: 1, disks },
+      ...{ name: 'old', diskPaths: [file], tag: TAG },
+    });
+    expect((await host.describeVm(madeId)).disks[0]).to.include(place);
+  });
+
+  it('takes no copy of a VM, which has its notes too, for one of ours', async () => {
+    const definition = await host.describeVm(vmId);
+    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
+    const request = { definition, name: 'ours', diskPaths: [file], tag: TAG };
+    const oursId = await host.registerVm(request);
+    await host.fenceVm(oursId, { tag: TAG, epoch: 1n });
+    const copyId = await rig.makeVm('a copy', [SIZE]);
+    rig.fake.overlayOf(copyId).notes = rig.fake.overlayOf(oursId).notes;
+    expect((await host.findTagged(TAG))?.id).to.equal(oursId);
+    expect(await host.tagOf(copyId)).to.equal(undefined);
+    expect(await host.fenceOf(copyId)).to.equal(undefined);
+    await host.startVm(copyId);
+    await refuses('E_FENCED', () => host.startVm(oursId));
+    // an edit takes no fence away
+    const overlay = rig.fake.overlayOf(oursId);
+    overlay.notes = overlay.notes.replaceAll('"vmId"', '"vm"');
+    await refuses('E_FENCED', () => host.startVm(oursId));
   });
 
   it('takes a VM away whose registering failed half-way, also when that died', async () => {

@@ -183,6 +183,15 @@ describe('Hyper-V Replica', () => {
     expect(pair.replica.testPower).to.equal('running');
   });
 
+  it('starts no test VM on one of two switches of a name, unless both are private', async () => {
+    const pair = ReplicaPair.replicating();
+    pair.replica.switches.push({ name: 'Bubble', isPrivate: false });
+    pair.replica.testSwitch = 'Bubble';
+    const test: ReplicaOrder = { verb: 'test', pointId: undefined };
+    expect((await refusal(() => give(pair.replica, test))).code).to.equal('E_NOT_ISOLATED');
+    expect(pair.replica.testPower).to.equal('off');
+  });
+
   it('never ends a failover where a test was meant, nor the other way round', async () => {
     const pair = ReplicaPair.replicating();
     await give(pair.replica, { verb: 'test', pointId: undefined });

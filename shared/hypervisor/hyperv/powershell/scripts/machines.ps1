@@ -170,6 +170,15 @@ function Invoke-HvdrMachineTurnOff {
     }
 }
 
+function Invoke-HvdrMachineDropSavedState {
+    param($Arguments)
+    $vm = Get-HvdrVm -VmId $Arguments.vmId
+    Remove-VMSavedState -VM $vm -Confirm:$false
+    return @{
+        'done' = 'yes'
+    }
+}
+
 function Invoke-HvdrMachineCreate {
     param($Arguments)
     $wish = @{
@@ -200,6 +209,17 @@ function Invoke-HvdrMachineCreate {
     }
     return @{
         'vmId' = $vm.Id.ToString()
+    }
+}
+
+function Invoke-HvdrMachineRemoveDvdDrives {
+    param($Arguments)
+    $vm = Get-HvdrVm -VmId $Arguments.vmId
+    foreach ($drive in @(Get-VMDvdDrive -VM $vm)) {
+        Remove-VMDvdDrive -VMDvdDrive $drive -Confirm:$false
+    }
+    return @{
+        'done' = 'yes'
     }
 }
 
