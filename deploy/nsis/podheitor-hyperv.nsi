@@ -502,7 +502,7 @@ FunctionEnd
   ReadRegStr ${LINE} HKLM "SYSTEM\CurrentControlSet\Services\${NAME}" "ImagePath"
   ReadRegStr ${TITLE} HKLM "SYSTEM\CurrentControlSet\Services\${NAME}" "DisplayName"
   StrLen $0 ${LINE}
-  ${If} $0 > 1000 ; more does not fit into a variable
+  ${If} $0 > 800 ; more does not fit into a variable, with the words around it
     ${Fail} "the command line of the service ${NAME} is too long to be kept"
   ${EndIf}
 !macroend

@@ -45,6 +45,9 @@ void process_close_input(struct process *process);
 /** Input closed, SIGUSR1 where there is one; a waiting read or write ends at once. From any thread. */
 void process_cancel(struct process *process);
 
+/** It has ended, by whatever; what it said can still be read. */
+bool process_has_exited(struct process *process);
+
 /** Waits for the exit until `deadline`, then kills all of the group. Pipes stay readable for stderr. */
 void process_wait(struct process *process, int64_t deadline, struct process_exit *exit);
 

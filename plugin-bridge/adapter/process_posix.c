@@ -361,7 +361,7 @@ void process_cancel(struct process *process) {
 }
 
 /** Looks without reaping: as long as the child is there, no other group can have its number. */
-static bool has_exited(struct process *process) {
+bool process_has_exited(struct process *process) {
     siginfo_t found;
     memset(&found, 0, sizeof found);
     int looked = waitid(P_PID, (id_t)process->pid, &found, WEXITED | WNOHANG | WNOWAIT);
@@ -392,7 +392,7 @@ static void swallow(int *end) {
 void process_wait(struct process *process, int64_t deadline, struct process_exit *exit) {
     memset(exit, 0, sizeof *exit);
     process_close_input(process);
-    while (!has_exited(process)) {
+    while (!process_has_exited(process)) {
         if (clock_ms() >= deadline && !exit->was_killed) {
             exit->was_killed = true;
             kill(-process->pid, SIGKILL);

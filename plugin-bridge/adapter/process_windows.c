@@ -316,6 +316,10 @@ void process_cancel(struct process *process) {
     SetEvent(process->cancel);
 }
 
+bool process_has_exited(struct process *process) {
+    return WaitForSingleObject(process->process, 0) == WAIT_OBJECT_0;
+}
+
 void process_wait(struct process *process, int64_t deadline, struct process_exit *exit) {
     memset(exit, 0, sizeof *exit);
     process_close_input(process);

@@ -233,6 +233,18 @@ static struct process *take_early(struct job *job) {
     return process;
 }
 
+/** The early one, unless it has not lived through the wait for the storage; then another one. */
+static struct process *take_process(struct job *job, const char *path, char *why, size_t why_size) {
+    struct process *early = take_early(job);
+    if (early == NULL || !process_has_exited(early)) {
+        return early != NULL ? early : process_start(path, why, why_size);
+    }
+    struct process_exit exit;
+    process_wait(early, clock_ms(), &exit);
+    process_free(early);
+    return process_start(path, why, why_size);
+}
+
 struct backend *open_backend(struct job *job, const char *command, enum backend_kind kind) {
     char path[PATH_BYTES], why[PATH_BYTES];
     struct words words;
@@ -245,8 +257,7 @@ struct backend *open_backend(struct job *job, const char *command, enum backend_
     bool can_start = refusal == NULL && backend_path(path, sizeof path, why, sizeof why);
     if (can_start) {
         backend->kind = kind_of(kind, &words);
-        backend->process = take_early(job);
-        if (backend->process == NULL) backend->process = process_start(path, why, sizeof why);
+        backend->process = take_process(job, path, why, sizeof why);
     }
     enlist(job, backend);
     if (refusal != NULL) break_off(backend, "the Plugin line %s", refusal);

@@ -11,14 +11,21 @@ export function accessAdvice(
   if (platform !== 'win32') return `chmod ${what === 'read' ? '600' : 'go-w'} ${path}`;
   // by number: the names of these accounts are translated
   const [system, administrators, users] = ['*S-1-5-18:F', '*S-1-5-32-544:F', '*S-1-5-32-545:RX'];
-  const others = what === 'read' ? '"%USERNAME%:F"' : users;
+  // the owner, and not who types this: he need not be the one who reads it
+  const others = what === 'read' ? '*S-1-3-4:F' : users;
   return `icacls "${path}" /inheritance:r /grant:r ${system} ${administrators} ${others}`;
 }
 
-/** What keeps others from reading a file, be they its owner. */
-export function keepAdvice(path: string, { isOwnedByAnother }: FileStatus): string {
-  const advice = accessAdvice(path, 'read');
-  return isOwnedByAnother === true ? `${ownerAdvice(path)}, then ${advice}` : advice;
+/** What keeps others from reading a file; on Windows its owner among them, whose own file it is on Linux. */
+export function keepAdvice(
+  path: string,
+  { isOwnedByAnother }: FileStatus,
+  platform: NodeJS.Platform = process.platform,
+): string {
+  const advice = accessAdvice(path, 'read', platform);
+  return platform === 'win32' && isOwnedByAnother === true
+    ? `${ownerAdvice(path)}, then ${advice}`
+    : advice;
 }
 
 /** The command that gives a file to the administrators. */

@@ -51,8 +51,13 @@ const SE_FILE_OBJECT = 1;
 const OWNER_AND_ACCESS_LIST = 1 | 4;
 const ACCESS_LIST = 4;
 /** P: nothing comes down from the folder above. OI, CI: what is made in a folder has it too. FA: full access. */
-const ownersOnly = (account: string): string =>
-  `D:P${['SY', 'BA', account].map((who) => `(A;OICI;FA;;;${who})`).join('')}`;
+const ownersOnly = (...accounts: readonly string[]): string =>
+  `D:P${['SY', 'BA', ...accounts].map((who) => `(A;OICI;FA;;;${who})`).join('')}`;
+/**
+ * What a person makes with the rights of an administrator belongs to the administrators. An entry of his own would only
+ * keep services from it, which have to take him for somebody else.
+ */
+const OF_ADMINISTRATORS = /^O:(?:BA|SY|S-1-5-32-544|S-1-5-18)(?:G:|D:|S:|$)/;
 /** Whoever owns a file: where the account of this process is not known. */
 const OWNER_RIGHTS = 'OW';
 const TOKEN_QUERY = 8;
@@ -169,6 +174,22 @@ async function load(): Promise<NativeWindows | undefined> {
   };
 
   const account = readAccount();
+  const ownerAndAccess = (file: string): string | number => {
+    const descriptor: [unknown] = [null];
+    const name = path.toNamespacedPath(path.resolve(file));
+    const wanted = OWNER_AND_ACCESS_LIST;
+    const failure = Number(
+      namedSecurity(name, SE_FILE_OBJECT, wanted, null, null, null, null, descriptor),
+    );
+    if (failure !== 0) return failure;
+    try {
+      const text: [unknown] = [null];
+      const isTold = securityText(descriptor[0], SDDL_REVISION, wanted, text, null) !== 0;
+      return isTold ? takeText(text[0]) : Number(lastError());
+    } finally {
+      localFree(descriptor[0]);
+    }
+  };
   return {
     lock: (descriptor, isExclusive) => {
       const flags = LOCK_FAIL_IMMEDIATELY | (isExclusive ? LOCK_EXCLUSIVE : 0);
@@ -194,8 +215,10 @@ async function load(): Promise<NativeWindows | undefined> {
     },
     protect: (file) => {
       const descriptor: [unknown] = [null];
-      if (descriptorOf(ownersOnly(account ?? OWNER_RIGHTS), SDDL_REVISION, descriptor, null) === 0)
-        return Number(lastError());
+      const text = ownerAndAccess(file);
+      const isOfThem = typeof text === 'string' && OF_ADMINISTRATORS.test(text);
+      const list = isOfThem ? ownersOnly() : ownersOnly(account ?? OWNER_RIGHTS);
+      if (descriptorOf(list, SDDL_REVISION, descriptor, null) === 0) return Number(lastError());
       try {
         const name = path.toNamespacedPath(path.resolve(file));
         return setSecurity(name, ACCESS_LIST, descriptor[0]) === 0 ? Number(lastError()) : 0;
@@ -203,22 +226,7 @@ async function load(): Promise<NativeWindows | undefined> {
         localFree(descriptor[0]);
       }
     },
-    security: (file) => {
-      const descriptor: [unknown] = [null];
-      const name = path.toNamespacedPath(path.resolve(file));
-      const wanted = OWNER_AND_ACCESS_LIST;
-      const failure = Number(
-        namedSecurity(name, SE_FILE_OBJECT, wanted, null, null, null, null, descriptor),
-      );
-      if (failure !== 0) return failure;
-      try {
-        const text: [unknown] = [null];
-        const isTold = securityText(descriptor[0], SDDL_REVISION, wanted, text, null) !== 0;
-        return isTold ? takeText(text[0]) : Number(lastError());
-      } finally {
-        localFree(descriptor[0]);
-      }
-    },
+    security: ownerAndAccess,
     account,
   };
 }

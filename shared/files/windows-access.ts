@@ -13,7 +13,18 @@ export interface WindowsAccess {
 }
 
 /** The system, administrators of the host and of the domain; what CREATOR OWNER stands for is the owner. */
-const TRUSTED = new Set(['SY', 'BA', 'LA', 'DA', 'EA', 'CO', 'OW', 'S-1-5-18', 'S-1-5-32-544']);
+const TRUSTED = new Set([
+  'SY',
+  'BA',
+  'LA',
+  'DA',
+  'EA',
+  'CO',
+  'OW',
+  'S-1-3-4',
+  'S-1-5-18',
+  'S-1-5-32-544',
+]);
 /** TrustedInstaller, the owner of files that Windows brings. */
 const TRUSTED_INSTALLER = 'S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464';
 

@@ -77,7 +77,7 @@ describe('the plugin in the real File Daemon', function () {
     const restore = await site.restore({ of: { jobIds: [job.jobId] }, where: '/r' });
     expect(restore).to.include({ status: 'T', errors: 0 }, restore.log);
     expect(log()).to.include.members([
-      ...['C Type=R', 'C Where=/r', 'C RESTOREOBJ:conf', 'D rrrrr', 'D 65536 of d'],
+      ...['C Type=R', 'C Where=/r', 'C RESTOREOBJ:conf', 'D rrrrr', 'D 300000 of d'],
       ...[`C FNAME:/r${DISK}`, 'C FNAME:/r/@hyperv/SQL 01/', 'C FINISH', 'C END', 'T '],
     ]);
   });

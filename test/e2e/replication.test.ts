@@ -231,7 +231,9 @@ describe('replication', () => {
     // the last line is the result, whatever came before
     const last = none.stdout.toString().trimEnd().split('\n').at(-1) ?? '';
     expect(JSON.parse(last)).to.have.property('event', 'result');
-    writeFileSync(join(site.folder, 'daemon.conf'), 'vm=*\nhost=lab:lab\ndr_host=127.0.0.1\n');
+    writeFileSync(join(site.folder, 'daemon.conf'), 'vm=*\nhost=lab:lab\ndr_host=127.0.0.1\n', {
+      mode: 0o600,
+    });
     const daemon = await site.try('daemon', '--config', 'daemon.conf', '--dr-psk-file', 'no.psk');
     expect(daemon.code, 'a daemon without its key does not start').to.equal(16);
     expect(daemon.stderr).to.match(/^E_NOT_FOUND: /m);

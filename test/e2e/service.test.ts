@@ -87,6 +87,7 @@ describe('a service', () => {
     writeFileSync(
       receiverConf,
       `store=${work.file('store')}\npsk_file=${key}\nlisten=127.0.0.1:0\nscrub_rate=0\n`,
+      { mode: 0o600 },
     );
   });
 

@@ -343,19 +343,23 @@ describe('the set-up for Windows', () => {
 
     it('uses nothing that another account has laid into its folder for configuration', async function () {
       if (process.getuid?.() !== 0) skipBecause(this, 'only root makes files of another account');
-      const planted = ['agent.conf', 'keys/evil.psk', 'store/vms.json'];
+      const planted = ['agent.conf', 'keys/evil.psk', 'store/deep/vms.json'];
       for (const name of planted) {
         const file = prefix.file(`${CONFIG}/${name}`);
         mkdirSync(dirname(file), { recursive: true });
         writeFileSync(file, 'planted');
         chownSync(file, 65534, 65534);
       }
-      chownSync(prefix.file(`${CONFIG}/store`), 65534, 65534);
       chmodSync(prefix.file(CONFIG), 0o777);
+      // nothing in a store is renamed: with a hole it would be served as if it were whole
+      expect((await setup('1.0.0')).code).to.equal(1);
+      expect(said()).to.match(/vms\.json: it belongs to another account[^]*nothing was changed/);
+      expect(filesIn(CONFIG)).to.have.members(planted);
+      rmSync(prefix.file(`${CONFIG}/store`), { recursive: true });
       await expectSetup('1.0.0');
       expect(filesIn(CONFIG)).to.have.members([
         ...['agent.conf', 'backend.conf', 'receiver.conf', 'agent.conf.set-aside-1'],
-        ...['keys/evil.psk.set-aside-1', 'store.set-aside-1/vms.json'],
+        'keys/evil.psk.set-aside-1',
       ]);
       expect(readFileSync(prefix.file(`${CONFIG}/agent.conf`), 'utf8')).to.contain('host=hyperv');
       expect(said()).to.match(/NOTE: .*\\agent\.conf belonged to another account and is not used/);
@@ -366,6 +370,12 @@ describe('the set-up for Windows', () => {
       await expectSetup('2.0.0');
       expect(filesIn(CONFIG)).to.deep.equal(before);
       expect(readFileSync(prefix.file(`${CONFIG}/agent.conf`), 'utf8')).to.equal('vm=*');
+      // a service that is there goes on with no other configuration than its own
+      await expectSetup('2.0.0', '/COMPONENTS=agent');
+      chownSync(prefix.file(`${CONFIG}/agent.conf`), 65534, 65534);
+      expect((await setup('2.0.0')).code).to.equal(1);
+      expect(filesIn(CONFIG)).to.deep.equal(before);
+      expect(said()).to.match(/agent\.conf: it belongs to another account/);
     });
 
     it('takes no folder for its programs where another account has laid something', async function () {

@@ -28,6 +28,8 @@ const HIDDEN_BYTE = 'X'.charCodeAt(0);
 
 /** No test runs for so long. */
 const LEFTOVER_AGE_MS = 24 * 3600 * 1000;
+/** A set-up that exchanges a running service takes a minute on a busy machine. */
+const RUN_MS = 180_000;
 
 const wineCache = join(checkoutFolder, '.cache', 'wine');
 
@@ -243,7 +245,7 @@ export class WinePrefix {
 
   /** Runs a Windows program to its end. @throws Error when it takes longer than timeoutMs */
   async run(program: string, args: readonly string[], options: WineOptions = {}): Promise<ToolRun> {
-    const { timeoutMs = 60_000 } = options;
+    const { timeoutMs = RUN_MS } = options;
     const child = this.spawn(program, args, options);
     const out: Buffer[] = [];
     const err: Buffer[] = [];

@@ -62,8 +62,8 @@ enum folder_kind { CONFIGURATION, PROGRAMS };
 
 /**
  * Makes the folder when it is not there, gives it and what is in it to the administrators, and keeps others out. What
- * others have laid into it is set aside in a folder of the configuration, and refused in one of programs; a link is
- * always refused.
+ * others have laid into it is refused before anything is changed, and so is a link; only configuration and keys that lie
+ * there before the first installation are set aside. Accounts of our services keep their rights.
  */
 int folder_protect(wchar_t *folder, enum folder_kind kind);
 

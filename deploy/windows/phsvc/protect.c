@@ -26,6 +26,9 @@
 static PSID trusted[TRUSTED_MAX];
 static int trusted_count;
 static PSID administrators;
+/** A service of ours is there: what lies in the folder is the product's, whatever account it belongs to. */
+static BOOL is_installed;
+static wchar_t own_list[1024] = OWN_LIST;
 
 static void trust(PSID account) {
     if (account != NULL && trusted_count < TRUSTED_MAX) trusted[trusted_count++] = account;
@@ -65,6 +68,7 @@ static PSID account_of_service(const wchar_t *name) {
     SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
     SC_HANDLE service = manager == NULL ? NULL : OpenServiceW(manager, name, SERVICE_QUERY_CONFIG);
     if (service != NULL) QueryServiceConfigW(service, NULL, 0, &needed);
+    is_installed = is_installed || service != NULL;
     QUERY_SERVICE_CONFIGW *config = needed == 0 ? NULL : calloc(1, needed);
     if (config != NULL && QueryServiceConfigW(service, config, needed, &needed) &&
         config->lpServiceStartName != NULL)
@@ -75,6 +79,23 @@ static PSID account_of_service(const wchar_t *name) {
     return account;
 }
 
+static BOOL is_trusted(PSID account) {
+    for (int index = 0; index < trusted_count; index++)
+        if (EqualSid(account, trusted[index])) return TRUE;
+    return FALSE;
+}
+
+/** A service with an account of its own reads its configuration and keys by it, and writes its data. */
+static void admit_service(const wchar_t *name) {
+    wchar_t *text = NULL;
+    PSID account = account_of_service(name);
+    if (account == NULL || is_trusted(account) || !ConvertSidToStringSidW(account, &text)) return;
+    size_t used = wcslen(own_list);
+    swprintf(own_list + used, sizeof own_list / sizeof *own_list - used, L"(A;OICI;FA;;;%ls)", text);
+    LocalFree(text);
+    trust(account);
+}
+
 static void know_accounts(void) {
     administrators = account_by_text(L"S-1-5-32-544");
     trust(administrators);
@@ -82,12 +103,6 @@ static void know_accounts(void) {
     // the owner of what Windows brings
     trust(account_by_text(L"S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"));
     trust(account_of_process());
-}
-
-static BOOL is_trusted(PSID account) {
-    for (int index = 0; index < trusted_count; index++)
-        if (EqualSid(account, trusted[index])) return TRUE;
-    return FALSE;
 }
 
 static int failed(const wchar_t *path, const char *what, DWORD error) {
@@ -134,15 +149,23 @@ static DWORD take_over(wchar_t *path, const wchar_t *list) {
     return failure;
 }
 
-/** FALSE also when it cannot be told. */
-static BOOL is_owned_by_us(wchar_t *path) {
+static BOOL is_gone(DWORD failure) {
+    return failure == ERROR_FILE_NOT_FOUND || failure == ERROR_PATH_NOT_FOUND;
+}
+
+enum owner { OURS, OF_ANOTHER, UNKNOWN, GONE };
+
+static enum owner owner_of(wchar_t *path) {
     PSECURITY_DESCRIPTOR descriptor = NULL;
     PSID owner = NULL;
     DWORD failure = GetNamedSecurityInfoW(path, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION, &owner, NULL, NULL, NULL,
                                           &descriptor);
-    BOOL is_ours = failure == ERROR_SUCCESS && owner != NULL && is_trusted(owner);
+    enum owner found = is_gone(failure)                              ? GONE
+                       : failure != ERROR_SUCCESS || owner == NULL ? UNKNOWN
+                       : is_trusted(owner)                           ? OURS
+                                                                     : OF_ANOTHER;
     LocalFree(descriptor);
-    return is_ours;
+    return found;
 }
 
 /** Under another name nobody uses it, and an administrator can look at it. */
@@ -160,14 +183,52 @@ static int set_aside(const wchar_t *path) {
     int code = is_done ? 0 : failed(path, "it belongs to another account and cannot be set aside", failure);
     if (is_done) {
         printf("NOTE: %ls belonged to another account and is not used: it is now %ls\n", path, aside);
-        take_over(aside, OWN_LIST);
+        take_over(aside, own_list);
     }
     free(aside);
     return code;
 }
 
-/** Of a folder that is ours by now: what others laid into it, and, with `is_reset`, the lists of what is in it. */
-static int clear(const wchar_t *folder, BOOL is_root, enum folder_kind kind, BOOL is_reset) {
+/**
+ * Where something lies. DATA are store, state and logs: lists of their own are those that the product or an administrator
+ * gave them, and nothing in them is ever renamed, as a store with a hole would be served as if it were whole.
+ */
+enum place { PROGRAM_FILES, ROOT, KEYS, DATA };
+
+static enum place place_in(enum place place, const WIN32_FIND_DATAW *found) {
+    if (place != ROOT || (found->dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) == 0) return place;
+    return _wcsicmp(found->cFileName, L"keys") == 0 ? KEYS : DATA;
+}
+
+/** LOOKING finds what has to be refused, before CHANGING touches anything; it lets pass what it may not see yet. */
+enum pass { LOOKING, CHANGING };
+
+static int of_another(wchar_t *path, enum place place, enum pass pass) {
+    if ((place == ROOT || place == KEYS) && !is_installed) return pass == LOOKING ? 0 : set_aside(path);
+    return failed(path, "it belongs to another account; look at it, then remove it or take it over (icacls /setowner)",
+                  ERROR_INVALID_OWNER);
+}
+
+static int clear(const wchar_t *folder, enum place place, enum pass pass);
+
+/** One thing in a folder. What vanishes meanwhile, as files of a service at work do, is nobody's. */
+static int clear_one(wchar_t *path, const WIN32_FIND_DATAW *found, enum place place, enum pass pass) {
+    if ((found->dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0) {
+        return failed(path, "it is a link; remove it, and name the place that it leads to", ERROR_REPARSE_TAG_INVALID);
+    }
+    enum owner owner = owner_of(path);
+    if (owner == GONE || (owner == UNKNOWN && pass == LOOKING)) return 0;
+    if (owner != OURS) return of_another(path, place, pass);
+    if (pass == CHANGING && place != DATA) {
+        DWORD failure = take_over(path, NO_LIST);
+        if (is_gone(failure)) return 0;
+        if (failure != ERROR_SUCCESS) return failed(path, "it cannot be kept from others", failure);
+    }
+    return (found->dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0 ? clear(path, place, pass) : 0;
+}
+
+/** Of a folder that is ours by now: what others laid into it, and the lists of what is in it. */
+static int clear(const wchar_t *folder, enum place place, enum pass pass) {
     WIN32_FIND_DATAW found;
     int code = 0;
     wchar_t *path = calloc(PATH_CHARS, sizeof *path);
@@ -177,30 +238,14 @@ static int clear(const wchar_t *folder, BOOL is_root, enum folder_kind kind, BOO
     }
     HANDLE search = FindFirstFileW(path, &found);
     BOOL is_more = search != INVALID_HANDLE_VALUE;
-    if (!is_more) code = failed(folder, "it cannot be looked through", GetLastError());
+    DWORD failure = is_more ? ERROR_SUCCESS : GetLastError();
+    if (!is_more && pass == CHANGING && !is_gone(failure)) code = failed(folder, "it cannot be looked through", failure);
     for (; is_more && code == 0; is_more = FindNextFileW(search, &found)) {
         if (wcscmp(found.cFileName, L".") == 0 || wcscmp(found.cFileName, L"..") == 0) continue;
-        if (swprintf(path, PATH_CHARS, L"%ls\\%ls", folder, found.cFileName) < 0) {
+        if (wcsstr(found.cFileName, L".set-aside-") != NULL) continue; // of an earlier set-up
+        if (swprintf(path, PATH_CHARS, L"%ls\\%ls", folder, found.cFileName) < 0)
             code = failed(folder, "a name in it is too long", ERROR_FILENAME_EXCED_RANGE);
-        } else if ((found.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0) {
-            code = failed(path, "it is a link; remove it, and name the place that it leads to",
-                          ERROR_REPARSE_TAG_INVALID);
-        } else if (wcsstr(found.cFileName, L".set-aside-") != NULL) {
-            continue; // of an earlier set-up
-        } else if (!is_owned_by_us(path)) {
-            code = kind == CONFIGURATION
-                       ? set_aside(path)
-                       : failed(path, "it belongs to another account; look at it, then remove it or take it over",
-                                ERROR_INVALID_OWNER);
-        } else {
-            BOOL is_folder = (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
-            // store, state and logs: lists of their own are those that the product or an administrator gave them
-            BOOL is_data = kind == CONFIGURATION && is_root && is_folder && _wcsicmp(found.cFileName, L"keys") != 0;
-            BOOL is_next_reset = is_reset && !is_data;
-            DWORD failure = is_next_reset ? take_over(path, NO_LIST) : ERROR_SUCCESS;
-            if (failure != ERROR_SUCCESS) code = failed(path, "it cannot be kept from others", failure);
-            else if (is_folder) code = clear(path, FALSE, kind, is_next_reset);
-        }
+        else code = clear_one(path, &found, place_in(place, &found), pass);
     }
     if (search != INVALID_HANDLE_VALUE) FindClose(search);
     free(path);
@@ -211,8 +256,8 @@ int folder_protect(wchar_t *folder, enum folder_kind kind) {
     BY_HANDLE_FILE_INFORMATION facts;
     know_accounts();
     if (kind == CONFIGURATION) {
-        trust(account_of_service(RECEIVER));
-        trust(account_of_service(AGENT));
+        admit_service(RECEIVER);
+        admit_service(AGENT);
     }
     take_privileges();
     if (!CreateDirectoryW(folder, NULL) && GetLastError() != ERROR_ALREADY_EXISTS)
@@ -221,18 +266,19 @@ int folder_protect(wchar_t *folder, enum folder_kind kind) {
     HANDLE held = CreateFileW(folder, FILE_READ_ATTRIBUTES | FILE_LIST_DIRECTORY, FILE_SHARE_READ | FILE_SHARE_WRITE,
                               NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (held == INVALID_HANDLE_VALUE) return failed(folder, "it cannot be opened", GetLastError());
-    int code = 0;
+    enum place place = kind == PROGRAMS ? PROGRAM_FILES : ROOT;
     DWORD attributes = GetFileAttributesW(folder);
-    if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0) {
-        code = failed(folder, "it is a link; remove it", ERROR_REPARSE_TAG_INVALID);
-    } else {
-        DWORD failure = take_over(folder, kind == PROGRAMS ? PROGRAMS_LIST : OWN_LIST);
+    BOOL is_link = attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
+    int code = is_link ? failed(folder, "it is a link; remove it", ERROR_REPARSE_TAG_INVALID)
+                       : clear(folder, place, LOOKING);
+    if (code == 0) {
+        DWORD failure = take_over(folder, kind == PROGRAMS ? PROGRAMS_LIST : own_list);
         if (failure != ERROR_SUCCESS) code = failed(folder, "it cannot be kept from others", failure);
         // only now nobody else can make a link of it
         else if (!GetFileInformationByHandle(held, &facts) ||
                  (facts.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0)
             code = failed(folder, "it has become a link; remove it", ERROR_REPARSE_TAG_INVALID);
-        else code = clear(folder, TRUE, kind, TRUE);
+        else code = clear(folder, place, CHANGING);
     }
     CloseHandle(held);
     return code;

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { accessAdvice } from '../../../shared/files/index.js';
+import { accessAdvice, keepAdvice } from '../../../shared/files/index.js';
 import { accessOf } from '../../../shared/files/windows-access.js';
 
 const ME = 'S-1-5-21-1-2-3-1001';
@@ -92,8 +92,19 @@ describe('rights on Windows', () => {
     expect(accessAdvice('/a', 'read', 'linux')).to.equal('chmod 600 /a');
     expect(accessAdvice('/a', 'change', 'linux')).to.equal('chmod go-w /a');
     expect(accessAdvice('C:\\a b', 'read', 'win32')).to.equal(
-      'icacls "C:\\a b" /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F "%USERNAME%:F"',
+      'icacls "C:\\a b" /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F *S-1-3-4:F',
     );
     expect(accessAdvice('C:\\a', 'change', 'win32')).to.contain('*S-1-5-32-545:RX');
+    const foreign = {
+      sizeBytes: 1,
+      kind: 'file',
+      identity: '1',
+      modifiedAtMs: 0,
+      isOwnedByAnother: true,
+    } as const;
+    expect(keepAdvice('/a', foreign, 'linux'), 'root is no owner of a service').to.equal(
+      'chmod 600 /a',
+    );
+    expect(keepAdvice('C:\\a', foreign, 'win32')).to.match(/setowner.*, then icacls/);
   });
 });
