@@ -24,7 +24,7 @@ export function keepAdvice(
 ): string {
   const advice = accessAdvice(path, 'read', platform);
   return platform === 'win32' && isOwnedByAnother === true
-    ? `${ownerAdvice(path)}, then ${advice}`
+    ? `${ownerAdvice(path, platform)}, then ${advice}`
     : advice;
 }
 
