@@ -12,8 +12,8 @@ import { requireOwner } from './cluster.js';
 import type { HyperVContext } from './context.js';
 import { endOfMethod, isBusyRefusal } from './jobs.js';
 import { diskFile, inOrder, loadMachine, placeOf, powerOf } from './machines.js';
-import { readMemory, remember, type CreationIntent } from './memory.js';
-import { expectMerges } from './merges.js';
+import { CREATION_MS, readMemory, remember, type CreationIntent } from './memory.js';
+import { expectMerges, waitForMerge } from './merges.js';
 import { checkpointName, consistencyOfCheckpointName, tagOfCheckpointName } from './naming.js';
 import * as operations from './operations/checkpoints.js';
 import type { CheckpointFacts } from './operations/checkpoints.js';
@@ -57,9 +57,13 @@ export async function createCheckpoint(
       },
     );
   }
+  // above a file that is still being merged vmms refuses one, or makes one whose chain changes under its reader
+  await waitForMerge(context, vmId, leftMs());
   const { tag } = request;
   const others = there.map(({ facts }) => facts.id);
-  const creation = { tag, startedAtMs: context.clock.now(), others };
+  const startedAtMs = context.clock.now();
+  const untilMs = Math.ceil(startedAtMs + Math.max(CREATION_MS, leftMs()));
+  const creation = { tag, startedAtMs, untilMs, others };
   await remember(context, vmId, (memory) => ({ ...memory, creation }));
   // one that is off has nothing to quiesce, and is as its guest left it: whatever level was wanted, it has it
   const isOff = powerOf(machine.state) === 'off';
@@ -174,14 +178,13 @@ export async function findCheckpoints(
  * is: then both are let be.
  */
 function expectedBy(
-  { startedAtMs, others }: CreationIntent,
+  { startedAtMs, untilMs, others }: CreationIntent,
   facts: readonly CheckpointFacts[],
 ): CheckpointFacts | undefined {
   const [found, second] = facts.filter(({ id, name, createdAt }) => {
     const createdAtMs = Date.parse(createdAt);
     const isInTime =
-      createdAtMs >= startedAtMs - CLOCK_STEP_MS &&
-      createdAtMs <= startedAtMs + CHANGE_MS + CLOCK_STEP_MS;
+      createdAtMs >= startedAtMs - CLOCK_STEP_MS && createdAtMs <= untilMs + CLOCK_STEP_MS;
     return isInTime && !others.includes(id) && tagOfCheckpointName(name) === undefined;
   });
   return second === undefined ? found : undefined;

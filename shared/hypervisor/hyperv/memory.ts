@@ -21,6 +21,8 @@ import type { MachineFacts } from './operations/machines.js';
 
 const FORMAT: JsonFormat = { name: 'memory of a VM', version: 1, limitBytes: 4 * 1024 * 1024 };
 const LOCK_MS = 120_000;
+/** A checkpoint that was asked for comes within so long, or later when its caller waits longer. */
+export const CREATION_MS = 10 * 60_000;
 /** Beside the configurations of clustered VMs. */
 const SHARED_FOLDER = 'podheitor-hvdr';
 
@@ -47,6 +49,8 @@ export interface KnownPoint {
 export interface CreationIntent {
   readonly tag: OwnerTag;
   readonly startedAtMs: number;
+  /** It is given up then; whatever comes much later is somebody else's. */
+  readonly untilMs: number;
   readonly others: readonly string[];
 }
 
@@ -65,6 +69,10 @@ export interface ExpectedMerge {
   readonly place: string;
   readonly file: string;
   readonly into: string;
+  /** While it is there, nothing merges. */
+  readonly checkpointId: string | undefined;
+  /** When it was about to begin. */
+  readonly sinceMs: number | undefined;
 }
 
 export interface VmMemory {
@@ -114,6 +122,8 @@ function memoryOf(json: JsonFields, file: string): VmMemory {
     creation: fields.optionalObject('creation', (creation) => ({
       tag: creation.object('tag', tagOf),
       startedAtMs: creation.whole('startedAtMs'),
+      // an earlier release wrote none
+      untilMs: creation.optionalWhole('untilMs') ?? creation.whole('startedAtMs') + CREATION_MS,
       others: creation.strings('others'),
     })),
     conversion: fields.optionalObject('conversion', (conversion) => ({
@@ -128,6 +138,8 @@ function memoryOf(json: JsonFields, file: string): VmMemory {
       place: merge.string('place'),
       file: merge.string('file', 32_768),
       into: merge.string('into', 32_768),
+      checkpointId: merge.optionalString('checkpointId'),
+      sinceMs: merge.optionalWhole('sinceMs'),
     })),
     addresses: fields.list('addresses', (address) => ({
       adapterId: address.guid('adapterId'),

@@ -180,7 +180,7 @@ describe('the provider of Hyper-V', function () {
           trouble.jobFails.clear();
         } else {
           // after it was asked for, before it has a name
-          const runner = new DyingRunner(rig.fake.runner(), 7);
+          const runner = new DyingRunner(rig.fake.runner(), 'checkpoint.create');
           await rig
             .open({ runner })
             .createCheckpoint(vmId, REQUEST)
@@ -196,6 +196,15 @@ describe('the provider of Hyper-V', function () {
         expect([listed?.id, listed?.tag], fails).to.deep.equal([foreign, undefined]);
         await refuses('E_CHECKPOINT', () => host.removeCheckpoint(vmId, foreign));
       }
+    });
+
+    it('knows a checkpoint for its own that comes late, to a caller that waits so long', async () => {
+      const runner = new DyingRunner(rig.fake.runner(), 'checkpoint.create');
+      const slow = rig.open({ runner, behindMs: 30 * 60_000 });
+      const request = { ...REQUEST, timeoutMs: 60 * 60_000 };
+      await slow.createCheckpoint(vmId, request).catch(() => undefined);
+      const [listed, second] = await host.listCheckpoints(vmId);
+      expect([listed?.tag, second]).to.deep.equal([TAG, undefined]);
     });
 
     it('takes none of its reference points for what became of a conversion that failed', async () => {
@@ -508,6 +517,20 @@ describe('the provider of Hyper-V', function () {
     await host.removeVm(madeId);
   });
 
+  it('owns the reference point of a conversion that died, when the next conversion asks for no list', async () => {
+    const { id } = await host.createCheckpoint(vmId, REQUEST);
+    const runner = new DyingRunner(rig.fake.runner(), 'checkpoint.convert');
+    await rig
+      .open({ runner })
+      .convertToReferencePoint(vmId, id)
+      .catch(() => undefined);
+    const next = rig.open();
+    const { id: nextId } = await next.createCheckpoint(vmId, REQUEST);
+    await next.convertToReferencePoint(vmId, nextId);
+    const tags = (await next.listReferencePoints(vmId)).map(({ tag }) => tag);
+    expect(tags).to.deep.equal([TAG, TAG]);
+  });
+
   it('dies after any call of a cycle: the next one cleans up, and loses no change', async () => {
     let calls = 1;
     for (let isDone = false; !isDone; calls++) {
@@ -589,20 +612,22 @@ function labIdOf(instanceId: string): string {
   return instanceId.slice(instanceId.indexOf(':') + 1).toLowerCase();
 }
 
-/** The process dies after so many calls: the last one has its effect, and nobody hears of it. */
+/** The process dies after so many calls, or after that one: the last one has its effect, and nobody hears of it. */
 class DyingRunner implements OperationRunner {
   readonly #runner: OperationRunner;
+  readonly #last: string | undefined;
   #left: number;
 
-  constructor(runner: OperationRunner, calls: number) {
+  constructor(runner: OperationRunner, end: number | string) {
     this.#runner = runner;
-    this.#left = calls;
+    this.#last = typeof end === 'string' ? end : undefined;
+    this.#left = typeof end === 'number' ? end : Infinity;
   }
 
   async run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
     if (this.#left <= 0) throw new Error('dead');
     const answer = await this.#runner.run(operation, args);
-    this.#left--;
+    this.#left = operation.name === this.#last ? 0 : this.#left - 1;
     if (this.#left === 0) throw new Error('dies');
     return answer;
   }
