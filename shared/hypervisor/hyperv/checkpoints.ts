@@ -17,7 +17,7 @@ import { expectMerges, waitForMerge } from './merges.js';
 import { checkpointName, consistencyOfCheckpointName, tagOfCheckpointName } from './naming.js';
 import * as operations from './operations/checkpoints.js';
 import type { CheckpointFacts } from './operations/checkpoints.js';
-import { waitUntilIdle } from './status.js';
+import { BACKING_UP, waitUntilIdle } from './status.js';
 
 const CHANGE_MS = 10 * 60_000;
 const BUSY_RETRY_MS = 1000;
@@ -251,6 +251,11 @@ export async function removeCheckpoint(
   vmId: Guid,
   checkpointId: string,
 ): Promise<void> {
+  const { conversion } = await readMemory(context, vmId);
+  // vmms may still be at the conversion that a killed process asked for, and its reference point is ours
+  if (conversion?.checkpointId === checkpointId) {
+    await waitUntilIdle(context, vmId, CHANGE_MS, [BACKING_UP]);
+  }
   const found = (await findCheckpoints(context, vmId)).find(
     ({ facts }) => facts.id === checkpointId,
   );

@@ -13,6 +13,7 @@ import type {
   OperationRunner,
 } from '../../../../shared/hypervisor/hyperv/powershell/operation.js';
 import type { ByteRange, Checkpoint } from '../../../../shared/hypervisor/index.js';
+import type { FakeHyperVHost } from '../../../support/hyperv-host/host.js';
 import { buildDouble, HyperVRig } from '../../../support/hyperv-host/rig.js';
 import { refusal } from '../../../support/refusal.js';
 import { WorkFolder } from '../../../support/work-folder.js';
@@ -531,6 +532,19 @@ describe('the provider of Hyper-V', function () {
     expect(tags).to.deep.equal([TAG, TAG]);
   });
 
+  it('gives a checkpoint back only when the conversion that a killed process asked for is over', async () => {
+    const { id } = await host.createCheckpoint(vmId, REQUEST);
+    const slow = new SlowConversion(rig.fake);
+    await rig
+      .open({ runner: slow })
+      .convertToReferencePoint(vmId, id)
+      .catch(() => undefined);
+    const next = rig.open({ runner: slow });
+    await next.removeCheckpoint(vmId, id);
+    expect(await next.listCheckpoints(vmId)).to.deep.equal([]);
+    expect((await next.listReferencePoints(vmId)).map(({ tag }) => tag)).to.deep.equal([TAG]);
+  });
+
   it('dies after any call of a cycle: the next one cleans up, and loses no change', async () => {
     let calls = 1;
     for (let isDone = false; !isDone; calls++) {
@@ -630,6 +644,39 @@ class DyingRunner implements OperationRunner {
     this.#left = operation.name === this.#last ? 0 : this.#left - 1;
     if (this.#left === 0) throw new Error('dies');
     return answer;
+  }
+
+  close(): Promise<void> {
+    return this.#runner.close();
+  }
+}
+
+/** Whoever asks for a conversion dies, and vmms is at it until its status was looked at three times. */
+class SlowConversion implements OperationRunner {
+  readonly #fake: FakeHyperVHost;
+  readonly #runner: OperationRunner;
+  #end: (() => Promise<unknown>) | undefined;
+  #looksLeft = 3;
+
+  constructor(fake: FakeHyperVHost) {
+    this.#fake = fake;
+    this.#runner = fake.runner();
+  }
+
+  async run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
+    const isAtWork = this.#end !== undefined;
+    if (operation.name === 'checkpoint.convert') {
+      this.#end = () => this.#runner.run(operation, args);
+      this.#fake.trouble.activities = [32_770];
+      throw new Error('dies');
+    }
+    if (isAtWork && operation.name === 'checkpoint.destroy') throw new Error('vmms is at it');
+    if (isAtWork && operation.name === 'machine.status' && --this.#looksLeft === 0) {
+      this.#fake.trouble.activities = [];
+      await this.#end?.();
+      this.#end = undefined;
+    }
+    return this.#runner.run(operation, args);
   }
 
   close(): Promise<void> {
