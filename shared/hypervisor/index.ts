@@ -43,5 +43,7 @@ export type {
   SwitchInfo,
   TargetCapabilities,
   TargetHypervisor,
+  UnfinishedVm,
+  UnfinishedVms,
 } from './target.js';
 export { openHypervisor, type HypervisorSeams } from './open.js';

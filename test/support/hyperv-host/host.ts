@@ -101,6 +101,9 @@ export interface MergeDelay {
   readonly isSeen: boolean;
 }
 
+/** Of an adapter whose VM has never been started. */
+const NO_MAC = '000000000000';
+
 /** The lab's longest delay: by itself no merge begins while a test runs. */
 const HELD_MS = 24 * 60 * 60 * 1000;
 const MERGE_MS = 60_000;
@@ -248,7 +251,15 @@ export class FakeHyperVHost {
       const activities = [...this.trouble.activities, ...(isMerging ? [MERGING] : [])];
       return { state: this.#stateOf(vm), operationalStatus: [2, ...activities] };
     },
-    'machine.start': (given) => done(this.lab.startVm(given.vmId)),
+    'machine.start': async (given) => {
+      await this.#change(given.vmId, (vm) => ({
+        ...vm,
+        adapters: vm.adapters.map((adapter) =>
+          adapter.mac === NO_MAC ? { ...adapter, mac: `00155d${adapter.id.slice(-6)}` } : adapter,
+        ),
+      }));
+      return done(this.lab.startVm(given.vmId));
+    },
     'machine.turnOff': async (given) => {
       await this.lab.turnOffVm(given.vmId);
       const { isClustered, isOnline } = this.overlayOf(given.vmId);
@@ -398,7 +409,7 @@ export class FakeHyperVHost {
           {
             id,
             name: given.text('name'),
-            mac: mac ?? '000000000000',
+            mac: mac ?? NO_MAC,
             isMacStatic: mac !== undefined,
             switchName: undefined,
             vlan: undefined,
