@@ -5,11 +5,11 @@
 import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { ReadableDisk } from '../../disk/index.js';
-import { openVhdx } from '../../vhdx/index.js';
 import type { Checkpoint, CheckpointDisk, CheckpointRequest } from '../source.js';
 import type { OwnerTag } from '../vm.js';
 import { requireOwner } from './cluster.js';
 import type { HyperVContext } from './context.js';
+import { openFrozenDisk } from './frozen-map.js';
 import { endOfMethod, isBusyRefusal } from './jobs.js';
 import { diskFile, inOrder, loadMachine, placeOf, powerOf } from './machines.js';
 import { CREATION_MS, readMemory, remember, type CreationIntent } from './memory.js';
@@ -339,5 +339,5 @@ export async function openCheckpointDisk(
   diskId: Guid,
 ): Promise<ReadableDisk> {
   const { path } = await requireFrozenFile(context, vmId, checkpointId, diskId);
-  return context.virtualDisks.openFrozen(path, { openInstead: (file) => openVhdx(file, context) });
+  return openFrozenDisk(context, path);
 }
