@@ -31,6 +31,7 @@ export {
   type ReplicaPlan,
   type ReplicaPoint,
   type ReplicaRelation,
+  type ReplicaRelationship,
   type ReplicaSettings,
   type ReplicaStep,
   type ReplicaVerb,
