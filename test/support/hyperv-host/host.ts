@@ -61,6 +61,8 @@ interface Overlay {
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
   lastAppliedId: string | null;
+  /** After the storage of the VM was moved. */
+  configurationFolder: string | undefined;
 }
 
 interface Job {
@@ -167,6 +169,7 @@ export class FakeHyperVHost {
       isSecureBoot: true,
       dynamicMemory: undefined,
       lastAppliedId: null,
+      configurationFolder: undefined,
     };
     this.#overlays.set(vmId, made);
     return made;
@@ -526,9 +529,8 @@ export class FakeHyperVHost {
   }
 
   #machine(vm: VmRecord): Json {
-    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = this.overlayOf(
-      vm.id,
-    );
+    const overlay = this.overlayOf(vm.id);
+    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = overlay;
     const { currentCheckpointId } = vm;
     const bytes = String(vm.memoryBytes);
     return {
@@ -537,7 +539,7 @@ export class FakeHyperVHost {
       version: '10.0',
       startAction,
       stopAction: 'Save',
-      configurationFolder: this.context.folder,
+      configurationFolder: overlay.configurationFolder ?? this.context.folder,
       cpuCount: cpuCount ?? vm.cpuCount,
       startupMemoryBytes: bytes,
       isMemoryDynamic: dynamicMemory !== undefined,

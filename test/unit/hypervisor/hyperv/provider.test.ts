@@ -363,6 +363,30 @@ describe('the provider of Hyper-V', function () {
       expect(left).to.deep.equal([[next.id, TAG]]);
     });
 
+    it('takes along what it knows when the configuration is moved, and says so where that cannot be', async () => {
+      const overlay = rig.fake.overlayOf(vmId);
+      overlay.isClustered = true;
+      const first = await mark();
+      await write(MIB, 7);
+      overlay.configurationFolder = rig.work.file('moved');
+      const [point] = await host.listReferencePoints(vmId);
+      expect([point?.id, point?.tag]).to.deep.equal([first.id, TAG]);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      expect(covers(await rangesOf(checkpoint, first.trackingId), MIB)).to.equal(true);
+      // taken over: the other node, which does not know of the former place, has it as well
+      expect((await other.listReferencePoints(vmId))[0]?.tag).to.deep.equal(TAG);
+      overlay.configurationFolder = rig.work.file('moved-again');
+      const ofOther = await refuses('E_TRACKING_INVALID', () =>
+        rangesOf(checkpoint, first.trackingId, other),
+      );
+      expect(ofOther.message)
+        .to.contain(rig.work.file('moved-again'))
+        .and.contain('its configuration was moved');
+      await host.removeCheckpoint(vmId, checkpoint.id);
+      await host.removeReferencePoint(vmId, first.id);
+      expect(await other.listReferencePoints(vmId)).to.deep.equal([]);
+    });
+
     it('cleans up after a node that died between a checkpoint and its name', async () => {
       rig.fake.overlayOf(vmId).isClustered = true;
       for (let calls = 1; (await other.listCheckpoints(vmId)).length === 0; calls++) {
