@@ -25,7 +25,7 @@ export async function examineReplicas(
     const check = `${CHECK} of ${name}`;
     try {
       const view = await replica.view(id);
-      if (view.relation === undefined) continue;
+      if (view.relation === undefined && view.extension === undefined) continue;
       const status = replicaStatus(view, wish);
       const line = replicaLine(status);
       if (status.verdict === 'ok') findings.push(ok(check, line));

@@ -12,6 +12,7 @@ import {
 } from '../plugin-bridge/restore/index.js';
 import { collectSourceGarbage, presentStateFolder, stateFolder } from '../source-agent/index.js';
 import type { CliContext } from './context.js';
+import { type GarbageItem as Item, unfinishedVmItems } from './gc-unfinished.js';
 import { type AccessFlags, withAccess, withAccessOptions } from './receiver-connection.js';
 import { formatSize } from '../shared/sizes.js';
 import { type SourceFlags, withSource, withSourceOptions } from './verify-source.js';
@@ -20,18 +21,6 @@ interface Flags extends AccessFlags, SourceFlags {
   readonly plan?: true;
   readonly forget?: true;
   readonly unfinishedDays?: string;
-}
-
-/** One line of the answer, of either side. */
-interface Item {
-  readonly side: 'receiver' | 'source';
-  readonly kind: string;
-  readonly vm: string;
-  readonly what: string;
-  readonly sizeBytes: number;
-  readonly isRemovable: boolean;
-  readonly isRemoved: boolean;
-  readonly because: string;
 }
 
 const DEFAULT_UNFINISHED_DAYS = '7';
@@ -45,8 +34,9 @@ export function registerGc(program: Command, context: CliContext): void {
       .description(
         'At the receiver (--dr-host or --store): unfinished cycles that nothing has used for long, removals\n' +
           'that were interrupted, temporary files. At the source (--host): checkpoints and reference points\n' +
-          'with our tag that no living cycle and no ledger names, temporary files. What is not ours, and a\n' +
-          'complete cycle that the journal does not know, is named and never touched.',
+          'with our tag that no living cycle and no ledger names, VMs that a registration left half made (their\n' +
+          'disks stay), temporary files. What is not ours, and a complete cycle that the journal does not\n' +
+          'know, is named and never touched.',
       )
       .option('--plan', 'say what would go, and do nothing')
       .option(
@@ -141,8 +131,9 @@ async function atSource(context: CliContext, flags: Flags): Promise<Item[]> {
       const host = (): Promise<typeof hypervisor> => Promise.resolve(hypervisor);
       // before the sessions, which know the marks
       const halves = await collectHalfRegistered({ fs, host }, state, { isPlan });
+      const unfinished = await unfinishedVmItems(hypervisor, { isPlan });
       const sessions = await collectRestoreSessions(fs, state, { isPlan });
-      return { items: ofAgent, halves, sessions };
+      return { items: ofAgent, halves, unfinished, sessions };
     },
     isPlan ? presentStateFolder : stateFolder,
   );
@@ -166,7 +157,7 @@ async function atSource(context: CliContext, flags: Flags): Promise<Item[]> {
     isRemoved,
     because: 'no backend of its job lives',
   }));
-  return [...ofCycles, ...found.halves.map(ofHalfRegistered), ...ofRestores];
+  return [...ofCycles, ...found.halves.map(ofHalfRegistered), ...found.unfinished, ...ofRestores];
 }
 
 function ofHalfRegistered({ vm, folder, isInUse, isDone }: HalfRegisteredVm): Item {

@@ -394,7 +394,8 @@ async function status(
   const found: ReplicaStatus[] = [];
   for (const { id } of wanted) {
     const view = await replica.view(id);
-    if (view.relation === undefined && pattern === undefined) continue;
+    const isReplicated = view.relation !== undefined || view.extension !== undefined;
+    if (!isReplicated && pattern === undefined) continue;
     found.push(replicaStatus(view, { rpoSeconds, nowMs: clock.now() }));
   }
   const has = (wantedVerdict: ReplicaVerdict): boolean =>

@@ -31,6 +31,7 @@ export {
   type ReplicaPlan,
   type ReplicaPoint,
   type ReplicaRelation,
+  type ReplicaRelationship,
   type ReplicaSettings,
   type ReplicaStep,
   type ReplicaVerb,
@@ -43,5 +44,7 @@ export type {
   SwitchInfo,
   TargetCapabilities,
   TargetHypervisor,
+  UnfinishedVm,
+  UnfinishedVms,
 } from './target.js';
 export { openHypervisor, type HypervisorSeams } from './open.js';

@@ -26,7 +26,11 @@ export type ReplicaHealth = 'none' | 'ok' | 'warn' | 'critical';
 export type ReplicaMode =
   'primary' | 'replica' | 'test-replica' | 'extended-replica' | `unknown(${string})`;
 
+/** 'Extended': the second relation of a VM, from its replica on to a third host. */
+export type ReplicaRelationship = 'Simple' | 'Extended';
+
 export interface ReplicaRelation {
+  readonly relationship: ReplicaRelationship;
   readonly phase: ReplicaPhase;
   /** The hypervisor's own word; `unknown(<n>)` for one that this release does not know. */
   readonly state: string;
@@ -55,6 +59,8 @@ export interface ReplicaView {
   readonly powerState: PowerState;
   /** undefined: Hyper-V does not replicate this VM. */
   readonly relation: ReplicaRelation | undefined;
+  /** At the host of the replica: the second relation, to a third host. Shown, and no order is about it. */
+  readonly extension: ReplicaRelation | undefined;
 }
 
 export interface ReplicaPoint {

@@ -38,9 +38,29 @@ export interface TargetCapabilities {
   readonly canReachGuests?: boolean;
 }
 
+/** A VM that a registration began and did not end, because its process died. */
+export interface UnfinishedVm {
+  readonly vmId: Guid;
+  readonly name: string;
+  /** The files under it. */
+  readonly diskPaths: readonly string[];
+  /** What somebody has done with it, so that it is not taken away; undefined: it may go. */
+  readonly staysBecause: string | undefined;
+}
+
+export interface UnfinishedVms {
+  /** Those of this host, in the order of their names. A registration that is under way has one as well. */
+  list(): Promise<readonly UnfinishedVm[]>;
+
+  /** Its disk files stay. No error when it is gone, or stays. @throws DrError E_LOCKED while somebody registers VMs */
+  remove(vmId: Guid): Promise<void>;
+}
+
 export interface TargetHypervisor extends VmInventory, VmPower {
   readonly name: string;
   readonly targetCapabilities: TargetCapabilities;
+  /** undefined where a registration is done whole or not at all. */
+  readonly unfinished?: UnfinishedVms | undefined;
 
   /**
    * Creates a VM, off, over disks that stand ready. Nothing of it stays after an error.

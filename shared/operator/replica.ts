@@ -28,16 +28,36 @@ const WARN_SHARE = 0.8;
 const KERBEROS_PORT = 80;
 const CERTIFICATE_PORT = 443;
 
-/** How a VM is doing: `nowMs` is the time of this host, whose clock the last replication is of. */
-export function replicaStatus(
-  view: ReplicaView,
-  { rpoSeconds, nowMs }: { readonly rpoSeconds: number; readonly nowMs: number },
-): ReplicaStatus {
-  const { relation } = view;
-  if (relation === undefined) {
+interface Wish {
+  readonly rpoSeconds: number;
+  readonly nowMs: number;
+}
+
+const RANK: readonly ReplicaVerdict[] = ['ok', 'warn', 'critical'];
+
+/** How a VM is doing, at a third host as well: `nowMs` is the time of this host, whose clock the last replication is of. */
+export function replicaStatus(view: ReplicaView, wish: Wish): ReplicaStatus {
+  const { relation, extension } = view;
+  if (relation === undefined && extension === undefined) {
     const reasons = ['Hyper-V does not replicate it'];
     return { view, verdict: 'critical', reasons, ageSeconds: undefined };
   }
+  const own = relation && standingOf(relation, wish);
+  const second = extension && standingOf(extension, wish);
+  const ranks = [own, second].map((each) => RANK.indexOf(each?.verdict ?? 'ok'));
+  const ofSecond = second?.reasons.map((reason) => `extended replica: ${reason}`) ?? [];
+  return {
+    view,
+    verdict: RANK[Math.max(...ranks)] ?? 'critical',
+    reasons: [...(own?.reasons ?? []), ...ofSecond],
+    ageSeconds: own?.ageSeconds,
+  };
+}
+
+function standingOf(
+  relation: ReplicaRelation,
+  { rpoSeconds, nowMs }: Wish,
+): Omit<ReplicaStatus, 'view'> {
   const { lastReplicationAtMs: lastMs } = relation;
   const ageSeconds = lastMs === undefined ? undefined : Math.max(0, (nowMs - lastMs) / 1000);
   const critical: string[] = [];
@@ -57,7 +77,7 @@ export function replicaStatus(
     warn.push(`state ${relation.state}: nothing is replicated`);
   }
   const verdict = critical.length > 0 ? 'critical' : warn.length > 0 ? 'warn' : 'ok';
-  return { view, verdict, reasons: [...critical, ...warn], ageSeconds };
+  return { verdict, reasons: [...critical, ...warn], ageSeconds };
 }
 
 function ageAgainst(
@@ -76,36 +96,42 @@ function detailsOf({ healthDetails, errorCount, missedCount }: ReplicaRelation):
 }
 
 export function replicaLine({ view, reasons, ageSeconds }: ReplicaStatus): string {
-  const { vmName, relation } = view;
-  if (relation === undefined) return `${vmName}: ${reasons.join('; ')}`;
+  const { vmName, relation, extension } = view;
+  const further =
+    extension === undefined
+      ? []
+      : [`extended to ${extension.replicaServer}: ${extension.phase} (${extension.state})`];
+  if (relation === undefined) return `${vmName}: ${[...further, ...reasons].join('; ')}`;
   const { phase, state, mode, primaryServer, replicaServer, pendingBytes } = relation;
   const age = ageSeconds === undefined ? 'never' : `${Math.round(ageSeconds)} s ago`;
   const head = `${vmName}: ${phase} (${state}), ${mode} of ${primaryServer} → ${replicaServer}, replicated ${age}, ${formatSize(Number(pendingBytes))} pending`;
-  return [head, ...reasons].join('; ');
+  return [head, ...further, ...reasons].join('; ');
 }
 
 export function replicaDocument({ view, verdict, reasons, ageSeconds }: ReplicaStatus): JsonObject {
-  const { vmId, vmName, powerState, relation } = view;
+  const { vmId, vmName, powerState, relation, extension } = view;
   return {
     ...{ vm: vmName, vmId, powerState, health: verdict, reasons },
     ageSeconds: ageSeconds === undefined ? null : Math.round(ageSeconds),
-    relation:
-      relation === undefined
+    relation: relation === undefined ? null : relationDocument(relation),
+    extension: extension === undefined ? null : relationDocument(extension),
+  };
+}
+
+function relationDocument(relation: ReplicaRelation): JsonObject {
+  return {
+    ...{ phase: relation.phase, state: relation.state, isPaused: relation.isPaused },
+    ...{ mode: relation.mode, health: relation.health },
+    ...{ primaryServer: relation.primaryServer, replicaServer: relation.replicaServer },
+    intervalSeconds: relation.intervalSeconds,
+    lastReplicationAt:
+      relation.lastReplicationAtMs === undefined
         ? null
-        : {
-            ...{ phase: relation.phase, state: relation.state, isPaused: relation.isPaused },
-            ...{ mode: relation.mode, health: relation.health },
-            ...{ primaryServer: relation.primaryServer, replicaServer: relation.replicaServer },
-            intervalSeconds: relation.intervalSeconds,
-            lastReplicationAt:
-              relation.lastReplicationAtMs === undefined
-                ? null
-                : new Date(relation.lastReplicationAtMs).toISOString(),
-            pendingBytes: relation.pendingBytes,
-            ...{ errors: relation.errorCount, missed: relation.missedCount },
-            healthDetails: relation.healthDetails,
-            testVmId: relation.test?.vmId ?? null,
-          },
+        : new Date(relation.lastReplicationAtMs).toISOString(),
+    pendingBytes: relation.pendingBytes,
+    ...{ errors: relation.errorCount, missed: relation.missedCount },
+    healthDetails: relation.healthDetails,
+    testVmId: relation.test?.vmId ?? null,
   };
 }
 

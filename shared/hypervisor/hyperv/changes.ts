@@ -14,7 +14,7 @@ import {
 import type { HyperVContext } from './context.js';
 import { endOfMethod } from './jobs.js';
 import { chainOf, isSamePath, loadMachine } from './machines.js';
-import { readMemory } from './memory.js';
+import { missedAt, readMemory } from './memory.js';
 import { changesOf, VirtualDiskError, type ChangePage } from './native/index.js';
 import { getDiskChanges } from './operations/disks.js';
 
@@ -81,7 +81,14 @@ async function compareWithMemory(
   const { points } = await readMemory(context, vmId);
   const point = points.find(({ disks }) => disks.some((disk) => disk.trackingId === trackingId));
   // the id may still be answered to, but whether the disk went back since cannot be told any more
-  if (point === undefined) throw invalid(file.diskId, 'the reference point is not known here');
+  if (point === undefined) {
+    const missed = await missedAt(context, vmId);
+    const because =
+      missed === undefined
+        ? 'the reference point is not known here'
+        : `nothing is remembered of the VM at ${missed}: its configuration was moved, or the file removed`;
+    throw invalid(file.diskId, because);
+  }
   const known = point.disks.find((disk) => disk.diskId === file.diskId);
   if (known?.trackingId !== trackingId) {
     throw invalid(file.diskId, 'the tracking id is of another disk');

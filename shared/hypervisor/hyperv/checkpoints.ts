@@ -5,19 +5,19 @@
 import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { ReadableDisk } from '../../disk/index.js';
-import { openVhdx } from '../../vhdx/index.js';
 import type { Checkpoint, CheckpointDisk, CheckpointRequest } from '../source.js';
 import type { OwnerTag } from '../vm.js';
 import { requireOwner } from './cluster.js';
 import type { HyperVContext } from './context.js';
+import { openFrozenDisk } from './frozen-map.js';
 import { endOfMethod, isBusyRefusal } from './jobs.js';
 import { diskFile, inOrder, loadMachine, placeOf, powerOf } from './machines.js';
-import { readMemory, remember, type CreationIntent } from './memory.js';
-import { expectMerges } from './merges.js';
+import { CREATION_MS, readMemory, remember, type CreationIntent } from './memory.js';
+import { expectMerges, waitForMerge } from './merges.js';
 import { checkpointName, consistencyOfCheckpointName, tagOfCheckpointName } from './naming.js';
 import * as operations from './operations/checkpoints.js';
 import type { CheckpointFacts } from './operations/checkpoints.js';
-import { waitUntilIdle } from './status.js';
+import { BACKING_UP, waitUntilIdle } from './status.js';
 
 const CHANGE_MS = 10 * 60_000;
 const BUSY_RETRY_MS = 1000;
@@ -57,9 +57,13 @@ export async function createCheckpoint(
       },
     );
   }
+  // above a file that is still being merged vmms refuses one, or makes one whose chain changes under its reader
+  await waitForMerge(context, vmId, leftMs());
   const { tag } = request;
   const others = there.map(({ facts }) => facts.id);
-  const creation = { tag, startedAtMs: context.clock.now(), others };
+  const startedAtMs = context.clock.now();
+  const untilMs = Math.ceil(startedAtMs + Math.max(CREATION_MS, leftMs()));
+  const creation = { tag, startedAtMs, untilMs, others };
   await remember(context, vmId, (memory) => ({ ...memory, creation }));
   // one that is off has nothing to quiesce, and is as its guest left it: whatever level was wanted, it has it
   const isOff = powerOf(machine.state) === 'off';
@@ -174,14 +178,13 @@ export async function findCheckpoints(
  * is: then both are let be.
  */
 function expectedBy(
-  { startedAtMs, others }: CreationIntent,
+  { startedAtMs, untilMs, others }: CreationIntent,
   facts: readonly CheckpointFacts[],
 ): CheckpointFacts | undefined {
   const [found, second] = facts.filter(({ id, name, createdAt }) => {
     const createdAtMs = Date.parse(createdAt);
     const isInTime =
-      createdAtMs >= startedAtMs - CLOCK_STEP_MS &&
-      createdAtMs <= startedAtMs + CHANGE_MS + CLOCK_STEP_MS;
+      createdAtMs >= startedAtMs - CLOCK_STEP_MS && createdAtMs <= untilMs + CLOCK_STEP_MS;
     return isInTime && !others.includes(id) && tagOfCheckpointName(name) === undefined;
   });
   return second === undefined ? found : undefined;
@@ -248,6 +251,11 @@ export async function removeCheckpoint(
   vmId: Guid,
   checkpointId: string,
 ): Promise<void> {
+  const { conversion } = await readMemory(context, vmId);
+  // vmms may still be at the conversion that a killed process asked for, and its reference point is ours
+  if (conversion?.checkpointId === checkpointId) {
+    await waitUntilIdle(context, vmId, CHANGE_MS, [BACKING_UP]);
+  }
   const found = (await findCheckpoints(context, vmId)).find(
     ({ facts }) => facts.id === checkpointId,
   );
@@ -331,5 +339,5 @@ export async function openCheckpointDisk(
   diskId: Guid,
 ): Promise<ReadableDisk> {
   const { path } = await requireFrozenFile(context, vmId, checkpointId, diskId);
-  return context.virtualDisks.openFrozen(path, { openInstead: (file) => openVhdx(file, context) });
+  return openFrozenDisk(context, path);
 }

@@ -21,6 +21,7 @@ import type {
   SwitchInfo,
   TargetCapabilities,
   TargetHypervisor,
+  UnfinishedVms,
 } from '../target.js';
 import type { AddressSettings, OwnerTag, VmDefinition, VmSummary } from '../vm.js';
 import { AcceptanceDisks } from './acceptance-disks.js';
@@ -36,6 +37,7 @@ import * as power from './power.js';
 import * as points from './reference-points.js';
 import * as register from './register.js';
 import { HyperVReplica } from './replica/hyperv-replica.js';
+import { HyperVUnfinishedVms } from './unfinished.js';
 
 export class HyperV implements SourceHypervisor, TargetHypervisor {
   readonly name = 'hyperv';
@@ -48,6 +50,7 @@ export class HyperV implements SourceHypervisor, TargetHypervisor {
     canMergeLive: true,
   };
   readonly replica: ReplicaHost;
+  readonly unfinished: UnfinishedVms;
   /** The hand that an acceptance has at the disks of this host (`hvdr doctor --deep`). */
   readonly acceptance: AcceptanceDisks;
   readonly #context: HyperVContext;
@@ -56,6 +59,7 @@ export class HyperV implements SourceHypervisor, TargetHypervisor {
     this.#context = seams;
     const { runner, clock, virtualDisks } = seams;
     this.replica = new HyperVReplica({ runner, clock, vms: this });
+    this.unfinished = new HyperVUnfinishedVms(seams);
     this.acceptance = new AcceptanceDisks({
       ...{ vms: this, disks: virtualDisks, runner },
       rangesByWmi: (...asked) => changes.rangesByVmms(seams, ...asked),

@@ -1,8 +1,8 @@
 // Hyper-V behind the interfaces of a hypervisor (hyperv.md). Layers:
 //
 //   hyperv                               both interfaces, method by method
-//   checkpoints merges reference-points changes          a pass over a VM's disks
-//   machines power fence register network guest cluster  the VM itself
+//   checkpoints merges reference-points changes frozen-map   a pass over a VM's disks
+//   machines power fence register unfinished network guest cluster   the VM itself
 //   memory naming                        what is remembered, and how our objects are known again
 //   jobs status                          waiting for vmms
 //   operations/ powershell/              what vmms is asked, and through what

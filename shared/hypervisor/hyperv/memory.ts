@@ -20,7 +20,10 @@ import { machineOrNone } from './machines.js';
 import type { MachineFacts } from './operations/machines.js';
 
 const FORMAT: JsonFormat = { name: 'memory of a VM', version: 1, limitBytes: 4 * 1024 * 1024 };
+const PLACE_FORMAT: JsonFormat = { name: 'place of a memory', version: 1, limitBytes: 256 * 1024 };
 const LOCK_MS = 120_000;
+/** A checkpoint that was asked for comes within so long, or later when its caller waits longer. */
+export const CREATION_MS = 10 * 60_000;
 /** Beside the configurations of clustered VMs. */
 const SHARED_FOLDER = 'podheitor-hvdr';
 
@@ -47,6 +50,8 @@ export interface KnownPoint {
 export interface CreationIntent {
   readonly tag: OwnerTag;
   readonly startedAtMs: number;
+  /** It is given up then; whatever comes much later is somebody else's. */
+  readonly untilMs: number;
   readonly others: readonly string[];
 }
 
@@ -65,6 +70,10 @@ export interface ExpectedMerge {
   readonly place: string;
   readonly file: string;
   readonly into: string;
+  /** While it is there, nothing merges. */
+  readonly checkpointId: string | undefined;
+  /** When it was about to begin. */
+  readonly sinceMs: number | undefined;
 }
 
 export interface VmMemory {
@@ -90,12 +99,21 @@ export async function readMemory(context: HyperVContext, vmId: Guid): Promise<Vm
   return readFrom(context, await placeOfMemory(context, vmId));
 }
 
+/** Where the memory of a VM is missed; undefined: it is there. */
+export async function missedAt(context: HyperVContext, vmId: Guid): Promise<string | undefined> {
+  const { file, earlier } = await placeOfMemory(context, vmId);
+  for (const each of [file, ...earlier]) {
+    if ((await context.fs.status(each)) !== undefined) return undefined;
+  }
+  return file;
+}
+
 async function readFrom({ fs }: HyperVContext, { file, earlier }: Place): Promise<VmMemory> {
-  const json = await readJson(fs, file, FORMAT);
-  if (json !== undefined) return memoryOf(json, file);
-  if (earlier === undefined) return EMPTY;
-  const own = await readJson(fs, earlier, FORMAT);
-  return own === undefined ? EMPTY : memoryOf(own, earlier);
+  for (const each of [file, ...earlier]) {
+    const json = await readJson(fs, each, FORMAT);
+    if (json !== undefined) return memoryOf(json, each);
+  }
+  return EMPTY;
 }
 
 function memoryOf(json: JsonFields, file: string): VmMemory {
@@ -114,6 +132,8 @@ function memoryOf(json: JsonFields, file: string): VmMemory {
     creation: fields.optionalObject('creation', (creation) => ({
       tag: creation.object('tag', tagOf),
       startedAtMs: creation.whole('startedAtMs'),
+      // an earlier release wrote none
+      untilMs: creation.optionalWhole('untilMs') ?? creation.whole('startedAtMs') + CREATION_MS,
       others: creation.strings('others'),
     })),
     conversion: fields.optionalObject('conversion', (conversion) => ({
@@ -128,6 +148,8 @@ function memoryOf(json: JsonFields, file: string): VmMemory {
       place: merge.string('place'),
       file: merge.string('file', 32_768),
       into: merge.string('into', 32_768),
+      checkpointId: merge.optionalString('checkpointId'),
+      sinceMs: merge.optionalWhole('sinceMs'),
     })),
     addresses: fields.list('addresses', (address) => ({
       adapterId: address.guid('adapterId'),
@@ -159,7 +181,8 @@ export async function remember(
     const after = change(before);
     if (after !== before) {
       await writeJsonDurably(fs, place.file, FORMAT, { ...after }, random);
-      if (place.earlier !== undefined) await removeIfThere(context, place.earlier);
+      await notePlace(context, place);
+      for (const each of place.earlier) await removeIfThere(context, each);
     }
     return after;
   } finally {
@@ -169,8 +192,8 @@ export async function remember(
 
 /** For a VM that is gone; `machine` is what it was. */
 export async function forget(context: HyperVContext, machine: MachineFacts): Promise<void> {
-  const { file, earlier } = placeFor(context, machine.id, machine);
-  for (const each of [file, earlier]) if (each !== undefined) await removeIfThere(context, each);
+  const { file, earlier, note } = await placeFor(context, machine.id, machine);
+  for (const each of [file, ...earlier, note]) await removeIfThere(context, each);
 }
 
 async function removeIfThere({ fs }: HyperVContext, file: string): Promise<void> {
@@ -181,23 +204,41 @@ async function removeIfThere({ fs }: HyperVContext, file: string): Promise<void>
 
 interface Place {
   readonly file: string;
-  /** Where it stood before the VM was made a role of the cluster. */
-  readonly earlier: string | undefined;
+  /** Where it may stand still: of before the VM was a role of the cluster, or before its configuration was moved. */
+  readonly earlier: readonly string[];
+  /** Says, in our own folder, where the memory of a clustered VM was written last by this node. */
+  readonly note: string;
 }
 
 async function placeOfMemory(context: HyperVContext, vmId: Guid): Promise<Place> {
   return placeFor(context, vmId, await machineOrNone(context, vmId));
 }
 
-function placeFor(
-  { stateFolder }: HyperVContext,
+async function placeFor(
+  { fs, stateFolder }: HyperVContext,
   vmId: Guid,
   machine: MachineFacts | undefined,
-): Place {
+): Promise<Place> {
   const own = path.join(stateFolder, `${vmId}.json`);
-  if (machine?.isClustered !== true) return { file: own, earlier: undefined };
-  const { configurationFolder } = machine;
-  return { file: path.join(configurationFolder, SHARED_FOLDER, `${vmId}.json`), earlier: own };
+  const note = path.join(stateFolder, `${vmId}.place.json`);
+  if (machine?.isClustered !== true) return { file: own, earlier: [], note };
+  const file = path.join(machine.configurationFolder, SHARED_FOLDER, `${vmId}.json`);
+  const json = await readJson(fs, note, PLACE_FORMAT);
+  const noted = json && Fields.ofFile(json, note).string('file', 32_768);
+  // a move of the configuration leaves behind what Hyper-V does not know
+  const left = noted === undefined || noted === file ? [] : [noted];
+  return { file, earlier: [own, ...left], note };
+}
+
+async function notePlace(
+  { fs, stateFolder, random }: HyperVContext,
+  { file, earlier, note }: Place,
+): Promise<void> {
+  const isShared = earlier.length > 0;
+  const isNoted = earlier.length === 1 && (await fs.status(note)) !== undefined;
+  if (!isShared || isNoted) return;
+  await fs.makeFolder(stateFolder);
+  await writeJsonDurably(fs, note, PLACE_FORMAT, { file }, random);
 }
 
 function tagOf(fields: Fields): OwnerTag {

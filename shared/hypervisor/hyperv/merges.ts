@@ -6,7 +6,7 @@ import { DrError } from '../../errors.js';
 import type { HyperVContext } from './context.js';
 import { chainOf, isSamePath, loadMachine, placeOf } from './machines.js';
 import { readMemory, remember, type ExpectedMerge } from './memory.js';
-import type { CheckpointFacts } from './operations/checkpoints.js';
+import { listCheckpoints, type CheckpointFacts } from './operations/checkpoints.js';
 import type { MachineFacts } from './operations/machines.js';
 import { waitUntilIdle } from './status.js';
 
@@ -19,11 +19,13 @@ export async function expectMerges(
   checkpoint: CheckpointFacts,
 ): Promise<void> {
   const { disks } = await loadMachine(context, vmId);
+  const { id: checkpointId } = checkpoint;
+  const sinceMs = context.clock.now();
   const expected = checkpoint.disks.flatMap(({ instanceId, path }): ExpectedMerge[] => {
     const place = placeOf(instanceId);
     const live = disks.find((disk) => placeOf(disk.instanceId) === place);
     if (live === undefined || isSamePath(live.path, path)) return [];
-    return [{ place, file: live.path, into: path }];
+    return [{ place, file: live.path, into: path, checkpointId, sinceMs }];
   });
   await remember(context, vmId, (memory) => {
     const others = memory.merges.filter(
@@ -33,17 +35,19 @@ export async function expectMerges(
   });
 }
 
+/** Of what has begun: a checkpoint that is still there holds its files. `besides`: see waitUntilIdle(). */
 export async function waitForMerge(
   context: HyperVContext,
   vmId: Guid,
   timeoutMs: number,
+  besides: readonly number[] = [],
 ): Promise<void> {
   const { clock } = context;
   const deadline = clock.monotonic() + timeoutMs;
   const leftMs = (): number => Math.max(0, deadline - clock.monotonic());
-  const { merges } = await readMemory(context, vmId);
+  const merges = await begunMerges(context, vmId);
   for (;;) {
-    await waitUntilIdle(context, vmId, leftMs());
+    await waitUntilIdle(context, vmId, leftMs(), besides);
     const machine = await loadMachine(context, vmId);
     const pending: ExpectedMerge[] = [];
     for (const merge of merges) {
@@ -58,6 +62,13 @@ export async function waitForMerge(
     ...memory,
     merges: memory.merges.filter((merge) => !merges.some(({ file }) => file === merge.file)),
   }));
+}
+
+async function begunMerges(context: HyperVContext, vmId: Guid): Promise<readonly ExpectedMerge[]> {
+  const { merges } = await readMemory(context, vmId);
+  if (merges.every(({ checkpointId }) => checkpointId === undefined)) return merges;
+  const checkpoints = await context.runner.run(listCheckpoints, { vmId });
+  return merges.filter(({ checkpointId }) => checkpoints.every(({ id }) => id !== checkpointId));
 }
 
 /** A disk that stands on other files, or is gone, has nothing to be merged. */
@@ -84,8 +95,15 @@ async function isPending(
 
 function stalled(vmId: Guid, timeoutMs: number, pending: readonly ExpectedMerge[]): DrError {
   const files = pending.map(({ file }) => file).join(', ');
-  return new DrError('E_STALLED', `the disks of the VM ${vmId} did not merge in ${timeoutMs} ms`, {
-    context: { vmId, timeoutMs, files },
-    hint: 'Close every reader of a checkpoint of this VM. Why a merge failed stands in the event log Microsoft-Windows-Hyper-V-VMMS-Admin (event 19100).',
-  });
+  const begun = pending.flatMap(({ sinceMs }) => sinceMs ?? []);
+  const since = begun.length === 0 ? undefined : new Date(Math.min(...begun)).toISOString();
+  const due = since === undefined ? '' : `; they have been due to since ${since}`;
+  return new DrError(
+    'E_STALLED',
+    `the disks of the VM ${vmId} did not merge in ${timeoutMs} ms${due}`,
+    {
+      context: { vmId, timeoutMs, files, ...(since !== undefined && { since }) },
+      hint: 'Close every reader of a checkpoint of this VM. Why a merge failed stands in the event log Microsoft-Windows-Hyper-V-VMMS-Admin (event 19100).',
+    },
+  );
 }

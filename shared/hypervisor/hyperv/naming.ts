@@ -9,7 +9,7 @@ import type { OwnerTag } from '../vm.js';
 const CHECKPOINT_NAME = /^hvdr (\S{36}) (\S{36})( application)?$/;
 const TAG_LINE = 'hvdr-vm: ';
 const FENCE_LINE = 'hvdr-fence: ';
-const BUILDING_NAME = /^hvdr unfinished \S{36}$/;
+const BUILDING_NAME = /^hvdr unfinished (\S{36})$/;
 
 /** Hyper-V does not tell of a checkpoint what was obtained, so its name does. */
 export function checkpointName(
@@ -38,6 +38,10 @@ export function isUnfinishedName(name: string): boolean {
   return BUILDING_NAME.test(name);
 }
 
+export function operationOfUnfinishedName(name: string): Guid | undefined {
+  return guidOf(BUILDING_NAME.exec(name)?.[1]);
+}
+
 /** A VM with its notes. */
 export interface Noted {
   readonly id: Guid;
@@ -48,6 +52,8 @@ export interface Noted {
 export interface VmMark {
   readonly tag: OwnerTag;
   readonly diskPaths: readonly string[];
+  /** Until everything of it is in place; whoever gives it another name before does not make it whole. */
+  readonly isUnfinished?: boolean | undefined;
 }
 
 /** A fence, and what the VM had before it. */
@@ -61,11 +67,15 @@ export function vmMarkOf(vm: Noted): VmMark | undefined {
   const tag = tagOf(value?.['protectionId'], value?.['operationId']);
   const diskPaths = textsOf(value?.['diskPaths']);
   if (guidOf(value?.['vmId']) !== vm.id) return undefined;
-  return tag && diskPaths && { tag, diskPaths };
+  const isUnfinished = value?.['isUnfinished'] === true;
+  return tag && diskPaths && { tag, diskPaths, isUnfinished };
 }
 
 export function notesWithVmMark({ id, notes }: Noted, mark: VmMark | undefined): string {
-  return withLine(notes, TAG_LINE, mark && { vmId: id, ...mark.tag, diskPaths: mark.diskPaths });
+  if (mark === undefined) return withLine(notes, TAG_LINE, undefined);
+  const { tag, diskPaths, isUnfinished = false } = mark;
+  const fields = { vmId: id, ...tag, diskPaths, ...(isUnfinished && { isUnfinished }) };
+  return withLine(notes, TAG_LINE, fields);
 }
 
 export function fenceMarkOf({ id, notes }: Noted): FenceMark | undefined {

@@ -16,9 +16,10 @@ import {
   type KnownPoint,
   type VmMemory,
 } from './memory.js';
-import { expectMerges } from './merges.js';
+import { expectMerges, waitForMerge } from './merges.js';
 import * as operations from './operations/checkpoints.js';
 import type { ReferencePointFacts } from './operations/checkpoints.js';
+import { BACKING_UP } from './status.js';
 
 const CHANGE_MS = 10 * 60_000;
 
@@ -32,6 +33,9 @@ export async function convertToReferencePoint(
   const tag = refuseForeign(found, vmId);
   const machine = await loadMachine(context, vmId);
   await requireOwner(context, machine);
+  // what the conversion before this one left is recorded while its intent still stands, and its files merge first
+  await settle(context, vmId);
+  await waitForMerge(context, vmId, CHANGE_MS, [BACKING_UP]);
   const files = await frozenFiles(context, vmId, found.facts);
   const before = await runner.run(operations.listReferencePoints, { vmId });
   const conversion: ConversionIntent = {

@@ -34,6 +34,7 @@ import { getHost } from './operations/host.js';
 import * as operations from './operations/machines.js';
 import type { MachineFacts } from './operations/machines.js';
 import { addAdapter } from './operations/network.js';
+import { removeUnfinishedOf, whileRegistering } from './unfinished.js';
 
 /** Of disks of ordinary size; what takes longer is told, or left to the host. */
 const MERGE_MS = 10 * 60_000;
@@ -52,19 +53,17 @@ export async function registerVm(context: HyperVContext, request: RegisterReques
       `the VM ${name} has ${definition.disks.length} disks, but ${diskPaths.length} files are given`,
     );
   }
-  const unfinished = unfinishedName(tag);
-  for (const machine of await allMachines(context)) {
-    if (machine.name === name) {
+  return whileRegistering(context, tag.operationId, undefined, async () => {
+    const namesake = (await allMachines(context)).find((machine) => machine.name === name);
+    if (namesake !== undefined) {
       throw new DrError('E_EXISTS', `this host has a VM ${name} already`, {
-        context: { vmId: machine.id },
+        context: { vmId: namesake.id },
       });
     }
-    if (machine.name === unfinished && powerOf(machine.state) === 'off') {
-      await context.runner.run(operations.removeMachine, { vmId: machine.id });
-    }
-  }
-  for (const file of diskPaths) await diskFile(context, path.resolve(file));
-  return build(context, unfinished, request);
+    await removeUnfinishedOf(context, tag);
+    for (const file of diskPaths) await diskFile(context, path.resolve(file));
+    return build(context, unfinishedName(tag), request);
+  });
 }
 
 async function build(
@@ -81,11 +80,14 @@ async function build(
     memoryBytes: String(definition.memoryBytes),
     version: null,
   });
+  const diskPaths = request.diskPaths.map((file) => path.resolve(file));
+  const marked = (isUnfinished: boolean): string =>
+    notesWithVmMark({ id: vmId, notes: '' }, { tag, diskPaths, isUnfinished });
   try {
+    await runner.run(operations.setNotes, { vmId, notes: marked(true) });
     if (definition.generation === 1) await runner.run(operations.removeDvdDrives, { vmId });
     await runner.run(operations.setProcessors, { vmId, count: definition.cpuCount });
     await setUp(context, vmId, definition);
-    const diskPaths = request.diskPaths.map((file) => path.resolve(file));
     await addDisks(context, vmId, definition, diskPaths);
     for (const { name: adapterName, mac } of definition.adapters) {
       // one that no start has given out yet is none
@@ -93,8 +95,7 @@ async function build(
       const added = { vmId, name: adapterName, mac: kept, isLegacy: false };
       await runner.run(addAdapter, added);
     }
-    const notes = notesWithVmMark({ id: vmId, notes: '' }, { tag, diskPaths });
-    await runner.run(operations.setNotes, { vmId, notes });
+    await runner.run(operations.setNotes, { vmId, notes: marked(false) });
     await runner.run(operations.renameMachine, { vmId, name });
     return vmId;
   } catch (error) {
@@ -287,9 +288,11 @@ export async function findTagged(
   context: HyperVContext,
   tag: OwnerTag,
 ): Promise<VmSummary | undefined> {
-  const machine = (await allMachines(context)).find(
-    (each) => !isUnfinishedName(each.name) && isSameTag(vmMarkOf(each)?.tag, tag),
-  );
+  const machine = (await allMachines(context)).find((each) => {
+    const mark = vmMarkOf(each);
+    const isWhole = !isUnfinishedName(each.name) && mark?.isUnfinished !== true;
+    return isWhole && isSameTag(mark?.tag, tag);
+  });
   return machine && summaryOf(machine);
 }
 

@@ -21,6 +21,7 @@ const ACTIVITIES: Readonly<Record<number, string>> = {
 export const MERGING = 32_772;
 export const DELETING_CHECKPOINT = 32_770;
 const MIGRATING = 32_774;
+export const BACKING_UP = 32_776;
 const POLL_MS = 500;
 
 /** Numbers that are new to us count as no activity: a wait for them might never end. */
@@ -29,18 +30,20 @@ export function activitiesOf({ operationalStatus }: MachineStatus): readonly num
 }
 
 /**
- * Returns when vmms is at work on nothing of the VM.
+ * Returns when vmms is at work on nothing of the VM; what is in `besides` is let go on.
  * @throws DrError E_HYPERVISOR at once while it is being migrated, E_STALLED
  */
 export async function waitUntilIdle(
   context: HyperVContext,
   vmId: Guid,
   timeoutMs: number,
+  besides: readonly number[] = [],
 ): Promise<void> {
   const { runner, clock } = context;
   const deadline = clock.monotonic() + timeoutMs;
   for (;;) {
-    const activities = activitiesOf(await runner.run(getMachineStatus, { vmId }));
+    const all = activitiesOf(await runner.run(getMachineStatus, { vmId }));
+    const activities = all.filter((code) => !besides.includes(code));
     if (activities.length === 0) return;
     if (activities.includes(MIGRATING)) {
       throw new DrError('E_HYPERVISOR', `the VM ${vmId} is being migrated`, {

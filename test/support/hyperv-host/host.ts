@@ -61,6 +61,8 @@ interface Overlay {
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
   lastAppliedId: string | null;
+  /** After the storage of the VM was moved. */
+  configurationFolder: string | undefined;
 }
 
 interface Job {
@@ -100,6 +102,9 @@ export interface MergeDelay {
   /** The status tells of it. Windows need not: a merge that waits, or failed, leaves no sign there. */
   readonly isSeen: boolean;
 }
+
+/** Of an adapter whose VM has never been started. */
+const NO_MAC = '000000000000';
 
 /** The lab's longest delay: by itself no merge begins while a test runs. */
 const HELD_MS = 24 * 60 * 60 * 1000;
@@ -164,6 +169,7 @@ export class FakeHyperVHost {
       isSecureBoot: true,
       dynamicMemory: undefined,
       lastAppliedId: null,
+      configurationFolder: undefined,
     };
     this.#overlays.set(vmId, made);
     return made;
@@ -248,7 +254,15 @@ export class FakeHyperVHost {
       const activities = [...this.trouble.activities, ...(isMerging ? [MERGING] : [])];
       return { state: this.#stateOf(vm), operationalStatus: [2, ...activities] };
     },
-    'machine.start': (given) => done(this.lab.startVm(given.vmId)),
+    'machine.start': async (given) => {
+      await this.#change(given.vmId, (vm) => ({
+        ...vm,
+        adapters: vm.adapters.map((adapter) =>
+          adapter.mac === NO_MAC ? { ...adapter, mac: `00155d${adapter.id.slice(-6)}` } : adapter,
+        ),
+      }));
+      return done(this.lab.startVm(given.vmId));
+    },
     'machine.turnOff': async (given) => {
       await this.lab.turnOffVm(given.vmId);
       const { isClustered, isOnline } = this.overlayOf(given.vmId);
@@ -398,7 +412,7 @@ export class FakeHyperVHost {
           {
             id,
             name: given.text('name'),
-            mac: mac ?? '000000000000',
+            mac: mac ?? NO_MAC,
             isMacStatic: mac !== undefined,
             switchName: undefined,
             vlan: undefined,
@@ -515,9 +529,8 @@ export class FakeHyperVHost {
   }
 
   #machine(vm: VmRecord): Json {
-    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = this.overlayOf(
-      vm.id,
-    );
+    const overlay = this.overlayOf(vm.id);
+    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = overlay;
     const { currentCheckpointId } = vm;
     const bytes = String(vm.memoryBytes);
     return {
@@ -526,7 +539,7 @@ export class FakeHyperVHost {
       version: '10.0',
       startAction,
       stopAction: 'Save',
-      configurationFolder: this.context.folder,
+      configurationFolder: overlay.configurationFolder ?? this.context.folder,
       cpuCount: cpuCount ?? vm.cpuCount,
       startupMemoryBytes: bytes,
       isMemoryDynamic: dynamicMemory !== undefined,

@@ -20,10 +20,15 @@ const FAKE_POWERSHELL = fileURLToPath(new URL('../fake-powershell.js', import.me
 
 /** The waits of the provider are for a vmms that takes its time; each is a look at this one. */
 class HastyClock implements Clock {
+  readonly #behindMs: number;
   #skippedMs = 0;
 
+  constructor(behindMs: number) {
+    this.#behindMs = behindMs;
+  }
+
   now(): number {
-    return systemClock.now();
+    return systemClock.now() - this.#behindMs;
   }
 
   monotonic(): number {
@@ -61,6 +66,8 @@ export interface OpenOptions {
   readonly virtualDisks?: VirtualDisks;
   /** Of another node. */
   readonly stateFolder?: string;
+  /** As if whatever it asks for came so much later. */
+  readonly behindMs?: number;
 }
 
 export class HyperVRig {
@@ -100,11 +107,11 @@ export class HyperVRig {
   }
 
   /** A provider as another process of ours would have one. */
-  open({ runner, virtualDisks, stateFolder }: OpenOptions = {}): HyperV {
+  open({ runner, virtualDisks, stateFolder, behindMs = 0 }: OpenOptions = {}): HyperV {
     const own = runner ?? this.#runner();
     this.#runners.push(own);
     return new HyperV({
-      ...{ fs: nodeFileSystem, random: systemRandom, clock: new HastyClock() },
+      ...{ fs: nodeFileSystem, random: systemRandom, clock: new HastyClock(behindMs) },
       runner: own,
       virtualDisks: virtualDisks ?? nativeDisks(this.#double),
       stateFolder: stateFolder ?? this.work.file('state'),

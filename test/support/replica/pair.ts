@@ -44,6 +44,17 @@ export const TEST_VM = guid('11111111-0000-4000-8000-000000000002');
 export const POINT = guid('22222222-0000-4000-8000-000000000001');
 const ADAPTER = guid('33333333-0000-4000-8000-000000000001');
 
+/** Cmdlets that take no relation. */
+const OF_WHOLE_VM = [
+  'enable',
+  'accept',
+  'prepare',
+  'failover',
+  'test',
+  'stopFailover',
+  'complete',
+].map((act) => `replica.${act}`);
+
 /** The process was ended between two calls. */
 export class Killed extends Error {}
 
@@ -79,6 +90,8 @@ export class ReplicaSide implements OperationRunner {
     { name: 'LAN', isPrivate: false },
   ];
   relation: Relation | undefined;
+  /** From this replica on to a third host, `hv3`. */
+  extension: Relation | undefined;
   /** A guest that does not shut down. */
   isStubborn = false;
   readonly trace: string[] = [];
@@ -158,27 +171,39 @@ export class ReplicaSide implements OperationRunner {
   }
 
   #relations(): Item[] {
-    const { relation } = this;
-    if (relation === undefined) return [];
-    const isPrimary = relation.mode === 'Primary';
+    const { relation, extension } = this;
+    const isPrimary = relation?.mode === 'Primary';
+    const [from, to] = isPrimary ? [this.name, this.other.name] : [this.other.name, this.name];
     return [
-      filled(RECORDED['replica.get'].item, {
-        state: relation.state,
-        health: relation.health,
-        mode: relation.mode,
-        relationship: 'Simple',
-        primaryServer: `${isPrimary ? this.name : this.other.name}.example`,
-        replicaServer: `${isPrimary ? this.other.name : this.name}.example`,
-        intervalSeconds: 300,
-        lastReplicationAt: relation.lastReplicationAt,
-        lastReplicationType: relation.lastType,
-        pendingBytes: '4096',
-        errors: 0,
-        missed: 0,
-        healthDetails: [],
-        testVmId: relation.hasTest ? TEST_VM : null,
-      }),
+      // the host promises no order
+      ...(extension === undefined
+        ? []
+        : [this.#relationItem(extension, 'Extended', [this.name, 'hv3'])]),
+      ...(relation === undefined ? [] : [this.#relationItem(relation, 'Simple', [from, to])]),
     ];
+  }
+
+  #relationItem(
+    relation: Relation,
+    relationship: string,
+    [from, to]: readonly [string, string],
+  ): Item {
+    return filled(RECORDED['replica.get'].item, {
+      state: relation.state,
+      health: relation.health,
+      mode: relation.mode,
+      relationship,
+      primaryServer: `${from}.example`,
+      replicaServer: `${to}.example`,
+      intervalSeconds: 300,
+      lastReplicationAt: relation.lastReplicationAt,
+      lastReplicationType: relation.lastType,
+      pendingBytes: '4096',
+      errors: 0,
+      missed: 0,
+      healthDetails: [],
+      testVmId: relation.hasTest ? TEST_VM : null,
+    });
   }
 
   #point(): Item {
@@ -192,6 +217,9 @@ export class ReplicaSide implements OperationRunner {
 
   #act(name: string, args: Arguments): void {
     const { other } = this;
+    // without it the cmdlet may take either relation of a VM that has two
+    const isOfOne = !OF_WHOLE_VM.includes(name);
+    if (isOfOne && args['relationship'] !== 'Simple') throw illegal(name, 'another relation');
     switch (name) {
       case 'replica.enable':
         if (this.relation !== undefined) throw illegal(name, 'it is enabled already');
@@ -400,7 +428,7 @@ export class ReplicaPair {
   }
 }
 
-function relationOf(state: string, mode: string): Relation {
+export function relationOf(state: string, mode: string): Relation {
   const lastReplicationAt = state === 'Replicating' ? '2026-01-01T00:00:00.0000000Z' : null;
   return { state, mode, health: 'Normal', lastType: 'Regular', lastReplicationAt, hasTest: false };
 }

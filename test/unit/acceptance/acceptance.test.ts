@@ -439,7 +439,13 @@ const WRONG: readonly Wrong[] = [
 /** Of a host that replicates no VM by itself, and could. */
 const NO_REPLICAS: ReplicaHost = {
   view: (vmId) =>
-    Promise.resolve({ vmId, vmName: 'x', powerState: 'off' as const, relation: undefined }),
+    Promise.resolve({
+      vmId,
+      vmName: 'x',
+      powerState: 'off' as const,
+      relation: undefined,
+      extension: undefined,
+    }),
   points: () => Promise.resolve([]),
   plan: async (vmId, { verb }) => ({
     ...{ view: await NO_REPLICAS.view(vmId), verb, steps: [], isDestructive: false, hash: '' },

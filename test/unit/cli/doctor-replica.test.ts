@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import { examineReplicas } from '../../../cli/doctor-replica.js';
 import { freePort } from '../../support/free-port.js';
 import { runInProcess } from '../../support/cli.js';
-import { ReplicaPair, VM } from '../../support/replica/pair.js';
+import { relationOf, ReplicaPair, VM } from '../../support/replica/pair.js';
 
 const REPLICATED_AT = Date.parse('2026-01-01T00:00:00Z');
 
@@ -44,6 +44,21 @@ describe('hvdr doctor about Hyper-V Replica', () => {
     const [finding] = await examined(paused, 60);
     expect(finding).to.include({ verdict: 'warn' });
     expect(finding?.detail).to.contain('nothing is sent');
+  });
+
+  it('tells of the extended replica at a third host, which has a state and a health of its own', async () => {
+    const pair = ReplicaPair.replicating();
+    pair.primary.extension = relationOf('Replicating', 'Replica');
+    const [well] = await examined(pair, 60);
+    expect(well).to.include({ verdict: 'ok' });
+    expect(well?.detail).to.contain('extended to hv3.example: PROTECTED (Replicating)');
+    pair.primary.extension = { ...relationOf('Replicating', 'Replica'), health: 'Critical' };
+    const [bad] = await examined(pair, 60);
+    expect(bad).to.include({ verdict: 'fail' });
+    expect(bad?.detail).to.contain('extended replica: critical');
+    pair.primary.relation = undefined;
+    const [left] = await examined(pair, 60);
+    expect(left?.detail).to.contain('hv3.example');
   });
 
   it('warns of a VM that this product protects as well', async () => {

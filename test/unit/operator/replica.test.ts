@@ -21,12 +21,14 @@ function view(changes: Partial<ReplicaRelation>): ReplicaView {
   return {
     ...{ vmId: VM, vmName: 'SQL01', powerState: 'running' },
     relation: {
+      relationship: 'Simple',
       ...{ phase: 'PROTECTED', state: 'Replicating', isPaused: false, health: 'ok' },
       ...{ mode: 'primary', primaryServer: 'hv1', replicaServer: 'hv2', intervalSeconds: 300 },
       ...{ lastReplicationAtMs: NOW - 60_000, isLastPlanned: false, pendingBytes: 4096n },
       ...{ errorCount: 0, missedCount: 0, healthDetails: [], test: undefined },
       ...changes,
     },
+    extension: undefined,
   };
 }
 

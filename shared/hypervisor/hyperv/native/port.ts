@@ -107,8 +107,8 @@ export interface NewVirtualDisk {
 export interface OpenFrozenOptions {
   /**
    * Opens what answers for extents(), by our own VHDX engine: virtdisk.dll has no map of what is allocated. Without one,
-   * also when this answers with undefined, everything is data. Bytes are never read from it. That Windows has written
-   * its tables down when a file is frozen has to be seen on a real host first.
+   * also when this answers with undefined, everything is data. Bytes are never read from it. Whether Windows has written
+   * its tables down is for whoever opens it to tell (frozen-map.ts).
    */
   readonly openMap?: ((path: string) => Promise<ReadableDisk | undefined>) | undefined;
   /** Opens the disk where this Windows has no virtdisk.dll that can; for nothing else that may be wrong. */

@@ -88,15 +88,20 @@ interface EnableArguments extends OfVm {
   readonly excludedDiskPaths: readonly string[];
 }
 
+/** An order about one of the relations of a VM. */
+interface OfRelation extends OfVm {
+  readonly relationship: 'Simple' | 'Extended';
+}
+
 /** Asks the other host for a connection first, which names what is wrong better than the enabling does. */
 export const replicaEnable = act<EnableArguments>('replica.enable');
 export const replicaAccept = act<OfVm>('replica.accept');
 /** `folder` '' and `usesBackup` false: over the network. */
 export const replicaStartInitial = act<
-  OfVm & { readonly folder: string; readonly usesBackup: boolean }
+  OfRelation & { readonly folder: string; readonly usesBackup: boolean }
 >('replica.startInitial', LONG_MS);
-export const replicaStopInitial = act<OfVm>('replica.stopInitial');
-export const replicaImportInitial = act<OfVm & { readonly folder: string }>(
+export const replicaStopInitial = act<OfRelation>('replica.stopInitial');
+export const replicaImportInitial = act<OfRelation & { readonly folder: string }>(
   'replica.importInitial',
   LONG_MS,
 );
@@ -111,10 +116,12 @@ export const replicaTest = act<OfVm & { readonly pointId: Guid | '' }>('replica.
 /** Ends what is open: a prepared failover, a failover, or a test. */
 export const replicaStopFailover = act<OfVm>('replica.stopFailover', LONG_MS);
 export const replicaComplete = act<OfVm>('replica.complete', LONG_MS);
-export const replicaReverse = act<OfVm>('replica.reverse', LONG_MS);
-export const replicaSuspend = act<OfVm>('replica.suspend');
-export const replicaResume = act<OfVm & { readonly resynchronizes: boolean }>('replica.resume');
-export const replicaRemove = act<OfVm>('replica.remove');
+export const replicaReverse = act<OfRelation>('replica.reverse', LONG_MS);
+export const replicaSuspend = act<OfRelation>('replica.suspend');
+export const replicaResume = act<OfRelation & { readonly resynchronizes: boolean }>(
+  'replica.resume',
+);
+export const replicaRemove = act<OfRelation>('replica.remove');
 
 /** What it has led to is read from the state; the answer says that the cmdlet has returned. */
 function act<A extends OfVm>(name: string, timeoutMs = CHANGE_MS): Operation<A, void> {

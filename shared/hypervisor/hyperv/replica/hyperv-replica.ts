@@ -56,13 +56,13 @@ export class HyperVReplica implements ReplicaHost {
       });
     }
     const { relations } = await this.#runner.run(operations.replicaGet, { vmId });
-    // an extended replica has a second relation, to a third host; orders are about the first
-    const own = relations.find(({ relationship }) => relationship === 'Simple') ?? relations[0];
+    const { own, extension } = toldApart(summary.name, relations);
     return {
       vmId,
       vmName: summary.name,
       powerState: summary.powerState,
-      relation: own === undefined ? undefined : await this.#relationOf(own),
+      relation: own && (await this.#relationOf(own)),
+      extension: extension && (await this.#relationOf(extension)),
     };
   }
 
@@ -85,11 +85,12 @@ export class HyperVReplica implements ReplicaHost {
     const refusal = course.refuse(view);
     const losesAfterMs =
       order.verb === 'unplanned' ? await this.#lossOf(view, order.pointId) : undefined;
-    const { powerState, relation } = view;
+    const { powerState, relation, extension } = view;
     const parts = {
       ...{ vmId, order, powerState, steps, refusal: refusal?.code ?? '' },
       ...{ state: relation?.state ?? '', mode: relation?.mode ?? '' },
       test: relation?.test?.vmId ?? '',
+      ...(extension !== undefined && { extension: extension.state }),
     };
     return {
       ...{ view, verb: order.verb, steps, refusal, losesAfterMs },
@@ -140,6 +141,8 @@ export class HyperVReplica implements ReplicaHost {
   async #act(view: ReplicaView, act: Act): Promise<void> {
     const { vmId } = view;
     const runner = this.#runner;
+    // a VM with an extended replica has two, and a cmdlet that is given the VM may take either
+    const relationship = view.relation?.relationship ?? 'Simple';
     switch (act.do) {
       case 'enable': {
         const { settings } = act.order;
@@ -152,14 +155,18 @@ export class HyperVReplica implements ReplicaHost {
         return;
       case 'start-initial': {
         const { folder, usesBackup } = act;
-        await runner.run(operations.replicaStartInitial, { vmId, folder, usesBackup });
+        await runner.run(operations.replicaStartInitial, {
+          ...{ vmId, relationship, folder, usesBackup },
+        });
         return;
       }
       case 'stop-initial':
-        await runner.run(operations.replicaStopInitial, { vmId });
+        await runner.run(operations.replicaStopInitial, { vmId, relationship });
         return;
       case 'import-initial':
-        await runner.run(operations.replicaImportInitial, { vmId, folder: act.folder });
+        await runner.run(operations.replicaImportInitial, {
+          ...{ vmId, relationship, folder: act.folder },
+        });
         return;
       case 'shut-down':
         await this.#shutDown(vmId, act);
@@ -180,7 +187,7 @@ export class HyperVReplica implements ReplicaHost {
         await runner.run(operations.replicaComplete, { vmId });
         return;
       case 'reverse':
-        await runner.run(operations.replicaReverse, { vmId });
+        await runner.run(operations.replicaReverse, { vmId, relationship });
         return;
       case 'start-vm':
         await this.#vms.startVm(vmId);
@@ -189,15 +196,15 @@ export class HyperVReplica implements ReplicaHost {
         await this.#startTest(view);
         return;
       case 'suspend':
-        await runner.run(operations.replicaSuspend, { vmId });
+        await runner.run(operations.replicaSuspend, { vmId, relationship });
         return;
       case 'resume': {
         const { resynchronizes } = act;
-        await runner.run(operations.replicaResume, { vmId, resynchronizes });
+        await runner.run(operations.replicaResume, { vmId, relationship, resynchronizes });
         return;
       }
       case 'remove':
-        await runner.run(operations.replicaRemove, { vmId });
+        await runner.run(operations.replicaRemove, { vmId, relationship });
         return;
     }
   }
@@ -243,6 +250,7 @@ export class HyperVReplica implements ReplicaHost {
     // it may go between two calls
     const test = testVmId === undefined ? undefined : await this.#vms.summaryOf(testVmId);
     return {
+      relationship: answer.relationship === 'Extended' ? 'Extended' : 'Simple',
       ...{ phase, isPaused, state },
       health: readHealth(answer.health),
       mode: readMode(answer.mode),
@@ -272,6 +280,27 @@ export class HyperVReplica implements ReplicaHost {
       hint: `\`hvdr replica points ${view.vmName} --host hyperv\` lists them.`,
     });
   }
+}
+
+/**
+ * The relation that orders are about, and the one from this replica on to a third host. At that host the only one is its
+ * own, whatever it is called. @throws DrError E_HYPERVISOR
+ */
+function toldApart(
+  vmName: string,
+  relations: readonly operations.RelationAnswer[],
+): { readonly own?: operations.RelationAnswer; readonly extension?: operations.RelationAnswer } {
+  const [first, ...moreFirst] = relations.filter(({ relationship }) => relationship !== 'Extended');
+  const [second, ...moreSecond] = relations.filter((each) => each.relationship === 'Extended');
+  if (moreFirst.length + moreSecond.length > 0) {
+    throw new DrError('E_HYPERVISOR', `${vmName} has relations that cannot be told apart`, {
+      context: { relations: relations.map(({ relationship }) => relationship).join(', ') },
+      hint: 'Look at its replication in Hyper-V Manager; nothing was done here.',
+    });
+  }
+  if (second === undefined) return first === undefined ? {} : { own: first };
+  if (first !== undefined) return { own: first, extension: second };
+  return second.mode === 'ExtendedReplica' ? { own: second } : { extension: second };
 }
 
 function shown({ name, what }: Step): ReplicaStep {

@@ -4,6 +4,7 @@
 import type { Guid } from '../../../bytes/index.js';
 import { DrError, type ErrorCode } from '../../../errors.js';
 import type { ReplicaOrder, ReplicaRelation, ReplicaStep, ReplicaView } from '../../replica.js';
+import { crossed } from './extension.js';
 import type { StateName } from './states.js';
 
 /** What a step makes the host do. */
@@ -62,6 +63,12 @@ const WITH_POINTS: readonly StateName[] = [
 ];
 
 export function courseOf(order: ReplicaOrder): Course {
+  const course = courseAlone(order);
+  return { ...course, refuse: (view) => crossed(view, course.steps, order) ?? course.refuse(view) };
+}
+
+/** What an order is, of a VM that has one relation. */
+function courseAlone(order: ReplicaOrder): Course {
   switch (order.verb) {
     case 'enable':
       return enableCourse(order);

@@ -74,6 +74,54 @@ describe('the provider of Hyper-V over PowerShell processes', function () {
     });
   }
 
+  it('makes a checkpoint only when the files of the former one have merged, whoever asks for it', async () => {
+    await rig.fake.delayMerges({ looks: 6, isSeen: false });
+    const { id } = await host.createCheckpoint(vmId, REQUEST);
+    await write(MIB, 7);
+    await host.convertToReferencePoint(vmId, id);
+    const before = looks();
+    const next = await host.createCheckpoint(vmId, REQUEST);
+    expect(looks() - before).to.be.at.least(6);
+    await rig.fake.delayMerges({ looks: Infinity, isSeen: false });
+    await write(MIB, 8);
+    await host.removeCheckpoint(vmId, next.id);
+    const leaf = await diskPath();
+    rig.fake.trace.length = 0;
+    const error = await refusal(() => host.createCheckpoint(vmId, REQUEST));
+    expect(error.code, error.line).to.equal('E_STALLED');
+    expect(error.context['files']).to.equal(leaf);
+    expect(rig.fake.trace).not.to.include('checkpoint.create');
+  });
+
+  it('says since when a merge is due, also in a process that starts after a crash', async () => {
+    await rig.fake.delayMerges({ looks: Infinity, isSeen: false });
+    const { id } = await host.createCheckpoint(vmId, REQUEST);
+    const start = Date.now();
+    await host.removeCheckpoint(vmId, id);
+    const end = Date.now();
+    for (const by of [host, rig.open({ behindMs: -60 * 60_000 })]) {
+      const { code, context, message } = await refusal(() => by.waitForMerge(vmId, MERGE_MS));
+      expect(code).to.equal('E_STALLED');
+      const since = String(context['since']);
+      expect(Date.parse(since)).to.be.within(start, end);
+      expect(message).to.contain(since);
+    }
+  });
+
+  it('waits for no merge that cannot begin, because its checkpoint is there', async () => {
+    const { id } = await host.createCheckpoint(vmId, REQUEST);
+    rig.fake.trouble.jobFails.set('checkpoint.convert', { text: 'In use.', code: 32_768 });
+    const failed = await refusal(() => host.convertToReferencePoint(vmId, id));
+    expect(failed.code).to.equal('E_CHECKPOINT');
+    await host.waitForMerge(vmId, MERGE_MS);
+    await rig.fake.delayMerges({ looks: 6, isSeen: false });
+    rig.fake.trouble.jobFails.clear();
+    await host.convertToReferencePoint(vmId, id);
+    const before = looks();
+    await host.waitForMerge(vmId, MERGE_MS);
+    expect(looks() - before).to.be.at.least(6);
+  });
+
   it('says which files did not merge when that never ends, and goes on when it ends after all', async () => {
     await rig.fake.delayMerges({ looks: Infinity, isSeen: false });
     const original = await diskPath();

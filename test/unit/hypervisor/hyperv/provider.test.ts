@@ -13,6 +13,7 @@ import type {
   OperationRunner,
 } from '../../../../shared/hypervisor/hyperv/powershell/operation.js';
 import type { ByteRange, Checkpoint } from '../../../../shared/hypervisor/index.js';
+import type { FakeHyperVHost } from '../../../support/hyperv-host/host.js';
 import { buildDouble, HyperVRig } from '../../../support/hyperv-host/rig.js';
 import { refusal } from '../../../support/refusal.js';
 import { WorkFolder } from '../../../support/work-folder.js';
@@ -180,7 +181,7 @@ describe('the provider of Hyper-V', function () {
           trouble.jobFails.clear();
         } else {
           // after it was asked for, before it has a name
-          const runner = new DyingRunner(rig.fake.runner(), 7);
+          const runner = new DyingRunner(rig.fake.runner(), 'checkpoint.create');
           await rig
             .open({ runner })
             .createCheckpoint(vmId, REQUEST)
@@ -196,6 +197,15 @@ describe('the provider of Hyper-V', function () {
         expect([listed?.id, listed?.tag], fails).to.deep.equal([foreign, undefined]);
         await refuses('E_CHECKPOINT', () => host.removeCheckpoint(vmId, foreign));
       }
+    });
+
+    it('knows a checkpoint for its own that comes late, to a caller that waits so long', async () => {
+      const runner = new DyingRunner(rig.fake.runner(), 'checkpoint.create');
+      const slow = rig.open({ runner, behindMs: 30 * 60_000 });
+      const request = { ...REQUEST, timeoutMs: 60 * 60_000 };
+      await slow.createCheckpoint(vmId, request).catch(() => undefined);
+      const [listed, second] = await host.listCheckpoints(vmId);
+      expect([listed?.tag, second]).to.deep.equal([TAG, undefined]);
     });
 
     it('takes none of its reference points for what became of a conversion that failed', async () => {
@@ -353,6 +363,30 @@ describe('the provider of Hyper-V', function () {
       expect(left).to.deep.equal([[next.id, TAG]]);
     });
 
+    it('takes along what it knows when the configuration is moved, and says so where that cannot be', async () => {
+      const overlay = rig.fake.overlayOf(vmId);
+      overlay.isClustered = true;
+      const first = await mark();
+      await write(MIB, 7);
+      overlay.configurationFolder = rig.work.file('moved');
+      const [point] = await host.listReferencePoints(vmId);
+      expect([point?.id, point?.tag]).to.deep.equal([first.id, TAG]);
+      const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+      expect(covers(await rangesOf(checkpoint, first.trackingId), MIB)).to.equal(true);
+      // taken over: the other node, which does not know of the former place, has it as well
+      expect((await other.listReferencePoints(vmId))[0]?.tag).to.deep.equal(TAG);
+      overlay.configurationFolder = rig.work.file('moved-again');
+      const ofOther = await refuses('E_TRACKING_INVALID', () =>
+        rangesOf(checkpoint, first.trackingId, other),
+      );
+      expect(ofOther.message)
+        .to.contain(rig.work.file('moved-again'))
+        .and.contain('its configuration was moved');
+      await host.removeCheckpoint(vmId, checkpoint.id);
+      await host.removeReferencePoint(vmId, first.id);
+      expect(await other.listReferencePoints(vmId)).to.deep.equal([]);
+    });
+
     it('cleans up after a node that died between a checkpoint and its name', async () => {
       rig.fake.overlayOf(vmId).isClustered = true;
       for (let calls = 1; (await other.listCheckpoints(vmId)).length === 0; calls++) {
@@ -508,6 +542,33 @@ describe('the provider of Hyper-V', function () {
     await host.removeVm(madeId);
   });
 
+  it('owns the reference point of a conversion that died, when the next conversion asks for no list', async () => {
+    const { id } = await host.createCheckpoint(vmId, REQUEST);
+    const runner = new DyingRunner(rig.fake.runner(), 'checkpoint.convert');
+    await rig
+      .open({ runner })
+      .convertToReferencePoint(vmId, id)
+      .catch(() => undefined);
+    const next = rig.open();
+    const { id: nextId } = await next.createCheckpoint(vmId, REQUEST);
+    await next.convertToReferencePoint(vmId, nextId);
+    const tags = (await next.listReferencePoints(vmId)).map(({ tag }) => tag);
+    expect(tags).to.deep.equal([TAG, TAG]);
+  });
+
+  it('gives a checkpoint back only when the conversion that a killed process asked for is over', async () => {
+    const { id } = await host.createCheckpoint(vmId, REQUEST);
+    const slow = new SlowConversion(rig.fake);
+    await rig
+      .open({ runner: slow })
+      .convertToReferencePoint(vmId, id)
+      .catch(() => undefined);
+    const next = rig.open({ runner: slow });
+    await next.removeCheckpoint(vmId, id);
+    expect(await next.listCheckpoints(vmId)).to.deep.equal([]);
+    expect((await next.listReferencePoints(vmId)).map(({ tag }) => tag)).to.deep.equal([TAG]);
+  });
+
   it('dies after any call of a cycle: the next one cleans up, and loses no change', async () => {
     let calls = 1;
     for (let isDone = false; !isDone; calls++) {
@@ -589,22 +650,57 @@ function labIdOf(instanceId: string): string {
   return instanceId.slice(instanceId.indexOf(':') + 1).toLowerCase();
 }
 
-/** The process dies after so many calls: the last one has its effect, and nobody hears of it. */
+/** The process dies after so many calls, or after that one: the last one has its effect, and nobody hears of it. */
 class DyingRunner implements OperationRunner {
   readonly #runner: OperationRunner;
+  readonly #last: string | undefined;
   #left: number;
 
-  constructor(runner: OperationRunner, calls: number) {
+  constructor(runner: OperationRunner, end: number | string) {
     this.#runner = runner;
-    this.#left = calls;
+    this.#last = typeof end === 'string' ? end : undefined;
+    this.#left = typeof end === 'number' ? end : Infinity;
   }
 
   async run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
     if (this.#left <= 0) throw new Error('dead');
     const answer = await this.#runner.run(operation, args);
-    this.#left--;
+    this.#left = operation.name === this.#last ? 0 : this.#left - 1;
     if (this.#left === 0) throw new Error('dies');
     return answer;
+  }
+
+  close(): Promise<void> {
+    return this.#runner.close();
+  }
+}
+
+/** Whoever asks for a conversion dies, and vmms is at it until its status was looked at three times. */
+class SlowConversion implements OperationRunner {
+  readonly #fake: FakeHyperVHost;
+  readonly #runner: OperationRunner;
+  #end: (() => Promise<unknown>) | undefined;
+  #looksLeft = 3;
+
+  constructor(fake: FakeHyperVHost) {
+    this.#fake = fake;
+    this.#runner = fake.runner();
+  }
+
+  async run<A extends Arguments, R>(operation: Operation<A, R>, args: A): Promise<R> {
+    const isAtWork = this.#end !== undefined;
+    if (operation.name === 'checkpoint.convert') {
+      this.#end = () => this.#runner.run(operation, args);
+      this.#fake.trouble.activities = [32_770];
+      throw new Error('dies');
+    }
+    if (isAtWork && operation.name === 'checkpoint.destroy') throw new Error('vmms is at it');
+    if (isAtWork && operation.name === 'machine.status' && --this.#looksLeft === 0) {
+      this.#fake.trouble.activities = [];
+      await this.#end?.();
+      this.#end = undefined;
+    }
+    return this.#runner.run(operation, args);
   }
 
   close(): Promise<void> {

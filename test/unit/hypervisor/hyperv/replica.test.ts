@@ -17,6 +17,7 @@ import {
   Killed,
   POINT,
   RECORDED,
+  relationOf,
   ReplicaPair,
   type ReplicaSide,
   VM,
@@ -208,6 +209,90 @@ describe('Hyper-V Replica', () => {
       'E_STATE',
     );
     expect(pair.replica.power).to.equal('running');
+  });
+
+  describe('of a VM with an extended replica at a third host', () => {
+    const extended = (state = 'Replicating'): ReplicaPair => {
+      const pair = ReplicaPair.replicating();
+      pair.replica.extension = relationOf(state, 'Replica');
+      return pair;
+    };
+
+    it('shows both relations, whichever comes first, and the third host its own', async () => {
+      const { relation, extension } = await extended('Suspended').replica.host().view(VM);
+      expect([relation?.state, relation?.replicaServer]).to.deep.equal([
+        'Replicating',
+        'hv2.example',
+      ]);
+      expect([extension?.state, extension?.replicaServer]).to.deep.equal([
+        'Suspended',
+        'hv3.example',
+      ]);
+      const third = new ReplicaPair();
+      third.replica.extension = relationOf('Replicating', 'ExtendedReplica');
+      const there = await third.replica.host().view(VM);
+      expect([there.relation?.relationship, there.extension]).to.deep.equal([
+        'Extended',
+        undefined,
+      ]);
+    });
+
+    it('gives no order to the second, also when the first has gone', async () => {
+      for (const order of [{ verb: 'pause' }, { verb: 'resume' }, { verb: 'remove' }] as const) {
+        const pair = extended();
+        if (order.verb === 'resume') await give(pair.replica, { verb: 'pause' });
+        await give(pair.replica, order);
+        await give(pair.replica, order).catch(() => undefined);
+        expect(pair.replica.extension, order.verb).to.deep.equal(
+          relationOf('Replicating', 'Replica'),
+        );
+      }
+      const pair = extended();
+      await give(pair.replica, { verb: 'remove' });
+      expect(pair.replica.relation).to.equal(undefined);
+      expect(await give(pair.replica, { verb: 'remove' })).to.deep.equal([]);
+      for (const order of [ENABLE, { verb: 'accept' }] as const) {
+        const error = await refusal(() => give(pair.replica, order));
+        expect(error.code).to.equal('E_STATE');
+        expect(error.message).to.contain('hv3.example');
+      }
+      expect(pair.replica.trace).to.deep.equal(['replica.remove']);
+    });
+
+    it('refuses what may reach the second while that one fails over, and does it else', async () => {
+      for (const order of [
+        { verb: 'unplanned', pointId: undefined },
+        { verb: 'test', pointId: undefined },
+        { verb: 'undo' },
+        { verb: 'complete' },
+      ] as const) {
+        const pair = extended('PreparedForFailover');
+        const error = await refusal(() => give(pair.replica, order));
+        expect(error.code, order.verb).to.equal('E_STATE');
+        expect(error.message).to.contain('hv3.example');
+        expect(pair.replica.trace, order.verb).to.deep.equal([]);
+      }
+      const pair = extended();
+      await give(pair.replica, { verb: 'unplanned', pointId: undefined });
+      expect(pair.replica.power).to.equal('running');
+    });
+
+    it('says so when two relations cannot be told apart', async () => {
+      const pair = extended();
+      const { replica } = pair;
+      const run = replica.run.bind(replica);
+      replica.run = async (operation, args) => {
+        const answer = await run(operation, args);
+        return Object.assign({}, answer, {
+          relations: (answer as { relations: object[] }).relations.map((each) => ({
+            ...each,
+            relationship: 'Simple',
+          })),
+        });
+      };
+      const error = await refusal(() => replica.host().view(VM));
+      expect(error.code).to.equal('E_HYPERVISOR');
+    });
   });
 
   it('has one answer for each order in each state, and none at all in a state nobody knows', async () => {

@@ -105,9 +105,20 @@ function Invoke-HvdrReplicaAccept {
     }
 }
 
+# One relation of the VM: with an extended replica it has two, and a cmdlet that is given the VM may take either.
+function Get-HvdrReplicaRelation {
+    param($Vm, $Relationship)
+    $found = @(Get-VMReplication -VM $Vm | Where-Object -FilterScript { $_.ReplicationRelationshipType.ToString() -eq $Relationship })
+    if ($found.Count -ne 1) {
+        throw (New-HvdrMissing -Message "the VM has no single relation that is $Relationship")
+    }
+    return $found[0]
+}
+
 function Invoke-HvdrReplicaStartInitial {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
+    $relation = Get-HvdrReplicaRelation -Vm $vm -Relationship $Arguments.relationship
     $way = @{}
     if ($Arguments.folder -ne '') {
         $way['DestinationPath'] = $Arguments.folder
@@ -115,7 +126,7 @@ function Invoke-HvdrReplicaStartInitial {
     if ($Arguments.usesBackup) {
         $way['UseBackup'] = $true
     }
-    Start-VMInitialReplication -VM $vm @way -Confirm:$false
+    Start-VMInitialReplication -VMReplication $relation @way -Confirm:$false
     return @{
         'done' = 'yes'
     }
@@ -124,7 +135,8 @@ function Invoke-HvdrReplicaStartInitial {
 function Invoke-HvdrReplicaStopInitial {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
-    Stop-VMInitialReplication -VM $vm -Confirm:$false
+    $relation = Get-HvdrReplicaRelation -Vm $vm -Relationship $Arguments.relationship
+    Stop-VMInitialReplication -VMReplication $relation -Confirm:$false
     return @{
         'done' = 'yes'
     }
@@ -133,7 +145,8 @@ function Invoke-HvdrReplicaStopInitial {
 function Invoke-HvdrReplicaImportInitial {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
-    Import-VMInitialReplication -VM $vm -Path $Arguments.folder -Confirm:$false
+    $relation = Get-HvdrReplicaRelation -Vm $vm -Relationship $Arguments.relationship
+    Import-VMInitialReplication -VMReplication $relation -Path $Arguments.folder -Confirm:$false
     return @{
         'done' = 'yes'
     }
@@ -212,7 +225,8 @@ function Invoke-HvdrReplicaComplete {
 function Invoke-HvdrReplicaReverse {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
-    Set-VMReplication -VM $vm -Reverse -Confirm:$false
+    $relation = Get-HvdrReplicaRelation -Vm $vm -Relationship $Arguments.relationship
+    Set-VMReplication -VMReplication $relation -Reverse -Confirm:$false
     return @{
         'done' = 'yes'
     }
@@ -221,7 +235,8 @@ function Invoke-HvdrReplicaReverse {
 function Invoke-HvdrReplicaSuspend {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
-    Suspend-VMReplication -VM $vm -Confirm:$false
+    $relation = Get-HvdrReplicaRelation -Vm $vm -Relationship $Arguments.relationship
+    Suspend-VMReplication -VMReplication $relation -Confirm:$false
     return @{
         'done' = 'yes'
     }
@@ -230,11 +245,12 @@ function Invoke-HvdrReplicaSuspend {
 function Invoke-HvdrReplicaResume {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
+    $relation = Get-HvdrReplicaRelation -Vm $vm -Relationship $Arguments.relationship
     $way = @{}
     if ($Arguments.resynchronizes) {
         $way['Resynchronize'] = $true
     }
-    Resume-VMReplication -VM $vm @way -Confirm:$false
+    Resume-VMReplication -VMReplication $relation @way -Confirm:$false
     return @{
         'done' = 'yes'
     }
@@ -243,7 +259,8 @@ function Invoke-HvdrReplicaResume {
 function Invoke-HvdrReplicaRemove {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
-    Remove-VMReplication -VM $vm -Confirm:$false
+    $relation = Get-HvdrReplicaRelation -Vm $vm -Relationship $Arguments.relationship
+    Remove-VMReplication -VMReplication $relation -Confirm:$false
     return @{
         'done' = 'yes'
     }
