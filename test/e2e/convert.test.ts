@@ -211,7 +211,7 @@ describe('hvdr convert', function () {
     expect(await refused(['vm.vmx', '--files-only', '--restore-path', 'out'])).to.match(
       /^E_IMAGE_REFERENCE/,
     );
-    expect(await readdir(join(folder, 'out'))).to.deep.equal([]);
+    expect(await readdir(folder)).to.not.include('out');
     await writeFile(join(folder, 'vm.vmx'), vmx(['../../etc/passwd', 'good.raw']));
     expect(await refused(['vm.vmx', '--files-only'])).to.match(/^E_NOT_FOUND: the image passwd/);
   });
