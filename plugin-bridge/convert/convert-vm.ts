@@ -9,7 +9,7 @@ import { type FileSystem, readSmall } from '../../shared/files/index.js';
 import {
   convertImage,
   detectImageFormat,
-  type ImageFormat,
+  roomOfImage,
   type RunTool,
 } from '../../shared/image/index.js';
 import { describeVhdx, openVhdx } from '../../shared/vhdx/index.js';
@@ -23,6 +23,7 @@ import {
   parseConfiguration,
 } from './find-images.js';
 import { CONFIGURATION_MAX_BYTES, type ForeignVm } from './foreign-vm.js';
+import { deltaBytesOf, type ImageNeed, neededBytesOf, requireSpace } from './space.js';
 
 export interface ConversionSeams {
   readonly fs: FileSystem;
@@ -42,8 +43,7 @@ export interface ConversionRequest {
   readonly isConsuming?: boolean | undefined;
 }
 
-export interface PlannedImage extends FoundImage {
-  readonly format: ImageFormat;
+export interface PlannedImage extends FoundImage, ImageNeed {
   readonly target: string;
   readonly isMoved: boolean;
 }
@@ -53,15 +53,20 @@ export interface ConversionPlan {
   readonly name: string;
   readonly folder: string;
   readonly images: readonly PlannedImage[];
-  /** What is surely needed: an estimate, since images may be compressed. */
+  /** For a time: what the images have allocated counts, also where that holds zeros. */
   readonly neededBytes: number;
 }
 
-/** What would be done; nothing is written. @throws DrError E_CONVERT_CONFIG, E_NOT_FOUND, E_EXISTS */
+/**
+ * What would be done; nothing is written.
+ * @throws DrError E_CONVERT_CONFIG, E_NOT_FOUND, E_EXISTS, E_IMAGE_REFERENCE, E_IMAGE_FORMAT, E_TOOL_MISSING,
+ * E_TOOL_FAILED, E_IO
+ */
 export async function planConversion(
   { from, outFolder, newName, isConsuming = false }: ConversionRequest,
-  { fs }: ConversionSeams,
+  seams: ConversionSeams,
 ): Promise<ConversionPlan> {
+  const { fs } = seams;
   const isFolder = (await fs.status(from))?.kind === 'folder';
   const configuration = isFolder ? await findConfiguration(fs, from) : from;
   const bytes = await readSmall(fs, configuration, CONFIGURATION_MAX_BYTES);
@@ -77,15 +82,19 @@ export async function planConversion(
   const folder = path.join(outFolder, safeName);
   await refuseOccupied(fs, folder);
   const images: PlannedImage[] = [];
-  let neededBytes = 0;
   for (const [index, image] of (await findImages(fs, configuration, foreign.disks)).entries()) {
     const format = await detectImageFormat(fs, image.file);
     const target = path.join(folder, `${safeName}-${index}.vhdx`);
     const isMoved = isConsuming && format === 'vhdx';
-    images.push({ ...image, format, target, isMoved });
-    if (!isMoved) neededBytes += await dataBytes(fs, image, format);
+    const deltaBytes = await deltaBytesOf(fs, image.deltas);
+    const room = await roomOfImage(image.file, format, seams);
+    images.push({
+      ...{ ...image, format, target, isMoved, deltaBytes },
+      // it is there already, and can grow
+      room: isMoved ? { ...room, diskBytes: 0 } : room,
+    });
   }
-  return { foreign, name, folder, images, neededBytes };
+  return { foreign, name, folder, images, neededBytes: neededBytesOf(images) };
 }
 
 /** The VM before its disks are there: its network and its places are what counts. */
@@ -103,22 +112,6 @@ export function previewOf(
   return definitionOf(foreign, disks, { name, generation, newGuid: () => ZERO_GUID });
 }
 
-/** A foreign image lies there twice for a time: as a raw disk and as a VHDX. */
-async function dataBytes(
-  fs: FileSystem,
-  { file, deltas }: FoundImage,
-  format: ImageFormat,
-): Promise<number> {
-  const isOwn = format === 'raw' || format === 'vhdx';
-  let total = 0;
-  for (const each of [file, ...deltas]) {
-    const status = await fs.status(each);
-    // a raw image may be sparse: what it holds is known only when it was read
-    if (format !== 'raw' || each !== file) total += status?.sizeBytes ?? 0;
-  }
-  return isOwn ? total : total * 2;
-}
-
 /**
  * Makes the disks, durable on return. What goes wrong leaves nothing behind.
  * @throws DrError E_EXISTS, E_LOCKED, E_CAPACITY, E_IMAGE_REFERENCE, E_TOOL_MISSING, E_TOOL_FAILED, E_IO,
@@ -133,9 +126,13 @@ export async function makeDisks(
   },
 ): Promise<ConvertedDisk[]> {
   const { fs } = seams;
+  const { signal } = options;
+  const isAnew = (await fs.status(plan.folder)) !== undefined;
+  if (!isAnew) await requireSpace(plan, seams, signal);
   const claimed = await ClaimedFolder.take(fs, plan.folder);
   try {
-    await requireSpace(fs, plan);
+    // what a killed run left took room until now
+    if (isAnew) await requireSpace(plan, seams, signal);
     const disks: ConvertedDisk[] = [];
     for (const image of plan.images) disks.push(await makeDisk(image, seams, options));
     await claimed.publish();
@@ -145,16 +142,6 @@ export async function makeDisks(
     await claimed.discard().catch(() => undefined);
     throw error;
   }
-}
-
-async function requireSpace(fs: FileSystem, plan: ConversionPlan): Promise<void> {
-  const freeBytes = await fs.freeBytes(plan.folder);
-  if (freeBytes === undefined || freeBytes >= plan.neededBytes) return;
-  throw new DrError(
-    'E_CAPACITY',
-    `${plan.folder} has ${freeBytes} bytes free, ${plan.name} needs about ${plan.neededBytes}`,
-    { context: { folder: plan.folder, freeBytes, neededBytes: plan.neededBytes } },
-  );
 }
 
 async function makeDisk(

@@ -1,6 +1,7 @@
 // One file of a foreign VM as it comes from the volume: a raw disk goes straight into a VHDX, without
 // space for a copy; everything else is laid down as it is.
 
+import path from 'node:path';
 import { ByteReader } from '../../shared/delta/index.js';
 import { DrError } from '../../shared/errors.js';
 import { type FileSystem, WriteBehind } from '../../shared/files/index.js';
@@ -18,6 +19,31 @@ const CELL_BYTES = 64 * 1024;
 const QUEUED_MAX_BYTES = 8 * 1024 * 1024;
 const FLUSH_EVERY_BYTES = 256 * 1024 * 1024;
 const SECTOR_BYTES = 512;
+
+/**
+ * Before a file is laid down whole. A raw disk that goes straight into a VHDX takes what is not zero in it, which
+ * nobody knows before it has come.
+ * @throws DrError E_CAPACITY
+ */
+export async function requireIntakeSpace(
+  file: string,
+  sizeBytes: number,
+  { fs }: Pick<IntakeSeams, 'fs'>,
+): Promise<void> {
+  if (isDirect(path.basename(file), sizeBytes)) return;
+  const folder = path.dirname(file);
+  const freeBytes = await fs.freeBytes(folder);
+  if (freeBytes === undefined || freeBytes >= sizeBytes) return;
+  throw new DrError(
+    'E_CAPACITY',
+    `${path.basename(file)} has ${sizeBytes} bytes, ${folder} has ${freeBytes} free`,
+    {
+      context: { file, sizeBytes, freeBytes },
+      done: 'nothing of it was written',
+      hint: 'Free space there, or restore to another volume (restore_path): the images of the VM, a raw copy of the largest one and its disks lie there at one time.',
+    },
+  );
+}
 
 /** Lays the bytes down in a new file; durable on return. @throws DrError E_IO, E_CAPACITY */
 export async function storeFile(

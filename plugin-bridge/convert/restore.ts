@@ -22,7 +22,7 @@ import { makeDisks, planConversion, previewOf } from './convert-vm.js';
 import { definitionOf } from './definition.js';
 import { configurationError } from './foreign-vm.js';
 import { IncomingFolder } from './incoming.js';
-import { isDirect, rawToVhdx, storeFile } from './intake.js';
+import { isDirect, rawToVhdx, requireIntakeSpace, storeFile } from './intake.js';
 import { type NetworkParameters, planRegistration, registerConverted } from './register.js';
 
 const TAKEN = /\.(vmx|conf|vmdk|qcow2|raw|img|cbt)$/i;
@@ -99,6 +99,14 @@ class ConversionRestore implements RestoreWork {
       throw configurationError(entry.path, 'comes for the second time, from another folder');
     }
     vm.names.add(name.toLowerCase());
+    // it would take the room of the others, and be removed in the end
+    if (vm.isBroken) return 'skip';
+    try {
+      await requireIntakeSpace(path.join(vm.folder, name), entry.sizeBytes, this.#ports);
+    } catch (error) {
+      vm.isBroken = true;
+      throw error;
+    }
     this.#open = { vm, entry, name };
     return 'take';
   }

@@ -15,6 +15,8 @@ const SECTOR_BYTES = 512;
 const DESCRIPTOR_MAX_BYTES = 64 * 1024;
 const EXTENTS_MAX = 1024;
 const QCOW2_FEATURE_DATA_FILE = 4n;
+const QCOW2_NOT_ENCRYPTED = 0;
+const QCOW2_LUKS = 2;
 const VHD_DIFFERENCING = 4;
 const VMDK_NO_PARENT = 'ffffffff';
 
@@ -50,6 +52,13 @@ function unreadable(image: string, what: string): DrError {
   });
 }
 
+function encrypted(image: string, how: string): DrError {
+  return new DrError('E_IMAGE_FORMAT', `${image} is encrypted (${how}), and its key is not here`, {
+    context: { file: image },
+    hint: 'Make an image of it that is not encrypted where its key is, with `qemu-img convert` and a secret, then convert that one.',
+  });
+}
+
 async function readBytes(file: BlockFile, position: number, lengthBytes: number): Promise<Buffer> {
   const bytes = Buffer.alloc(lengthBytes);
   const got = await file.read(position, bytes);
@@ -64,6 +73,10 @@ async function vetQcow2(file: BlockFile): Promise<void> {
     throw unreadable(file.path, `is a qcow image of version ${version}; 2 and 3 are known`);
   }
   if (header.readBigUInt64BE(8) !== 0n) throw refers(file.path, 'has a backing file');
+  const encryption = header.readUInt32BE(32);
+  if (encryption !== QCOW2_NOT_ENCRYPTED) {
+    throw encrypted(file.path, encryption === QCOW2_LUKS ? 'LUKS' : 'AES');
+  }
   if (version === 2) return;
   if (header.length < 104) throw unreadable(file.path, 'is too short for its qcow2 header');
   const features = header.readBigUInt64BE(72);

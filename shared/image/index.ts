@@ -26,3 +26,4 @@ export { flattenVhdx, type FlattenSeams } from './flatten.js';
 export type { ForeignFormat, ImageFormat, OwnFormat } from './image-format.js';
 export { detectImageFormat, openImage, type OpenImageOptions } from './open-image.js';
 export { runTool, type RunTool, type ToolResult } from './qemu-img.js';
+export { exactRoomOfRaw, roomOfImage, type ImageRoom } from './room.js';

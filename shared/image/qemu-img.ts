@@ -67,6 +67,18 @@ async function qemuImg(run: RunTool, image: string, args: readonly string[]): Pr
   return result.stdout;
 }
 
+async function answerOf(run: RunTool, image: string, args: readonly string[]): Promise<object> {
+  const text = await qemuImg(run, image, args);
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch (error) {
+    throw failed(PROGRAM, args, 'its answer is not JSON', error);
+  }
+  if (typeof answer === 'object' && answer !== null) return answer;
+  throw failed(PROGRAM, args, 'its answer is no object');
+}
+
 /**
  * Guest-visible size of a vetted image, as qemu-img tells it.
  * @throws DrError E_TOOL_MISSING, E_TOOL_FAILED, E_IMAGE_REFERENCE when qemu sees a backing file
@@ -76,18 +88,9 @@ export async function foreignSize(
   image: string,
   format: ForeignFormat,
 ): Promise<number> {
-  const file = path.resolve(image);
-  const args = ['info', '-f', DRIVERS[format], '--output=json', file];
-  const text = await qemuImg(run, image, args);
-  let info: unknown;
-  try {
-    info = JSON.parse(text);
-  } catch (error) {
-    throw failed(PROGRAM, args, 'its answer is not JSON', error);
-  }
-  if (typeof info !== 'object' || info === null || !('virtual-size' in info)) {
-    throw failed(PROGRAM, args, 'its answer names no virtual size');
-  }
+  const args = ['info', '-f', DRIVERS[format], '--output=json', path.resolve(image)];
+  const info = await answerOf(run, image, args);
+  if (!('virtual-size' in info)) throw failed(PROGRAM, args, 'its answer names no virtual size');
   if ('backing-filename' in info || 'full-backing-filename' in info) {
     throw new DrError('E_IMAGE_REFERENCE', `${image} has a backing file`, {
       context: { file: image },
@@ -101,6 +104,32 @@ export async function foreignSize(
     });
   }
   return sizeBytes;
+}
+
+const MEASURE_CLUSTER_BYTES = 64 * 1024;
+
+/**
+ * Bytes of the guest that a vetted image of that size holds, compressed ones as they are when unpacked; counted in
+ * 64 KiB. What is allocated counts, also where it holds zeros.
+ * @throws DrError E_TOOL_MISSING, E_TOOL_FAILED
+ */
+export async function foreignDataBytes(
+  run: RunTool,
+  image: string,
+  format: ForeignFormat,
+  sizeBytes: number,
+): Promise<number> {
+  // the list of extents (`map`) has no bound; of a qcow2, only the room for the data depends on them
+  const target = ['-O', 'qcow2', '-o', `cluster_size=${MEASURE_CLUSTER_BYTES}`];
+  const from = ['-f', DRIVERS[format], path.resolve(image)];
+  const args = ['measure', '--output=json', ...target, ...from];
+  const answer = await answerOf(run, image, args);
+  const required = 'required' in answer ? answer.required : undefined;
+  const full = 'fully-allocated' in answer ? answer['fully-allocated'] : undefined;
+  const clusteredBytes = Math.ceil(sizeBytes / MEASURE_CLUSTER_BYTES) * MEASURE_CLUSTER_BYTES;
+  const dataBytes = clusteredBytes - (Number(full) - Number(required));
+  if (dataBytes >= 0 && dataBytes <= clusteredBytes) return dataBytes;
+  throw failed(PROGRAM, args, 'its answer names no size that can be');
 }
 
 /**

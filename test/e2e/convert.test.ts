@@ -11,23 +11,45 @@ import { expect } from 'chai';
 import { mainProgram } from '../support/checkout.js';
 import { runHvdr } from '../support/cli.js';
 import { needTool } from '../support/need.js';
-import { qemuCompare, qemuConvert } from '../support/qemu.js';
+import { QEMU, qemuCompare, qemuConvert, qemuWrite } from '../support/qemu.js';
 import { expectTool } from '../support/run-tool.js';
 
 const MIB = 1024 * 1024;
 const VMDK_KINDS = [
-  'monolithicSparse',
-  'monolithicFlat',
-  'twoGbMaxExtentSparse',
-  'twoGbMaxExtentFlat',
-  'streamOptimized',
+  'subformat=monolithicSparse',
+  'subformat=monolithicFlat',
+  'subformat=twoGbMaxExtentSparse',
+  'subformat=twoGbMaxExtentFlat',
+  'subformat=streamOptimized',
+  'subformat=streamOptimized,compat6=on',
+  'subformat=monolithicSparse,compat6=on',
+  'subformat=monolithicSparse,zeroed_grain=on',
+  'subformat=twoGbMaxExtentSparse,zeroed_grain=on,adapter_type=lsilogic',
+  'subformat=monolithicFlat,adapter_type=buslogic,hwversion=14',
+  'subformat=streamOptimized,adapter_type=legacyESX',
 ];
 const QCOW2_KINDS = [
   'compat=0.10',
+  'compat=0.10,cluster_size=512',
+  'compat=1.1,cluster_size=512',
   'compat=1.1,cluster_size=4k',
+  'compat=1.1,cluster_size=1M,refcount_bits=64',
   'compat=1.1,cluster_size=2M,lazy_refcounts=on',
+  'compat=1.1,refcount_bits=1',
   'compat=1.1,extended_l2=on',
+  'compat=1.1,extended_l2=on,cluster_size=16k,preallocation=metadata',
   'compat=1.1,preallocation=metadata',
+  'compat=1.1,preallocation=falloc',
+  'compat=1.1,preallocation=full',
+  'compat=1.1,compression_type=zstd',
+];
+/** Written with `qemu-img convert -c`. */
+const PACKED_KINDS = [
+  'compat=0.10',
+  'compression_type=zlib',
+  'compression_type=zstd',
+  'compression_type=zstd,cluster_size=2M',
+  'compression_type=zstd,extended_l2=on',
 ];
 
 interface Converted {
@@ -89,14 +111,14 @@ describe('hvdr convert', function () {
     needTool(this, 'qemu-img');
     const raw = await makeRaw('guest.raw');
     await mkdir(join(folder, 'esx'));
-    for (const kind of VMDK_KINDS) {
-      const file = join(folder, 'esx', `${kind}.vmdk`);
-      await qemuConvert(
-        { file: raw, format: 'raw' },
-        { file, format: 'vmdk', options: `subformat=${kind}` },
-      );
+    const names: string[] = [];
+    for (const [index, options] of VMDK_KINDS.entries()) {
+      const name = `disk-${index}.vmdk`;
+      const file = join(folder, 'esx', name);
+      await qemuConvert({ file: raw, format: 'raw' }, { file, format: 'vmdk', options });
+      names.push(name);
     }
-    await writeFile(join(folder, 'esx', 'vm.vmx'), vmx(VMDK_KINDS.map((kind) => `${kind}.vmdk`)));
+    await writeFile(join(folder, 'esx', 'vm.vmx'), vmx(names));
     const { disks } = await converted(['esx', '--files-only', '--restore-path', 'out']);
     expect(disks).to.have.length(VMDK_KINDS.length);
     for (const { target } of disks) await qemuCompare(raw, target);
@@ -112,15 +134,50 @@ describe('hvdr convert', function () {
       await qemuConvert({ file: raw, format: 'raw' }, { file, format: 'qcow2', options });
       lines.push(`scsi${index}: local:100/vm-100-disk-${index}.qcow2,size=10M`);
     }
-    const packed = join(folder, 'pve', 'packed.qcow2');
-    await expectTool('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, packed]);
-    await writeFile(
-      join(folder, 'pve', '100.conf'),
-      [...lines, 'sata0: local:packed.qcow2'].join('\n'),
-    );
+    for (const [index, options] of PACKED_KINDS.entries()) {
+      const file = join(folder, 'pve', `packed-${index}.qcow2`);
+      const to = ['-O', 'qcow2', '-o', options];
+      await expectTool('qemu-img', ['convert', '-c', '-f', 'raw', ...to, raw, file]);
+      lines.push(`sata${index}: local:packed-${index}.qcow2`);
+    }
+    await writeFile(join(folder, 'pve', '100.conf'), lines.join('\n'));
     const { disks } = await converted(['pve/100.conf', '--files-only', '--restore-path', 'out']);
-    expect(disks).to.have.length(QCOW2_KINDS.length + 1);
+    expect(disks).to.have.length(QCOW2_KINDS.length + PACKED_KINDS.length);
     for (const { target } of disks) await qemuCompare(raw, target);
+  });
+
+  it('takes what was zeroed in a VMDK for zeros, whether its grains say so or not', async function () {
+    needTool(this, ...QEMU);
+    const raw = await makeRaw('guest.raw');
+    const kinds = ['zeroed_grain=on', 'zeroed_grain=off', 'zeroed_grain=on,compat6=on'];
+    for (const [index, options] of kinds.entries()) {
+      const file = join(folder, `disk-${index}.vmdk`);
+      await qemuConvert({ file: raw, format: 'raw' }, { file, format: 'vmdk', options });
+      await qemuWrite(file, 'vmdk', ['write -z 2M 256k', 'write -P 0x5a 2100k 1k']);
+    }
+    await qemuWrite(raw, 'raw', ['write -z 2M 256k', 'write -P 0x5a 2100k 1k']);
+    await writeFile(join(folder, 'vm.vmx'), vmx(kinds.map((_kind, index) => `disk-${index}.vmdk`)));
+    const { disks } = await converted(['vm.vmx', '--files-only', '--restore-path', 'out']);
+    for (const { target } of disks) await qemuCompare(raw, target);
+  });
+
+  it('refuses an encrypted qcow2 by its kind of encryption, before anything is made', async function () {
+    needTool(this, 'qemu-img');
+    const secret = ['--object', 'secret,id=key,data=abc123'];
+    const kinds = [
+      ['LUKS', 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10'],
+      ['AES', 'encrypt.format=aes,encrypt.key-secret=key'],
+    ] as const;
+    await writeFile(join(folder, 'vm.vmx'), vmx(['disk.qcow2']));
+    for (const [kind, options] of kinds) {
+      const file = join(folder, 'disk.qcow2');
+      const create = ['create', '-q', ...secret, '-f', 'qcow2', '-o', options, file, '8M'];
+      await expectTool('qemu-img', create);
+      const stderr = await refused(['vm.vmx', '--files-only', '--restore-path', 'out']);
+      expect(stderr).to.match(/^E_IMAGE_FORMAT: .*disk\.qcow2 is encrypted/);
+      expect(stderr).to.contain(`(${kind})`).and.contain('its key is');
+      expect(await readdir(folder)).to.not.include('out');
+    }
   });
 
   it('registers the VM with its generation, its disks in order and its network mapped', async () => {
@@ -211,7 +268,7 @@ describe('hvdr convert', function () {
     expect(await refused(['vm.vmx', '--files-only', '--restore-path', 'out'])).to.match(
       /^E_IMAGE_REFERENCE/,
     );
-    expect(await readdir(join(folder, 'out'))).to.deep.equal([]);
+    expect(await readdir(folder)).to.not.include('out');
     await writeFile(join(folder, 'vm.vmx'), vmx(['../../etc/passwd', 'good.raw']));
     expect(await refused(['vm.vmx', '--files-only'])).to.match(/^E_NOT_FOUND: the image passwd/);
   });

@@ -1,5 +1,6 @@
 // What a job restores of a foreign VM becomes a VM of a real lab host.
 
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,12 +11,12 @@ import type { RestoreEntry, RestoreWork } from '../../../../plugin-bridge/restor
 import { defined } from '../../../../shared/assert.js';
 import { systemClock, systemRandom } from '../../../../shared/clock.js';
 import { DrError } from '../../../../shared/errors.js';
-import { nodeFileSystem } from '../../../../shared/files/index.js';
+import { type FileSystem, nodeFileSystem } from '../../../../shared/files/index.js';
 import { openHypervisor } from '../../../../shared/hypervisor/index.js';
 import { silentLog } from '../../../../shared/log.js';
 import { resolveParameters } from '../../../../shared/params/index.js';
 import { runHvdr } from '../../../support/cli.js';
-import { needTool } from '../../../support/need.js';
+import { needTool, skipBecause } from '../../../support/need.js';
 import { qemuConvert } from '../../../support/qemu.js';
 
 const MIB = 1024 * 1024;
@@ -50,13 +51,16 @@ describe('a restore of a foreign VM', function () {
     await rm(folder, { recursive: true, force: true });
   });
 
-  function work(options: Readonly<Record<string, string>> = {}): RestoreWork {
+  function work(
+    options: Readonly<Record<string, string>> = {},
+    fs: FileSystem = nodeFileSystem,
+  ): RestoreWork {
     const given = Object.entries({ network_map: 'vmbr0=LAN,VM Network=LAN', ...options }).map(
       ([key, value]) => ({ key, value, origin: 'Plugin string' as const, place: key }),
     );
     const { values } = resolveParameters(given);
     return openConversion({ jobId: 7, where: folder, regexWhere: '' }, values, {
-      fs: nodeFileSystem,
+      fs,
       random: systemRandom,
       roots: undefined,
       host: () => Promise.resolve(host),
@@ -178,6 +182,87 @@ describe('a restore of a foreign VM', function () {
     expect(await codeOf(() => short.finish())).to.equal('E_PARTIAL');
     expect(await host.listVms()).to.deep.equal([]);
     expect(await readdir(join(folder, '@proxmox_'))).to.deep.equal([]);
+  });
+
+  it('takes no file for which there is no room, nor the rest of its VM, and makes the other VMs', async () => {
+    const bytes = guestDisk();
+    const fs = { ...nodeFileSystem, freeBytes: () => Promise.resolve(40 * MIB) };
+    const restore = work({}, fs);
+    const image = 'db/disks/vm-101-disk-0.qcow2';
+    expect(await restore.begin(entry('db/config/101.conf', 100))).to.equal('take');
+    await restore.data(pieces(Buffer.from(CONF)));
+    await restore.endFile();
+    const told = /E_CAPACITY: vm-101-disk-0\.qcow2 has 41943041 bytes, .* has 41943040 free/;
+    let line = '';
+    await restore.begin(entry(image, 40 * MIB + 1)).catch((error: unknown) => {
+      line = error instanceof DrError ? error.line : '';
+    });
+    expect(line).to.match(told);
+    expect(await restore.begin(entry('db/disks/vm-101-disk-1.qcow2', 100))).to.equal('skip');
+    await deliver(restore, [
+      ['web/config/100.conf', Buffer.from(CONF)],
+      ['web/disks/vm-100-disk-0', bytes],
+    ]);
+    expect(await codeOf(() => restore.finish())).to.equal('E_PARTIAL');
+    expect((await guestBytes('web')).equals(bytes)).to.equal(true);
+    expect(await readdir(join(folder, '@proxmox_'))).to.deep.equal(['web']);
+  });
+
+  it('asks for the room of what is unpacked before a disk is made', async function () {
+    needTool(this, 'qemu-img');
+    await writeFile(join(folder, 'a.raw'), Buffer.alloc(16 * MIB, 'text '));
+    const file = join(folder, 'boot.vmdk');
+    await qemuConvert(
+      { file: join(folder, 'a.raw'), format: 'raw' },
+      { file, format: 'vmdk', options: 'subformat=streamOptimized' },
+    );
+    const vmx = 'displayName = "esx1"\nscsi0:0.present = "TRUE"\nscsi0:0.fileName = "boot.vmdk"\n';
+    const folders: string[] = [];
+    const narrow = {
+      ...nodeFileSystem,
+      freeBytes: () => Promise.resolve(39 * MIB),
+      makeFolder: (path: string) => {
+        folders.push(path);
+        return nodeFileSystem.makeFolder(path);
+      },
+    };
+    const restore = work({}, narrow);
+    await deliver(restore, [
+      ['esx1/esx1.vmx', Buffer.from(vmx)],
+      ['esx1/boot.vmdk', await readFile(file)],
+    ]);
+    expect(await codeOf(() => restore.finish())).to.equal('E_CAPACITY');
+    expect(folders.filter((path) => path.endsWith('esx1'))).to.deep.equal([]);
+    expect(said.join('\n')).to.match(/esx1 was not converted: E_CAPACITY: .* 40894464 bytes free/);
+    expect(await readdir(join(folder, '@proxmox_'))).to.deep.equal([]);
+    expect(await host.listVms()).to.deep.equal([]);
+  });
+
+  it('lets a raw disk come that is larger than the volume, and leaves nothing when it does not fit', async function () {
+    const volume = join(folder, 'volume');
+    await mkdir(volume);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', volume]);
+    if (mounted.status !== 0) skipBecause(this, 'a small tmpfs cannot be mounted (needs root)');
+    try {
+      const thin = Buffer.alloc(48 * MIB);
+      randomBytes(MIB).copy(thin, 40 * MIB);
+      const files = (disk: Buffer): Given => [
+        ['web/disks/vm-100-disk-0', disk],
+        ['web/config/100.conf', Buffer.from(CONF)],
+      ];
+      const full = work({ restore_path: volume });
+      const tooMuch = randomBytes(24 * MIB);
+      expect(await codeOf(() => deliver(full, files(tooMuch)))).to.equal('E_CAPACITY');
+      expect(await codeOf(() => full.finish())).to.equal('E_PARTIAL');
+      expect(await readdir(join(volume, '@proxmox_'))).to.deep.equal([]);
+      const restore = work({ restore_path: volume });
+      await deliver(restore, files(thin));
+      await restore.finish();
+      expect((await guestBytes('web')).equals(thin)).to.equal(true);
+      await runHvdr(['lab', 'stop', 'lab', 'web', '--turn-off'], { folder });
+    } finally {
+      spawnSync('umount', [volume]);
+    }
   });
 
   it('leaves nothing when it is cancelled, and the next job removes what a killed one left', async () => {
