@@ -117,8 +117,9 @@ describe('the PowerShell scripts', () => {
     }
   });
 
-  it('need every entry of the facts', () => {
+  it('need every entry of the facts about PowerShell and WMI', () => {
     const unused = [...facts.entries, ...added.entries]
+      .filter(({ kind }) => !kind.startsWith('win32-'))
       .map(({ kind, name }) => `${kind} ${name}`)
       .filter((key) => !book.asked.has(key));
     expect(unused).to.deep.equal([]);

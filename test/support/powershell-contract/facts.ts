@@ -1,4 +1,5 @@
-// What is known of cmdlets, classes and types: the part of the collection of recorded facts that the scripts name.
+// What is known of cmdlets, classes and types, and of the calls of Windows: the part of the collection of recorded facts
+// that the scripts and the binding of virtdisk.dll name.
 
 export interface Facts {
   /** Where the facts are from: repository and commit. */
@@ -15,6 +16,7 @@ export interface FactEntry {
   readonly methods?: Readonly<Record<string, MethodFact>>;
   readonly params?: Readonly<Record<string, { readonly type: string }>>;
   readonly values?: Readonly<Record<string, number>> | readonly string[];
+  readonly value?: number | string;
   readonly source?: unknown;
 }
 
@@ -27,6 +29,18 @@ export interface MethodFact {
   readonly in: Readonly<Record<string, string>>;
   readonly out: Readonly<Record<string, string>>;
   readonly paramValues?: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+export interface StructFact {
+  readonly size: number;
+  /** A member of a union or of an inner structure by its whole name: `Version1.RWDepth`. */
+  readonly members: Readonly<Record<string, { readonly offset: number; readonly size: number }>>;
+}
+
+export interface FunctionFact {
+  readonly dll: string;
+  readonly returns: string;
+  readonly params: readonly { readonly name: string; readonly type: string }[];
 }
 
 const PS = 'Microsoft.HyperV.PowerShell.';
@@ -79,6 +93,23 @@ export class FactBook {
     return values === undefined ? undefined : Object.keys(values);
   }
 
+  struct(name: string): StructFact | undefined {
+    return this.find('win32-struct', name) as unknown as StructFact | undefined;
+  }
+
+  function(name: string): FunctionFact | undefined {
+    return this.find('win32-function', name) as unknown as FunctionFact | undefined;
+  }
+
+  /** A number or a GUID: of an enumeration, or one that stands alone. */
+  constant(name: string, enumeration?: string): number | string | undefined {
+    if (enumeration === undefined) return this.find('win32-constant', name)?.value;
+    const values = this.find('win32-enum', enumeration)?.values;
+    return values === undefined || Array.isArray(values)
+      ? undefined
+      : (values as Readonly<Record<string, number>>)[name];
+  }
+
   /** Out parameters of all methods, with their types. */
   outParameters(): Readonly<Record<string, string>> {
     const methods = [...this.#entries.values()].flatMap((entry) =>
@@ -97,17 +128,22 @@ export class FactBook {
 export function trimFacts(whole: Facts, asked: ReadonlySet<string>): Facts {
   const entries = whole.entries
     .filter(({ kind, name }) => asked.has(`${kind} ${name}`))
-    .map(({ kind, name, namespace, properties, methods, params, values, source }) => ({
-      kind,
-      name,
-      ...(namespace === undefined ? {} : { namespace }),
-      ...(properties === undefined ? {} : { properties: mapValues(properties, trimProperty) }),
-      ...(methods === undefined ? {} : { methods: mapValues(methods, trimMethod) }),
-      ...(params === undefined ? {} : { params: mapValues(params, ({ type }) => ({ type })) }),
-      ...(values === undefined ? {} : { values }),
-      ...(source === undefined ? {} : { source }),
-    }));
+    .map((entry) => (entry.kind.startsWith('win32-') ? entry : trimEntry(entry)));
   return { sources: whole.sources, entries };
+}
+
+function trimEntry(entry: FactEntry): FactEntry {
+  const { kind, name, namespace, properties, methods, params, values, source } = entry;
+  return {
+    kind,
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(properties === undefined ? {} : { properties: mapValues(properties, trimProperty) }),
+    ...(methods === undefined ? {} : { methods: mapValues(methods, trimMethod) }),
+    ...(params === undefined ? {} : { params: mapValues(params, ({ type }) => ({ type })) }),
+    ...(values === undefined ? {} : { values }),
+    ...(source === undefined ? {} : { source }),
+  };
 }
 
 function mapValues<A, B>(

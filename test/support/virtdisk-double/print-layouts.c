@@ -6,10 +6,11 @@
 #include "layouts.h"
 
 #define BEGIN(name, type) printf("\"%s\": {\"size\": %u, \"members\": {", name, (unsigned)sizeof(struct type))
-#define MEMBER(type, member) \
-    printf("\"%s\": %u, ", #member, (unsigned)offsetof(struct type, member))
-#define LAST(type, member, end) \
-    printf("\"%s\": %u}}%s\n", #member, (unsigned)offsetof(struct type, member), end)
+#define PLACE(type, member) \
+    printf("\"%s\": {\"offset\": %u, \"size\": %u}", #member, (unsigned)offsetof(struct type, member), \
+           (unsigned)sizeof(((struct type *)0)->member))
+#define MEMBER(type, member) PLACE(type, member), printf(", ")
+#define LAST(type, member, end) PLACE(type, member), printf("}}%s\n", end)
 
 int main(void) {
     printf("{");

@@ -1,15 +1,18 @@
 // A virtual disk that is open: the calls of virtdisk.dll that take its handle, each with its structures. Whoever
 // opens one closes it on every path; detaching comes with closing, and nothing is ever attached for good.
 
-import { writeGuid, ZERO_GUID, type Guid } from '../../../bytes/index.js';
+import { ZERO_GUID, type Guid } from '../../../bytes/index.js';
 import type { Handle, NativeArgument, NativeLibrary } from './library.js';
 import {
   LAYOUTS,
+  getUint64,
   nativeBytes,
   newStruct,
   offsetOf,
+  setGuid,
+  setUint32,
+  setUint64,
   type MemberOf,
-  type StructName,
 } from './layouts.js';
 import { enableManageVolume } from './privilege.js';
 import type { ChangePage } from './change-query.js';
@@ -18,10 +21,16 @@ import {
   ACCESS_NONE,
   ATTACH_NO_LOCAL_HOST,
   ATTACH_READ_ONLY,
+  ATTACH_VERSION_1,
+  CREATE_VERSION_2,
   DEVICE_VHDX,
   ERROR_INSUFFICIENT_BUFFER,
   ERROR_PRIVILEGE_NOT_HELD,
   ERROR_SUCCESS,
+  MERGE_VERSION_1,
+  OPEN_VERSION_1,
+  OPEN_VERSION_2,
+  RESIZE_VERSION_1,
   SET_INFO_VIRTUAL_DISK_ID,
   VENDOR_MICROSOFT,
   badAnswer,
@@ -43,19 +52,10 @@ const TEXT_BYTES = 4096;
 /** The longest path of Windows, with room. */
 const TEXT_BYTES_MAX = 128 * 1024;
 
-function set32<S extends StructName>(
-  bytes: Buffer,
-  name: S,
-  member: MemberOf<S>,
-  value: number,
-): void {
-  bytes.writeUInt32LE(value, offsetOf(name, member));
-}
-
 function storageType(deviceId: number, vendorId: Guid): Buffer {
   const bytes = newStruct('VIRTUAL_STORAGE_TYPE');
-  set32(bytes, 'VIRTUAL_STORAGE_TYPE', 'DeviceId', deviceId);
-  writeGuid(bytes, offsetOf('VIRTUAL_STORAGE_TYPE', 'VendorId'), vendorId);
+  setUint32(bytes, 'VIRTUAL_STORAGE_TYPE', 'DeviceId', deviceId);
+  setGuid(bytes, 'VIRTUAL_STORAGE_TYPE', 'VendorId', vendorId);
   return bytes;
 }
 
@@ -65,17 +65,15 @@ const vhdxStorageType = (): Buffer => storageType(DEVICE_VHDX, VENDOR_MICROSOFT)
 
 function openParameters(purpose: Purpose): { readonly mask: number; readonly bytes: Buffer } {
   const bytes = newStruct('OPEN_VIRTUAL_DISK_PARAMETERS');
-  const set = (member: MemberOf<'OPEN_VIRTUAL_DISK_PARAMETERS'>, value: number): void => {
-    set32(bytes, 'OPEN_VIRTUAL_DISK_PARAMETERS', member, value);
-  };
+  const name = 'OPEN_VIRTUAL_DISK_PARAMETERS';
   if (purpose.kind === 'change') {
-    set('Version', 1);
-    set('Version1.RWDepth', purpose.depth);
+    setUint32(bytes, name, 'Version', OPEN_VERSION_1);
+    setUint32(bytes, name, 'Version1.RWDepth', purpose.depth);
     return { mask: ACCESS_METAOPS, bytes };
   }
-  set('Version', 2);
-  set('Version2.GetInfoOnly', purpose.kind === 'look' ? 1 : 0);
-  set('Version2.ReadOnly', purpose.kind === 'write' ? 0 : 1);
+  setUint32(bytes, name, 'Version', OPEN_VERSION_2);
+  setUint32(bytes, name, 'Version2.GetInfoOnly', purpose.kind === 'look' ? 1 : 0);
+  setUint32(bytes, name, 'Version2.ReadOnly', purpose.kind === 'write' ? 0 : 1);
   return { mask: ACCESS_NONE, bytes };
 }
 
@@ -125,15 +123,15 @@ export class VirtualDiskHandle {
     // the parent's path lies behind the structure, so that what points to it keeps it alive
     const text = parentPath === undefined ? Buffer.alloc(0) : wideText(parentPath);
     const bytes = nativeBytes(size + text.length);
-    set32(bytes, name, 'Version', 2);
-    bytes.writeBigUInt64LE(BigInt(wanted.sizeBytes), offsetOf(name, 'Version2.MaximumSize'));
-    set32(bytes, name, 'Version2.BlockSizeInBytes', wanted.blockBytes);
-    set32(bytes, name, 'Version2.SectorSizeInBytes', wanted.logicalSectorBytes);
-    set32(bytes, name, 'Version2.PhysicalSectorSizeInBytes', wanted.physicalSectorBytes);
+    setUint32(bytes, name, 'Version', CREATE_VERSION_2);
+    setUint64(bytes, name, 'Version2.MaximumSize', BigInt(wanted.sizeBytes));
+    setUint32(bytes, name, 'Version2.BlockSizeInBytes', wanted.blockBytes);
+    setUint32(bytes, name, 'Version2.SectorSizeInBytes', wanted.logicalSectorBytes);
+    setUint32(bytes, name, 'Version2.PhysicalSectorSizeInBytes', wanted.physicalSectorBytes);
     if (parentPath !== undefined) {
       text.copy(bytes, size);
       const address = library.addressOf(bytes) + BigInt(size);
-      bytes.writeBigUInt64LE(address, offsetOf(name, 'Version2.ParentPath'));
+      setUint64(bytes, name, 'Version2.ParentPath', address);
       vhdxStorageType().copy(bytes, offsetOf(name, 'Version2.ParentVirtualStorageType'));
     }
     const handle = nativeBytes(8);
@@ -147,7 +145,7 @@ export class VirtualDiskHandle {
   /** From now on the handle can be read, or written to; the host does not see the disk. */
   async attach({ isWritable }: { readonly isWritable: boolean }): Promise<void> {
     const bytes = newStruct('ATTACH_VIRTUAL_DISK_PARAMETERS');
-    set32(bytes, 'ATTACH_VIRTUAL_DISK_PARAMETERS', 'Version', 1);
+    setUint32(bytes, 'ATTACH_VIRTUAL_DISK_PARAMETERS', 'Version', ATTACH_VERSION_1);
     const flags = ATTACH_NO_LOCAL_HOST | (isWritable ? 0 : ATTACH_READ_ONLY);
     const attach = (): Promise<number> =>
       this.#library.callAsync('AttachVirtualDisk', this.handle, null, flags, 0, bytes, null);
@@ -185,15 +183,15 @@ export class VirtualDiskHandle {
 
   async setDiskId(diskId: Guid): Promise<void> {
     const bytes = newStruct('SET_VIRTUAL_DISK_INFO');
-    set32(bytes, 'SET_VIRTUAL_DISK_INFO', 'Version', SET_INFO_VIRTUAL_DISK_ID);
-    writeGuid(bytes, offsetOf('SET_VIRTUAL_DISK_INFO', 'VirtualDiskId'), diskId);
+    setUint32(bytes, 'SET_VIRTUAL_DISK_INFO', 'Version', SET_INFO_VIRTUAL_DISK_ID);
+    setGuid(bytes, 'SET_VIRTUAL_DISK_INFO', 'VirtualDiskId', diskId);
     await this.#call('SetVirtualDiskInformation', bytes);
   }
 
   async merge(depth: number): Promise<void> {
     const bytes = newStruct('MERGE_VIRTUAL_DISK_PARAMETERS');
-    set32(bytes, 'MERGE_VIRTUAL_DISK_PARAMETERS', 'Version', 1);
-    set32(bytes, 'MERGE_VIRTUAL_DISK_PARAMETERS', 'Version1.MergeDepth', depth);
+    setUint32(bytes, 'MERGE_VIRTUAL_DISK_PARAMETERS', 'Version', MERGE_VERSION_1);
+    setUint32(bytes, 'MERGE_VIRTUAL_DISK_PARAMETERS', 'Version1.MergeDepth', depth);
     const win32 = await this.#library.callAsync('MergeVirtualDisk', this.handle, 0, bytes, null);
     if (win32 === ERROR_SUCCESS) return;
     // what has reached the parent is right there, and no harm as long as the child stays above it
@@ -203,9 +201,8 @@ export class VirtualDiskHandle {
 
   async resize(sizeBytes: number): Promise<void> {
     const bytes = newStruct('RESIZE_VIRTUAL_DISK_PARAMETERS');
-    set32(bytes, 'RESIZE_VIRTUAL_DISK_PARAMETERS', 'Version', 1);
-    const at = offsetOf('RESIZE_VIRTUAL_DISK_PARAMETERS', 'Version1.NewSize');
-    bytes.writeBigUInt64LE(BigInt(sizeBytes), at);
+    setUint32(bytes, 'RESIZE_VIRTUAL_DISK_PARAMETERS', 'Version', RESIZE_VERSION_1);
+    setUint64(bytes, 'RESIZE_VIRTUAL_DISK_PARAMETERS', 'Version1.NewSize', BigInt(sizeBytes));
     await this.#call('ResizeVirtualDisk', 0, bytes, null);
   }
 
@@ -225,10 +222,13 @@ export class VirtualDiskHandle {
     }
     return {
       processedBytes: processed.readBigUInt64LE(0),
-      ranges: Array.from({ length: found }, (_, index) => ({
-        offset: ranges.readBigUInt64LE(index * size + offsetOf(name, 'ByteOffset')),
-        lengthBytes: ranges.readBigUInt64LE(index * size + offsetOf(name, 'ByteLength')),
-      })),
+      ranges: Array.from({ length: found }, (_, index) => {
+        const range = ranges.subarray(index * size);
+        return {
+          offset: getUint64(range, name, 'ByteOffset'),
+          lengthBytes: getUint64(range, name, 'ByteLength'),
+        };
+      }),
     };
   }
 
@@ -244,7 +244,7 @@ export class VirtualDiskHandle {
 
   async #information(kind: number, roomBytes: number): Promise<Buffer> {
     const bytes = nativeBytes(roomBytes);
-    set32(bytes, 'GET_VIRTUAL_DISK_INFO', 'Version', kind);
+    setUint32(bytes, 'GET_VIRTUAL_DISK_INFO', 'Version', kind);
     const size = nativeBytes(4);
     size.writeUInt32LE(roomBytes);
     const call = 'GetVirtualDiskInformation';

@@ -2,12 +2,11 @@
 // on for itself (hyperv.md § 1.5).
 
 import type { NativeLibrary } from './library.js';
-import { nativeBytes, newStruct, offsetOf } from './layouts.js';
-import { ERROR_SUCCESS } from './win32.js';
+import { MEMBER_BYTES, nativeBytes, newStruct, offsetOf, setUint32 } from './layouts.js';
+import { ERROR_SUCCESS, PRIVILEGE_ENABLED, TOKEN_ADJUST_PRIVILEGES, TOKEN_QUERY } from './win32.js';
 
 const MANAGE_VOLUME = 'SeManageVolumePrivilege';
-const TOKEN_ADJUST_AND_QUERY = 0x28;
-const SE_PRIVILEGE_ENABLED = 2;
+const TOKEN_ADJUST_AND_QUERY = TOKEN_ADJUST_PRIVILEGES | TOKEN_QUERY;
 
 /** Switches it on for this process; false when the account does not hold it, or nobody can tell. */
 export function enableManageVolume(library: NativeLibrary): boolean {
@@ -18,12 +17,11 @@ export function enableManageVolume(library: NativeLibrary): boolean {
   if (library.call('OpenProcessToken', process, TOKEN_ADJUST_AND_QUERY, token) === 0) return false;
   try {
     const wanted = newStruct('TOKEN_PRIVILEGES');
-    const luid = nativeBytes(8);
+    const luid = nativeBytes(MEMBER_BYTES.luid);
     if (library.call('LookupPrivilegeValueW', null, MANAGE_VOLUME, luid) === 0) return false;
-    wanted.writeUInt32LE(1, offsetOf('TOKEN_PRIVILEGES', 'PrivilegeCount'));
+    setUint32(wanted, 'TOKEN_PRIVILEGES', 'PrivilegeCount', 1);
     luid.copy(wanted, offsetOf('TOKEN_PRIVILEGES', 'Privileges.Luid'));
-    const attributes = offsetOf('TOKEN_PRIVILEGES', 'Privileges.Attributes');
-    wanted.writeUInt32LE(SE_PRIVILEGE_ENABLED, attributes);
+    setUint32(wanted, 'TOKEN_PRIVILEGES', 'Privileges.Attributes', PRIVILEGE_ENABLED);
     const args = [token.readBigInt64LE(0), 0, wanted, 0, null, null];
     // it succeeds also when it switched nothing on: the error code says which
     return (

@@ -4,7 +4,7 @@
 
 import { assert } from '../../../assert.js';
 import type { Handle, NativeLibrary } from './library.js';
-import { LAYOUTS, nativeBytes, offsetOf } from './layouts.js';
+import { LAYOUTS, nativeBytes, setUint32, setUint64 } from './layouts.js';
 import { VirtualDiskError } from './port.js';
 import { ERROR_IO_PENDING, WAIT_OBJECT_0, badAnswer, win32Failure } from './win32.js';
 
@@ -55,10 +55,9 @@ export class TransferSlot {
 
   aim(offset: number): void {
     this.overlapped.fill(0);
-    this.overlapped.writeUInt32LE(offset % 2 ** 32, offsetOf('OVERLAPPED', 'Offset'));
-    const high = Math.floor(offset / 2 ** 32);
-    this.overlapped.writeUInt32LE(high, offsetOf('OVERLAPPED', 'OffsetHigh'));
-    this.overlapped.writeBigInt64LE(this.event, offsetOf('OVERLAPPED', 'hEvent'));
+    setUint32(this.overlapped, 'OVERLAPPED', 'Offset', offset % 2 ** 32);
+    setUint32(this.overlapped, 'OVERLAPPED', 'OffsetHigh', Math.floor(offset / 2 ** 32));
+    setUint64(this.overlapped, 'OVERLAPPED', 'hEvent', this.event);
   }
 }
 

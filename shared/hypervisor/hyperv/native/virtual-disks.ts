@@ -1,12 +1,12 @@
 // The port over virtdisk.dll (hyperv.md § 2). One instance serves a whole agent; it holds no disk between calls.
 
-import { readGuid, type Guid } from '../../../bytes/index.js';
+import type { Guid } from '../../../bytes/index.js';
 import type { ReadableDisk, WritableDisk } from '../../../disk/index.js';
 import type { ByteRange } from '../../source.js';
 import { AttachedDisk } from './attached-disk.js';
 import { changesOf } from './change-query.js';
 import { VirtualDiskHandle, type CreateParameters, type Purpose } from './handle.js';
-import { offsetOf } from './layouts.js';
+import { getGuid, getUint32, getUint64 } from './layouts.js';
 import {
   NativeLibrary,
   WINDOWS_LIBRARIES,
@@ -31,6 +31,9 @@ import {
   INFO_PROVIDER_SUBTYPE,
   INFO_SIZE,
   INFO_VIRTUAL_DISK_ID,
+  SUBTYPE_DIFFERENCING,
+  SUBTYPE_DYNAMIC,
+  SUBTYPE_FIXED,
   TRACKING_ID_CHARACTERS_MAX,
   badAnswer,
 } from './win32.js';
@@ -42,9 +45,9 @@ export interface NativeVirtualDisksOptions {
 }
 
 const KINDS: Readonly<Record<number, VirtualDiskKind>> = {
-  2: 'fixed',
-  3: 'dynamic',
-  4: 'differencing',
+  [SUBTYPE_FIXED]: 'fixed',
+  [SUBTYPE_DYNAMIC]: 'dynamic',
+  [SUBTYPE_DIFFERENCING]: 'differencing',
 };
 
 const TO_READ: readonly FunctionName[] = [
@@ -240,16 +243,16 @@ async function sizesOf(
   const bytes = await disk.information(INFO_SIZE);
   const refuse = (what: string): Error =>
     badAnswer(what, { call: 'GetVirtualDiskInformation', path: disk.path });
-  const sizeBytes = Number(bytes.readBigUInt64LE(offsetOf(name, 'Size.VirtualSize')));
-  const logicalSectorBytes = bytes.readUInt32LE(offsetOf(name, 'Size.SectorSize'));
+  const sizeBytes = Number(getUint64(bytes, name, 'Size.VirtualSize'));
+  const logicalSectorBytes = getUint32(bytes, name, 'Size.SectorSize');
   if (!isSectorSize(logicalSectorBytes)) throw refuse(`a sector of ${logicalSectorBytes} bytes`);
   const isWhole = Number.isSafeInteger(sizeBytes) && sizeBytes % logicalSectorBytes === 0;
   if (!isWhole || sizeBytes === 0) throw refuse(`a disk of ${sizeBytes} bytes`);
   return {
     sizeBytes,
     logicalSectorBytes,
-    fileBytes: Number(bytes.readBigUInt64LE(offsetOf(name, 'Size.PhysicalSize'))),
-    blockBytes: bytes.readUInt32LE(offsetOf(name, 'Size.BlockSize')),
+    fileBytes: Number(getUint64(bytes, name, 'Size.PhysicalSize')),
+    blockBytes: getUint32(bytes, name, 'Size.BlockSize'),
   };
 }
 
@@ -261,8 +264,8 @@ async function factsOf(disk: VirtualDiskHandle): Promise<VirtualDiskFacts> {
   const physical = await disk.information(INFO_PHYSICAL_SECTOR);
   const subtype = await disk.information(INFO_PROVIDER_SUBTYPE);
   const identity = await disk.information(INFO_VIRTUAL_DISK_ID);
-  const kind = KINDS[subtype.readUInt32LE(offsetOf(name, 'ProviderSubtype'))] ?? 'unknown';
-  const physicalSectorBytes = physical.readUInt32LE(offsetOf(name, 'VhdPhysicalSectorSize'));
+  const kind = KINDS[getUint32(subtype, name, 'ProviderSubtype')] ?? 'unknown';
+  const physicalSectorBytes = getUint32(physical, name, 'VhdPhysicalSectorSize');
   if (!isSectorSize(physicalSectorBytes)) {
     const what = `a physical sector of ${physicalSectorBytes} bytes`;
     throw badAnswer(what, { call: 'GetVirtualDiskInformation', path: disk.path });
@@ -270,7 +273,7 @@ async function factsOf(disk: VirtualDiskHandle): Promise<VirtualDiskFacts> {
   return {
     ...sizes,
     physicalSectorBytes,
-    diskId: readGuid(identity, offsetOf(name, 'VirtualDiskId')),
+    diskId: getGuid(identity, name, 'VirtualDiskId'),
     kind,
     parentPath: kind === 'differencing' ? await parentOf(disk) : undefined,
     tracking: await trackingOf(disk),
@@ -282,9 +285,9 @@ async function parentOf(disk: VirtualDiskHandle): Promise<string | undefined> {
     INFO_PARENT_LOCATION,
     'ParentLocation.ParentLocationBuffer',
   );
-  const at = offsetOf('GET_VIRTUAL_DISK_INFO', 'ParentLocation.ParentResolved');
+  const isResolved = getUint32(bytes, 'GET_VIRTUAL_DISK_INFO', 'ParentLocation.ParentResolved');
   // unresolved, the text is a list of places where it might be
-  return bytes.readUInt32LE(at) === 0 ? undefined : text;
+  return isResolved === 0 ? undefined : text;
 }
 
 /** undefined for a Windows, or a kind of disk, without change tracking. */
@@ -296,8 +299,8 @@ async function trackingOf(disk: VirtualDiskHandle): Promise<ChangeTracking | und
       'ChangeTrackingState.MostRecentId',
     );
     return {
-      isEnabled: bytes.readUInt32LE(offsetOf(name, 'ChangeTrackingState.Enabled')) !== 0,
-      hasNewerChanges: bytes.readUInt32LE(offsetOf(name, 'ChangeTrackingState.NewerChanges')) !== 0,
+      isEnabled: getUint32(bytes, name, 'ChangeTrackingState.Enabled') !== 0,
+      hasNewerChanges: getUint32(bytes, name, 'ChangeTrackingState.NewerChanges') !== 0,
       latestId: text,
     };
   } catch (error) {

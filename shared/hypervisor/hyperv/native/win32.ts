@@ -11,6 +11,14 @@ export const DEVICE_VHDX = 3;
 export const ACCESS_NONE = 0;
 export const ACCESS_METAOPS = 0x20_0000;
 
+/** Which member of the union in the parameters of a call is meant. */
+export const OPEN_VERSION_1 = 1;
+export const OPEN_VERSION_2 = 2;
+export const CREATE_VERSION_2 = 2;
+export const ATTACH_VERSION_1 = 1;
+export const MERGE_VERSION_1 = 1;
+export const RESIZE_VERSION_1 = 1;
+
 export const ATTACH_READ_ONLY = 0x1;
 /** The disk gets no device on the host: no volume is mounted, nothing else sees it. */
 export const ATTACH_NO_LOCAL_HOST = 0x8;
@@ -23,6 +31,11 @@ export const INFO_VIRTUAL_DISK_ID = 14;
 export const INFO_CHANGE_TRACKING = 15;
 export const SET_INFO_VIRTUAL_DISK_ID = 5;
 
+/** ProviderSubtype of a VHDX. */
+export const SUBTYPE_FIXED = 2;
+export const SUBTYPE_DYNAMIC = 3;
+export const SUBTYPE_DIFFERENCING = 4;
+
 export const TRACKING_ID_CHARACTERS_MAX = 256;
 
 export const ERROR_SUCCESS = 0;
@@ -30,6 +43,10 @@ export const ERROR_INSUFFICIENT_BUFFER = 122;
 export const ERROR_IO_PENDING = 997;
 export const ERROR_PRIVILEGE_NOT_HELD = 1314;
 export const WAIT_OBJECT_0 = 0;
+
+export const TOKEN_ADJUST_PRIVILEGES = 0x20;
+export const TOKEN_QUERY = 0x8;
+export const PRIVILEGE_ENABLED = 2;
 
 interface Meaning {
   readonly name: string;
@@ -51,7 +68,8 @@ const meaning = (
   hint?: string,
 ): Meaning => ({ name, fault, code, ...(hint === undefined ? {} : { hint }) });
 
-const MEANINGS: ReadonlyMap<number, Meaning> = new Map([
+/** What the error codes mean that calls of ours are known to answer with. */
+export const MEANINGS: ReadonlyMap<number, Meaning> = new Map([
   [1, meaning('ERROR_INVALID_FUNCTION', 'not-available')],
   [2, meaning('ERROR_FILE_NOT_FOUND', 'not-found', 'E_NOT_FOUND')],
   [3, meaning('ERROR_PATH_NOT_FOUND', 'not-found', 'E_NOT_FOUND')],
