@@ -11,6 +11,7 @@ import type { HyperVSettings, VmDefinition } from '../shared/hypervisor/index.js
 const ADAPTERS_MAX = 64;
 const TEXT_MAX = 256;
 const LIST_MAX = 64;
+const SERVICES_MAX = 64;
 
 /** `disks` gives the order of the places. */
 export function wireDefinition(
@@ -47,7 +48,13 @@ export function wireDefinition(
 }
 
 function wireSettings(settings: HyperVSettings): WireSettings {
-  const { isSecureBoot, secureBootTemplate = '', dynamicMemory, hasTpm } = settings;
+  const {
+    isSecureBoot,
+    secureBootTemplate = '',
+    dynamicMemory,
+    hasTpm,
+    integrationServices,
+  } = settings;
   return {
     isSecureBoot,
     secureBootTemplate: text(secureBootTemplate),
@@ -55,6 +62,9 @@ function wireSettings(settings: HyperVSettings): WireSettings {
     minimumMemoryBytes: BigInt(dynamicMemory?.minimumBytes ?? 0),
     maximumMemoryBytes: BigInt(dynamicMemory?.maximumBytes ?? 0),
     hasTpm,
+    integrationServices: integrationServices
+      .slice(0, SERVICES_MAX)
+      .map(({ id, isEnabled }) => ({ componentId: guidToWire(id), isEnabled })),
   };
 }
 

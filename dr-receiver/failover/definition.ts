@@ -92,5 +92,9 @@ function settingsOf(wire: WireSettings): HyperVSettings {
     secureBootTemplate: parseGuid(secureBootTemplate),
     dynamicMemory: isMemoryDynamic ? { minimumBytes, maximumBytes } : undefined,
     hasTpm,
+    integrationServices: wire.integrationServices.flatMap(({ componentId, isEnabled }) => {
+      const id = guidFromWire(componentId);
+      return id === undefined ? [] : [{ id, isEnabled }];
+    }),
   };
 }

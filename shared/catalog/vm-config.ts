@@ -2,12 +2,19 @@
 // from it. Paths of the source host are told for people only.
 
 import { MAX_DISK_BYTES, MAX_DISKS } from '../delta/index.js';
-import type { AddressSettings, VmAdapter, VmDefinition, VmDisk } from '../hypervisor/index.js';
+import type {
+  AddressSettings,
+  HyperVSettings,
+  VmAdapter,
+  VmDefinition,
+  VmDisk,
+} from '../hypervisor/index.js';
 import { encodeRecord, RecordFields } from './json-record.js';
 
 const ADAPTERS_MAX = 64;
 const ADDRESSES_MAX = 256;
 const CPUS_MAX = 4096;
+const SERVICES_MAX = 64;
 
 export function encodeVmConfig(vm: VmDefinition): Buffer {
   return encodeRecord({ vm });
@@ -25,7 +32,30 @@ export function parseVmConfig(bytes: Uint8Array, name: string): VmDefinition {
     isAutoStart: vm.flag('isAutoStart'),
     disks: vm.objects('disks', MAX_DISKS, parseDisk),
     adapters: vm.objects('adapters', ADAPTERS_MAX, parseAdapter),
+    // a backup of another hypervisor has none
+    ...(vm.has('hyperV') ? { hyperV: parseSettings(vm.object('hyperV')) } : {}),
   };
+}
+
+function parseSettings(settings: RecordFields): HyperVSettings {
+  return {
+    isSecureBoot: settings.flag('isSecureBoot'),
+    secureBootTemplate: settings.guidOrNone('secureBootTemplate'),
+    dynamicMemory: settings.has('dynamicMemory')
+      ? parseMemory(settings.object('dynamicMemory'))
+      : undefined,
+    hasTpm: settings.flag('hasTpm'),
+    // older backups do not tell
+    integrationServices: settings.objectsOrNone('integrationServices', SERVICES_MAX, (item) => ({
+      id: item.guid('id'),
+      isEnabled: item.flag('isEnabled'),
+    })),
+  };
+}
+
+function parseMemory(memory: RecordFields): HyperVSettings['dynamicMemory'] {
+  const minimumBytes = memory.whole('minimumBytes');
+  return { minimumBytes, maximumBytes: memory.whole('maximumBytes') };
 }
 
 function parseDisk(disk: RecordFields): VmDisk {

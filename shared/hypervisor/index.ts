@@ -1,6 +1,7 @@
 export type {
   AddressSettings,
   HyperVSettings,
+  IntegrationService,
   OwnerTag,
   PowerState,
   VmAdapter,

@@ -49,6 +49,13 @@ export interface VmAdapter {
   readonly guest: AddressSettings;
 }
 
+/** What the host offers to the guest: the clock, the shutdown, the heartbeat and others. */
+export interface IntegrationService {
+  /** Of its component: the same on every host, whatever its language calls it. */
+  readonly id: Guid;
+  readonly isEnabled: boolean;
+}
+
 /** What a VM needs to start as it did, and only Hyper-V knows. */
 export interface HyperVSettings {
   /** Of generation 2. */
@@ -59,6 +66,8 @@ export interface HyperVSettings {
     { readonly minimumBytes: number; readonly maximumBytes: number } | undefined;
   /** Its contents do not travel. */
   readonly hasTpm: boolean;
+  /** Those that are not named stay as the host makes them. */
+  readonly integrationServices: readonly IntegrationService[];
 }
 
 export interface VmDefinition {

@@ -132,6 +132,7 @@ function hyperVOf(machine: MachineFacts): HyperVSettings {
     secureBootTemplate: secureBootTemplateId,
     dynamicMemory: isMemoryDynamic ? { minimumBytes, maximumBytes } : undefined,
     hasTpm,
+    integrationServices: machine.services,
   };
 }
 

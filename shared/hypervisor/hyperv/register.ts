@@ -30,6 +30,7 @@ import {
   vmMarkOf,
 } from './naming.js';
 import { removeClusterRole } from './operations/cluster.js';
+import { setServices } from './operations/hardware.js';
 import { getHost } from './operations/host.js';
 import * as operations from './operations/machines.js';
 import type { MachineFacts } from './operations/machines.js';
@@ -110,7 +111,13 @@ async function setUp(
   { generation, memoryBytes, hyperV }: VmDefinition,
 ): Promise<void> {
   if (hyperV === undefined) return;
-  const { isSecureBoot: isOn, secureBootTemplate, dynamicMemory } = hyperV;
+  const { isSecureBoot: isOn, secureBootTemplate, dynamicMemory, integrationServices } = hyperV;
+  const withState = (wanted: boolean): readonly string[] =>
+    integrationServices.filter(({ isEnabled }) => isEnabled === wanted).map(({ id }) => id);
+  if (integrationServices.length > 0) {
+    const wish = { enabledIds: withState(true), disabledIds: withState(false) };
+    await runner.run(setServices, { vmId, ...wish });
+  }
   if (dynamicMemory !== undefined) {
     const { minimumBytes, maximumBytes } = dynamicMemory;
     await runner.run(operations.setMemory, {

@@ -58,6 +58,8 @@ interface Overlay {
   /** At IDE 1:0, as in a new VM of generation 1. */
   hasDvdDrive: boolean;
   isSecureBoot: boolean;
+  /** Of the guest services alone the host thinks that nobody needs them. */
+  services: Map<string, boolean>;
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
   lastAppliedId: string | null;
@@ -162,6 +164,11 @@ export class FakeHyperVHost {
       isSaved: false,
       hasDvdDrive: false,
       isSecureBoot: true,
+      services: new Map([
+        ['9F8233AC-BE49-4C79-8EE3-E7E1985B2077', true],
+        ['2497F4DE-E9FA-4204-80E4-4B75C46419C0', true],
+        ['6C09BB55-D683-4DA0-8931-C9BF705F6480', false],
+      ]),
       dynamicMemory: undefined,
       lastAppliedId: null,
     };
@@ -294,6 +301,15 @@ export class FakeHyperVHost {
     'machine.setSecureBoot': async (given) => {
       await this.#vm(given);
       this.overlayOf(given.vmId).isSecureBoot = given.flag('isOn');
+      return DONE;
+    },
+    'machine.setServices': async (given) => {
+      await this.#vm(given);
+      const { services } = this.overlayOf(given.vmId);
+      for (const id of services.keys()) {
+        if (given.texts('enabledIds').includes(id.toLowerCase())) services.set(id, true);
+        if (given.texts('disabledIds').includes(id.toLowerCase())) services.set(id, false);
+      }
       return DONE;
     },
     'machine.setMemory': async (given) => {
@@ -515,9 +531,8 @@ export class FakeHyperVHost {
   }
 
   #machine(vm: VmRecord): Json {
-    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = this.overlayOf(
-      vm.id,
-    );
+    const overlay = this.overlayOf(vm.id);
+    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = overlay;
     const { currentCheckpointId } = vm;
     const bytes = String(vm.memoryBytes);
     return {
@@ -536,6 +551,7 @@ export class FakeHyperVHost {
       secureBootTemplateId: null,
       hasTpm: false,
       isShielded: false,
+      services: [...overlay.services].map(([id, isEnabled]) => ({ id, isEnabled })),
       parentCheckpointId:
         currentCheckpointId === undefined ? null : instanceIdOf(currentCheckpointId),
       lastAppliedId,

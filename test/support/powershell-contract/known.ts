@@ -34,6 +34,7 @@ export const CMDLET_TYPES: Readonly<Record<string, Type>> = {
   'Get-VMFirmware': 'ps VMFirmware',
   'Get-VMSecurity': 'ps VMSecurity',
   'Get-VMHost': 'ps VMHost',
+  'Get-VMIntegrationService': 'ps VMIntegrationComponent',
   'Get-VMHostSupportedVersion': 'ps VMHostSupportedVersion',
   'Get-VHD': 'ps Microsoft.Vhd.PowerShell.VirtualHardDisk',
   'Get-VMReplication': 'ps VMReplication',

@@ -73,6 +73,13 @@ const CONFIG: VmDefinition = {
       guest: { isDhcp: false, addresses: ['192.0.2.1/24'], gateways: [], dnsServers: [] },
     },
   ],
+  hyperV: {
+    isSecureBoot: true,
+    secureBootTemplate: '272e7447-90a4-4563-a4b9-8e4ab00526ce',
+    dynamicMemory: { minimumBytes: 2 ** 29, maximumBytes: 2 ** 33 },
+    hasTpm: true,
+    integrationServices: [{ id: testGuid(11), isEnabled: false }],
+  },
 };
 
 /** Anything that a host may take for a name, lone surrogates as well. */

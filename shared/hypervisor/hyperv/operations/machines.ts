@@ -45,6 +45,12 @@ export interface MachineAdapter {
   readonly vlanId: number | undefined;
 }
 
+export interface MachineService {
+  /** Of its component. */
+  readonly id: Guid;
+  readonly isEnabled: boolean;
+}
+
 export interface MachineFacts extends MachineSummary {
   readonly generation: 1 | 2;
   readonly version: string;
@@ -62,6 +68,7 @@ export interface MachineFacts extends MachineSummary {
   readonly secureBootTemplateId: string | undefined;
   readonly hasTpm: boolean;
   readonly isShielded: boolean;
+  readonly services: readonly MachineService[];
   /** Id of the checkpoint above which it runs; changes when a user applies another one. */
   readonly parentCheckpointId: string | undefined;
   readonly lastAppliedId: string | undefined;
@@ -101,6 +108,10 @@ export const getMachine: Operation<OfMachine, MachineFacts> = {
     secureBootTemplateId: fields.optionalString('secureBootTemplateId'),
     hasTpm: fields.boolean('hasTpm'),
     isShielded: fields.boolean('isShielded'),
+    services: fields.list('services', (item) => ({
+      id: item.guid('id'),
+      isEnabled: item.boolean('isEnabled'),
+    })),
     parentCheckpointId: fields.optionalString('parentCheckpointId'),
     lastAppliedId: fields.optionalString('lastAppliedId'),
     disks: fields.list('disks', diskOf),

@@ -14,6 +14,10 @@ const SETTINGS: HyperVSettings = {
   secureBootTemplate: '272e7447-90a4-4563-a4b9-8e4ab00526ce',
   dynamicMemory: { minimumBytes: 512 * MIB, maximumBytes: 8192 * MIB },
   hasTpm: true,
+  integrationServices: [
+    { id: guid('2497f4de-e9fa-4204-80e4-4b75c46419c0'), isEnabled: false },
+    { id: guid('6c09bb55-d683-4da0-8931-c9bf705f6480'), isEnabled: true },
+  ],
 };
 
 function travelled(hyperV: HyperVSettings | undefined): VmDefinition {

@@ -27,6 +27,10 @@ const TAG = {
 const REQUEST = { tag: TAG, consistency: 'crash', timeoutMs: MERGE_MS } as const;
 const APPLICATION = { ...REQUEST, consistency: 'application' } as const;
 
+/** Components of the synchronisation of time, on by default, and of the guest services, off by default. */
+const TIME_SERVICE = '2497F4DE-E9FA-4204-80E4-4B75C46419C0';
+const GUEST_SERVICE = '6C09BB55-D683-4DA0-8931-C9BF705F6480';
+
 describe('the provider of Hyper-V', function () {
   this.timeout(120_000);
   const tools = new WorkFolder('hyperv-double');
@@ -415,12 +419,17 @@ describe('the provider of Hyper-V', function () {
     expect(await host.listCheckpoints(vmId)).to.deep.equal([]);
   });
 
-  it('makes a VM that starts as its source does: firmware and dynamic memory', async () => {
+  it('makes a VM that starts as its source does: firmware, memory, integration services', async () => {
     const source = rig.fake.overlayOf(vmId);
+    source.services.set(TIME_SERVICE, false).set(GUEST_SERVICE, true);
     source.isSecureBoot = false;
     source.dynamicMemory = [String(512 * MIB), String(8192 * MIB)];
     const definition = await host.describeVm(vmId);
     expect(definition.hyperV?.isSecureBoot).to.equal(false);
+    expect(definition.hyperV?.integrationServices).to.deep.include({
+      id: TIME_SERVICE.toLowerCase(),
+      isEnabled: false,
+    });
     const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
     const request = { definition, name: 'copy', diskPaths: [file], tag: TAG };
     const copy = await host.describeVm(await host.registerVm(request));

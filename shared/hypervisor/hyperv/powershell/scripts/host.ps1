@@ -17,6 +17,7 @@ $HvdrVersion = 1
 . "$PSScriptRoot\common.ps1"
 . "$PSScriptRoot\host-facts.ps1"
 . "$PSScriptRoot\jobs.ps1"
+. "$PSScriptRoot\hardware.ps1"
 . "$PSScriptRoot\machines.ps1"
 . "$PSScriptRoot\checkpoints.ps1"
 . "$PSScriptRoot\disks.ps1"
@@ -47,6 +48,7 @@ $HvdrOperations = @{
     'machine.setStartAction' = 'Invoke-HvdrMachineSetStartAction'
     'machine.setNotes' = 'Invoke-HvdrMachineSetNotes'
     'machine.setSecureBoot' = 'Invoke-HvdrMachineSetSecureBoot'
+    'machine.setServices' = 'Invoke-HvdrMachineSetServices'
     'machine.addScsiController' = 'Invoke-HvdrMachineAddScsiController'
     'machine.addDisk' = 'Invoke-HvdrMachineAddDisk'
     'machine.setDiskPath' = 'Invoke-HvdrMachineSetDiskPath'

@@ -279,6 +279,14 @@ export interface HyperVSettings {
   maximumMemoryBytes: bigint;
   /** Its contents do not travel. */
   hasTpm: boolean;
+  /** Those that are not named stay as the host makes them. */
+  integrationServices: IntegrationService[];
+}
+
+export interface IntegrationService {
+  /** GUID of its component, the same on every host. */
+  componentId: Buffer;
+  isEnabled: boolean;
 }
 
 export interface DiskPlace {
@@ -1369,6 +1377,7 @@ function createBaseHyperVSettings(): HyperVSettings {
     minimumMemoryBytes: 0n,
     maximumMemoryBytes: 0n,
     hasTpm: false,
+    integrationServices: [],
   };
 }
 
@@ -1397,6 +1406,9 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     }
     if (message.hasTpm !== false) {
       writer.uint32(48).bool(message.hasTpm);
+    }
+    for (const v of message.integrationServices) {
+      IntegrationService.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -1462,6 +1474,14 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
             message.hasTpm = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.integrationServices.push(IntegrationService.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1506,6 +1526,11 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
         : isSet(object.has_tpm)
         ? globalThis.Boolean(object.has_tpm)
         : false,
+      integrationServices: globalThis.Array.isArray(object?.integrationServices)
+        ? object.integrationServices.map((e: any) => IntegrationService.fromJSON(e))
+        : globalThis.Array.isArray(object?.integration_services)
+        ? object.integration_services.map((e: any) => IntegrationService.fromJSON(e))
+        : [],
     };
   },
 
@@ -1529,6 +1554,9 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     if (message.hasTpm !== false) {
       obj.hasTpm = message.hasTpm;
     }
+    if (message.integrationServices?.length) {
+      obj.integrationServices = message.integrationServices.map((e) => IntegrationService.toJSON(e));
+    }
     return obj;
   },
 
@@ -1547,6 +1575,100 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
       ? BigInt(object.maximumMemoryBytes)
       : 0n;
     message.hasTpm = object.hasTpm ?? false;
+    message.integrationServices = object.integrationServices?.map((e) => IntegrationService.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseIntegrationService(): IntegrationService {
+  return { componentId: Buffer.alloc(0), isEnabled: false };
+}
+
+export const IntegrationService: MessageFns<IntegrationService> = {
+  encode(message: IntegrationService, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.componentId.length !== 0) {
+      writer.uint32(10).bytes(message.componentId);
+    }
+    if (message.isEnabled !== false) {
+      writer.uint32(16).bool(message.isEnabled);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IntegrationService {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIntegrationService();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.componentId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.isEnabled = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): IntegrationService {
+    return {
+      componentId: isSet(object.componentId)
+        ? Buffer.from(bytesFromBase64(object.componentId))
+        : isSet(object.component_id)
+        ? Buffer.from(bytesFromBase64(object.component_id))
+        : Buffer.alloc(0),
+      isEnabled: isSet(object.isEnabled)
+        ? globalThis.Boolean(object.isEnabled)
+        : isSet(object.is_enabled)
+        ? globalThis.Boolean(object.is_enabled)
+        : false,
+    };
+  },
+
+  toJSON(message: IntegrationService): unknown {
+    const obj: any = {};
+    if (message.componentId.length !== 0) {
+      obj.componentId = base64FromBytes(message.componentId);
+    }
+    if (message.isEnabled !== false) {
+      obj.isEnabled = message.isEnabled;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<IntegrationService>, I>>(base?: I): IntegrationService {
+    return IntegrationService.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<IntegrationService>, I>>(object: I): IntegrationService {
+    const message = createBaseIntegrationService();
+    message.componentId = object.componentId ?? Buffer.alloc(0);
+    message.isEnabled = object.isEnabled ?? false;
     return message;
   },
 };
