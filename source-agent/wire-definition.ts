@@ -2,16 +2,18 @@
 
 import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type {
+  BootDevice as WireBootDevice,
   HyperVSettings as WireSettings,
   VmDefinition as WireDefinition,
 } from '../shared/channel/index.js';
-import type { HyperVSettings, VmDefinition } from '../shared/hypervisor/index.js';
+import type { BootDevice, HyperVSettings, VmDefinition } from '../shared/hypervisor/index.js';
 
 /** Adapters beyond this are left out: no VM of Hyper-V has more than twelve. */
 const ADAPTERS_MAX = 64;
 const TEXT_MAX = 256;
 const LIST_MAX = 64;
 const SERVICES_MAX = 64;
+const BOOT_DEVICES_MAX = 512;
 
 /** `disks` gives the order of the places. */
 export function wireDefinition(
@@ -65,6 +67,16 @@ function wireSettings(settings: HyperVSettings): WireSettings {
     integrationServices: integrationServices
       .slice(0, SERVICES_MAX)
       .map(({ id, isEnabled }) => ({ componentId: guidToWire(id), isEnabled })),
+    bootOrder: settings.bootOrder.slice(0, BOOT_DEVICES_MAX).map(wireBootDevice),
+  };
+}
+
+function wireBootDevice(device: BootDevice): WireBootDevice {
+  const none = Buffer.alloc(0);
+  return {
+    diskId: device.kind === 'disk' ? guidToWire(device.diskId) : none,
+    adapterId: device.kind === 'adapter' ? guidToWire(device.adapterId) : none,
+    deviceClass: device.kind === 'class' ? device.deviceClass : '',
   };
 }
 

@@ -4,11 +4,18 @@
 import { defined } from '../../shared/assert.js';
 import { guidFromWire, parseGuid, type Guid } from '../../shared/bytes/index.js';
 import {
+  type BootDevice as WireBootDevice,
   type HyperVSettings as WireSettings,
   VmDefinition as WireDefinition,
 } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
-import type { HyperVSettings, VmAdapter, VmDefinition } from '../../shared/hypervisor/index.js';
+import {
+  BOOT_CLASSES,
+  type BootDevice,
+  type HyperVSettings,
+  type VmAdapter,
+  type VmDefinition,
+} from '../../shared/hypervisor/index.js';
 import type { Point } from '../store/point.js';
 
 const MIB = 1024 * 1024;
@@ -96,5 +103,16 @@ function settingsOf(wire: WireSettings): HyperVSettings {
       const id = guidFromWire(componentId);
       return id === undefined ? [] : [{ id, isEnabled }];
     }),
+    bootOrder: wire.bootOrder.flatMap(bootDeviceOf),
   };
+}
+
+/** What we do not know is left out: an order of what is there is better than none. */
+function bootDeviceOf(wire: WireBootDevice): readonly BootDevice[] {
+  const diskId = guidFromWire(wire.diskId);
+  if (diskId !== undefined) return [{ kind: 'disk', diskId }];
+  const adapterId = guidFromWire(wire.adapterId);
+  if (adapterId !== undefined) return [{ kind: 'adapter', adapterId }];
+  const deviceClass = BOOT_CLASSES.find((each) => each === wire.deviceClass);
+  return deviceClass === undefined ? [] : [{ kind: 'class', deviceClass }];
 }

@@ -2,12 +2,14 @@
 // from it. Paths of the source host are told for people only.
 
 import { MAX_DISK_BYTES, MAX_DISKS } from '../delta/index.js';
-import type {
-  AddressSettings,
-  HyperVSettings,
-  VmAdapter,
-  VmDefinition,
-  VmDisk,
+import {
+  type AddressSettings,
+  BOOT_CLASSES,
+  type BootDevice,
+  type HyperVSettings,
+  type VmAdapter,
+  type VmDefinition,
+  type VmDisk,
 } from '../hypervisor/index.js';
 import { encodeRecord, RecordFields } from './json-record.js';
 
@@ -15,6 +17,7 @@ const ADAPTERS_MAX = 64;
 const ADDRESSES_MAX = 256;
 const CPUS_MAX = 4096;
 const SERVICES_MAX = 64;
+const BOOT_DEVICES_MAX = 512;
 
 export function encodeVmConfig(vm: VmDefinition): Buffer {
   return encodeRecord({ vm });
@@ -50,7 +53,15 @@ function parseSettings(settings: RecordFields): HyperVSettings {
       id: item.guid('id'),
       isEnabled: item.flag('isEnabled'),
     })),
+    bootOrder: settings.objectsOrNone('bootOrder', BOOT_DEVICES_MAX, parseBootDevice),
   };
+}
+
+function parseBootDevice(device: RecordFields): BootDevice {
+  const kind = device.choice('kind', ['disk', 'adapter', 'class']);
+  if (kind === 'disk') return { kind, diskId: device.guid('diskId') };
+  if (kind === 'adapter') return { kind, adapterId: device.guid('adapterId') };
+  return { kind, deviceClass: device.choice('deviceClass', BOOT_CLASSES) };
 }
 
 function parseMemory(memory: RecordFields): HyperVSettings['dynamicMemory'] {

@@ -78,6 +78,7 @@ export {
   DiskTransfer,
   HashesRequest,
   HashesResponse,
+  BootDevice,
   HyperVSettings,
   OpenAccepted,
   OpenDisk,

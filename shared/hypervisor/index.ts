@@ -1,5 +1,8 @@
+export { BOOT_CLASSES } from './vm.js';
 export type {
   AddressSettings,
+  BootClass,
+  BootDevice,
   HyperVSettings,
   IntegrationService,
   OwnerTag,

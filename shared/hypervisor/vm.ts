@@ -49,6 +49,16 @@ export interface VmAdapter {
   readonly guest: AddressSettings;
 }
 
+/** Kinds of devices that a VM of generation 1 starts from. */
+export const BOOT_CLASSES = ['CD', 'IDE', 'LegacyNetworkAdapter', 'Floppy'] as const;
+
+export type BootClass = (typeof BOOT_CLASSES)[number];
+
+export type BootDevice =
+  | { readonly kind: 'disk'; readonly diskId: Guid }
+  | { readonly kind: 'adapter'; readonly adapterId: Guid }
+  | { readonly kind: 'class'; readonly deviceClass: BootClass };
+
 /** What the host offers to the guest: the clock, the shutdown, the heartbeat and others. */
 export interface IntegrationService {
   /** Of its component: the same on every host, whatever its language calls it. */
@@ -68,6 +78,8 @@ export interface HyperVSettings {
   readonly hasTpm: boolean;
   /** Those that are not named stay as the host makes them. */
   readonly integrationServices: readonly IntegrationService[];
+  /** First what it starts from first. None: as the host makes it. */
+  readonly bootOrder: readonly BootDevice[];
 }
 
 export interface VmDefinition {

@@ -7,6 +7,7 @@ import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { RegisterRequest } from '../target.js';
 import type { OwnerTag, VmDefinition, VmSummary } from '../vm.js';
+import { applyBootOrder } from './boot-order.js';
 import { findCheckpoints, removeCheckpoint } from './checkpoints.js';
 import type { HyperVContext } from './context.js';
 import {
@@ -88,12 +89,14 @@ async function build(
     await setUp(context, vmId, definition);
     const diskPaths = request.diskPaths.map((file) => path.resolve(file));
     await addDisks(context, vmId, definition, diskPaths);
+    const newAdapterIds: Guid[] = [];
     for (const { name: adapterName, mac } of definition.adapters) {
       // one that no start has given out yet is none
       const kept = keepsMacAddresses && !/^0*$/.test(mac) ? mac : null;
       const added = { vmId, name: adapterName, mac: kept, isLegacy: false };
-      await runner.run(addAdapter, added);
+      newAdapterIds.push((await runner.run(addAdapter, added)).adapterId);
     }
+    await applyBootOrder(context, vmId, definition, newAdapterIds);
     const notes = notesWithVmMark({ id: vmId, notes: '' }, { tag, diskPaths });
     await runner.run(operations.setNotes, { vmId, notes });
     await runner.run(operations.renameMachine, { vmId, name });

@@ -58,6 +58,8 @@ interface Overlay {
   /** At IDE 1:0, as in a new VM of generation 1. */
   hasDvdDrive: boolean;
   isSecureBoot: boolean;
+  /** As on the line; undefined: as the host makes it. */
+  bootOrder: readonly { readonly kind: string; readonly device: string }[] | undefined;
   /** Of the guest services alone the host thinks that nobody needs them. */
   services: Map<string, boolean>;
   /** Minimum and maximum, as on the line. */
@@ -164,6 +166,7 @@ export class FakeHyperVHost {
       isSaved: false,
       hasDvdDrive: false,
       isSecureBoot: true,
+      bootOrder: undefined,
       services: new Map([
         ['9F8233AC-BE49-4C79-8EE3-E7E1985B2077', true],
         ['2497F4DE-E9FA-4204-80E4-4B75C46419C0', true],
@@ -301,6 +304,27 @@ export class FakeHyperVHost {
     'machine.setSecureBoot': async (given) => {
       await this.#vm(given);
       this.overlayOf(given.vmId).isSecureBoot = given.flag('isOn');
+      return DONE;
+    },
+    'machine.setBootOrder': async (given) => {
+      const vm = await this.#vm(given);
+      if (vm.generation === 1)
+        throw new DrError('E_HYPERVISOR', 'a VM of generation 1 has no UEFI');
+      const known = bootDevicesOf(vm);
+      this.overlayOf(vm.id).bootOrder = given.texts('devices').map((device) => {
+        const found = known.find((each) => each.device === device);
+        return found ?? wrong('devices', device);
+      });
+      return DONE;
+    },
+    'machine.setStartupOrder': async (given) => {
+      const vm = await this.#vm(given);
+      if (vm.generation === 2)
+        throw new DrError('E_HYPERVISOR', 'a VM of generation 2 has no BIOS');
+      const classes = given.texts('classes');
+      if (classes.toSorted().join() !== STARTUP_CLASSES.toSorted().join())
+        wrong('classes', classes);
+      this.overlayOf(vm.id).bootOrder = classes.map((device) => ({ kind: 'class', device }));
       return DONE;
     },
     'machine.setServices': async (given) => {
@@ -551,6 +575,7 @@ export class FakeHyperVHost {
       secureBootTemplateId: null,
       hasTpm: false,
       isShielded: false,
+      bootOrder: overlay.bootOrder ?? bootDevicesOf(vm),
       services: [...overlay.services].map(([id, isEnabled]) => ({ id, isEnabled })),
       parentCheckpointId:
         currentCheckpointId === undefined ? null : instanceIdOf(currentCheckpointId),
@@ -737,6 +762,22 @@ export class FakeHyperVHost {
     if (job === undefined) throw missing(given.text('jobId'));
     return this.trouble.areJobsForgotten ? { ...job, state: 'gone' } : job;
   }
+}
+
+const STARTUP_CLASSES = ['CD', 'IDE', 'LegacyNetworkAdapter', 'Floppy'];
+
+/** As they came to the VM. */
+function bootDevicesOf(
+  vm: VmRecord,
+): readonly { readonly kind: string; readonly device: string }[] {
+  if (vm.generation === 1) return STARTUP_CLASSES.map((device) => ({ kind: 'class', device }));
+  return [
+    ...vm.disks.map(({ controllerNumber, controllerLocation }) => ({
+      kind: 'disk',
+      device: `${String(controllerNumber)}/${String(controllerLocation)}`,
+    })),
+    ...vm.adapters.map(({ id }) => ({ kind: 'adapter', device: id })),
+  ];
 }
 
 /** The arguments of an operation, as the other side reads them. */

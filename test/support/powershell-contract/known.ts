@@ -13,6 +13,7 @@ export const PARAMETERS: Readonly<Record<string, Type>> = {
   Arguments: 'arguments',
   Request: 'request',
   Vm: 'ps VirtualMachine',
+  Drive: 'ps HardDiskDrive',
   System: 'wmi Msvm_ComputerSystem',
   Settings: 'wmi Msvm_VirtualSystemSettingData',
   Port: 'wmi Msvm_SyntheticEthernetPortSettingData',
@@ -32,6 +33,7 @@ export const CMDLET_TYPES: Readonly<Record<string, Type>> = {
   'Get-VMNetworkAdapterVlan': 'ps VMNetworkAdapterVlanSetting',
   'Get-VMSwitch': 'ps VMSwitch',
   'Get-VMFirmware': 'ps VMFirmware',
+  'Get-VMBios': 'ps VMBios',
   'Get-VMSecurity': 'ps VMSecurity',
   'Get-VMHost': 'ps VMHost',
   'Get-VMIntegrationService': 'ps VMIntegrationComponent',
@@ -46,6 +48,8 @@ export const CMDLET_TYPES: Readonly<Record<string, Type>> = {
 /** Types that the collection does not have, with the members that the scripts use (hyperv.md § 3.2, § 3.6). */
 export const OTHER_TYPES: Readonly<Record<string, Readonly<Record<string, Type>>>> = {
   'net ClusterGroup': { Name: 'net', OwnerNode: 'net Named', State: 'net' },
+  'net BootDevice': { Id: 'net' },
+  'ps VMBootSource': { BootType: 'net', Device: 'net BootDevice' },
   'net Named': { Name: 'net' },
   'net SecureBootTemplate': { Id: 'net', Name: 'net' },
   'net Service': { Status: 'net' },

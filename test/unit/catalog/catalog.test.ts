@@ -79,6 +79,11 @@ const CONFIG: VmDefinition = {
     dynamicMemory: { minimumBytes: 2 ** 29, maximumBytes: 2 ** 33 },
     hasTpm: true,
     integrationServices: [{ id: testGuid(11), isEnabled: false }],
+    bootOrder: [
+      { kind: 'disk', diskId: DISK },
+      { kind: 'adapter', adapterId: testGuid(9) },
+      { kind: 'class', deviceClass: 'CD' },
+    ],
   },
 };
 

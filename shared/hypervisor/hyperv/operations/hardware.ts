@@ -1,6 +1,8 @@
 // What the hardware of a VM is like for its guest, beside its disks and adapters (hyperv.md § 3.2).
 
 import type { Guid } from '../../../bytes/index.js';
+import type { Fields } from '../../fields.js';
+import type { BootClass } from '../../vm.js';
 import type { Operation } from '../powershell/operation.js';
 import { CHANGE_MS, done } from './answers.js';
 
@@ -13,3 +15,34 @@ export const setServices: Operation<
   },
   void
 > = { name: 'machine.setServices', timeoutMs: CHANGE_MS, read: done };
+
+/** Generation 2: a disk by its place at the SCSI controllers, `0/1`, an adapter by its id. What is not named goes last. */
+export const setBootOrder: Operation<
+  { readonly vmId: Guid; readonly devices: readonly string[] },
+  void
+> = { name: 'machine.setBootOrder', timeoutMs: CHANGE_MS, read: done };
+
+/** Generation 1: every kind of device that its firmware knows, once. */
+export const setStartupOrder: Operation<
+  { readonly vmId: Guid; readonly classes: readonly BootClass[] },
+  void
+> = { name: 'machine.setStartupOrder', timeoutMs: CHANGE_MS, read: done };
+
+export interface MachineBootDevice {
+  readonly kind: 'disk' | 'adapter' | 'class';
+  /** As setBootOrder and setStartupOrder take them. */
+  readonly device: string;
+}
+
+export function bootDeviceOf(fields: Fields): MachineBootDevice {
+  const kind = fields.oneOf('kind', ['disk', 'adapter', 'class']);
+  return { kind, device: fields.string('device', 64) };
+}
+
+/** How a disk is called in a boot order. */
+export function bootPlaceOf(disk: {
+  readonly controllerNumber: number;
+  readonly controllerLocation: number;
+}): string {
+  return `${disk.controllerNumber}/${disk.controllerLocation}`;
+}

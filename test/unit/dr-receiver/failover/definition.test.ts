@@ -18,6 +18,11 @@ const SETTINGS: HyperVSettings = {
     { id: guid('2497f4de-e9fa-4204-80e4-4b75c46419c0'), isEnabled: false },
     { id: guid('6c09bb55-d683-4da0-8931-c9bf705f6480'), isEnabled: true },
   ],
+  bootOrder: [
+    { kind: 'adapter', adapterId: guid('aaaaaaaa-0000-4000-8000-000000000003') },
+    { kind: 'disk', diskId: guid('aaaaaaaa-0000-4000-8000-000000000002') },
+    { kind: 'class', deviceClass: 'IDE' },
+  ],
 };
 
 function travelled(hyperV: HyperVSettings | undefined): VmDefinition {

@@ -12,7 +12,7 @@ import type {
   Operation,
   OperationRunner,
 } from '../../../../shared/hypervisor/hyperv/powershell/operation.js';
-import type { ByteRange, Checkpoint } from '../../../../shared/hypervisor/index.js';
+import type { ByteRange, Checkpoint, VmDefinition } from '../../../../shared/hypervisor/index.js';
 import { buildDouble, HyperVRig } from '../../../support/hyperv-host/rig.js';
 import { refusal } from '../../../support/refusal.js';
 import { WorkFolder } from '../../../support/work-folder.js';
@@ -419,21 +419,71 @@ describe('the provider of Hyper-V', function () {
     expect(await host.listCheckpoints(vmId)).to.deep.equal([]);
   });
 
-  it('makes a VM that starts as its source does: firmware, memory, integration services', async () => {
-    const source = rig.fake.overlayOf(vmId);
-    source.services.set(TIME_SERVICE, false).set(GUEST_SERVICE, true);
-    source.isSecureBoot = false;
-    source.dynamicMemory = [String(512 * MIB), String(8192 * MIB)];
-    const definition = await host.describeVm(vmId);
-    expect(definition.hyperV?.isSecureBoot).to.equal(false);
-    expect(definition.hyperV?.integrationServices).to.deep.include({
-      id: TIME_SERVICE.toLowerCase(),
-      isEnabled: false,
+  describe('asked for a VM like another', () => {
+    /** What the copy is to start with, and what it has of it. */
+    async function copyOf(
+      sourceId: Guid,
+      sizes: readonly number[],
+    ): Promise<{ source: VmDefinition; copy: VmDefinition }> {
+      const source = await host.describeVm(sourceId);
+      const diskPaths: string[] = [];
+      for (const size of sizes) diskPaths.push(await rig.makeDiskFile(size, Buffer.from('ready')));
+      const request = { definition: source, name: 'copy', diskPaths, tag: TAG };
+      return { source, copy: await host.describeVm(await host.registerVm(request)) };
+    }
+
+    it('gives it the firmware, dynamic memory and integration services of its source', async () => {
+      const overlay = rig.fake.overlayOf(vmId);
+      overlay.services.set(TIME_SERVICE, false).set(GUEST_SERVICE, true);
+      overlay.isSecureBoot = false;
+      overlay.dynamicMemory = [String(512 * MIB), String(8192 * MIB)];
+      const { source, copy } = await copyOf(vmId, [SIZE]);
+      expect(source.hyperV?.isSecureBoot).to.equal(false);
+      expect(source.hyperV?.integrationServices).to.deep.include.members([
+        { id: TIME_SERVICE.toLowerCase(), isEnabled: false },
+        { id: GUEST_SERVICE.toLowerCase(), isEnabled: true },
+      ]);
+      // which names the disks and adapters of its own VM
+      const bootOrder: readonly never[] = [];
+      expect({ ...copy.hyperV, bootOrder }).to.deep.equal({ ...source.hyperV, bootOrder });
     });
-    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
-    const request = { definition, name: 'copy', diskPaths: [file], tag: TAG };
-    const copy = await host.describeVm(await host.registerVm(request));
-    expect(copy.hyperV).to.deep.equal(definition.hyperV);
+
+    it('starts it from the disk that its source starts from', async () => {
+      const twoId = await rig.makeVm('two', [SIZE, 2 * SIZE]);
+      const [adapter] = (await host.describeVm(twoId)).adapters;
+      rig.fake.overlayOf(twoId).bootOrder = [
+        { kind: 'disk', device: '0/1' },
+        { kind: 'adapter', device: adapter?.id ?? '' },
+        { kind: 'disk', device: '0/0' },
+      ];
+      const { source, copy } = await copyOf(twoId, [SIZE, 2 * SIZE]);
+      const [first, second] = source.disks;
+      expect(source.hyperV?.bootOrder).to.deep.equal([
+        { kind: 'disk', diskId: second?.diskId },
+        { kind: 'adapter', adapterId: adapter?.id },
+        { kind: 'disk', diskId: first?.diskId },
+      ]);
+      expect(copy.hyperV?.bootOrder).to.deep.equal([
+        { kind: 'disk', diskId: copy.disks[1]?.diskId },
+        { kind: 'adapter', adapterId: copy.adapters[0]?.id },
+        { kind: 'disk', diskId: copy.disks[0]?.diskId },
+      ]);
+    });
+
+    it('keeps the order of the kinds of devices of generation 1', async () => {
+      const source = await host.describeVm(vmId);
+      const classes = ['IDE', 'LegacyNetworkAdapter', 'CD', 'Floppy'] as const;
+      const bootOrder = classes.map((deviceClass) => ({ kind: 'class', deviceClass }) as const);
+      const { hyperV } = source;
+      if (hyperV === undefined) throw new Error('a VM of Hyper-V has settings of it');
+      const request = {
+        definition: { ...source, generation: 1, hyperV: { ...hyperV, bootOrder } } as const,
+        ...{ name: 'old', tag: TAG },
+        diskPaths: [await rig.makeDiskFile(SIZE, Buffer.from('ready'))],
+      };
+      const oldId = await host.registerVm(request);
+      expect((await host.describeVm(oldId)).hyperV?.bootOrder).to.deep.equal(bootOrder);
+    });
   });
 
   it('sets an IPv6 address in any text, and forgets one that the guest refused', async () => {

@@ -29,3 +29,86 @@ function Invoke-HvdrMachineSetServices {
         'done' = 'yes'
     }
 }
+
+# What a VM of generation 2 starts from is called by its place at the SCSI controllers, or by the id of its adapter.
+function Get-HvdrDevicePlace {
+    param($Drive)
+    return $Drive.ControllerNumber.ToString() + '/' + $Drive.ControllerLocation.ToString()
+}
+
+function Get-HvdrBootOrder {
+    param($Vm)
+    $order = @()
+    if ($Vm.Generation -ne 2) {
+        $bios = Get-VMBios -VM $Vm
+        foreach ($class in @($bios.StartupOrder)) {
+            $order += @{
+                'kind' = 'class'
+                'device' = $class.ToString()
+            }
+        }
+        return $order
+    }
+    $firmware = Get-VMFirmware -VM $Vm
+    $drives = @(Get-VMHardDiskDrive -VM $Vm)
+    $adapters = @(Get-VMNetworkAdapter -VM $Vm)
+    foreach ($source in @($firmware.BootOrder)) {
+        $device = $source.Device
+        # a file that a guest has entered in its firmware has none
+        if ($null -ne $device) {
+            foreach ($drive in $drives) {
+                if ($drive.Id -eq $device.Id) {
+                    $order += @{
+                        'kind' = 'disk'
+                        'device' = Get-HvdrDevicePlace -Drive $drive
+                    }
+                }
+            }
+            foreach ($adapter in $adapters) {
+                if ($adapter.Id -eq $device.Id) {
+                    $order += @{
+                        'kind' = 'adapter'
+                        'device' = $adapter.Id.Split('\')[-1]
+                    }
+                }
+            }
+        }
+    }
+    return $order
+}
+
+function Invoke-HvdrMachineSetBootOrder {
+    param($Arguments)
+    $vm = Get-HvdrVm -VmId $Arguments.vmId
+    $drives = @(Get-VMHardDiskDrive -VM $vm)
+    $adapters = @(Get-VMNetworkAdapter -VM $vm)
+    $devices = @()
+    foreach ($wanted in @($Arguments.devices)) {
+        foreach ($drive in $drives) {
+            $place = Get-HvdrDevicePlace -Drive $drive
+            if ($place -eq $wanted) {
+                $devices += $drive
+            }
+        }
+        foreach ($adapter in $adapters) {
+            if ($adapter.Id.Split('\')[-1] -eq $wanted) {
+                $devices += $adapter
+            }
+        }
+    }
+    if ($devices.Count -gt 0) {
+        Set-VMFirmware -VM $vm -BootOrder $devices
+    }
+    return @{
+        'done' = 'yes'
+    }
+}
+
+function Invoke-HvdrMachineSetStartupOrder {
+    param($Arguments)
+    $vm = Get-HvdrVm -VmId $Arguments.vmId
+    Set-VMBios -VM $vm -StartupOrder $Arguments.classes
+    return @{
+        'done' = 'yes'
+    }
+}

@@ -281,6 +281,16 @@ export interface HyperVSettings {
   hasTpm: boolean;
   /** Those that are not named stay as the host makes them. */
   integrationServices: IntegrationService[];
+  /** First what it starts from first. None: as the host makes it. */
+  bootOrder: BootDevice[];
+}
+
+/** One of the three. */
+export interface BootDevice {
+  diskId: Buffer;
+  adapterId: Buffer;
+  /** Of generation 1: CD, IDE, LegacyNetworkAdapter, Floppy. */
+  deviceClass: string;
 }
 
 export interface IntegrationService {
@@ -1378,6 +1388,7 @@ function createBaseHyperVSettings(): HyperVSettings {
     maximumMemoryBytes: 0n,
     hasTpm: false,
     integrationServices: [],
+    bootOrder: [],
   };
 }
 
@@ -1409,6 +1420,9 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     }
     for (const v of message.integrationServices) {
       IntegrationService.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.bootOrder) {
+      BootDevice.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -1482,6 +1496,14 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
             message.integrationServices.push(IntegrationService.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.bootOrder.push(BootDevice.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1531,6 +1553,11 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
         : globalThis.Array.isArray(object?.integration_services)
         ? object.integration_services.map((e: any) => IntegrationService.fromJSON(e))
         : [],
+      bootOrder: globalThis.Array.isArray(object?.bootOrder)
+        ? object.bootOrder.map((e: any) => BootDevice.fromJSON(e))
+        : globalThis.Array.isArray(object?.boot_order)
+        ? object.boot_order.map((e: any) => BootDevice.fromJSON(e))
+        : [],
     };
   },
 
@@ -1557,6 +1584,9 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     if (message.integrationServices?.length) {
       obj.integrationServices = message.integrationServices.map((e) => IntegrationService.toJSON(e));
     }
+    if (message.bootOrder?.length) {
+      obj.bootOrder = message.bootOrder.map((e) => BootDevice.toJSON(e));
+    }
     return obj;
   },
 
@@ -1576,6 +1606,120 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
       : 0n;
     message.hasTpm = object.hasTpm ?? false;
     message.integrationServices = object.integrationServices?.map((e) => IntegrationService.fromPartial(e)) || [];
+    message.bootOrder = object.bootOrder?.map((e) => BootDevice.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBootDevice(): BootDevice {
+  return { diskId: Buffer.alloc(0), adapterId: Buffer.alloc(0), deviceClass: "" };
+}
+
+export const BootDevice: MessageFns<BootDevice> = {
+  encode(message: BootDevice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.diskId.length !== 0) {
+      writer.uint32(10).bytes(message.diskId);
+    }
+    if (message.adapterId.length !== 0) {
+      writer.uint32(18).bytes(message.adapterId);
+    }
+    if (message.deviceClass !== "") {
+      writer.uint32(26).string(message.deviceClass);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BootDevice {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBootDevice();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.diskId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.adapterId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.deviceClass = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BootDevice {
+    return {
+      diskId: isSet(object.diskId)
+        ? Buffer.from(bytesFromBase64(object.diskId))
+        : isSet(object.disk_id)
+        ? Buffer.from(bytesFromBase64(object.disk_id))
+        : Buffer.alloc(0),
+      adapterId: isSet(object.adapterId)
+        ? Buffer.from(bytesFromBase64(object.adapterId))
+        : isSet(object.adapter_id)
+        ? Buffer.from(bytesFromBase64(object.adapter_id))
+        : Buffer.alloc(0),
+      deviceClass: isSet(object.deviceClass)
+        ? globalThis.String(object.deviceClass)
+        : isSet(object.device_class)
+        ? globalThis.String(object.device_class)
+        : "",
+    };
+  },
+
+  toJSON(message: BootDevice): unknown {
+    const obj: any = {};
+    if (message.diskId.length !== 0) {
+      obj.diskId = base64FromBytes(message.diskId);
+    }
+    if (message.adapterId.length !== 0) {
+      obj.adapterId = base64FromBytes(message.adapterId);
+    }
+    if (message.deviceClass !== "") {
+      obj.deviceClass = message.deviceClass;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<BootDevice>, I>>(base?: I): BootDevice {
+    return BootDevice.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BootDevice>, I>>(object: I): BootDevice {
+    const message = createBaseBootDevice();
+    message.diskId = object.diskId ?? Buffer.alloc(0);
+    message.adapterId = object.adapterId ?? Buffer.alloc(0);
+    message.deviceClass = object.deviceClass ?? "";
     return message;
   },
 };
