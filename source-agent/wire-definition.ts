@@ -3,10 +3,16 @@
 import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type {
   BootDevice as WireBootDevice,
+  FirmwareIds as WireFirmwareIds,
   HyperVSettings as WireSettings,
   VmDefinition as WireDefinition,
 } from '../shared/channel/index.js';
-import type { BootDevice, HyperVSettings, VmDefinition } from '../shared/hypervisor/index.js';
+import type {
+  BootDevice,
+  FirmwareIds,
+  HyperVSettings,
+  VmDefinition,
+} from '../shared/hypervisor/index.js';
 
 /** Adapters beyond this are left out: no VM of Hyper-V has more than twelve. */
 const ADAPTERS_MAX = 64;
@@ -50,13 +56,8 @@ export function wireDefinition(
 }
 
 function wireSettings(settings: HyperVSettings): WireSettings {
-  const {
-    isSecureBoot,
-    secureBootTemplate = '',
-    dynamicMemory,
-    hasTpm,
-    integrationServices,
-  } = settings;
+  const { isSecureBoot, secureBootTemplate = '', dynamicMemory, hasTpm } = settings;
+  const { integrationServices, firmwareIds } = settings;
   return {
     isSecureBoot,
     secureBootTemplate: text(secureBootTemplate),
@@ -67,7 +68,18 @@ function wireSettings(settings: HyperVSettings): WireSettings {
     integrationServices: integrationServices
       .slice(0, SERVICES_MAX)
       .map(({ id, isEnabled }) => ({ componentId: guidToWire(id), isEnabled })),
+    firmwareIds: firmwareIds && wireFirmwareIds(firmwareIds),
     bootOrder: settings.bootOrder.slice(0, BOOT_DEVICES_MAX).map(wireBootDevice),
+  };
+}
+
+function wireFirmwareIds(ids: FirmwareIds): WireFirmwareIds {
+  return {
+    biosGuid: ids.biosGuid === undefined ? Buffer.alloc(0) : guidToWire(ids.biosGuid),
+    biosSerialNumber: text(ids.biosSerialNumber),
+    baseBoardSerialNumber: text(ids.baseBoardSerialNumber),
+    chassisSerialNumber: text(ids.chassisSerialNumber),
+    chassisAssetTag: text(ids.chassisAssetTag),
   };
 }
 

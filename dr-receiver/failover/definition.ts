@@ -5,6 +5,7 @@ import { defined } from '../../shared/assert.js';
 import { guidFromWire, parseGuid, type Guid } from '../../shared/bytes/index.js';
 import {
   type BootDevice as WireBootDevice,
+  type FirmwareIds as WireFirmwareIds,
   type HyperVSettings as WireSettings,
   VmDefinition as WireDefinition,
 } from '../../shared/channel/index.js';
@@ -12,6 +13,7 @@ import { DrError } from '../../shared/errors.js';
 import {
   BOOT_CLASSES,
   type BootDevice,
+  type FirmwareIds,
   type HyperVSettings,
   type VmAdapter,
   type VmDefinition,
@@ -19,6 +21,7 @@ import {
 import type { Point } from '../store/point.js';
 
 const MIB = 1024 * 1024;
+const SERIAL_LENGTH_MAX = 256;
 const CPUS_MAX = 2048;
 const MEMORY_MAX = 240 * 1024 * 1024 * MIB;
 /** Of a VM whose source did not tell. */
@@ -104,7 +107,23 @@ function settingsOf(wire: WireSettings): HyperVSettings {
       return id === undefined ? [] : [{ id, isEnabled }];
     }),
     bootOrder: wire.bootOrder.flatMap(bootDeviceOf),
+    firmwareIds: wire.firmwareIds && firmwareIdsOf(wire.firmwareIds),
   };
+}
+
+function firmwareIdsOf(wire: WireFirmwareIds): FirmwareIds {
+  return {
+    biosGuid: guidFromWire(wire.biosGuid),
+    biosSerialNumber: oneLine(wire.biosSerialNumber),
+    baseBoardSerialNumber: oneLine(wire.baseBoardSerialNumber),
+    chassisSerialNumber: oneLine(wire.chassisSerialNumber),
+    chassisAssetTag: oneLine(wire.chassisAssetTag),
+  };
+}
+
+/** As firmware can show it: bounded, and without characters that XML cannot carry. */
+function oneLine(text: string): string {
+  return text.replaceAll(/[^ -~]/g, '').slice(0, SERIAL_LENGTH_MAX);
 }
 
 /** What we do not know is left out: an order of what is there is better than none. */

@@ -6,6 +6,7 @@ import {
   type AddressSettings,
   BOOT_CLASSES,
   type BootDevice,
+  type FirmwareIds,
   type HyperVSettings,
   type VmAdapter,
   type VmDefinition,
@@ -16,6 +17,7 @@ import { encodeRecord, RecordFields } from './json-record.js';
 const ADAPTERS_MAX = 64;
 const ADDRESSES_MAX = 256;
 const CPUS_MAX = 4096;
+const SERIAL_LENGTH_MAX = 1024;
 const SERVICES_MAX = 64;
 const BOOT_DEVICES_MAX = 512;
 
@@ -53,6 +55,9 @@ function parseSettings(settings: RecordFields): HyperVSettings {
       id: item.guid('id'),
       isEnabled: item.flag('isEnabled'),
     })),
+    firmwareIds: settings.has('firmwareIds')
+      ? parseFirmwareIds(settings.object('firmwareIds'))
+      : undefined,
     bootOrder: settings.objectsOrNone('bootOrder', BOOT_DEVICES_MAX, parseBootDevice),
   };
 }
@@ -62,6 +67,16 @@ function parseBootDevice(device: RecordFields): BootDevice {
   if (kind === 'disk') return { kind, diskId: device.guid('diskId') };
   if (kind === 'adapter') return { kind, adapterId: device.guid('adapterId') };
   return { kind, deviceClass: device.choice('deviceClass', BOOT_CLASSES) };
+}
+
+function parseFirmwareIds(ids: RecordFields): FirmwareIds {
+  return {
+    biosGuid: ids.guidOrNone('biosGuid'),
+    biosSerialNumber: ids.text('biosSerialNumber', SERIAL_LENGTH_MAX),
+    baseBoardSerialNumber: ids.text('baseBoardSerialNumber', SERIAL_LENGTH_MAX),
+    chassisSerialNumber: ids.text('chassisSerialNumber', SERIAL_LENGTH_MAX),
+    chassisAssetTag: ids.text('chassisAssetTag', SERIAL_LENGTH_MAX),
+  };
 }
 
 function parseMemory(memory: RecordFields): HyperVSettings['dynamicMemory'] {

@@ -79,6 +79,7 @@ export {
   HashesRequest,
   HashesResponse,
   BootDevice,
+  FirmwareIds,
   HyperVSettings,
   OpenAccepted,
   OpenDisk,

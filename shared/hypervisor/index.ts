@@ -3,6 +3,7 @@ export type {
   AddressSettings,
   BootClass,
   BootDevice,
+  FirmwareIds,
   HyperVSettings,
   IntegrationService,
   OwnerTag,

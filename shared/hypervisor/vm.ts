@@ -59,6 +59,16 @@ export type BootDevice =
   | { readonly kind: 'adapter'; readonly adapterId: Guid }
   | { readonly kind: 'class'; readonly deviceClass: BootClass };
 
+/** By which a guest, and a licence in it, knows its hardware. */
+export interface FirmwareIds {
+  /** undefined: its host names none. */
+  readonly biosGuid: Guid | undefined;
+  readonly biosSerialNumber: string;
+  readonly baseBoardSerialNumber: string;
+  readonly chassisSerialNumber: string;
+  readonly chassisAssetTag: string;
+}
+
 /** What the host offers to the guest: the clock, the shutdown, the heartbeat and others. */
 export interface IntegrationService {
   /** Of its component: the same on every host, whatever its language calls it. */
@@ -80,6 +90,8 @@ export interface HyperVSettings {
   readonly integrationServices: readonly IntegrationService[];
   /** First what it starts from first. None: as the host makes it. */
   readonly bootOrder: readonly BootDevice[];
+  /** undefined: new ones, as another machine has. */
+  readonly firmwareIds: FirmwareIds | undefined;
 }
 
 export interface VmDefinition {

@@ -138,6 +138,7 @@ function hyperVOf(machine: MachineFacts): Omit<HyperVSettings, 'bootOrder'> {
     dynamicMemory: isMemoryDynamic ? { minimumBytes, maximumBytes } : undefined,
     hasTpm,
     integrationServices: machine.services,
+    firmwareIds: { ...machine.firmwareIds, biosGuid: machine.firmwareIds.biosGuid ?? undefined },
   };
 }
 

@@ -10,6 +10,7 @@ import type { OwnerTag, VmDefinition, VmSummary } from '../vm.js';
 import { applyBootOrder } from './boot-order.js';
 import { findCheckpoints, removeCheckpoint } from './checkpoints.js';
 import type { HyperVContext } from './context.js';
+import { endOfMethod } from './jobs.js';
 import {
   allMachines,
   chainOf,
@@ -31,7 +32,7 @@ import {
   vmMarkOf,
 } from './naming.js';
 import { removeClusterRole } from './operations/cluster.js';
-import { setServices } from './operations/hardware.js';
+import { setFirmwareIds, setServices } from './operations/hardware.js';
 import { getHost } from './operations/host.js';
 import * as operations from './operations/machines.js';
 import type { MachineFacts } from './operations/machines.js';
@@ -40,6 +41,7 @@ import { addAdapter } from './operations/network.js';
 /** Of disks of ordinary size; what takes longer is told, or left to the host. */
 const MERGE_MS = 10 * 60_000;
 const POLL_MS = 500;
+const SET_UP_MS = 60_000;
 
 const NAME_LENGTH_MAX = 100;
 
@@ -109,12 +111,20 @@ async function build(
 
 /** What the source did not tell stays as the host makes it. */
 async function setUp(
-  { runner }: HyperVContext,
+  context: HyperVContext,
   vmId: Guid,
   { generation, memoryBytes, hyperV }: VmDefinition,
 ): Promise<void> {
   if (hyperV === undefined) return;
+  const { runner } = context;
   const { isSecureBoot: isOn, secureBootTemplate, dynamicMemory, integrationServices } = hyperV;
+  const { firmwareIds } = hyperV;
+  if (firmwareIds !== undefined) {
+    const wish = { vmId, ...firmwareIds, biosGuid: firmwareIds.biosGuid ?? null };
+    const what = 'to give the new VM the serial numbers of its source';
+    const answer = await runner.run(setFirmwareIds, wish);
+    await endOfMethod(answer, { ...context, what, timeoutMs: SET_UP_MS });
+  }
   const withState = (wanted: boolean): readonly string[] =>
     integrationServices.filter(({ isEnabled }) => isEnabled === wanted).map(({ id }) => id);
   if (integrationServices.length > 0) {

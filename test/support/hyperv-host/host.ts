@@ -42,6 +42,10 @@ const OWNER = {
   protectionId: guid('00000000-0000-4000-8000-00000000000a'),
   operationId: guid('00000000-0000-4000-8000-00000000000b'),
 };
+const SECURE_BOOT_TEMPLATES = [
+  { id: '1734c6e8-3154-4dda-ba5f-a874cc483422', name: 'MicrosoftWindows' },
+  { id: '272e7447-90a4-4563-a4b9-8e4ab00526ce', name: 'MicrosoftUEFICertificateAuthority' },
+] as const;
 const INVALID_STATE = 32_775;
 /** Msvm_ComputerSystem.OperationalStatus */
 const MERGING = 32_772;
@@ -58,6 +62,10 @@ interface Overlay {
   /** At IDE 1:0, as in a new VM of generation 1. */
   hasDvdDrive: boolean;
   isSecureBoot: boolean;
+  /** A template of secure boot, by its id. */
+  secureBootTemplateId: string;
+  firmwareIds: Readonly<Record<string, string>>;
+  scsiControllers: number;
   /** As on the line; undefined: as the host makes it. */
   bootOrder: readonly { readonly kind: string; readonly device: string }[] | undefined;
   /** Of the guest services alone the host thinks that nobody needs them. */
@@ -166,6 +174,15 @@ export class FakeHyperVHost {
       isSaved: false,
       hasDvdDrive: false,
       isSecureBoot: true,
+      secureBootTemplateId: SECURE_BOOT_TEMPLATES[0].id,
+      firmwareIds: {
+        biosGuid: `{${randomGuid(systemRandom).toUpperCase()}}`,
+        biosSerialNumber: `bios of ${vmId}`,
+        baseBoardSerialNumber: `board of ${vmId}`,
+        chassisSerialNumber: `chassis of ${vmId}`,
+        chassisAssetTag: `asset ${vmId}`,
+      },
+      scsiControllers: 1,
       bootOrder: undefined,
       services: new Map([
         ['9F8233AC-BE49-4C79-8EE3-E7E1985B2077', true],
@@ -245,7 +262,7 @@ export class FakeHyperVHost {
       defaultVmFolder: resolve(this.context.folder, 'restored'),
       defaultDiskFolder: resolve(this.context.folder, 'restored'),
       vmVersions: ['9.0', '10.0'],
-      secureBootTemplates: [],
+      secureBootTemplates: SECURE_BOOT_TEMPLATES,
       clusterNode: 'HV01',
     }),
     'machine.list': async () => ({
@@ -303,8 +320,25 @@ export class FakeHyperVHost {
     },
     'machine.setSecureBoot': async (given) => {
       await this.#vm(given);
-      this.overlayOf(given.vmId).isSecureBoot = given.flag('isOn');
+      const overlay = this.overlayOf(given.vmId);
+      overlay.isSecureBoot = given.flag('isOn');
+      overlay.secureBootTemplateId =
+        given.optionalText('templateId') ?? overlay.secureBootTemplateId;
       return DONE;
+    },
+    'machine.setFirmwareIds': async (given) => {
+      const vm = await this.#vm(given);
+      if (vm.powerState !== 'off') return { returnValue: INVALID_STATE, jobId: null };
+      const overlay = this.overlayOf(vm.id);
+      const names = Object.keys(overlay.firmwareIds).filter((name) => name !== 'biosGuid');
+      const texts = names.map((name) => [name, given.text(name)]);
+      const biosGuid = given.optionalText('biosGuid')?.toUpperCase();
+      overlay.firmwareIds = {
+        ...overlay.firmwareIds,
+        ...(Object.fromEntries(texts) as Record<string, string>),
+        ...(biosGuid === undefined ? {} : { biosGuid: `{${biosGuid}}` }),
+      };
+      return { returnValue: 4096, jobId: this.#finished('machine.setFirmwareIds') };
     },
     'machine.setBootOrder': async (given) => {
       const vm = await this.#vm(given);
@@ -344,6 +378,7 @@ export class FakeHyperVHost {
     },
     'machine.addScsiController': async (given) => {
       await this.#vm(given);
+      this.overlayOf(given.vmId).scsiControllers += 1;
       return DONE;
     },
     'machine.removeDvdDrives': (given) => {
@@ -355,6 +390,9 @@ export class FakeHyperVHost {
       const isTaken = controller === 'ide' && number === 1 && controllerLocation === 0;
       if (isTaken && this.overlayOf(given.vmId).hasDvdDrive) {
         throw new DrError('E_HYPERVISOR', 'a DVD drive is at IDE 1:0 already');
+      }
+      if (controller === 'scsi' && number >= this.overlayOf(given.vmId).scsiControllers) {
+        throw new DrError('E_HYPERVISOR', `there is no SCSI controller ${String(number)}`);
       }
       const diskId = await this.lab.attachDisk(given.vmId, given.text('path'));
       await this.#change(given.vmId, (vm) => ({
@@ -572,9 +610,10 @@ export class FakeHyperVHost {
       minimumMemoryBytes: dynamicMemory?.[0] ?? bytes,
       maximumMemoryBytes: dynamicMemory?.[1] ?? bytes,
       isSecureBoot: vm.generation === 2 ? isSecureBoot : null,
-      secureBootTemplateId: null,
+      secureBootTemplateId: vm.generation === 2 ? overlay.secureBootTemplateId : null,
       hasTpm: false,
       isShielded: false,
+      firmwareIds: overlay.firmwareIds,
       bootOrder: overlay.bootOrder ?? bootDevicesOf(vm),
       services: [...overlay.services].map(([id, isEnabled]) => ({ id, isEnabled })),
       parentCheckpointId:

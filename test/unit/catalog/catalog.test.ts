@@ -84,6 +84,13 @@ const CONFIG: VmDefinition = {
       { kind: 'adapter', adapterId: testGuid(9) },
       { kind: 'class', deviceClass: 'CD' },
     ],
+    firmwareIds: {
+      biosGuid: undefined,
+      biosSerialNumber: '1234',
+      baseBoardSerialNumber: '',
+      chassisSerialNumber: '5678',
+      chassisAssetTag: '',
+    },
   },
 };
 

@@ -1,10 +1,10 @@
 // What the hardware of a VM is like for its guest, beside its disks and adapters (hyperv.md § 3.2).
 
-import type { Guid } from '../../../bytes/index.js';
+import { parseGuid, type Guid } from '../../../bytes/index.js';
 import type { Fields } from '../../fields.js';
 import type { BootClass } from '../../vm.js';
 import type { Operation } from '../powershell/operation.js';
-import { CHANGE_MS, done } from './answers.js';
+import { CHANGE_MS, done, methodAnswer, type MethodAnswer } from './answers.js';
 
 /** Components that the host does not have are left out. */
 export const setServices: Operation<
@@ -46,3 +46,34 @@ export function bootPlaceOf(disk: {
 }): string {
   return `${disk.controllerNumber}/${disk.controllerLocation}`;
 }
+
+export interface MachineFirmwareIds {
+  readonly biosGuid: Guid | null;
+  readonly biosSerialNumber: string;
+  readonly baseBoardSerialNumber: string;
+  readonly chassisSerialNumber: string;
+  readonly chassisAssetTag: string;
+}
+
+export function firmwareIdsOf(fields: Fields): MachineFirmwareIds {
+  return {
+    biosGuid: parseGuid(fields.optionalString('biosGuid', 64) ?? '') ?? null,
+    biosSerialNumber: fields.string('biosSerialNumber', 1024),
+    baseBoardSerialNumber: fields.string('baseBoardSerialNumber', 1024),
+    chassisSerialNumber: fields.string('chassisSerialNumber', 1024),
+    chassisAssetTag: fields.string('chassisAssetTag', 1024),
+  };
+}
+
+/** Of a VM that is off. */
+export const setFirmwareIds: Operation<
+  {
+    readonly vmId: Guid;
+    readonly biosGuid: Guid | null;
+    readonly biosSerialNumber: string;
+    readonly baseBoardSerialNumber: string;
+    readonly chassisSerialNumber: string;
+    readonly chassisAssetTag: string;
+  },
+  MethodAnswer
+> = { name: 'machine.setFirmwareIds', timeoutMs: CHANGE_MS, read: methodAnswer };

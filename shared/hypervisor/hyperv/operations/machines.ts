@@ -4,7 +4,12 @@ import type { Guid } from '../../../bytes/index.js';
 import type { Fields } from '../../fields.js';
 import type { Operation } from '../powershell/operation.js';
 import { bytesOf, CHANGE_MS, done, LOOK_MS, methodAnswer, type MethodAnswer } from './answers.js';
-import { bootDeviceOf, type MachineBootDevice } from './hardware.js';
+import {
+  bootDeviceOf,
+  firmwareIdsOf,
+  type MachineBootDevice,
+  type MachineFirmwareIds,
+} from './hardware.js';
 
 /** Names of Microsoft.HyperV.PowerShell.VMState; another one is passed on as it is. */
 export type MachineState = string;
@@ -71,6 +76,7 @@ export interface MachineFacts extends MachineSummary {
   readonly isShielded: boolean;
   readonly services: readonly MachineService[];
   readonly bootOrder: readonly MachineBootDevice[];
+  readonly firmwareIds: MachineFirmwareIds;
   /** Id of the checkpoint above which it runs; changes when a user applies another one. */
   readonly parentCheckpointId: string | undefined;
   readonly lastAppliedId: string | undefined;
@@ -115,6 +121,7 @@ export const getMachine: Operation<OfMachine, MachineFacts> = {
       isEnabled: item.boolean('isEnabled'),
     })),
     bootOrder: fields.list('bootOrder', bootDeviceOf),
+    firmwareIds: fields.object('firmwareIds', firmwareIdsOf),
     parentCheckpointId: fields.optionalString('parentCheckpointId'),
     lastAppliedId: fields.optionalString('lastAppliedId'),
     disks: fields.list('disks', diskOf),

@@ -23,6 +23,13 @@ const SETTINGS: HyperVSettings = {
     { kind: 'disk', diskId: guid('aaaaaaaa-0000-4000-8000-000000000002') },
     { kind: 'class', deviceClass: 'IDE' },
   ],
+  firmwareIds: {
+    biosGuid: guid('aaaaaaaa-0000-4000-8000-000000000004'),
+    biosSerialNumber: 'bios 1',
+    baseBoardSerialNumber: 'board 2',
+    chassisSerialNumber: 'chassis 3',
+    chassisAssetTag: 'asset 4',
+  },
 };
 
 function travelled(hyperV: HyperVSettings | undefined): VmDefinition {

@@ -29,6 +29,9 @@ const APPLICATION = { ...REQUEST, consistency: 'application' } as const;
 
 /** Components of the synchronisation of time, on by default, and of the guest services, off by default. */
 const TIME_SERVICE = '2497F4DE-E9FA-4204-80E4-4B75C46419C0';
+
+/** Of secure boot, for Linux. */
+const LINUX_TEMPLATE = '272e7447-90a4-4563-a4b9-8e4ab00526ce';
 const GUEST_SERVICE = '6C09BB55-D683-4DA0-8931-C9BF705F6480';
 
 describe('the provider of Hyper-V', function () {
@@ -432,13 +435,14 @@ describe('the provider of Hyper-V', function () {
       return { source, copy: await host.describeVm(await host.registerVm(request)) };
     }
 
-    it('gives it the firmware, dynamic memory and integration services of its source', async () => {
+    it('gives it the firmware, serial numbers, memory and integration services of its source', async () => {
       const overlay = rig.fake.overlayOf(vmId);
       overlay.services.set(TIME_SERVICE, false).set(GUEST_SERVICE, true);
-      overlay.isSecureBoot = false;
+      overlay.secureBootTemplateId = LINUX_TEMPLATE;
       overlay.dynamicMemory = [String(512 * MIB), String(8192 * MIB)];
       const { source, copy } = await copyOf(vmId, [SIZE]);
-      expect(source.hyperV?.isSecureBoot).to.equal(false);
+      expect(source.hyperV?.secureBootTemplate).to.equal(LINUX_TEMPLATE);
+      expect(source.hyperV?.firmwareIds?.chassisSerialNumber).to.contain(vmId);
       expect(source.hyperV?.integrationServices).to.deep.include.members([
         { id: TIME_SERVICE.toLowerCase(), isEnabled: false },
         { id: GUEST_SERVICE.toLowerCase(), isEnabled: true },
@@ -468,6 +472,32 @@ describe('the provider of Hyper-V', function () {
         { kind: 'adapter', adapterId: copy.adapters[0]?.id },
         { kind: 'disk', diskId: copy.disks[0]?.diskId },
       ]);
+    });
+
+    it('turns secure boot off where its source has it off', async () => {
+      rig.fake.overlayOf(vmId).isSecureBoot = false;
+      expect((await copyOf(vmId, [SIZE])).copy.hyperV?.isSecureBoot).to.equal(false);
+    });
+
+    it('puts its disks where they are at the source, at other controllers too', async () => {
+      const source = await host.describeVm(vmId);
+      const [disk] = source.disks;
+      if (disk === undefined) throw new Error('a VM without disks');
+      const places = [
+        { controller: 'ide', controllerNumber: 0, controllerLocation: 1 },
+        { controller: 'scsi', controllerNumber: 0, controllerLocation: 63 },
+        { controller: 'scsi', controllerNumber: 3, controllerLocation: 7 },
+      ] as const;
+      const disks = places.map((place) => ({ ...disk, ...place }));
+      const diskPaths: string[] = [];
+      for (const { sizeBytes } of disks) {
+        diskPaths.push(await rig.makeDiskFile(sizeBytes, Buffer.from('ready')));
+      }
+      const definition = { ...source, generation: 1, disks } as const;
+      const request = { definition, name: 'spread', diskPaths, tag: TAG };
+      const made = await host.describeVm(await host.registerVm(request));
+      expect(made.disks.map(({ path }) => path)).to.deep.equal(diskPaths);
+      for (const [index, place] of places.entries()) expect(made.disks[index]).to.include(place);
     });
 
     it('keeps the order of the kinds of devices of generation 1', async () => {

@@ -112,3 +112,34 @@ function Invoke-HvdrMachineSetStartupOrder {
         'done' = 'yes'
     }
 }
+
+function Get-HvdrFirmwareIds {
+    param($Settings)
+    return @{
+        'biosGuid' = ConvertTo-HvdrText -Value $Settings.BIOSGUID
+        'biosSerialNumber' = [string]$Settings.BIOSSerialNumber
+        'baseBoardSerialNumber' = [string]$Settings.BaseBoardSerialNumber
+        'chassisSerialNumber' = [string]$Settings.ChassisSerialNumber
+        'chassisAssetTag' = [string]$Settings.ChassisAssetTag
+    }
+}
+
+function Invoke-HvdrMachineSetFirmwareIds {
+    param($Arguments)
+    $system = Get-HvdrSystem -VmId $Arguments.vmId
+    $settings = Get-HvdrActiveSettings -System $system
+    # read-only to an assignment of PowerShell, not to the method; the GUID has to stand in braces
+    if ($null -ne $Arguments.biosGuid) {
+        $settings.CimInstanceProperties['BIOSGUID'].Value = ([guid]$Arguments.biosGuid).ToString('B').ToUpperInvariant()
+    }
+    $settings.CimInstanceProperties['BIOSSerialNumber'].Value = [string]$Arguments.biosSerialNumber
+    $settings.CimInstanceProperties['BaseBoardSerialNumber'].Value = [string]$Arguments.baseBoardSerialNumber
+    $settings.CimInstanceProperties['ChassisSerialNumber'].Value = [string]$Arguments.chassisSerialNumber
+    $settings.CimInstanceProperties['ChassisAssetTag'].Value = [string]$Arguments.chassisAssetTag
+    $service = Get-HvdrService -ClassName 'Msvm_VirtualSystemManagementService'
+    $embedded = ConvertTo-HvdrEmbedded -Instance $settings
+    $out = Invoke-CimMethod -InputObject $service -MethodName 'ModifySystemSettings' -Arguments @{
+        'SystemSettings' = $embedded
+    }
+    return Get-HvdrVerdict -Out $out
+}

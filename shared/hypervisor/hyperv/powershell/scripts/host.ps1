@@ -48,6 +48,7 @@ $HvdrOperations = @{
     'machine.setStartAction' = 'Invoke-HvdrMachineSetStartAction'
     'machine.setNotes' = 'Invoke-HvdrMachineSetNotes'
     'machine.setSecureBoot' = 'Invoke-HvdrMachineSetSecureBoot'
+    'machine.setFirmwareIds' = 'Invoke-HvdrMachineSetFirmwareIds'
     'machine.setBootOrder' = 'Invoke-HvdrMachineSetBootOrder'
     'machine.setStartupOrder' = 'Invoke-HvdrMachineSetStartupOrder'
     'machine.setServices' = 'Invoke-HvdrMachineSetServices'

@@ -283,6 +283,18 @@ export interface HyperVSettings {
   integrationServices: IntegrationService[];
   /** First what it starts from first. None: as the host makes it. */
   bootOrder: BootDevice[];
+  /** Absent: new ones, as another machine has. */
+  firmwareIds: FirmwareIds | undefined;
+}
+
+/** By which a guest, and a licence in it, knows its hardware. */
+export interface FirmwareIds {
+  /** Empty when the host names none. */
+  biosGuid: Buffer;
+  biosSerialNumber: string;
+  baseBoardSerialNumber: string;
+  chassisSerialNumber: string;
+  chassisAssetTag: string;
 }
 
 /** One of the three. */
@@ -1389,6 +1401,7 @@ function createBaseHyperVSettings(): HyperVSettings {
     hasTpm: false,
     integrationServices: [],
     bootOrder: [],
+    firmwareIds: undefined,
   };
 }
 
@@ -1423,6 +1436,9 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     }
     for (const v of message.bootOrder) {
       BootDevice.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.firmwareIds !== undefined) {
+      FirmwareIds.encode(message.firmwareIds, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1504,6 +1520,14 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
             message.bootOrder.push(BootDevice.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.firmwareIds = FirmwareIds.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1558,6 +1582,11 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
         : globalThis.Array.isArray(object?.boot_order)
         ? object.boot_order.map((e: any) => BootDevice.fromJSON(e))
         : [],
+      firmwareIds: isSet(object.firmwareIds)
+        ? FirmwareIds.fromJSON(object.firmwareIds)
+        : isSet(object.firmware_ids)
+        ? FirmwareIds.fromJSON(object.firmware_ids)
+        : undefined,
     };
   },
 
@@ -1587,6 +1616,9 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     if (message.bootOrder?.length) {
       obj.bootOrder = message.bootOrder.map((e) => BootDevice.toJSON(e));
     }
+    if (message.firmwareIds !== undefined) {
+      obj.firmwareIds = FirmwareIds.toJSON(message.firmwareIds);
+    }
     return obj;
   },
 
@@ -1607,6 +1639,168 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     message.hasTpm = object.hasTpm ?? false;
     message.integrationServices = object.integrationServices?.map((e) => IntegrationService.fromPartial(e)) || [];
     message.bootOrder = object.bootOrder?.map((e) => BootDevice.fromPartial(e)) || [];
+    message.firmwareIds = (object.firmwareIds !== undefined && object.firmwareIds !== null)
+      ? FirmwareIds.fromPartial(object.firmwareIds)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseFirmwareIds(): FirmwareIds {
+  return {
+    biosGuid: Buffer.alloc(0),
+    biosSerialNumber: "",
+    baseBoardSerialNumber: "",
+    chassisSerialNumber: "",
+    chassisAssetTag: "",
+  };
+}
+
+export const FirmwareIds: MessageFns<FirmwareIds> = {
+  encode(message: FirmwareIds, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.biosGuid.length !== 0) {
+      writer.uint32(10).bytes(message.biosGuid);
+    }
+    if (message.biosSerialNumber !== "") {
+      writer.uint32(18).string(message.biosSerialNumber);
+    }
+    if (message.baseBoardSerialNumber !== "") {
+      writer.uint32(26).string(message.baseBoardSerialNumber);
+    }
+    if (message.chassisSerialNumber !== "") {
+      writer.uint32(34).string(message.chassisSerialNumber);
+    }
+    if (message.chassisAssetTag !== "") {
+      writer.uint32(42).string(message.chassisAssetTag);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FirmwareIds {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFirmwareIds();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.biosGuid = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.biosSerialNumber = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.baseBoardSerialNumber = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.chassisSerialNumber = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.chassisAssetTag = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FirmwareIds {
+    return {
+      biosGuid: isSet(object.biosGuid)
+        ? Buffer.from(bytesFromBase64(object.biosGuid))
+        : isSet(object.bios_guid)
+        ? Buffer.from(bytesFromBase64(object.bios_guid))
+        : Buffer.alloc(0),
+      biosSerialNumber: isSet(object.biosSerialNumber)
+        ? globalThis.String(object.biosSerialNumber)
+        : isSet(object.bios_serial_number)
+        ? globalThis.String(object.bios_serial_number)
+        : "",
+      baseBoardSerialNumber: isSet(object.baseBoardSerialNumber)
+        ? globalThis.String(object.baseBoardSerialNumber)
+        : isSet(object.base_board_serial_number)
+        ? globalThis.String(object.base_board_serial_number)
+        : "",
+      chassisSerialNumber: isSet(object.chassisSerialNumber)
+        ? globalThis.String(object.chassisSerialNumber)
+        : isSet(object.chassis_serial_number)
+        ? globalThis.String(object.chassis_serial_number)
+        : "",
+      chassisAssetTag: isSet(object.chassisAssetTag)
+        ? globalThis.String(object.chassisAssetTag)
+        : isSet(object.chassis_asset_tag)
+        ? globalThis.String(object.chassis_asset_tag)
+        : "",
+    };
+  },
+
+  toJSON(message: FirmwareIds): unknown {
+    const obj: any = {};
+    if (message.biosGuid.length !== 0) {
+      obj.biosGuid = base64FromBytes(message.biosGuid);
+    }
+    if (message.biosSerialNumber !== "") {
+      obj.biosSerialNumber = message.biosSerialNumber;
+    }
+    if (message.baseBoardSerialNumber !== "") {
+      obj.baseBoardSerialNumber = message.baseBoardSerialNumber;
+    }
+    if (message.chassisSerialNumber !== "") {
+      obj.chassisSerialNumber = message.chassisSerialNumber;
+    }
+    if (message.chassisAssetTag !== "") {
+      obj.chassisAssetTag = message.chassisAssetTag;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<FirmwareIds>, I>>(base?: I): FirmwareIds {
+    return FirmwareIds.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FirmwareIds>, I>>(object: I): FirmwareIds {
+    const message = createBaseFirmwareIds();
+    message.biosGuid = object.biosGuid ?? Buffer.alloc(0);
+    message.biosSerialNumber = object.biosSerialNumber ?? "";
+    message.baseBoardSerialNumber = object.baseBoardSerialNumber ?? "";
+    message.chassisSerialNumber = object.chassisSerialNumber ?? "";
+    message.chassisAssetTag = object.chassisAssetTag ?? "";
     return message;
   },
 };
