@@ -36,6 +36,7 @@ export function wireDefinition(
       name: text(adapter.name),
       mac: text(adapter.mac),
       isMacStatic: adapter.isMacStatic,
+      isLegacy: adapter.isLegacy ?? false,
       switchName: text(adapter.switchName ?? ''),
       vlan: adapter.vlan ?? 0,
       isDhcp: adapter.guest.isDhcp,

@@ -78,6 +78,7 @@ export function definitionOf(
         name: adapter.name,
         mac: adapter.mac,
         isMacStatic: adapter.isMacStatic,
+        ...(adapter.isLegacy ? { isLegacy: true } : {}),
         switchName: adapter.switchName === '' ? undefined : adapter.switchName,
         vlan: adapter.vlan === 0 ? undefined : adapter.vlan,
         guest: {

@@ -107,6 +107,7 @@ function parseAdapter(adapter: RecordFields): VmAdapter {
     name: adapter.text('name', 1024),
     mac,
     isMacStatic: adapter.flag('isMacStatic'),
+    ...(adapter.has('isLegacy') ? { isLegacy: adapter.flag('isLegacy') } : {}),
     switchName: adapter.textOrNone('switchName', 1024),
     vlan: adapter.wholeOrNone('vlan', 4094),
     guest: parseGuest(adapter.object('guest')),

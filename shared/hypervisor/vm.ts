@@ -42,6 +42,8 @@ export interface VmAdapter {
   /** Twelve upper-case hexadecimal digits. */
   readonly mac: string;
   readonly isMacStatic: boolean;
+  /** Of generation 1: one that every guest has a driver for. Default: no. */
+  readonly isLegacy?: boolean | undefined;
   /** undefined: not connected. */
   readonly switchName: string | undefined;
   /** undefined: untagged. */
@@ -84,7 +86,7 @@ export interface HyperVSettings {
   /** undefined: it has the memory that it starts with. */
   readonly dynamicMemory:
     { readonly minimumBytes: number; readonly maximumBytes: number } | undefined;
-  /** Its contents do not travel. */
+  /** Neither its contents nor its key protector travel: the copy gets an empty one. */
   readonly hasTpm: boolean;
   /** Those that are not named stay as the host makes them. */
   readonly integrationServices: readonly IntegrationService[];

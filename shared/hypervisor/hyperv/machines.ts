@@ -108,6 +108,7 @@ export async function describeVm(context: HyperVContext, vmId: Guid): Promise<Vm
       name: adapter.name,
       mac: adapter.mac.toUpperCase(),
       isMacStatic: !adapter.isMacDynamic,
+      ...(adapter.isLegacy ? { isLegacy: true } : {}),
       switchName: adapter.switchName,
       vlan: adapter.vlanId,
       guest: guest === undefined ? UNKNOWN_GUEST : settingsOf(guest),

@@ -10,7 +10,6 @@ import type { OwnerTag, VmDefinition, VmSummary } from '../vm.js';
 import { applyBootOrder } from './boot-order.js';
 import { findCheckpoints, removeCheckpoint } from './checkpoints.js';
 import type { HyperVContext } from './context.js';
-import { endOfMethod } from './jobs.js';
 import {
   allMachines,
   chainOf,
@@ -32,16 +31,15 @@ import {
   vmMarkOf,
 } from './naming.js';
 import { removeClusterRole } from './operations/cluster.js';
-import { setFirmwareIds, setServices } from './operations/hardware.js';
 import { getHost } from './operations/host.js';
 import * as operations from './operations/machines.js';
 import type { MachineFacts } from './operations/machines.js';
 import { addAdapter } from './operations/network.js';
+import { setUp } from './set-up.js';
 
 /** Of disks of ordinary size; what takes longer is told, or left to the host. */
 const MERGE_MS = 10 * 60_000;
 const POLL_MS = 500;
-const SET_UP_MS = 60_000;
 
 const NAME_LENGTH_MAX = 100;
 
@@ -88,18 +86,19 @@ async function build(
   try {
     if (definition.generation === 1) await runner.run(operations.removeDvdDrives, { vmId });
     await runner.run(operations.setProcessors, { vmId, count: definition.cpuCount });
-    await setUp(context, vmId, definition);
+    const remarks = await setUp(context, vmId, definition);
     const diskPaths = request.diskPaths.map((file) => path.resolve(file));
     await addDisks(context, vmId, definition, diskPaths);
     const newAdapterIds: Guid[] = [];
-    for (const { name: adapterName, mac } of definition.adapters) {
+    for (const { name: adapterName, mac, isLegacy = false } of definition.adapters) {
       // one that no start has given out yet is none
       const kept = keepsMacAddresses && !/^0*$/.test(mac) ? mac : null;
-      const added = { vmId, name: adapterName, mac: kept, isLegacy: false };
+      const legacy = { isLegacy: isLegacy && definition.generation === 1 };
+      const added = { vmId, name: adapterName, mac: kept, ...legacy };
       newAdapterIds.push((await runner.run(addAdapter, added)).adapterId);
     }
     await applyBootOrder(context, vmId, definition, newAdapterIds);
-    const notes = notesWithVmMark({ id: vmId, notes: '' }, { tag, diskPaths });
+    const notes = notesWithVmMark({ id: vmId, notes: remarks.join('\n') }, { tag, diskPaths });
     await runner.run(operations.setNotes, { vmId, notes });
     await runner.run(operations.renameMachine, { vmId, name });
     return vmId;
@@ -107,46 +106,6 @@ async function build(
     await takeBack(context, vmId);
     throw error;
   }
-}
-
-/** What the source did not tell stays as the host makes it. */
-async function setUp(
-  context: HyperVContext,
-  vmId: Guid,
-  { generation, memoryBytes, hyperV }: VmDefinition,
-): Promise<void> {
-  if (hyperV === undefined) return;
-  const { runner } = context;
-  const { isSecureBoot: isOn, secureBootTemplate, dynamicMemory, integrationServices } = hyperV;
-  const { firmwareIds } = hyperV;
-  if (firmwareIds !== undefined) {
-    const wish = { vmId, ...firmwareIds, biosGuid: firmwareIds.biosGuid ?? null };
-    const what = 'to give the new VM the serial numbers of its source';
-    const answer = await runner.run(setFirmwareIds, wish);
-    await endOfMethod(answer, { ...context, what, timeoutMs: SET_UP_MS });
-  }
-  const withState = (wanted: boolean): readonly string[] =>
-    integrationServices.filter(({ isEnabled }) => isEnabled === wanted).map(({ id }) => id);
-  if (integrationServices.length > 0) {
-    const wish = { enabledIds: withState(true), disabledIds: withState(false) };
-    await runner.run(setServices, { vmId, ...wish });
-  }
-  if (dynamicMemory !== undefined) {
-    const { minimumBytes, maximumBytes } = dynamicMemory;
-    await runner.run(operations.setMemory, {
-      vmId,
-      isDynamic: true,
-      startupBytes: String(memoryBytes),
-      minimumBytes: String(Math.min(minimumBytes, memoryBytes)),
-      maximumBytes: String(Math.max(maximumBytes, memoryBytes)),
-    });
-  }
-  if (generation !== 2) return;
-  const { secureBootTemplates } = await runner.run(getHost, {});
-  // one that this host does not know would be refused: then its own default, which most guests start with
-  const isKnown = secureBootTemplates.some(({ id }) => id === secureBootTemplate);
-  const templateId = isOn && isKnown ? (secureBootTemplate ?? null) : null;
-  await runner.run(operations.setSecureBoot, { vmId, isOn, templateId });
 }
 
 async function addDisks(

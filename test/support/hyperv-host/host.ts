@@ -66,6 +66,9 @@ interface Overlay {
   secureBootTemplateId: string;
   firmwareIds: Readonly<Record<string, string>>;
   scsiControllers: number;
+  hasTpm: boolean;
+  isShielded: boolean;
+  readonly legacyAdapters: Set<Guid>;
   /** As on the line; undefined: as the host makes it. */
   bootOrder: readonly { readonly kind: string; readonly device: string }[] | undefined;
   /** Of the guest services alone the host thinks that nobody needs them. */
@@ -100,6 +103,7 @@ export interface HostTrouble {
   /** The changes of more than so much at a time are too many for one answer. */
   windowBytesMax: number;
   ownerNode: string;
+  refusesTpm: boolean;
   /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
   readonly hostDies: Map<string, 'before' | 'after'>;
   /** See delayMerges(). */
@@ -131,6 +135,7 @@ export class FakeHyperVHost {
     isTrackingIdMissing: false,
     windowBytesMax: Infinity,
     ownerNode: 'HV01',
+    refusesTpm: false,
     hostDies: new Map(),
     merges: undefined,
   };
@@ -183,6 +188,9 @@ export class FakeHyperVHost {
         chassisAssetTag: `asset ${vmId}`,
       },
       scsiControllers: 1,
+      hasTpm: false,
+      isShielded: false,
+      legacyAdapters: new Set(),
       bootOrder: undefined,
       services: new Map([
         ['9F8233AC-BE49-4C79-8EE3-E7E1985B2077', true],
@@ -340,6 +348,13 @@ export class FakeHyperVHost {
       };
       return { returnValue: 4096, jobId: this.#finished('machine.setFirmwareIds') };
     },
+    'machine.enableTpm': async (given) => {
+      const { id } = await this.#vm(given);
+      const { refusesTpm } = this.trouble;
+      if (refusesTpm) throw new DrError('E_HYPERVISOR', 'the host has no\r\nguardian for it');
+      this.overlayOf(id).hasTpm = true;
+      return DONE;
+    },
     'machine.setBootOrder': async (given) => {
       const vm = await this.#vm(given);
       if (vm.generation === 1)
@@ -469,6 +484,7 @@ export class FakeHyperVHost {
     'adapter.add': async (given) => {
       const id = randomGuid(systemRandom);
       const mac = given.optionalText('mac');
+      if (given.flag('isLegacy')) this.overlayOf(given.vmId).legacyAdapters.add(id);
       await this.#change(given.vmId, (vm) => ({
         ...vm,
         adapters: [
@@ -611,8 +627,8 @@ export class FakeHyperVHost {
       maximumMemoryBytes: dynamicMemory?.[1] ?? bytes,
       isSecureBoot: vm.generation === 2 ? isSecureBoot : null,
       secureBootTemplateId: vm.generation === 2 ? overlay.secureBootTemplateId : null,
-      hasTpm: false,
-      isShielded: false,
+      hasTpm: overlay.hasTpm,
+      isShielded: overlay.isShielded,
       firmwareIds: overlay.firmwareIds,
       bootOrder: overlay.bootOrder ?? bootDevicesOf(vm),
       services: [...overlay.services].map(([id, isEnabled]) => ({ id, isEnabled })),
@@ -633,7 +649,7 @@ export class FakeHyperVHost {
         name,
         mac,
         isMacDynamic: !isMacStatic,
-        isLegacy: false,
+        isLegacy: overlay.legacyAdapters.has(id),
         switchId: switchName === undefined ? null : this.#switchId(switchName),
         switchName: switchName ?? null,
         vlanId: vlan ?? null,

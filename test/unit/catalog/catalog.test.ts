@@ -68,6 +68,7 @@ const CONFIG: VmDefinition = {
       name: 'LAN',
       mac: '00155D010203',
       isMacStatic: false,
+      isLegacy: true,
       switchName: undefined,
       vlan: 7,
       guest: { isDhcp: false, addresses: ['192.0.2.1/24'], gateways: [], dnsServers: [] },

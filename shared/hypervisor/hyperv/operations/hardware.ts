@@ -77,3 +77,10 @@ export const setFirmwareIds: Operation<
   },
   MethodAnswer
 > = { name: 'machine.setFirmwareIds', timeoutMs: CHANGE_MS, read: methodAnswer };
+
+/** A new and empty TPM, under a key of this host. */
+export const enableTpm: Operation<{ readonly vmId: Guid }, void> = {
+  name: 'machine.enableTpm',
+  timeoutMs: CHANGE_MS,
+  read: done,
+};

@@ -4,7 +4,11 @@ import { expect } from 'chai';
 import { definitionOf } from '../../../../dr-receiver/failover/definition.js';
 import { guid } from '../../../../shared/bytes/index.js';
 import { VmDefinition as WireDefinition } from '../../../../shared/channel/index.js';
-import type { HyperVSettings, VmDefinition } from '../../../../shared/hypervisor/index.js';
+import type {
+  HyperVSettings,
+  VmAdapter,
+  VmDefinition,
+} from '../../../../shared/hypervisor/index.js';
 import { wireDefinition } from '../../../../source-agent/wire-definition.js';
 
 const VM_ID = guid('aaaaaaaa-0000-4000-8000-000000000001');
@@ -32,6 +36,16 @@ const SETTINGS: HyperVSettings = {
   },
 };
 
+const ADAPTER: VmAdapter = {
+  id: guid('aaaaaaaa-0000-4000-8000-000000000003'),
+  name: 'LAN',
+  mac: '00155D010203',
+  isMacStatic: true,
+  switchName: 'production',
+  vlan: 7,
+  guest: { isDhcp: true, addresses: [], gateways: [], dnsServers: [] },
+};
+
 function travelled(hyperV: HyperVSettings | undefined): VmDefinition {
   const sent: VmDefinition = {
     id: VM_ID,
@@ -41,7 +55,7 @@ function travelled(hyperV: HyperVSettings | undefined): VmDefinition {
     memoryBytes: 2048 * MIB,
     isAutoStart: true,
     disks: [],
-    adapters: [],
+    adapters: [ADAPTER, { ...ADAPTER, isLegacy: true }],
     hyperV,
   };
   const bytes = WireDefinition.encode(wireDefinition(sent, [])).finish();
@@ -55,6 +69,10 @@ describe('the definition of a VM, over the wire and the store', () => {
     expect(travelled(SETTINGS).hyperV).to.deep.equal(SETTINGS);
     const plain = { ...SETTINGS, secureBootTemplate: undefined, dynamicMemory: undefined };
     expect(travelled(plain).hyperV).to.deep.equal(plain);
+  });
+
+  it('keeps its adapters, legacy ones as such', () => {
+    expect(travelled(SETTINGS).adapters).to.deep.equal([ADAPTER, { ...ADAPTER, isLegacy: true }]);
   });
 
   it('says nothing of it for another hypervisor', () => {

@@ -474,6 +474,48 @@ describe('the provider of Hyper-V', function () {
       ]);
     });
 
+    it('gives it an empty TPM, and says in its notes that the keys stayed behind', async () => {
+      rig.fake.overlayOf(vmId).hasTpm = true;
+      const { copy } = await copyOf(vmId, [SIZE]);
+      expect(copy.hyperV?.hasTpm).to.equal(true);
+      const { notes } = rig.fake.overlayOf(copy.id);
+      expect(notes).to.match(/^Its virtual TPM is new and empty.*recovery key once\.$/m);
+      expect(await host.tagOf(copy.id)).to.deep.equal(TAG);
+    });
+
+    it('comes up without what a guest starts without, and says so in its notes', async () => {
+      rig.fake.overlayOf(vmId).hasTpm = true;
+      rig.fake.trouble.refusesTpm = true;
+      rig.fake.trouble.refusals.set('machine.setFirmwareIds', { returnValue: 32_773, times: 1 });
+      const { copy } = await copyOf(vmId, [SIZE]);
+      expect(copy.hyperV?.hasTpm).to.equal(false);
+      const lines = rig.fake.overlayOf(copy.id).notes.split('\n');
+      expect(lines[0]).to.contain('serial numbers of its source').and.contain('32773');
+      expect(lines[1]).to.contain('Enable-VMTPM').and.contain('the host has no guardian for it');
+      expect(await host.tagOf(copy.id)).to.deep.equal(TAG);
+      await host.startVm(copy.id);
+    });
+
+    it('gives one of generation 1 its legacy adapter', async () => {
+      const source = await host.describeVm(vmId);
+      const [adapter] = source.adapters;
+      if (adapter === undefined) throw new Error('a VM without adapters');
+      const adapters = [{ ...adapter, isLegacy: true }, adapter];
+      const request = {
+        definition: { ...source, generation: 1, adapters } as const,
+        ...{ name: 'old', tag: TAG },
+        diskPaths: [await rig.makeDiskFile(SIZE, Buffer.from('ready'))],
+      };
+      const old = await host.describeVm(await host.registerVm(request));
+      expect(old.adapters.map(({ isLegacy }) => isLegacy)).to.deep.equal([true, undefined]);
+    });
+
+    it('takes no shielded VM for one that can be copied', async () => {
+      rig.fake.overlayOf(vmId).isShielded = true;
+      const [disk] = (await host.describeVm(vmId)).disks;
+      expect(disk?.unsupported).to.contain('shielded');
+    });
+
     it('turns secure boot off where its source has it off', async () => {
       rig.fake.overlayOf(vmId).isSecureBoot = false;
       expect((await copyOf(vmId, [SIZE])).copy.hyperV?.isSecureBoot).to.equal(false);

@@ -143,3 +143,13 @@ function Invoke-HvdrMachineSetFirmwareIds {
     }
     return Get-HvdrVerdict -Out $out
 }
+
+function Invoke-HvdrMachineEnableTpm {
+    param($Arguments)
+    $vm = Get-HvdrVm -VmId $Arguments.vmId
+    Set-VMKeyProtector -VM $vm -NewLocalKeyProtector
+    Enable-VMTPM -VM $vm
+    return @{
+        'done' = 'yes'
+    }
+}

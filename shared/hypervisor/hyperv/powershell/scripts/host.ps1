@@ -49,6 +49,7 @@ $HvdrOperations = @{
     'machine.setNotes' = 'Invoke-HvdrMachineSetNotes'
     'machine.setSecureBoot' = 'Invoke-HvdrMachineSetSecureBoot'
     'machine.setFirmwareIds' = 'Invoke-HvdrMachineSetFirmwareIds'
+    'machine.enableTpm' = 'Invoke-HvdrMachineEnableTpm'
     'machine.setBootOrder' = 'Invoke-HvdrMachineSetBootOrder'
     'machine.setStartupOrder' = 'Invoke-HvdrMachineSetStartupOrder'
     'machine.setServices' = 'Invoke-HvdrMachineSetServices'

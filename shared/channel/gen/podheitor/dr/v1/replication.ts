@@ -330,6 +330,8 @@ export interface VmAdapter {
   addresses: string[];
   gateways: string[];
   dnsServers: string[];
+  /** Of generation 1: one that every guest has a driver for. */
+  isLegacy: boolean;
 }
 
 export interface OpenRequest {
@@ -2136,6 +2138,7 @@ function createBaseVmAdapter(): VmAdapter {
     addresses: [],
     gateways: [],
     dnsServers: [],
+    isLegacy: false,
   };
 }
 
@@ -2170,6 +2173,9 @@ export const VmAdapter: MessageFns<VmAdapter> = {
     }
     for (const v of message.dnsServers) {
       writer.uint32(82).string(v!);
+    }
+    if (message.isLegacy !== false) {
+      writer.uint32(88).bool(message.isLegacy);
     }
     return writer;
   },
@@ -2267,6 +2273,14 @@ export const VmAdapter: MessageFns<VmAdapter> = {
             message.dnsServers.push(reader.string());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.isLegacy = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2315,6 +2329,11 @@ export const VmAdapter: MessageFns<VmAdapter> = {
         : globalThis.Array.isArray(object?.dns_servers)
         ? object.dns_servers.map((e: any) => globalThis.String(e))
         : [],
+      isLegacy: isSet(object.isLegacy)
+        ? globalThis.Boolean(object.isLegacy)
+        : isSet(object.is_legacy)
+        ? globalThis.Boolean(object.is_legacy)
+        : false,
     };
   },
 
@@ -2350,6 +2369,9 @@ export const VmAdapter: MessageFns<VmAdapter> = {
     if (message.dnsServers?.length) {
       obj.dnsServers = message.dnsServers;
     }
+    if (message.isLegacy !== false) {
+      obj.isLegacy = message.isLegacy;
+    }
     return obj;
   },
 
@@ -2368,6 +2390,7 @@ export const VmAdapter: MessageFns<VmAdapter> = {
     message.addresses = object.addresses?.map((e) => e) || [];
     message.gateways = object.gateways?.map((e) => e) || [];
     message.dnsServers = object.dnsServers?.map((e) => e) || [];
+    message.isLegacy = object.isLegacy ?? false;
     return message;
   },
 };
