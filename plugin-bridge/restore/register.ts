@@ -136,6 +136,7 @@ async function makeVm(
     name: decision.name,
     diskPaths,
     tag,
+    joinsCluster: wish.newVmName === undefined,
     keepsMacAddresses: wish.newVmName === undefined && network.mac_policy !== 'new',
   });
 }

@@ -9,6 +9,7 @@ import type { RegisterRequest } from '../target.js';
 import type { OwnerTag, VmDefinition, VmSummary } from '../vm.js';
 import { applyBootOrder } from './boot-order.js';
 import { findCheckpoints, removeCheckpoint } from './checkpoints.js';
+import { giveRole, removeWithRole, sharedFolderFor } from './cluster-role.js';
 import type { HyperVContext } from './context.js';
 import {
   allMachines,
@@ -30,7 +31,7 @@ import {
   unfinishedName,
   vmMarkOf,
 } from './naming.js';
-import { removeClusterRole } from './operations/cluster.js';
+import { updateClusterRole } from './operations/cluster.js';
 import { getHost } from './operations/host.js';
 import * as operations from './operations/machines.js';
 import type { MachineFacts } from './operations/machines.js';
@@ -62,7 +63,7 @@ export async function registerVm(context: HyperVContext, request: RegisterReques
       });
     }
     if (machine.name === unfinished && powerOf(machine.state) === 'off') {
-      await context.runner.run(operations.removeMachine, { vmId: machine.id });
+      await removeWithRole(context, machine);
     }
   }
   for (const file of diskPaths) await diskFile(context, path.resolve(file));
@@ -74,11 +75,13 @@ async function build(
   unfinished: string,
   request: RegisterRequest,
 ): Promise<Guid> {
-  const { definition, name, tag, keepsMacAddresses = false } = request;
+  const { definition, name, tag, keepsMacAddresses = false, joinsCluster = false } = request;
   const { runner } = context;
+  const diskPaths = request.diskPaths.map((file) => path.resolve(file));
+  const shared = joinsCluster ? await sharedFolderFor(context, diskPaths) : undefined;
   const { vmId } = await runner.run(operations.createMachine, {
     name: unfinished,
-    folder: await defaultVmFolder(context),
+    folder: shared ?? (await defaultVmFolder(context)),
     generation: definition.generation,
     memoryBytes: String(definition.memoryBytes),
     version: null,
@@ -86,8 +89,7 @@ async function build(
   try {
     if (definition.generation === 1) await runner.run(operations.removeDvdDrives, { vmId });
     await runner.run(operations.setProcessors, { vmId, count: definition.cpuCount });
-    const remarks = await setUp(context, vmId, definition);
-    const diskPaths = request.diskPaths.map((file) => path.resolve(file));
+    const remarks = [...(await setUp(context, vmId, definition))];
     await addDisks(context, vmId, definition, diskPaths);
     const newAdapterIds: Guid[] = [];
     for (const { name: adapterName, mac, isLegacy = false } of definition.adapters) {
@@ -98,6 +100,7 @@ async function build(
       newAdapterIds.push((await runner.run(addAdapter, added)).adapterId);
     }
     await applyBootOrder(context, vmId, definition, newAdapterIds);
+    if (shared !== undefined) remarks.push(...(await giveRole(context, vmId, name)));
     const notes = notesWithVmMark({ id: vmId, notes: remarks.join('\n') }, { tag, diskPaths });
     await runner.run(operations.setNotes, { vmId, notes });
     await runner.run(operations.renameMachine, { vmId, name });
@@ -133,9 +136,10 @@ async function addDisks(
   }
 }
 
-async function takeBack({ runner }: HyperVContext, vmId: Guid): Promise<void> {
+async function takeBack(context: HyperVContext, vmId: Guid): Promise<void> {
   try {
-    await runner.run(operations.removeMachine, { vmId });
+    const machine = await machineOrNone(context, vmId);
+    if (machine !== undefined) await removeWithRole(context, machine);
   } catch (error) {
     // its name says what it is, and the next attempt removes it; the first error is the one to tell
     if (!(error instanceof DrError)) throw error;
@@ -159,8 +163,7 @@ export async function removeVm(context: HyperVContext, vmId: Guid): Promise<void
   const ours = (await findCheckpoints(context, vmId)).filter(({ tag }) => tag !== undefined);
   for (const { facts } of ours) await removeCheckpoint(context, vmId, facts.id);
   if (ours.length > 0) await waitForMerge(context, vmId, MERGE_MS);
-  if (machine.isClustered) await context.runner.run(removeClusterRole, { vmId });
-  await context.runner.run(operations.removeMachine, { vmId });
+  await removeWithRole(context, machine);
   await removeLeft(context, above);
   await forget(context, machine);
 }
@@ -256,6 +259,8 @@ export async function setDiskFiles(
     const place = { vmId, controllerType, controllerNumber, controllerLocation };
     await runner.run(operations.setDiskPath, { ...place, path: file });
   }
+  // the cluster has its own copy of the paths
+  if (machine.isClustered && changes.length > 0) await runner.run(updateClusterRole, { vmId });
   const mark = vmMarkOf(machine);
   if (mark === undefined || changes.length === 0) return;
   const notes = notesWithVmMark(machine, { ...mark, diskPaths: files });

@@ -104,6 +104,7 @@ export interface HostTrouble {
   windowBytesMax: number;
   ownerNode: string;
   refusesTpm: boolean;
+  refusesRoles: boolean;
   /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
   readonly hostDies: Map<string, 'before' | 'after'>;
   /** See delayMerges(). */
@@ -136,12 +137,15 @@ export class FakeHyperVHost {
     windowBytesMax: Infinity,
     ownerNode: 'HV01',
     refusesTpm: false,
+    refusesRoles: false,
     hostDies: new Map(),
     merges: undefined,
   };
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
   readonly frozen: FrozenDisks;
+  /** Folders of the cluster's shared volumes. */
+  readonly sharedVolumes: string[] = [];
   readonly #overlays = new Map<Guid, Overlay>();
   readonly #names = new Map<string, string>();
   readonly #switchIds = new Map<string, string>();
@@ -564,6 +568,17 @@ export class FakeHyperVHost {
       Object.assign(this.overlayOf(given.vmId), { isOnline: false, isSaved });
       return DONE;
     },
+    'cluster.sharedVolumes': () => ({ folders: this.sharedVolumes }),
+    'cluster.addRole': async (given) => {
+      const { id } = await this.#vm(given);
+      if (this.trouble.refusesRoles)
+        throw new DrError('E_HYPERVISOR', 'the group is there already');
+      given.text('name');
+      Object.assign(this.overlayOf(id), { isClustered: true, isOnline: false });
+      return DONE;
+    },
+    'cluster.updateRole': (given) =>
+      this.overlayOf(given.vmId).isClustered ? DONE : wrong('vmId', given.vmId),
     'cluster.removeRole': (given) => {
       this.overlayOf(given.vmId).isClustered = false;
       return DONE;
@@ -660,6 +675,9 @@ export class FakeHyperVHost {
   /** Remove-VM leaves all disk files; the lab takes those of checkpoints away, so empty ones are put back. */
   async #removeMachine(vmId: Guid): Promise<Json> {
     const vm = await loadVm(this.context, vmId);
+    if (this.overlayOf(vmId).isClustered) {
+      throw new DrError('E_HYPERVISOR', 'the VM is a role of the cluster');
+    }
     const files = vm.disks.flatMap((disk) => disk.files.map(({ file }) => this.#pathOf(vm, file)));
     await this.lab.removeVm(vmId);
     for (const file of files) {

@@ -50,12 +50,15 @@ export const OTHER_TYPES: Readonly<Record<string, Readonly<Record<string, Type>>
   'net ClusterGroup': { Name: 'net', OwnerNode: 'net Named', State: 'net' },
   'net BootDevice': { Id: 'net' },
   'ps VMBootSource': { BootType: 'net', Device: 'net BootDevice' },
+  'net ClusterSharedVolume': { SharedVolumeInfo: 'net SharedVolumeInfo' },
+  'net SharedVolumeInfo': { FriendlyVolumeName: 'net' },
   'net Named': { Name: 'net' },
   'net SecureBootTemplate': { Id: 'net', Name: 'net' },
   'net Service': { Status: 'net' },
 };
 export const OTHER_OUTPUTS: Readonly<Record<string, Type>> = {
   'Get-ClusterGroup': 'net ClusterGroup',
+  'Get-ClusterSharedVolume': 'net ClusterSharedVolume',
   'Get-Service': 'net Service',
 };
 

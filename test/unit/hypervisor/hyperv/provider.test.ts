@@ -558,6 +558,77 @@ describe('the provider of Hyper-V', function () {
     });
   });
 
+  describe('registering at a node of a cluster', () => {
+    async function request(
+      name: string,
+    ): Promise<Parameters<HyperV['registerVm']>[0] & { readonly joinsCluster: true }> {
+      const diskPaths = [await rig.makeDiskFile(SIZE, Buffer.from('ready'))];
+      const definition = await host.describeVm(vmId);
+      return { definition, name, diskPaths, tag: TAG, joinsCluster: true };
+    }
+
+    it('makes a VM that serves a role, which goes before its VM does', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('other'), rig.work.file('ready'));
+      const madeId = await host.registerVm(await request('serves'));
+      expect(rig.fake.overlayOf(madeId)).to.include({ isClustered: true, isOnline: false });
+      await host.startVm(madeId);
+      expect(rig.fake.overlayOf(madeId).isOnline).to.equal(true);
+      await host.turnOffVm(madeId);
+      rig.fake.trace.length = 0;
+      await host.removeVm(madeId);
+      const went = rig.fake.trace.filter((name) => name.includes('remove'));
+      expect(went).to.deep.equal(['cluster.removeRole', 'machine.remove']);
+    });
+
+    it('makes none of a test, nor of what another node could not reach', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      const testId = await host.registerVm({ ...(await request('test')), joinsCluster: false });
+      expect(rig.fake.overlayOf(testId).isClustered).to.equal(false);
+      rig.fake.sharedVolumes.splice(0, 1, rig.work.file('read'));
+      const localId = await host.registerVm(await request('local'));
+      expect(rig.fake.overlayOf(localId).isClustered).to.equal(false);
+    });
+
+    it('lets a VM serve without a role that the cluster refuses, and says so in its notes', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      rig.fake.trouble.refusesRoles = true;
+      const madeId = await host.registerVm(await request('serves'));
+      const { isClustered, notes } = rig.fake.overlayOf(madeId);
+      expect(isClustered).to.equal(false);
+      expect(notes).to.match(/^It is no role of the cluster.*Add-ClusterVirtualMachineRole.*$/m);
+      expect(await host.tagOf(madeId)).to.deep.equal(TAG);
+    });
+
+    it('takes role and VM away when it failed after that, or died', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      const wish = await request('serves');
+      const renaming = rig.fake.runner();
+      const failing: OperationRunner = {
+        run: (operation, args) =>
+          operation.name === 'machine.rename'
+            ? Promise.reject(new DrError('E_HYPERVISOR', 'not now'))
+            : renaming.run(operation, args),
+        close: () => renaming.close(),
+      };
+      await refuses('E_HYPERVISOR', () => rig.open({ runner: failing }).registerVm(wish));
+      expect(rig.fake.trace.slice(-2)).to.deep.equal(['cluster.removeRole', 'machine.remove']);
+      for (let calls = 1; (await host.findTagged(TAG)) === undefined; calls++) {
+        const dying = rig.open({ runner: new DyingRunner(rig.fake.runner(), calls) });
+        await dying.registerVm(wish).catch(() => undefined);
+      }
+      expect((await rig.fake.lab.listVms()).length).to.equal(2);
+    });
+
+    it('tells its cluster when the VM gets other files', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      const wish = await request('serves');
+      const madeId = await host.registerVm(wish);
+      const child = await rig.makeChildFile(wish.diskPaths[0] ?? '');
+      await host.setDiskFiles(madeId, [child]);
+      expect(rig.fake.trace).to.include('cluster.updateRole');
+    });
+  });
+
   it('sets an IPv6 address in any text, and forgets one that the guest refused', async () => {
     const [adapter] = (await host.describeVm(vmId)).adapters;
     const adapterId = adapter?.id ?? vmId;

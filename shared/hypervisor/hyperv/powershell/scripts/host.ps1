@@ -77,6 +77,7 @@ $HvdrOperations = @{
     'guest.adapters' = 'Invoke-HvdrGuestAdapters'
     'guest.setAdapter' = 'Invoke-HvdrGuestSetAdapter'
     'cluster.group' = 'Invoke-HvdrClusterGroup'
+    'cluster.sharedVolumes' = 'Invoke-HvdrClusterSharedVolumes'
     'cluster.addRole' = 'Invoke-HvdrClusterAddRole'
     'cluster.removeRole' = 'Invoke-HvdrClusterRemoveRole'
     'cluster.start' = 'Invoke-HvdrClusterStart'
