@@ -30,6 +30,7 @@ import { type DeepFlags, examineDeeply } from './doctor-deep.js';
 import { examineBaculaConfig } from './doctor-bacula.js';
 import { examineFileDaemon } from './doctor-fd.js';
 import { examineReplicas, examineReplicaServer } from './doctor-replica.js';
+import { examineVms } from './doctor-vms.js';
 import { findProgram } from './find-program.js';
 import { fail, type Finding, ok, type Verdict, warn } from './finding.js';
 import { clientTlsOfFlags, type TlsFlags, withTlsOptions } from './tls.js';
@@ -174,19 +175,9 @@ class Doctor {
       try {
         const wish = { rpoSeconds: this.#values.rpo_seconds, nowMs: clock.now() };
         more.push(...(await examineReplicas(hypervisor, wish)));
-        const vms = await hypervisor.listVms();
-        const unsupported: string[] = [];
-        for (const { id, name } of vms) {
-          for (const disk of (await hypervisor.describeVm(id)).disks) {
-            if (disk.unsupported !== undefined) unsupported.push(`${name}: ${disk.unsupported}`);
-          }
-        }
-        if (unsupported.length === 0) return ok('hypervisor', `${host} answers, ${vms.length} VMs`);
-        return warn(
-          'hypervisor',
-          `disks that cannot be replicated: ${unsupported.join('; ')}`,
-          'exclude these VMs, or give them VHDX disks',
-        );
+        const [finding, ...others] = await examineVms(hypervisor, host);
+        more.push(...others);
+        return finding;
       } finally {
         await hypervisor.close();
       }

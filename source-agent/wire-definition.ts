@@ -2,15 +2,24 @@
 
 import { type Guid, guidToWire } from '../shared/bytes/index.js';
 import type {
+  BootDevice as WireBootDevice,
+  FirmwareIds as WireFirmwareIds,
   HyperVSettings as WireSettings,
   VmDefinition as WireDefinition,
 } from '../shared/channel/index.js';
-import type { HyperVSettings, VmDefinition } from '../shared/hypervisor/index.js';
+import type {
+  BootDevice,
+  FirmwareIds,
+  HyperVSettings,
+  VmDefinition,
+} from '../shared/hypervisor/index.js';
 
 /** Adapters beyond this are left out: no VM of Hyper-V has more than twelve. */
 const ADAPTERS_MAX = 64;
 const TEXT_MAX = 256;
 const LIST_MAX = 64;
+const SERVICES_MAX = 64;
+const BOOT_DEVICES_MAX = 512;
 
 /** `disks` gives the order of the places. */
 export function wireDefinition(
@@ -27,6 +36,7 @@ export function wireDefinition(
       name: text(adapter.name),
       mac: text(adapter.mac),
       isMacStatic: adapter.isMacStatic,
+      isLegacy: adapter.isLegacy ?? false,
       switchName: text(adapter.switchName ?? ''),
       vlan: adapter.vlan ?? 0,
       isDhcp: adapter.guest.isDhcp,
@@ -48,6 +58,7 @@ export function wireDefinition(
 
 function wireSettings(settings: HyperVSettings): WireSettings {
   const { isSecureBoot, secureBootTemplate = '', dynamicMemory, hasTpm } = settings;
+  const { integrationServices, firmwareIds } = settings;
   return {
     isSecureBoot,
     secureBootTemplate: text(secureBootTemplate),
@@ -55,6 +66,30 @@ function wireSettings(settings: HyperVSettings): WireSettings {
     minimumMemoryBytes: BigInt(dynamicMemory?.minimumBytes ?? 0),
     maximumMemoryBytes: BigInt(dynamicMemory?.maximumBytes ?? 0),
     hasTpm,
+    integrationServices: integrationServices
+      .slice(0, SERVICES_MAX)
+      .map(({ id, isEnabled }) => ({ componentId: guidToWire(id), isEnabled })),
+    firmwareIds: firmwareIds && wireFirmwareIds(firmwareIds),
+    bootOrder: settings.bootOrder.slice(0, BOOT_DEVICES_MAX).map(wireBootDevice),
+  };
+}
+
+function wireFirmwareIds(ids: FirmwareIds): WireFirmwareIds {
+  return {
+    biosGuid: ids.biosGuid === undefined ? Buffer.alloc(0) : guidToWire(ids.biosGuid),
+    biosSerialNumber: text(ids.biosSerialNumber),
+    baseBoardSerialNumber: text(ids.baseBoardSerialNumber),
+    chassisSerialNumber: text(ids.chassisSerialNumber),
+    chassisAssetTag: text(ids.chassisAssetTag),
+  };
+}
+
+function wireBootDevice(device: BootDevice): WireBootDevice {
+  const none = Buffer.alloc(0);
+  return {
+    diskId: device.kind === 'disk' ? guidToWire(device.diskId) : none,
+    adapterId: device.kind === 'adapter' ? guidToWire(device.adapterId) : none,
+    deviceClass: device.kind === 'class' ? device.deviceClass : '',
   };
 }
 

@@ -4,14 +4,24 @@
 import { defined } from '../../shared/assert.js';
 import { guidFromWire, parseGuid, type Guid } from '../../shared/bytes/index.js';
 import {
+  type BootDevice as WireBootDevice,
+  type FirmwareIds as WireFirmwareIds,
   type HyperVSettings as WireSettings,
   VmDefinition as WireDefinition,
 } from '../../shared/channel/index.js';
 import { DrError } from '../../shared/errors.js';
-import type { HyperVSettings, VmAdapter, VmDefinition } from '../../shared/hypervisor/index.js';
+import {
+  BOOT_CLASSES,
+  type BootDevice,
+  type FirmwareIds,
+  type HyperVSettings,
+  type VmAdapter,
+  type VmDefinition,
+} from '../../shared/hypervisor/index.js';
 import type { Point } from '../store/point.js';
 
 const MIB = 1024 * 1024;
+const SERIAL_LENGTH_MAX = 256;
 const CPUS_MAX = 2048;
 const MEMORY_MAX = 240 * 1024 * 1024 * MIB;
 /** Of a VM whose source did not tell. */
@@ -68,6 +78,7 @@ export function definitionOf(
         name: adapter.name,
         mac: adapter.mac,
         isMacStatic: adapter.isMacStatic,
+        ...(adapter.isLegacy ? { isLegacy: true } : {}),
         switchName: adapter.switchName === '' ? undefined : adapter.switchName,
         vlan: adapter.vlan === 0 ? undefined : adapter.vlan,
         guest: {
@@ -92,5 +103,36 @@ function settingsOf(wire: WireSettings): HyperVSettings {
     secureBootTemplate: parseGuid(secureBootTemplate),
     dynamicMemory: isMemoryDynamic ? { minimumBytes, maximumBytes } : undefined,
     hasTpm,
+    integrationServices: wire.integrationServices.flatMap(({ componentId, isEnabled }) => {
+      const id = guidFromWire(componentId);
+      return id === undefined ? [] : [{ id, isEnabled }];
+    }),
+    bootOrder: wire.bootOrder.flatMap(bootDeviceOf),
+    firmwareIds: wire.firmwareIds && firmwareIdsOf(wire.firmwareIds),
   };
+}
+
+function firmwareIdsOf(wire: WireFirmwareIds): FirmwareIds {
+  return {
+    biosGuid: guidFromWire(wire.biosGuid),
+    biosSerialNumber: oneLine(wire.biosSerialNumber),
+    baseBoardSerialNumber: oneLine(wire.baseBoardSerialNumber),
+    chassisSerialNumber: oneLine(wire.chassisSerialNumber),
+    chassisAssetTag: oneLine(wire.chassisAssetTag),
+  };
+}
+
+/** As firmware can show it: bounded, and without characters that XML cannot carry. */
+function oneLine(text: string): string {
+  return text.replaceAll(/[^ -~]/g, '').slice(0, SERIAL_LENGTH_MAX);
+}
+
+/** What we do not know is left out: an order of what is there is better than none. */
+function bootDeviceOf(wire: WireBootDevice): readonly BootDevice[] {
+  const diskId = guidFromWire(wire.diskId);
+  if (diskId !== undefined) return [{ kind: 'disk', diskId }];
+  const adapterId = guidFromWire(wire.adapterId);
+  if (adapterId !== undefined) return [{ kind: 'adapter', adapterId }];
+  const deviceClass = BOOT_CLASSES.find((each) => each === wire.deviceClass);
+  return deviceClass === undefined ? [] : [{ kind: 'class', deviceClass }];
 }

@@ -4,7 +4,7 @@
 import type { Guid } from '../../shared/bytes/index.js';
 import type { Clock } from '../../shared/clock.js';
 import { DrError } from '../../shared/errors.js';
-import type { OwnerTag, PowerState, VmDefinition } from '../../shared/hypervisor/index.js';
+import type { OwnerTag, PowerState, RegisterRequest } from '../../shared/hypervisor/index.js';
 import type { Instance } from './model.js';
 import type { TargetHost } from './ports.js';
 
@@ -41,11 +41,7 @@ export async function tagOf(host: TargetHost, vmId: Guid): Promise<OwnerTag | un
 export async function register(
   host: TargetHost,
   tag: OwnerTag,
-  request: {
-    readonly definition: VmDefinition;
-    readonly name: string;
-    readonly diskPaths: readonly string[];
-  },
+  request: Omit<RegisterRequest, 'tag'>,
 ): Promise<Guid> {
   const known = await findInstance(host, tag);
   return known?.vmId ?? (await host.registerVm({ ...request, tag }));

@@ -132,12 +132,23 @@ async function makeVm(
     say('warning', `${former.name} was replaced; its former disks were not removed: ${places}`);
   }
   return host.registerVm({
-    definition: wish.newVmName === undefined ? definition : { ...definition, isAutoStart: false },
+    definition: wish.newVmName === undefined ? definition : asAnother(definition),
     name: decision.name,
     diskPaths,
     tag,
+    joinsCluster: wish.newVmName === undefined,
     keepsMacAddresses: wish.newVmName === undefined && network.mac_policy !== 'new',
   });
+}
+
+/** Beside the first it is a machine of its own, to its host and to whatever knows machines by their serial numbers. */
+function asAnother(definition: VmDefinition): VmDefinition {
+  const { hyperV } = definition;
+  return {
+    ...definition,
+    isAutoStart: false,
+    ...(hyperV === undefined ? {} : { hyperV: { ...hyperV, firmwareIds: undefined } }),
+  };
 }
 
 /** A second VM beside the first keeps off the network until somebody has given it its own addresses. */

@@ -49,6 +49,10 @@ export class RecordFields {
     });
   }
 
+  has(field: string): boolean {
+    return !this.#isNone(field);
+  }
+
   text(field: string, most = 4096): string {
     const value = this.#value[field];
     if (typeof value !== 'string' || value.length > most) throw this.bad(field);
@@ -101,6 +105,10 @@ export class RecordFields {
     return this.#list(field, most).map((item) =>
       parse(new RecordFields(item, this.#name, `an item of ${field}`)),
     );
+  }
+
+  objectsOrNone<T>(field: string, most: number, parse: (item: RecordFields) => T): T[] {
+    return this.#isNone(field) ? [] : this.objects(field, most, parse);
   }
 
   texts(field: string, mostItems: number, most = 256): string[] {

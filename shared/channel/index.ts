@@ -78,6 +78,8 @@ export {
   DiskTransfer,
   HashesRequest,
   HashesResponse,
+  BootDevice,
+  FirmwareIds,
   HyperVSettings,
   OpenAccepted,
   OpenDisk,

@@ -1,6 +1,11 @@
+export { BOOT_CLASSES } from './vm.js';
 export type {
   AddressSettings,
+  BootClass,
+  BootDevice,
+  FirmwareIds,
   HyperVSettings,
+  IntegrationService,
   OwnerTag,
   PowerState,
   VmAdapter,

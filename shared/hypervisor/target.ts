@@ -20,6 +20,8 @@ export interface RegisterRequest {
   readonly tag: OwnerTag;
   /** Default: a new MAC for each adapter. */
   readonly keepsMacAddresses?: boolean | undefined;
+  /** It is to serve, and the cluster of its host takes care of it, where there is one. Default: no, as for a test. */
+  readonly joinsCluster?: boolean | undefined;
 }
 
 export interface SwitchInfo {

@@ -42,11 +42,40 @@ export interface VmAdapter {
   /** Twelve upper-case hexadecimal digits. */
   readonly mac: string;
   readonly isMacStatic: boolean;
+  /** Of generation 1: one that every guest has a driver for. Default: no. */
+  readonly isLegacy?: boolean | undefined;
   /** undefined: not connected. */
   readonly switchName: string | undefined;
   /** undefined: untagged. */
   readonly vlan: number | undefined;
   readonly guest: AddressSettings;
+}
+
+/** Kinds of devices that a VM of generation 1 starts from. */
+export const BOOT_CLASSES = ['CD', 'IDE', 'LegacyNetworkAdapter', 'Floppy'] as const;
+
+export type BootClass = (typeof BOOT_CLASSES)[number];
+
+export type BootDevice =
+  | { readonly kind: 'disk'; readonly diskId: Guid }
+  | { readonly kind: 'adapter'; readonly adapterId: Guid }
+  | { readonly kind: 'class'; readonly deviceClass: BootClass };
+
+/** By which a guest, and a licence in it, knows its hardware. */
+export interface FirmwareIds {
+  /** undefined: its host names none. */
+  readonly biosGuid: Guid | undefined;
+  readonly biosSerialNumber: string;
+  readonly baseBoardSerialNumber: string;
+  readonly chassisSerialNumber: string;
+  readonly chassisAssetTag: string;
+}
+
+/** What the host offers to the guest: the clock, the shutdown, the heartbeat and others. */
+export interface IntegrationService {
+  /** Of its component: the same on every host, whatever its language calls it. */
+  readonly id: Guid;
+  readonly isEnabled: boolean;
 }
 
 /** What a VM needs to start as it did, and only Hyper-V knows. */
@@ -57,8 +86,14 @@ export interface HyperVSettings {
   /** undefined: it has the memory that it starts with. */
   readonly dynamicMemory:
     { readonly minimumBytes: number; readonly maximumBytes: number } | undefined;
-  /** Its contents do not travel. */
+  /** Neither its contents nor its key protector travel: the copy gets an empty one. */
   readonly hasTpm: boolean;
+  /** Those that are not named stay as the host makes them. */
+  readonly integrationServices: readonly IntegrationService[];
+  /** First what it starts from first. None: as the host makes it. */
+  readonly bootOrder: readonly BootDevice[];
+  /** undefined: new ones, as another machine has. */
+  readonly firmwareIds: FirmwareIds | undefined;
 }
 
 export interface VmDefinition {

@@ -78,6 +78,7 @@ export async function registerVm(work: Work): Promise<FailoverPatch> {
     definition,
     name: instance.vmName,
     diskPaths: instance.disks.map((disk) => instanceDiskPaths(vm.layout, disk).protective),
+    joinsCluster: true,
   });
   const { parameters } = work.book.operation;
   const plan = await site.planNetwork(definition, { purpose: 'failover', parameters });

@@ -11,6 +11,7 @@ import type {
   VmDisk,
   VmSummary,
 } from '../vm.js';
+import { bootOrderOf } from './boot-order.js';
 import type { HyperVContext } from './context.js';
 import { settingsOf } from './guest-addresses.js';
 import { isUnfinishedName } from './naming.js';
@@ -100,6 +101,19 @@ export async function describeVm(context: HyperVContext, vmId: Guid): Promise<Vm
   const guests = await context.runner.run(getGuestAdapters, { vmId });
   const disks: VmDisk[] = [];
   for (const disk of inOrder(machine.disks)) disks.push(await vmDiskOf(context, machine, disk));
+  const adapters = machine.adapters.map((adapter): VmAdapter => {
+    const guest = guests.find(({ adapterId }) => adapterId === adapter.id);
+    return {
+      id: adapter.id,
+      name: adapter.name,
+      mac: adapter.mac.toUpperCase(),
+      isMacStatic: !adapter.isMacDynamic,
+      ...(adapter.isLegacy ? { isLegacy: true } : {}),
+      switchName: adapter.switchName,
+      vlan: adapter.vlanId,
+      guest: guest === undefined ? UNKNOWN_GUEST : settingsOf(guest),
+    };
+  });
   return {
     id: machine.id,
     name: machine.name,
@@ -108,23 +122,15 @@ export async function describeVm(context: HyperVContext, vmId: Guid): Promise<Vm
     memoryBytes: machine.startupMemoryBytes,
     isAutoStart: machine.startAction !== 'Nothing',
     disks,
-    adapters: machine.adapters.map((adapter): VmAdapter => {
-      const guest = guests.find(({ adapterId }) => adapterId === adapter.id);
-      return {
-        id: adapter.id,
-        name: adapter.name,
-        mac: adapter.mac.toUpperCase(),
-        isMacStatic: !adapter.isMacDynamic,
-        switchName: adapter.switchName,
-        vlan: adapter.vlanId,
-        guest: guest === undefined ? UNKNOWN_GUEST : settingsOf(guest),
-      };
-    }),
-    hyperV: hyperVOf(machine),
+    adapters,
+    hyperV: {
+      ...hyperVOf(machine),
+      bootOrder: bootOrderOf(machine.bootOrder, { disks, adapters }),
+    },
   };
 }
 
-function hyperVOf(machine: MachineFacts): HyperVSettings {
+function hyperVOf(machine: MachineFacts): Omit<HyperVSettings, 'bootOrder'> {
   const { isSecureBoot = false, secureBootTemplateId, isMemoryDynamic, hasTpm } = machine;
   const { minimumMemoryBytes: minimumBytes, maximumMemoryBytes: maximumBytes } = machine;
   return {
@@ -132,6 +138,8 @@ function hyperVOf(machine: MachineFacts): HyperVSettings {
     secureBootTemplate: secureBootTemplateId,
     dynamicMemory: isMemoryDynamic ? { minimumBytes, maximumBytes } : undefined,
     hasTpm,
+    integrationServices: machine.services,
+    firmwareIds: { ...machine.firmwareIds, biosGuid: machine.firmwareIds.biosGuid ?? undefined },
   };
 }
 

@@ -7,7 +7,9 @@ import type { Guid } from '../../bytes/index.js';
 import { DrError } from '../../errors.js';
 import type { RegisterRequest } from '../target.js';
 import type { OwnerTag, VmDefinition, VmSummary } from '../vm.js';
+import { applyBootOrder } from './boot-order.js';
 import { findCheckpoints, removeCheckpoint } from './checkpoints.js';
+import { giveRole, removeWithRole, sharedFolderFor } from './cluster-role.js';
 import type { HyperVContext } from './context.js';
 import {
   allMachines,
@@ -29,11 +31,12 @@ import {
   unfinishedName,
   vmMarkOf,
 } from './naming.js';
-import { removeClusterRole } from './operations/cluster.js';
+import { updateClusterRole } from './operations/cluster.js';
 import { getHost } from './operations/host.js';
 import * as operations from './operations/machines.js';
 import type { MachineFacts } from './operations/machines.js';
 import { addAdapter } from './operations/network.js';
+import { setUp } from './set-up.js';
 import { removeUnfinishedOf, whileRegistering } from './unfinished.js';
 
 /** Of disks of ordinary size; what takes longer is told, or left to the host. */
@@ -71,63 +74,42 @@ async function build(
   unfinished: string,
   request: RegisterRequest,
 ): Promise<Guid> {
-  const { definition, name, tag, keepsMacAddresses = false } = request;
+  const { definition, name, tag, keepsMacAddresses = false, joinsCluster = false } = request;
   const { runner } = context;
+  const diskPaths = request.diskPaths.map((file) => path.resolve(file));
+  const shared = joinsCluster ? await sharedFolderFor(context, diskPaths) : undefined;
   const { vmId } = await runner.run(operations.createMachine, {
     name: unfinished,
-    folder: await defaultVmFolder(context),
+    folder: shared ?? (await defaultVmFolder(context)),
     generation: definition.generation,
     memoryBytes: String(definition.memoryBytes),
     version: null,
   });
-  const diskPaths = request.diskPaths.map((file) => path.resolve(file));
-  const marked = (isUnfinished: boolean): string =>
-    notesWithVmMark({ id: vmId, notes: '' }, { tag, diskPaths, isUnfinished });
+  const marked = (isUnfinished: boolean, remarks = ''): string =>
+    notesWithVmMark({ id: vmId, notes: remarks }, { tag, diskPaths, isUnfinished });
   try {
     await runner.run(operations.setNotes, { vmId, notes: marked(true) });
     if (definition.generation === 1) await runner.run(operations.removeDvdDrives, { vmId });
     await runner.run(operations.setProcessors, { vmId, count: definition.cpuCount });
-    await setUp(context, vmId, definition);
+    const remarks = [...(await setUp(context, vmId, definition))];
     await addDisks(context, vmId, definition, diskPaths);
-    for (const { name: adapterName, mac } of definition.adapters) {
+    const newAdapterIds: Guid[] = [];
+    for (const { name: adapterName, mac, isLegacy = false } of definition.adapters) {
       // one that no start has given out yet is none
       const kept = keepsMacAddresses && !/^0*$/.test(mac) ? mac : null;
-      const added = { vmId, name: adapterName, mac: kept, isLegacy: false };
-      await runner.run(addAdapter, added);
+      const legacy = { isLegacy: isLegacy && definition.generation === 1 };
+      const added = { vmId, name: adapterName, mac: kept, ...legacy };
+      newAdapterIds.push((await runner.run(addAdapter, added)).adapterId);
     }
-    await runner.run(operations.setNotes, { vmId, notes: marked(false) });
+    await applyBootOrder(context, vmId, definition, newAdapterIds);
+    if (shared !== undefined) remarks.push(...(await giveRole(context, vmId, name)));
+    await runner.run(operations.setNotes, { vmId, notes: marked(false, remarks.join('\n')) });
     await runner.run(operations.renameMachine, { vmId, name });
     return vmId;
   } catch (error) {
     await takeBack(context, vmId);
     throw error;
   }
-}
-
-/** What the source did not tell stays as the host makes it. */
-async function setUp(
-  { runner }: HyperVContext,
-  vmId: Guid,
-  { generation, memoryBytes, hyperV }: VmDefinition,
-): Promise<void> {
-  if (hyperV === undefined) return;
-  const { isSecureBoot: isOn, secureBootTemplate, dynamicMemory } = hyperV;
-  if (dynamicMemory !== undefined) {
-    const { minimumBytes, maximumBytes } = dynamicMemory;
-    await runner.run(operations.setMemory, {
-      vmId,
-      isDynamic: true,
-      startupBytes: String(memoryBytes),
-      minimumBytes: String(Math.min(minimumBytes, memoryBytes)),
-      maximumBytes: String(Math.max(maximumBytes, memoryBytes)),
-    });
-  }
-  if (generation !== 2) return;
-  const { secureBootTemplates } = await runner.run(getHost, {});
-  // one that this host does not know would be refused: then its own default, which most guests start with
-  const isKnown = secureBootTemplates.some(({ id }) => id === secureBootTemplate);
-  const templateId = isOn && isKnown ? (secureBootTemplate ?? null) : null;
-  await runner.run(operations.setSecureBoot, { vmId, isOn, templateId });
 }
 
 async function addDisks(
@@ -155,9 +137,10 @@ async function addDisks(
   }
 }
 
-async function takeBack({ runner }: HyperVContext, vmId: Guid): Promise<void> {
+async function takeBack(context: HyperVContext, vmId: Guid): Promise<void> {
   try {
-    await runner.run(operations.removeMachine, { vmId });
+    const machine = await machineOrNone(context, vmId);
+    if (machine !== undefined) await removeWithRole(context, machine);
   } catch (error) {
     // its name says what it is, and the next attempt removes it; the first error is the one to tell
     if (!(error instanceof DrError)) throw error;
@@ -181,8 +164,7 @@ export async function removeVm(context: HyperVContext, vmId: Guid): Promise<void
   const ours = (await findCheckpoints(context, vmId)).filter(({ tag }) => tag !== undefined);
   for (const { facts } of ours) await removeCheckpoint(context, vmId, facts.id);
   if (ours.length > 0) await waitForMerge(context, vmId, MERGE_MS);
-  if (machine.isClustered) await context.runner.run(removeClusterRole, { vmId });
-  await context.runner.run(operations.removeMachine, { vmId });
+  await removeWithRole(context, machine);
   await removeLeft(context, above);
   await forget(context, machine);
 }
@@ -278,6 +260,8 @@ export async function setDiskFiles(
     const place = { vmId, controllerType, controllerNumber, controllerLocation };
     await runner.run(operations.setDiskPath, { ...place, path: file });
   }
+  // the cluster has its own copy of the paths
+  if (machine.isClustered && changes.length > 0) await runner.run(updateClusterRole, { vmId });
   const mark = vmMarkOf(machine);
   if (mark === undefined || changes.length === 0) return;
   const notes = notesWithVmMark(machine, { ...mark, diskPaths: files });

@@ -7,10 +7,11 @@ import type { Guid } from '../../bytes/index.js';
 import { lockedFile, makeLockFile } from '../../files/index.js';
 import type { UnfinishedVm, UnfinishedVms } from '../target.js';
 import type { OwnerTag } from '../vm.js';
+import { removeWithRole } from './cluster-role.js';
 import type { HyperVContext } from './context.js';
 import { allMachines, loadMachine, machineOrNone, powerOf } from './machines.js';
 import { operationOfUnfinishedName, unfinishedName, vmMarkOf } from './naming.js';
-import { removeMachine, type MachineFacts } from './operations/machines.js';
+import type { MachineFacts } from './operations/machines.js';
 
 /** A VM is built in less. */
 const REGISTRATION_MS = 10 * 60_000;
@@ -46,7 +47,7 @@ export class HyperVUnfinishedVms implements UnfinishedVms {
       const machine = await machineOrNone(this.#context, vmId);
       if (machine?.name !== name) return;
       if (whyItStays(machine) !== undefined) return;
-      await this.#context.runner.run(removeMachine, { vmId });
+      await removeWithRole(this.#context, machine);
     });
   }
 }
@@ -57,7 +58,7 @@ export async function removeUnfinishedOf(context: HyperVContext, tag: OwnerTag):
     if (name !== unfinishedName(tag)) continue;
     const machine = await machineOrNone(context, vmId);
     if (machine === undefined || whyItStays(machine) !== undefined) continue;
-    await context.runner.run(removeMachine, { vmId });
+    await removeWithRole(context, machine);
   }
 }
 
@@ -86,7 +87,7 @@ export async function whileRegistering<T>(
 
 /** undefined: nobody has made use of it, and it is ours. */
 function whyItStays(machine: MachineFacts): string | undefined {
-  const { state, isClustered, parentCheckpointId, lastAppliedId, adapters, disks, notes } = machine;
+  const { state, parentCheckpointId, lastAppliedId, adapters, disks, notes } = machine;
   const power = powerOf(state);
   if (power !== 'off') return `it is ${power}, so somebody has started it`;
   // Hyper-V gives one out at the first start
@@ -96,7 +97,6 @@ function whyItStays(machine: MachineFacts): string | undefined {
   if (parentCheckpointId !== undefined || lastAppliedId !== undefined) {
     return 'it has a checkpoint, which somebody has made';
   }
-  if (isClustered) return 'somebody has made it a role of the cluster';
   // between the first two steps of a registration there is no mark yet, and nothing else either
   const isBare = notes === '' && disks.length === 0;
   const operationId = vmMarkOf(machine)?.tag.operationId;

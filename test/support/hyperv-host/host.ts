@@ -42,6 +42,10 @@ const OWNER = {
   protectionId: guid('00000000-0000-4000-8000-00000000000a'),
   operationId: guid('00000000-0000-4000-8000-00000000000b'),
 };
+const SECURE_BOOT_TEMPLATES = [
+  { id: '1734c6e8-3154-4dda-ba5f-a874cc483422', name: 'MicrosoftWindows' },
+  { id: '272e7447-90a4-4563-a4b9-8e4ab00526ce', name: 'MicrosoftUEFICertificateAuthority' },
+] as const;
 const INVALID_STATE = 32_775;
 /** Msvm_ComputerSystem.OperationalStatus */
 const MERGING = 32_772;
@@ -58,6 +62,17 @@ interface Overlay {
   /** At IDE 1:0, as in a new VM of generation 1. */
   hasDvdDrive: boolean;
   isSecureBoot: boolean;
+  /** A template of secure boot, by its id. */
+  secureBootTemplateId: string;
+  firmwareIds: Readonly<Record<string, string>>;
+  scsiControllers: number;
+  hasTpm: boolean;
+  isShielded: boolean;
+  readonly legacyAdapters: Set<Guid>;
+  /** As on the line; undefined: as the host makes it. */
+  bootOrder: readonly { readonly kind: string; readonly device: string }[] | undefined;
+  /** Of the guest services alone the host thinks that nobody needs them. */
+  services: Map<string, boolean>;
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
   lastAppliedId: string | null;
@@ -90,6 +105,8 @@ export interface HostTrouble {
   /** The changes of more than so much at a time are too many for one answer. */
   windowBytesMax: number;
   ownerNode: string;
+  refusesTpm: boolean;
+  refusesRoles: boolean;
   /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
   readonly hostDies: Map<string, 'before' | 'after'>;
   /** See delayMerges(). */
@@ -124,12 +141,16 @@ export class FakeHyperVHost {
     isTrackingIdMissing: false,
     windowBytesMax: Infinity,
     ownerNode: 'HV01',
+    refusesTpm: false,
+    refusesRoles: false,
     hostDies: new Map(),
     merges: undefined,
   };
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
   readonly frozen: FrozenDisks;
+  /** Folders of the cluster's shared volumes. */
+  readonly sharedVolumes: string[] = [];
   readonly #overlays = new Map<Guid, Overlay>();
   readonly #names = new Map<string, string>();
   readonly #switchIds = new Map<string, string>();
@@ -167,6 +188,24 @@ export class FakeHyperVHost {
       isSaved: false,
       hasDvdDrive: false,
       isSecureBoot: true,
+      secureBootTemplateId: SECURE_BOOT_TEMPLATES[0].id,
+      firmwareIds: {
+        biosGuid: `{${randomGuid(systemRandom).toUpperCase()}}`,
+        biosSerialNumber: `bios of ${vmId}`,
+        baseBoardSerialNumber: `board of ${vmId}`,
+        chassisSerialNumber: `chassis of ${vmId}`,
+        chassisAssetTag: `asset ${vmId}`,
+      },
+      scsiControllers: 1,
+      hasTpm: false,
+      isShielded: false,
+      legacyAdapters: new Set(),
+      bootOrder: undefined,
+      services: new Map([
+        ['9F8233AC-BE49-4C79-8EE3-E7E1985B2077', true],
+        ['2497F4DE-E9FA-4204-80E4-4B75C46419C0', true],
+        ['6C09BB55-D683-4DA0-8931-C9BF705F6480', false],
+      ]),
       dynamicMemory: undefined,
       lastAppliedId: null,
       configurationFolder: undefined,
@@ -241,7 +280,7 @@ export class FakeHyperVHost {
       defaultVmFolder: resolve(this.context.folder, 'restored'),
       defaultDiskFolder: resolve(this.context.folder, 'restored'),
       vmVersions: ['9.0', '10.0'],
-      secureBootTemplates: [],
+      secureBootTemplates: SECURE_BOOT_TEMPLATES,
       clusterNode: 'HV01',
     }),
     'machine.list': async () => ({
@@ -307,7 +346,61 @@ export class FakeHyperVHost {
     },
     'machine.setSecureBoot': async (given) => {
       await this.#vm(given);
-      this.overlayOf(given.vmId).isSecureBoot = given.flag('isOn');
+      const overlay = this.overlayOf(given.vmId);
+      overlay.isSecureBoot = given.flag('isOn');
+      overlay.secureBootTemplateId =
+        given.optionalText('templateId') ?? overlay.secureBootTemplateId;
+      return DONE;
+    },
+    'machine.setFirmwareIds': async (given) => {
+      const vm = await this.#vm(given);
+      if (vm.powerState !== 'off') return { returnValue: INVALID_STATE, jobId: null };
+      const overlay = this.overlayOf(vm.id);
+      const names = Object.keys(overlay.firmwareIds).filter((name) => name !== 'biosGuid');
+      const texts = names.map((name) => [name, given.text(name)]);
+      const biosGuid = given.optionalText('biosGuid')?.toUpperCase();
+      overlay.firmwareIds = {
+        ...overlay.firmwareIds,
+        ...(Object.fromEntries(texts) as Record<string, string>),
+        ...(biosGuid === undefined ? {} : { biosGuid: `{${biosGuid}}` }),
+      };
+      return { returnValue: 4096, jobId: this.#finished('machine.setFirmwareIds') };
+    },
+    'machine.enableTpm': async (given) => {
+      const { id } = await this.#vm(given);
+      const { refusesTpm } = this.trouble;
+      if (refusesTpm) throw new DrError('E_HYPERVISOR', 'the host has no\r\nguardian for it');
+      this.overlayOf(id).hasTpm = true;
+      return DONE;
+    },
+    'machine.setBootOrder': async (given) => {
+      const vm = await this.#vm(given);
+      if (vm.generation === 1)
+        throw new DrError('E_HYPERVISOR', 'a VM of generation 1 has no UEFI');
+      const known = bootDevicesOf(vm);
+      this.overlayOf(vm.id).bootOrder = given.texts('devices').map((device) => {
+        const found = known.find((each) => each.device === device);
+        return found ?? wrong('devices', device);
+      });
+      return DONE;
+    },
+    'machine.setStartupOrder': async (given) => {
+      const vm = await this.#vm(given);
+      if (vm.generation === 2)
+        throw new DrError('E_HYPERVISOR', 'a VM of generation 2 has no BIOS');
+      const classes = given.texts('classes');
+      if (classes.toSorted().join() !== STARTUP_CLASSES.toSorted().join())
+        wrong('classes', classes);
+      this.overlayOf(vm.id).bootOrder = classes.map((device) => ({ kind: 'class', device }));
+      return DONE;
+    },
+    'machine.setServices': async (given) => {
+      await this.#vm(given);
+      const { services } = this.overlayOf(given.vmId);
+      for (const id of services.keys()) {
+        if (given.texts('enabledIds').includes(id.toLowerCase())) services.set(id, true);
+        if (given.texts('disabledIds').includes(id.toLowerCase())) services.set(id, false);
+      }
       return DONE;
     },
     'machine.setMemory': async (given) => {
@@ -318,6 +411,7 @@ export class FakeHyperVHost {
     },
     'machine.addScsiController': async (given) => {
       await this.#vm(given);
+      this.overlayOf(given.vmId).scsiControllers += 1;
       return DONE;
     },
     'machine.removeDvdDrives': (given) => {
@@ -329,6 +423,9 @@ export class FakeHyperVHost {
       const isTaken = controller === 'ide' && number === 1 && controllerLocation === 0;
       if (isTaken && this.overlayOf(given.vmId).hasDvdDrive) {
         throw new DrError('E_HYPERVISOR', 'a DVD drive is at IDE 1:0 already');
+      }
+      if (controller === 'scsi' && number >= this.overlayOf(given.vmId).scsiControllers) {
+        throw new DrError('E_HYPERVISOR', `there is no SCSI controller ${String(number)}`);
       }
       const diskId = await this.lab.attachDisk(given.vmId, given.text('path'));
       await this.#change(given.vmId, (vm) => ({
@@ -405,6 +502,7 @@ export class FakeHyperVHost {
     'adapter.add': async (given) => {
       const id = randomGuid(systemRandom);
       const mac = given.optionalText('mac');
+      if (given.flag('isLegacy')) this.overlayOf(given.vmId).legacyAdapters.add(id);
       await this.#change(given.vmId, (vm) => ({
         ...vm,
         adapters: [
@@ -484,6 +582,17 @@ export class FakeHyperVHost {
       Object.assign(this.overlayOf(given.vmId), { isOnline: false, isSaved });
       return DONE;
     },
+    'cluster.sharedVolumes': () => ({ folders: this.sharedVolumes }),
+    'cluster.addRole': async (given) => {
+      const { id } = await this.#vm(given);
+      if (this.trouble.refusesRoles)
+        throw new DrError('E_HYPERVISOR', 'the group is there already');
+      given.text('name');
+      Object.assign(this.overlayOf(id), { isClustered: true, isOnline: false });
+      return DONE;
+    },
+    'cluster.updateRole': (given) =>
+      this.overlayOf(given.vmId).isClustered ? DONE : wrong('vmId', given.vmId),
     'cluster.removeRole': (given) => {
       this.overlayOf(given.vmId).isClustered = false;
       return DONE;
@@ -546,9 +655,12 @@ export class FakeHyperVHost {
       minimumMemoryBytes: dynamicMemory?.[0] ?? bytes,
       maximumMemoryBytes: dynamicMemory?.[1] ?? bytes,
       isSecureBoot: vm.generation === 2 ? isSecureBoot : null,
-      secureBootTemplateId: null,
-      hasTpm: false,
-      isShielded: false,
+      secureBootTemplateId: vm.generation === 2 ? overlay.secureBootTemplateId : null,
+      hasTpm: overlay.hasTpm,
+      isShielded: overlay.isShielded,
+      firmwareIds: overlay.firmwareIds,
+      bootOrder: overlay.bootOrder ?? bootDevicesOf(vm),
+      services: [...overlay.services].map(([id, isEnabled]) => ({ id, isEnabled })),
       parentCheckpointId:
         currentCheckpointId === undefined ? null : instanceIdOf(currentCheckpointId),
       lastAppliedId,
@@ -566,7 +678,7 @@ export class FakeHyperVHost {
         name,
         mac,
         isMacDynamic: !isMacStatic,
-        isLegacy: false,
+        isLegacy: overlay.legacyAdapters.has(id),
         switchId: switchName === undefined ? null : this.#switchId(switchName),
         switchName: switchName ?? null,
         vlanId: vlan ?? null,
@@ -577,6 +689,9 @@ export class FakeHyperVHost {
   /** Remove-VM leaves all disk files; the lab takes those of checkpoints away, so empty ones are put back. */
   async #removeMachine(vmId: Guid): Promise<Json> {
     const vm = await loadVm(this.context, vmId);
+    if (this.overlayOf(vmId).isClustered) {
+      throw new DrError('E_HYPERVISOR', 'the VM is a role of the cluster');
+    }
     const files = vm.disks.flatMap((disk) => disk.files.map(({ file }) => this.#pathOf(vm, file)));
     await this.lab.removeVm(vmId);
     for (const file of files) {
@@ -734,6 +849,22 @@ export class FakeHyperVHost {
     if (job === undefined) throw missing(given.text('jobId'));
     return this.trouble.areJobsForgotten ? { ...job, state: 'gone' } : job;
   }
+}
+
+const STARTUP_CLASSES = ['CD', 'IDE', 'LegacyNetworkAdapter', 'Floppy'];
+
+/** As they came to the VM. */
+function bootDevicesOf(
+  vm: VmRecord,
+): readonly { readonly kind: string; readonly device: string }[] {
+  if (vm.generation === 1) return STARTUP_CLASSES.map((device) => ({ kind: 'class', device }));
+  return [
+    ...vm.disks.map(({ controllerNumber, controllerLocation }) => ({
+      kind: 'disk',
+      device: `${String(controllerNumber)}/${String(controllerLocation)}`,
+    })),
+    ...vm.adapters.map(({ id }) => ({ kind: 'adapter', device: id })),
+  ];
 }
 
 /** The arguments of an operation, as the other side reads them. */

@@ -76,6 +76,7 @@ export class HyperVRig {
   readonly #double: string;
   readonly #service: HostService | undefined;
   readonly #runners: OperationRunner[] = [];
+  #diskFiles = 0;
 
   private constructor(
     work: WorkFolder,
@@ -134,7 +135,8 @@ export class HyperVRig {
     const seams = { fs: nodeFileSystem, random: systemRandom };
     const folder = this.work.file('ready');
     await nodeFileSystem.makeFolder(folder);
-    const file = join(folder, 'disk.vhdx');
+    this.#diskFiles += 1;
+    const file = join(folder, `disk-${this.#diskFiles}.vhdx`);
     await createVhdx(file, { type: 'dynamic', sizeBytes }, seams);
     const disk = await openVhdx(file, { ...seams, isWritable: true });
     await disk.write(0, bytes);

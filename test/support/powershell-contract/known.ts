@@ -13,6 +13,7 @@ export const PARAMETERS: Readonly<Record<string, Type>> = {
   Arguments: 'arguments',
   Request: 'request',
   Vm: 'ps VirtualMachine',
+  Drive: 'ps HardDiskDrive',
   System: 'wmi Msvm_ComputerSystem',
   Settings: 'wmi Msvm_VirtualSystemSettingData',
   Port: 'wmi Msvm_SyntheticEthernetPortSettingData',
@@ -32,8 +33,10 @@ export const CMDLET_TYPES: Readonly<Record<string, Type>> = {
   'Get-VMNetworkAdapterVlan': 'ps VMNetworkAdapterVlanSetting',
   'Get-VMSwitch': 'ps VMSwitch',
   'Get-VMFirmware': 'ps VMFirmware',
+  'Get-VMBios': 'ps VMBios',
   'Get-VMSecurity': 'ps VMSecurity',
   'Get-VMHost': 'ps VMHost',
+  'Get-VMIntegrationService': 'ps VMIntegrationComponent',
   'Get-VMHostSupportedVersion': 'ps VMHostSupportedVersion',
   'Get-VHD': 'ps Microsoft.Vhd.PowerShell.VirtualHardDisk',
   'Get-VMReplication': 'ps VMReplication',
@@ -45,12 +48,17 @@ export const CMDLET_TYPES: Readonly<Record<string, Type>> = {
 /** Types that the collection does not have, with the members that the scripts use (hyperv.md § 3.2, § 3.6). */
 export const OTHER_TYPES: Readonly<Record<string, Readonly<Record<string, Type>>>> = {
   'net ClusterGroup': { Name: 'net', OwnerNode: 'net Named', State: 'net' },
+  'net BootDevice': { Id: 'net' },
+  'ps VMBootSource': { BootType: 'net', Device: 'net BootDevice' },
+  'net ClusterSharedVolume': { SharedVolumeInfo: 'net SharedVolumeInfo' },
+  'net SharedVolumeInfo': { FriendlyVolumeName: 'net' },
   'net Named': { Name: 'net' },
   'net SecureBootTemplate': { Id: 'net', Name: 'net' },
   'net Service': { Status: 'net' },
 };
 export const OTHER_OUTPUTS: Readonly<Record<string, Type>> = {
   'Get-ClusterGroup': 'net ClusterGroup',
+  'Get-ClusterSharedVolume': 'net ClusterSharedVolume',
   'Get-Service': 'net Service',
 };
 

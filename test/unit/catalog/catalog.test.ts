@@ -68,11 +68,31 @@ const CONFIG: VmDefinition = {
       name: 'LAN',
       mac: '00155D010203',
       isMacStatic: false,
+      isLegacy: true,
       switchName: undefined,
       vlan: 7,
       guest: { isDhcp: false, addresses: ['192.0.2.1/24'], gateways: [], dnsServers: [] },
     },
   ],
+  hyperV: {
+    isSecureBoot: true,
+    secureBootTemplate: '272e7447-90a4-4563-a4b9-8e4ab00526ce',
+    dynamicMemory: { minimumBytes: 2 ** 29, maximumBytes: 2 ** 33 },
+    hasTpm: true,
+    integrationServices: [{ id: testGuid(11), isEnabled: false }],
+    bootOrder: [
+      { kind: 'disk', diskId: DISK },
+      { kind: 'adapter', adapterId: testGuid(9) },
+      { kind: 'class', deviceClass: 'CD' },
+    ],
+    firmwareIds: {
+      biosGuid: undefined,
+      biosSerialNumber: '1234',
+      baseBoardSerialNumber: '',
+      chassisSerialNumber: '5678',
+      chassisAssetTag: '',
+    },
+  },
 };
 
 /** Anything that a host may take for a name, lone surrogates as well. */

@@ -33,7 +33,23 @@ const change = (name: string): Operation<{ readonly vmId: Guid }, void> => ({
   read: done,
 });
 
-export const addClusterRole = change('cluster.addRole');
+/** Of a VM on shared volumes; the role is offline. */
+export const addClusterRole: Operation<{ readonly vmId: Guid; readonly name: string }, void> = {
+  name: 'cluster.addRole',
+  timeoutMs: CHANGE_MS,
+  read: done,
+};
+
+/** Where the volumes stand that every node reaches. */
+export const listSharedVolumes: Operation<
+  Record<string, never>,
+  { readonly folders: readonly string[] }
+> = {
+  name: 'cluster.sharedVolumes',
+  timeoutMs: LOOK_MS,
+  read: (fields) => ({ folders: fields.strings('folders') }),
+};
+
 export const removeClusterRole = change('cluster.removeRole');
 /** A clustered VM is started and stopped by its group, else the cluster undoes it. */
 export const startClusterGroup = change('cluster.start');

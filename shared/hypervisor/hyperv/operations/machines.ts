@@ -4,6 +4,12 @@ import type { Guid } from '../../../bytes/index.js';
 import type { Fields } from '../../fields.js';
 import type { Operation } from '../powershell/operation.js';
 import { bytesOf, CHANGE_MS, done, LOOK_MS, methodAnswer, type MethodAnswer } from './answers.js';
+import {
+  bootDeviceOf,
+  firmwareIdsOf,
+  type MachineBootDevice,
+  type MachineFirmwareIds,
+} from './hardware.js';
 
 /** Names of Microsoft.HyperV.PowerShell.VMState; another one is passed on as it is. */
 export type MachineState = string;
@@ -45,6 +51,12 @@ export interface MachineAdapter {
   readonly vlanId: number | undefined;
 }
 
+export interface MachineService {
+  /** Of its component. */
+  readonly id: Guid;
+  readonly isEnabled: boolean;
+}
+
 export interface MachineFacts extends MachineSummary {
   readonly generation: 1 | 2;
   readonly version: string;
@@ -62,6 +74,9 @@ export interface MachineFacts extends MachineSummary {
   readonly secureBootTemplateId: string | undefined;
   readonly hasTpm: boolean;
   readonly isShielded: boolean;
+  readonly services: readonly MachineService[];
+  readonly bootOrder: readonly MachineBootDevice[];
+  readonly firmwareIds: MachineFirmwareIds;
   /** Id of the checkpoint above which it runs; changes when a user applies another one. */
   readonly parentCheckpointId: string | undefined;
   readonly lastAppliedId: string | undefined;
@@ -101,6 +116,12 @@ export const getMachine: Operation<OfMachine, MachineFacts> = {
     secureBootTemplateId: fields.optionalString('secureBootTemplateId'),
     hasTpm: fields.boolean('hasTpm'),
     isShielded: fields.boolean('isShielded'),
+    services: fields.list('services', (item) => ({
+      id: item.guid('id'),
+      isEnabled: item.boolean('isEnabled'),
+    })),
+    bootOrder: fields.list('bootOrder', bootDeviceOf),
+    firmwareIds: fields.object('firmwareIds', firmwareIdsOf),
     parentCheckpointId: fields.optionalString('parentCheckpointId'),
     lastAppliedId: fields.optionalString('lastAppliedId'),
     disks: fields.list('disks', diskOf),

@@ -12,7 +12,7 @@ import type {
   Operation,
   OperationRunner,
 } from '../../../../shared/hypervisor/hyperv/powershell/operation.js';
-import type { ByteRange, Checkpoint } from '../../../../shared/hypervisor/index.js';
+import type { ByteRange, Checkpoint, VmDefinition } from '../../../../shared/hypervisor/index.js';
 import type { FakeHyperVHost } from '../../../support/hyperv-host/host.js';
 import { buildDouble, HyperVRig } from '../../../support/hyperv-host/rig.js';
 import { refusal } from '../../../support/refusal.js';
@@ -27,6 +27,13 @@ const TAG = {
 };
 const REQUEST = { tag: TAG, consistency: 'crash', timeoutMs: MERGE_MS } as const;
 const APPLICATION = { ...REQUEST, consistency: 'application' } as const;
+
+/** Components of the synchronisation of time, on by default, and of the guest services, off by default. */
+const TIME_SERVICE = '2497F4DE-E9FA-4204-80E4-4B75C46419C0';
+
+/** Of secure boot, for Linux. */
+const LINUX_TEMPLATE = '272e7447-90a4-4563-a4b9-8e4ab00526ce';
+const GUEST_SERVICE = '6C09BB55-D683-4DA0-8931-C9BF705F6480';
 
 describe('the provider of Hyper-V', function () {
   this.timeout(120_000);
@@ -449,16 +456,211 @@ describe('the provider of Hyper-V', function () {
     expect(await host.listCheckpoints(vmId)).to.deep.equal([]);
   });
 
-  it('makes a VM that starts as its source does: firmware and dynamic memory', async () => {
-    const source = rig.fake.overlayOf(vmId);
-    source.isSecureBoot = false;
-    source.dynamicMemory = [String(512 * MIB), String(8192 * MIB)];
-    const definition = await host.describeVm(vmId);
-    expect(definition.hyperV?.isSecureBoot).to.equal(false);
-    const file = await rig.makeDiskFile(SIZE, Buffer.from('ready'));
-    const request = { definition, name: 'copy', diskPaths: [file], tag: TAG };
-    const copy = await host.describeVm(await host.registerVm(request));
-    expect(copy.hyperV).to.deep.equal(definition.hyperV);
+  describe('asked for a VM like another', () => {
+    /** What the copy is to start with, and what it has of it. */
+    async function copyOf(
+      sourceId: Guid,
+      sizes: readonly number[],
+    ): Promise<{ source: VmDefinition; copy: VmDefinition }> {
+      const source = await host.describeVm(sourceId);
+      const diskPaths: string[] = [];
+      for (const size of sizes) diskPaths.push(await rig.makeDiskFile(size, Buffer.from('ready')));
+      const request = { definition: source, name: 'copy', diskPaths, tag: TAG };
+      return { source, copy: await host.describeVm(await host.registerVm(request)) };
+    }
+
+    it('gives it the firmware, serial numbers, memory and integration services of its source', async () => {
+      const overlay = rig.fake.overlayOf(vmId);
+      overlay.services.set(TIME_SERVICE, false).set(GUEST_SERVICE, true);
+      overlay.secureBootTemplateId = LINUX_TEMPLATE;
+      overlay.dynamicMemory = [String(512 * MIB), String(8192 * MIB)];
+      const { source, copy } = await copyOf(vmId, [SIZE]);
+      expect(source.hyperV?.secureBootTemplate).to.equal(LINUX_TEMPLATE);
+      expect(source.hyperV?.firmwareIds?.chassisSerialNumber).to.contain(vmId);
+      expect(source.hyperV?.integrationServices).to.deep.include.members([
+        { id: TIME_SERVICE.toLowerCase(), isEnabled: false },
+        { id: GUEST_SERVICE.toLowerCase(), isEnabled: true },
+      ]);
+      // which names the disks and adapters of its own VM
+      const bootOrder: readonly never[] = [];
+      expect({ ...copy.hyperV, bootOrder }).to.deep.equal({ ...source.hyperV, bootOrder });
+    });
+
+    it('starts it from the disk that its source starts from', async () => {
+      const twoId = await rig.makeVm('two', [SIZE, 2 * SIZE]);
+      const [adapter] = (await host.describeVm(twoId)).adapters;
+      rig.fake.overlayOf(twoId).bootOrder = [
+        { kind: 'disk', device: '0/1' },
+        { kind: 'adapter', device: adapter?.id ?? '' },
+        { kind: 'disk', device: '0/0' },
+      ];
+      const { source, copy } = await copyOf(twoId, [SIZE, 2 * SIZE]);
+      const [first, second] = source.disks;
+      expect(source.hyperV?.bootOrder).to.deep.equal([
+        { kind: 'disk', diskId: second?.diskId },
+        { kind: 'adapter', adapterId: adapter?.id },
+        { kind: 'disk', diskId: first?.diskId },
+      ]);
+      expect(copy.hyperV?.bootOrder).to.deep.equal([
+        { kind: 'disk', diskId: copy.disks[1]?.diskId },
+        { kind: 'adapter', adapterId: copy.adapters[0]?.id },
+        { kind: 'disk', diskId: copy.disks[0]?.diskId },
+      ]);
+    });
+
+    it('gives it an empty TPM, and says in its notes that the keys stayed behind', async () => {
+      rig.fake.overlayOf(vmId).hasTpm = true;
+      const { copy } = await copyOf(vmId, [SIZE]);
+      expect(copy.hyperV?.hasTpm).to.equal(true);
+      const { notes } = rig.fake.overlayOf(copy.id);
+      expect(notes).to.match(/^Its virtual TPM is new and empty.*recovery key once\.$/m);
+      expect(await host.tagOf(copy.id)).to.deep.equal(TAG);
+    });
+
+    it('comes up without what a guest starts without, and says so in its notes', async () => {
+      rig.fake.overlayOf(vmId).hasTpm = true;
+      rig.fake.trouble.refusesTpm = true;
+      rig.fake.trouble.refusals.set('machine.setFirmwareIds', { returnValue: 32_773, times: 1 });
+      const { copy } = await copyOf(vmId, [SIZE]);
+      expect(copy.hyperV?.hasTpm).to.equal(false);
+      const lines = rig.fake.overlayOf(copy.id).notes.split('\n');
+      expect(lines[0]).to.contain('serial numbers of its source').and.contain('32773');
+      expect(lines[1]).to.contain('Enable-VMTPM').and.contain('the host has no guardian for it');
+      expect(await host.tagOf(copy.id)).to.deep.equal(TAG);
+      await host.startVm(copy.id);
+    });
+
+    it('gives one of generation 1 its legacy adapter', async () => {
+      const source = await host.describeVm(vmId);
+      const [adapter] = source.adapters;
+      if (adapter === undefined) throw new Error('a VM without adapters');
+      const adapters = [{ ...adapter, isLegacy: true }, adapter];
+      const request = {
+        definition: { ...source, generation: 1, adapters } as const,
+        ...{ name: 'old', tag: TAG },
+        diskPaths: [await rig.makeDiskFile(SIZE, Buffer.from('ready'))],
+      };
+      const old = await host.describeVm(await host.registerVm(request));
+      expect(old.adapters.map(({ isLegacy }) => isLegacy)).to.deep.equal([true, undefined]);
+    });
+
+    it('takes no shielded VM for one that can be copied', async () => {
+      rig.fake.overlayOf(vmId).isShielded = true;
+      const [disk] = (await host.describeVm(vmId)).disks;
+      expect(disk?.unsupported).to.contain('shielded');
+    });
+
+    it('turns secure boot off where its source has it off', async () => {
+      rig.fake.overlayOf(vmId).isSecureBoot = false;
+      expect((await copyOf(vmId, [SIZE])).copy.hyperV?.isSecureBoot).to.equal(false);
+    });
+
+    it('puts its disks where they are at the source, at other controllers too', async () => {
+      const source = await host.describeVm(vmId);
+      const [disk] = source.disks;
+      if (disk === undefined) throw new Error('a VM without disks');
+      const places = [
+        { controller: 'ide', controllerNumber: 0, controllerLocation: 1 },
+        { controller: 'scsi', controllerNumber: 0, controllerLocation: 63 },
+        { controller: 'scsi', controllerNumber: 3, controllerLocation: 7 },
+      ] as const;
+      const disks = places.map((place) => ({ ...disk, ...place }));
+      const diskPaths: string[] = [];
+      for (const { sizeBytes } of disks) {
+        diskPaths.push(await rig.makeDiskFile(sizeBytes, Buffer.from('ready')));
+      }
+      const definition = { ...source, generation: 1, disks } as const;
+      const request = { definition, name: 'spread', diskPaths, tag: TAG };
+      const made = await host.describeVm(await host.registerVm(request));
+      expect(made.disks.map(({ path }) => path)).to.deep.equal(diskPaths);
+      for (const [index, place] of places.entries()) expect(made.disks[index]).to.include(place);
+    });
+
+    it('keeps the order of the kinds of devices of generation 1', async () => {
+      const source = await host.describeVm(vmId);
+      const classes = ['IDE', 'LegacyNetworkAdapter', 'CD', 'Floppy'] as const;
+      const bootOrder = classes.map((deviceClass) => ({ kind: 'class', deviceClass }) as const);
+      const { hyperV } = source;
+      if (hyperV === undefined) throw new Error('a VM of Hyper-V has settings of it');
+      const request = {
+        definition: { ...source, generation: 1, hyperV: { ...hyperV, bootOrder } } as const,
+        ...{ name: 'old', tag: TAG },
+        diskPaths: [await rig.makeDiskFile(SIZE, Buffer.from('ready'))],
+      };
+      const oldId = await host.registerVm(request);
+      expect((await host.describeVm(oldId)).hyperV?.bootOrder).to.deep.equal(bootOrder);
+    });
+  });
+
+  describe('registering at a node of a cluster', () => {
+    async function request(
+      name: string,
+    ): Promise<Parameters<HyperV['registerVm']>[0] & { readonly joinsCluster: true }> {
+      const diskPaths = [await rig.makeDiskFile(SIZE, Buffer.from('ready'))];
+      const definition = await host.describeVm(vmId);
+      return { definition, name, diskPaths, tag: TAG, joinsCluster: true };
+    }
+
+    it('makes a VM that serves a role, which goes before its VM does', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('other'), rig.work.file('ready'));
+      const madeId = await host.registerVm(await request('serves'));
+      expect(rig.fake.overlayOf(madeId)).to.include({ isClustered: true, isOnline: false });
+      await host.startVm(madeId);
+      expect(rig.fake.overlayOf(madeId).isOnline).to.equal(true);
+      await host.turnOffVm(madeId);
+      rig.fake.trace.length = 0;
+      await host.removeVm(madeId);
+      const went = rig.fake.trace.filter((name) => name.includes('remove'));
+      expect(went).to.deep.equal(['cluster.removeRole', 'machine.remove']);
+    });
+
+    it('makes none of a test, nor of what another node could not reach', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      const testId = await host.registerVm({ ...(await request('test')), joinsCluster: false });
+      expect(rig.fake.overlayOf(testId).isClustered).to.equal(false);
+      rig.fake.sharedVolumes.splice(0, 1, rig.work.file('read'));
+      const localId = await host.registerVm(await request('local'));
+      expect(rig.fake.overlayOf(localId).isClustered).to.equal(false);
+    });
+
+    it('lets a VM serve without a role that the cluster refuses, and says so in its notes', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      rig.fake.trouble.refusesRoles = true;
+      const madeId = await host.registerVm(await request('serves'));
+      const { isClustered, notes } = rig.fake.overlayOf(madeId);
+      expect(isClustered).to.equal(false);
+      expect(notes).to.match(/^It is no role of the cluster.*Add-ClusterVirtualMachineRole.*$/m);
+      expect(await host.tagOf(madeId)).to.deep.equal(TAG);
+    });
+
+    it('takes role and VM away when it failed after that, or died', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      const wish = await request('serves');
+      const renaming = rig.fake.runner();
+      const failing: OperationRunner = {
+        run: (operation, args) =>
+          operation.name === 'machine.rename'
+            ? Promise.reject(new DrError('E_HYPERVISOR', 'not now'))
+            : renaming.run(operation, args),
+        close: () => renaming.close(),
+      };
+      await refuses('E_HYPERVISOR', () => rig.open({ runner: failing }).registerVm(wish));
+      expect(rig.fake.trace.slice(-2)).to.deep.equal(['cluster.removeRole', 'machine.remove']);
+      for (let calls = 1; (await host.findTagged(TAG)) === undefined; calls++) {
+        const dying = rig.open({ runner: new DyingRunner(rig.fake.runner(), calls) });
+        await dying.registerVm(wish).catch(() => undefined);
+      }
+      expect((await rig.fake.lab.listVms()).length).to.equal(2);
+    });
+
+    it('tells its cluster when the VM gets other files', async () => {
+      rig.fake.sharedVolumes.push(rig.work.file('ready'));
+      const wish = await request('serves');
+      const madeId = await host.registerVm(wish);
+      const child = await rig.makeChildFile(wish.diskPaths[0] ?? '');
+      await host.setDiskFiles(madeId, [child]);
+      expect(rig.fake.trace).to.include('cluster.updateRole');
+    });
   });
 
   it('sets an IPv6 address in any text, and forgets one that the guest refused', async () => {

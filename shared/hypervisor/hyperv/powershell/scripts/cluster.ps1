@@ -36,10 +36,24 @@ function Invoke-HvdrClusterGroup {
     }
 }
 
+# Asked on nodes only.
+function Invoke-HvdrClusterSharedVolumes {
+    param($Arguments)
+    $folders = @()
+    foreach ($volume in @(Get-ClusterSharedVolume)) {
+        foreach ($part in @($volume.SharedVolumeInfo)) {
+            $folders += [string]$part.FriendlyVolumeName
+        }
+    }
+    return @{
+        'folders' = @($folders)
+    }
+}
+
 function Invoke-HvdrClusterAddRole {
     param($Arguments)
     $vm = Get-HvdrVm -VmId $Arguments.vmId
-    $null = Add-ClusterVirtualMachineRole -VMId $vm.Id
+    $null = Add-ClusterVirtualMachineRole -VMId $vm.Id -Name $Arguments.name
     return @{
         'done' = 'yes'
     }

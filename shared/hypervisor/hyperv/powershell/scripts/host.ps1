@@ -17,6 +17,7 @@ $HvdrVersion = 1
 . "$PSScriptRoot\common.ps1"
 . "$PSScriptRoot\host-facts.ps1"
 . "$PSScriptRoot\jobs.ps1"
+. "$PSScriptRoot\hardware.ps1"
 . "$PSScriptRoot\machines.ps1"
 . "$PSScriptRoot\checkpoints.ps1"
 . "$PSScriptRoot\disks.ps1"
@@ -47,6 +48,11 @@ $HvdrOperations = @{
     'machine.setStartAction' = 'Invoke-HvdrMachineSetStartAction'
     'machine.setNotes' = 'Invoke-HvdrMachineSetNotes'
     'machine.setSecureBoot' = 'Invoke-HvdrMachineSetSecureBoot'
+    'machine.setFirmwareIds' = 'Invoke-HvdrMachineSetFirmwareIds'
+    'machine.enableTpm' = 'Invoke-HvdrMachineEnableTpm'
+    'machine.setBootOrder' = 'Invoke-HvdrMachineSetBootOrder'
+    'machine.setStartupOrder' = 'Invoke-HvdrMachineSetStartupOrder'
+    'machine.setServices' = 'Invoke-HvdrMachineSetServices'
     'machine.addScsiController' = 'Invoke-HvdrMachineAddScsiController'
     'machine.addDisk' = 'Invoke-HvdrMachineAddDisk'
     'machine.setDiskPath' = 'Invoke-HvdrMachineSetDiskPath'
@@ -71,6 +77,7 @@ $HvdrOperations = @{
     'guest.adapters' = 'Invoke-HvdrGuestAdapters'
     'guest.setAdapter' = 'Invoke-HvdrGuestSetAdapter'
     'cluster.group' = 'Invoke-HvdrClusterGroup'
+    'cluster.sharedVolumes' = 'Invoke-HvdrClusterSharedVolumes'
     'cluster.addRole' = 'Invoke-HvdrClusterAddRole'
     'cluster.removeRole' = 'Invoke-HvdrClusterRemoveRole'
     'cluster.start' = 'Invoke-HvdrClusterStart'

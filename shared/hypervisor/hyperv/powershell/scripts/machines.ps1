@@ -120,6 +120,9 @@ function Invoke-HvdrMachineGet {
     $facts['secureBootTemplateId'] = $templateId
     $facts['hasTpm'] = [bool]$security.TpmEnabled
     $facts['isShielded'] = [bool]$security.Shielded
+    $facts['bootOrder'] = @(Get-HvdrBootOrder -Vm $vm)
+    $facts['firmwareIds'] = Get-HvdrFirmwareIds -Settings $active
+    $facts['services'] = @(Get-HvdrServices -Vm $vm)
     $facts['parentCheckpointId'] = ConvertTo-HvdrText -Value $vm.ParentSnapshotId
     $facts['lastAppliedId'] = $lastAppliedId
     $facts['disks'] = @(Get-HvdrMachineDisks -Vm $vm -Settings $active)

@@ -279,6 +279,36 @@ export interface HyperVSettings {
   maximumMemoryBytes: bigint;
   /** Its contents do not travel. */
   hasTpm: boolean;
+  /** Those that are not named stay as the host makes them. */
+  integrationServices: IntegrationService[];
+  /** First what it starts from first. None: as the host makes it. */
+  bootOrder: BootDevice[];
+  /** Absent: new ones, as another machine has. */
+  firmwareIds: FirmwareIds | undefined;
+}
+
+/** By which a guest, and a licence in it, knows its hardware. */
+export interface FirmwareIds {
+  /** Empty when the host names none. */
+  biosGuid: Buffer;
+  biosSerialNumber: string;
+  baseBoardSerialNumber: string;
+  chassisSerialNumber: string;
+  chassisAssetTag: string;
+}
+
+/** One of the three. */
+export interface BootDevice {
+  diskId: Buffer;
+  adapterId: Buffer;
+  /** Of generation 1: CD, IDE, LegacyNetworkAdapter, Floppy. */
+  deviceClass: string;
+}
+
+export interface IntegrationService {
+  /** GUID of its component, the same on every host. */
+  componentId: Buffer;
+  isEnabled: boolean;
 }
 
 export interface DiskPlace {
@@ -300,6 +330,8 @@ export interface VmAdapter {
   addresses: string[];
   gateways: string[];
   dnsServers: string[];
+  /** Of generation 1: one that every guest has a driver for. */
+  isLegacy: boolean;
 }
 
 export interface OpenRequest {
@@ -1369,6 +1401,9 @@ function createBaseHyperVSettings(): HyperVSettings {
     minimumMemoryBytes: 0n,
     maximumMemoryBytes: 0n,
     hasTpm: false,
+    integrationServices: [],
+    bootOrder: [],
+    firmwareIds: undefined,
   };
 }
 
@@ -1397,6 +1432,15 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     }
     if (message.hasTpm !== false) {
       writer.uint32(48).bool(message.hasTpm);
+    }
+    for (const v of message.integrationServices) {
+      IntegrationService.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.bootOrder) {
+      BootDevice.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.firmwareIds !== undefined) {
+      FirmwareIds.encode(message.firmwareIds, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1462,6 +1506,30 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
             message.hasTpm = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.integrationServices.push(IntegrationService.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.bootOrder.push(BootDevice.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.firmwareIds = FirmwareIds.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1506,6 +1574,21 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
         : isSet(object.has_tpm)
         ? globalThis.Boolean(object.has_tpm)
         : false,
+      integrationServices: globalThis.Array.isArray(object?.integrationServices)
+        ? object.integrationServices.map((e: any) => IntegrationService.fromJSON(e))
+        : globalThis.Array.isArray(object?.integration_services)
+        ? object.integration_services.map((e: any) => IntegrationService.fromJSON(e))
+        : [],
+      bootOrder: globalThis.Array.isArray(object?.bootOrder)
+        ? object.bootOrder.map((e: any) => BootDevice.fromJSON(e))
+        : globalThis.Array.isArray(object?.boot_order)
+        ? object.boot_order.map((e: any) => BootDevice.fromJSON(e))
+        : [],
+      firmwareIds: isSet(object.firmwareIds)
+        ? FirmwareIds.fromJSON(object.firmwareIds)
+        : isSet(object.firmware_ids)
+        ? FirmwareIds.fromJSON(object.firmware_ids)
+        : undefined,
     };
   },
 
@@ -1529,6 +1612,15 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
     if (message.hasTpm !== false) {
       obj.hasTpm = message.hasTpm;
     }
+    if (message.integrationServices?.length) {
+      obj.integrationServices = message.integrationServices.map((e) => IntegrationService.toJSON(e));
+    }
+    if (message.bootOrder?.length) {
+      obj.bootOrder = message.bootOrder.map((e) => BootDevice.toJSON(e));
+    }
+    if (message.firmwareIds !== undefined) {
+      obj.firmwareIds = FirmwareIds.toJSON(message.firmwareIds);
+    }
     return obj;
   },
 
@@ -1547,6 +1639,376 @@ export const HyperVSettings: MessageFns<HyperVSettings> = {
       ? BigInt(object.maximumMemoryBytes)
       : 0n;
     message.hasTpm = object.hasTpm ?? false;
+    message.integrationServices = object.integrationServices?.map((e) => IntegrationService.fromPartial(e)) || [];
+    message.bootOrder = object.bootOrder?.map((e) => BootDevice.fromPartial(e)) || [];
+    message.firmwareIds = (object.firmwareIds !== undefined && object.firmwareIds !== null)
+      ? FirmwareIds.fromPartial(object.firmwareIds)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseFirmwareIds(): FirmwareIds {
+  return {
+    biosGuid: Buffer.alloc(0),
+    biosSerialNumber: "",
+    baseBoardSerialNumber: "",
+    chassisSerialNumber: "",
+    chassisAssetTag: "",
+  };
+}
+
+export const FirmwareIds: MessageFns<FirmwareIds> = {
+  encode(message: FirmwareIds, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.biosGuid.length !== 0) {
+      writer.uint32(10).bytes(message.biosGuid);
+    }
+    if (message.biosSerialNumber !== "") {
+      writer.uint32(18).string(message.biosSerialNumber);
+    }
+    if (message.baseBoardSerialNumber !== "") {
+      writer.uint32(26).string(message.baseBoardSerialNumber);
+    }
+    if (message.chassisSerialNumber !== "") {
+      writer.uint32(34).string(message.chassisSerialNumber);
+    }
+    if (message.chassisAssetTag !== "") {
+      writer.uint32(42).string(message.chassisAssetTag);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FirmwareIds {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFirmwareIds();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.biosGuid = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.biosSerialNumber = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.baseBoardSerialNumber = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.chassisSerialNumber = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.chassisAssetTag = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FirmwareIds {
+    return {
+      biosGuid: isSet(object.biosGuid)
+        ? Buffer.from(bytesFromBase64(object.biosGuid))
+        : isSet(object.bios_guid)
+        ? Buffer.from(bytesFromBase64(object.bios_guid))
+        : Buffer.alloc(0),
+      biosSerialNumber: isSet(object.biosSerialNumber)
+        ? globalThis.String(object.biosSerialNumber)
+        : isSet(object.bios_serial_number)
+        ? globalThis.String(object.bios_serial_number)
+        : "",
+      baseBoardSerialNumber: isSet(object.baseBoardSerialNumber)
+        ? globalThis.String(object.baseBoardSerialNumber)
+        : isSet(object.base_board_serial_number)
+        ? globalThis.String(object.base_board_serial_number)
+        : "",
+      chassisSerialNumber: isSet(object.chassisSerialNumber)
+        ? globalThis.String(object.chassisSerialNumber)
+        : isSet(object.chassis_serial_number)
+        ? globalThis.String(object.chassis_serial_number)
+        : "",
+      chassisAssetTag: isSet(object.chassisAssetTag)
+        ? globalThis.String(object.chassisAssetTag)
+        : isSet(object.chassis_asset_tag)
+        ? globalThis.String(object.chassis_asset_tag)
+        : "",
+    };
+  },
+
+  toJSON(message: FirmwareIds): unknown {
+    const obj: any = {};
+    if (message.biosGuid.length !== 0) {
+      obj.biosGuid = base64FromBytes(message.biosGuid);
+    }
+    if (message.biosSerialNumber !== "") {
+      obj.biosSerialNumber = message.biosSerialNumber;
+    }
+    if (message.baseBoardSerialNumber !== "") {
+      obj.baseBoardSerialNumber = message.baseBoardSerialNumber;
+    }
+    if (message.chassisSerialNumber !== "") {
+      obj.chassisSerialNumber = message.chassisSerialNumber;
+    }
+    if (message.chassisAssetTag !== "") {
+      obj.chassisAssetTag = message.chassisAssetTag;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<FirmwareIds>, I>>(base?: I): FirmwareIds {
+    return FirmwareIds.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FirmwareIds>, I>>(object: I): FirmwareIds {
+    const message = createBaseFirmwareIds();
+    message.biosGuid = object.biosGuid ?? Buffer.alloc(0);
+    message.biosSerialNumber = object.biosSerialNumber ?? "";
+    message.baseBoardSerialNumber = object.baseBoardSerialNumber ?? "";
+    message.chassisSerialNumber = object.chassisSerialNumber ?? "";
+    message.chassisAssetTag = object.chassisAssetTag ?? "";
+    return message;
+  },
+};
+
+function createBaseBootDevice(): BootDevice {
+  return { diskId: Buffer.alloc(0), adapterId: Buffer.alloc(0), deviceClass: "" };
+}
+
+export const BootDevice: MessageFns<BootDevice> = {
+  encode(message: BootDevice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.diskId.length !== 0) {
+      writer.uint32(10).bytes(message.diskId);
+    }
+    if (message.adapterId.length !== 0) {
+      writer.uint32(18).bytes(message.adapterId);
+    }
+    if (message.deviceClass !== "") {
+      writer.uint32(26).string(message.deviceClass);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BootDevice {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBootDevice();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.diskId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.adapterId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.deviceClass = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BootDevice {
+    return {
+      diskId: isSet(object.diskId)
+        ? Buffer.from(bytesFromBase64(object.diskId))
+        : isSet(object.disk_id)
+        ? Buffer.from(bytesFromBase64(object.disk_id))
+        : Buffer.alloc(0),
+      adapterId: isSet(object.adapterId)
+        ? Buffer.from(bytesFromBase64(object.adapterId))
+        : isSet(object.adapter_id)
+        ? Buffer.from(bytesFromBase64(object.adapter_id))
+        : Buffer.alloc(0),
+      deviceClass: isSet(object.deviceClass)
+        ? globalThis.String(object.deviceClass)
+        : isSet(object.device_class)
+        ? globalThis.String(object.device_class)
+        : "",
+    };
+  },
+
+  toJSON(message: BootDevice): unknown {
+    const obj: any = {};
+    if (message.diskId.length !== 0) {
+      obj.diskId = base64FromBytes(message.diskId);
+    }
+    if (message.adapterId.length !== 0) {
+      obj.adapterId = base64FromBytes(message.adapterId);
+    }
+    if (message.deviceClass !== "") {
+      obj.deviceClass = message.deviceClass;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<BootDevice>, I>>(base?: I): BootDevice {
+    return BootDevice.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BootDevice>, I>>(object: I): BootDevice {
+    const message = createBaseBootDevice();
+    message.diskId = object.diskId ?? Buffer.alloc(0);
+    message.adapterId = object.adapterId ?? Buffer.alloc(0);
+    message.deviceClass = object.deviceClass ?? "";
+    return message;
+  },
+};
+
+function createBaseIntegrationService(): IntegrationService {
+  return { componentId: Buffer.alloc(0), isEnabled: false };
+}
+
+export const IntegrationService: MessageFns<IntegrationService> = {
+  encode(message: IntegrationService, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.componentId.length !== 0) {
+      writer.uint32(10).bytes(message.componentId);
+    }
+    if (message.isEnabled !== false) {
+      writer.uint32(16).bool(message.isEnabled);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IntegrationService {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIntegrationService();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.componentId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.isEnabled = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): IntegrationService {
+    return {
+      componentId: isSet(object.componentId)
+        ? Buffer.from(bytesFromBase64(object.componentId))
+        : isSet(object.component_id)
+        ? Buffer.from(bytesFromBase64(object.component_id))
+        : Buffer.alloc(0),
+      isEnabled: isSet(object.isEnabled)
+        ? globalThis.Boolean(object.isEnabled)
+        : isSet(object.is_enabled)
+        ? globalThis.Boolean(object.is_enabled)
+        : false,
+    };
+  },
+
+  toJSON(message: IntegrationService): unknown {
+    const obj: any = {};
+    if (message.componentId.length !== 0) {
+      obj.componentId = base64FromBytes(message.componentId);
+    }
+    if (message.isEnabled !== false) {
+      obj.isEnabled = message.isEnabled;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<IntegrationService>, I>>(base?: I): IntegrationService {
+    return IntegrationService.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<IntegrationService>, I>>(object: I): IntegrationService {
+    const message = createBaseIntegrationService();
+    message.componentId = object.componentId ?? Buffer.alloc(0);
+    message.isEnabled = object.isEnabled ?? false;
     return message;
   },
 };
@@ -1676,6 +2138,7 @@ function createBaseVmAdapter(): VmAdapter {
     addresses: [],
     gateways: [],
     dnsServers: [],
+    isLegacy: false,
   };
 }
 
@@ -1710,6 +2173,9 @@ export const VmAdapter: MessageFns<VmAdapter> = {
     }
     for (const v of message.dnsServers) {
       writer.uint32(82).string(v!);
+    }
+    if (message.isLegacy !== false) {
+      writer.uint32(88).bool(message.isLegacy);
     }
     return writer;
   },
@@ -1807,6 +2273,14 @@ export const VmAdapter: MessageFns<VmAdapter> = {
             message.dnsServers.push(reader.string());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.isLegacy = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1855,6 +2329,11 @@ export const VmAdapter: MessageFns<VmAdapter> = {
         : globalThis.Array.isArray(object?.dns_servers)
         ? object.dns_servers.map((e: any) => globalThis.String(e))
         : [],
+      isLegacy: isSet(object.isLegacy)
+        ? globalThis.Boolean(object.isLegacy)
+        : isSet(object.is_legacy)
+        ? globalThis.Boolean(object.is_legacy)
+        : false,
     };
   },
 
@@ -1890,6 +2369,9 @@ export const VmAdapter: MessageFns<VmAdapter> = {
     if (message.dnsServers?.length) {
       obj.dnsServers = message.dnsServers;
     }
+    if (message.isLegacy !== false) {
+      obj.isLegacy = message.isLegacy;
+    }
     return obj;
   },
 
@@ -1908,6 +2390,7 @@ export const VmAdapter: MessageFns<VmAdapter> = {
     message.addresses = object.addresses?.map((e) => e) || [];
     message.gateways = object.gateways?.map((e) => e) || [];
     message.dnsServers = object.dnsServers?.map((e) => e) || [];
+    message.isLegacy = object.isLegacy ?? false;
     return message;
   },
 };
