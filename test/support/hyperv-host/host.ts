@@ -12,7 +12,6 @@ import { DrError } from '../../../shared/errors.js';
 import { nodeFileSystem } from '../../../shared/files/index.js';
 import { Fields } from '../../../shared/hypervisor/fields.js';
 import type {
-  Argument,
   Arguments,
   Operation,
   OperationRunner,
@@ -33,6 +32,10 @@ import { openVhdx } from '../../../shared/vhdx/index.js';
 import { inFull, maskOf, prefixOf } from './masks.js';
 import { answerOf } from './recorded.js';
 import { FrozenDisks } from './frozen-disks.js';
+import { Given, wrong } from './given.js';
+import { newOverlay, SECURE_BOOT_TEMPLATES, type Overlay } from './overlay.js';
+import { bootDevicesOf, settingHandlers, type SettingHandler } from './settings.js';
+import { noTrouble, type MergeDelay } from './trouble.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -42,43 +45,10 @@ const OWNER = {
   protectionId: guid('00000000-0000-4000-8000-00000000000a'),
   operationId: guid('00000000-0000-4000-8000-00000000000b'),
 };
-const SECURE_BOOT_TEMPLATES = [
-  { id: '1734c6e8-3154-4dda-ba5f-a874cc483422', name: 'MicrosoftWindows' },
-  { id: '272e7447-90a4-4563-a4b9-8e4ab00526ce', name: 'MicrosoftUEFICertificateAuthority' },
-] as const;
 const INVALID_STATE = 32_775;
 /** Msvm_ComputerSystem.OperationalStatus */
 const MERGING = 32_772;
 const DONE = { done: 'yes' };
-
-interface Overlay {
-  notes: string;
-  startAction: string;
-  cpuCount: number | undefined;
-  isClustered: boolean;
-  /** Whether the role is online: then the cluster starts a VM that was turned off. */
-  isOnline: boolean;
-  isSaved: boolean;
-  /** At IDE 1:0, as in a new VM of generation 1. */
-  hasDvdDrive: boolean;
-  isSecureBoot: boolean;
-  /** A template of secure boot, by its id. */
-  secureBootTemplateId: string;
-  firmwareIds: Readonly<Record<string, string>>;
-  scsiControllers: number;
-  hasTpm: boolean;
-  isShielded: boolean;
-  readonly legacyAdapters: Set<Guid>;
-  /** As on the line; undefined: as the host makes it. */
-  bootOrder: readonly { readonly kind: string; readonly device: string }[] | undefined;
-  /** Of the guest services alone the host thinks that nobody needs them. */
-  services: Map<string, boolean>;
-  /** Minimum and maximum, as on the line. */
-  dynamicMemory: readonly [string, string] | undefined;
-  lastAppliedId: string | null;
-  /** After the storage of the VM was moved. */
-  configurationFolder: string | undefined;
-}
 
 interface Job {
   readonly state: string;
@@ -86,38 +56,6 @@ interface Job {
   readonly errorText: string;
   readonly checkpointId?: string;
   readonly referencePointId?: string;
-}
-
-/** What goes wrong at the host; each holds until it is taken back. */
-export interface HostTrouble {
-  /** The operation's job ends as exception, with this text and code. */
-  readonly jobFails: Map<string, { readonly text: string; readonly code: number }>;
-  /** The operation's method refuses with this number, so many times. */
-  readonly refusals: Map<string, { readonly returnValue: number; times: number }>;
-  /** Jobs have vanished when they are asked for. */
-  areJobsForgotten: boolean;
-  /** The level that a checkpoint comes out with. */
-  obtained: 'application' | 'crash' | 'unknown' | undefined;
-  /** OperationalStatus beside the first number. */
-  activities: number[];
-  /** A reference point has no tracking id for its last disk. */
-  isTrackingIdMissing: boolean;
-  /** The changes of more than so much at a time are too many for one answer. */
-  windowBytesMax: number;
-  ownerNode: string;
-  refusesTpm: boolean;
-  refusesRoles: boolean;
-  /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
-  readonly hostDies: Map<string, 'before' | 'after'>;
-  /** See delayMerges(). */
-  merges: MergeDelay | undefined;
-}
-
-export interface MergeDelay {
-  /** A merge is done after the VM's status was asked for so many times; Infinity: it never is. */
-  readonly looks: number;
-  /** The status tells of it. Windows need not: a merge that waits, or failed, leaves no sign there. */
-  readonly isSeen: boolean;
 }
 
 /** Of an adapter whose VM has never been started. */
@@ -132,20 +70,7 @@ const RETRY_MS = 100;
 export class FakeHyperVHost {
   readonly lab: Lab;
   readonly context: LabContext;
-  readonly trouble: HostTrouble = {
-    jobFails: new Map(),
-    refusals: new Map(),
-    areJobsForgotten: false,
-    obtained: undefined,
-    activities: [],
-    isTrackingIdMissing: false,
-    windowBytesMax: Infinity,
-    ownerNode: 'HV01',
-    refusesTpm: false,
-    refusesRoles: false,
-    hostDies: new Map(),
-    merges: undefined,
-  };
+  readonly trouble = noTrouble();
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
   readonly frozen: FrozenDisks;
@@ -179,37 +104,7 @@ export class FakeHyperVHost {
   overlayOf(vmId: Guid): Overlay {
     const there = this.#overlays.get(vmId);
     if (there !== undefined) return there;
-    const made: Overlay = {
-      notes: '',
-      startAction: 'StartIfRunning',
-      cpuCount: undefined,
-      isClustered: false,
-      isOnline: true,
-      isSaved: false,
-      hasDvdDrive: false,
-      isSecureBoot: true,
-      secureBootTemplateId: SECURE_BOOT_TEMPLATES[0].id,
-      firmwareIds: {
-        biosGuid: `{${randomGuid(systemRandom).toUpperCase()}}`,
-        biosSerialNumber: `bios of ${vmId}`,
-        baseBoardSerialNumber: `board of ${vmId}`,
-        chassisSerialNumber: `chassis of ${vmId}`,
-        chassisAssetTag: `asset ${vmId}`,
-      },
-      scsiControllers: 1,
-      hasTpm: false,
-      isShielded: false,
-      legacyAdapters: new Set(),
-      bootOrder: undefined,
-      services: new Map([
-        ['9F8233AC-BE49-4C79-8EE3-E7E1985B2077', true],
-        ['2497F4DE-E9FA-4204-80E4-4B75C46419C0', true],
-        ['6C09BB55-D683-4DA0-8931-C9BF705F6480', false],
-      ]),
-      dynamicMemory: undefined,
-      lastAppliedId: null,
-      configurationFolder: undefined,
-    };
+    const made = newOverlay(vmId);
     this.#overlays.set(vmId, made);
     return made;
   }
@@ -268,6 +163,8 @@ export class FakeHyperVHost {
       const converted = name === 'checkpoint.convert' ? { referencePointId: null } : {};
       return { returnValue: refusal.returnValue, jobId: null, ...created, ...converted };
     }
+    const set = settingHandlers[name];
+    if (set !== undefined) return this.#set(set, given);
     const handler = this.#handlers[name];
     if (handler === undefined) throw new Error(`the fake host cannot do ${name}`);
     return handler(given);
@@ -329,91 +226,6 @@ export class FakeHyperVHost {
     },
     'machine.rename': (given) => done(this.lab.renameVm(given.vmId, given.text('name'))),
     'machine.remove': (given) => this.#removeMachine(given.vmId),
-    'machine.setProcessors': async (given) => {
-      await this.#vm(given);
-      this.overlayOf(given.vmId).cpuCount = given.number('count');
-      return DONE;
-    },
-    'machine.setStartAction': async (given) => {
-      await this.#vm(given);
-      this.overlayOf(given.vmId).startAction = given.text('action');
-      return DONE;
-    },
-    'machine.setNotes': async (given) => {
-      await this.#vm(given);
-      this.overlayOf(given.vmId).notes = given.text('notes');
-      return DONE;
-    },
-    'machine.setSecureBoot': async (given) => {
-      await this.#vm(given);
-      const overlay = this.overlayOf(given.vmId);
-      overlay.isSecureBoot = given.flag('isOn');
-      overlay.secureBootTemplateId =
-        given.optionalText('templateId') ?? overlay.secureBootTemplateId;
-      return DONE;
-    },
-    'machine.setFirmwareIds': async (given) => {
-      const vm = await this.#vm(given);
-      if (vm.powerState !== 'off') return { returnValue: INVALID_STATE, jobId: null };
-      const overlay = this.overlayOf(vm.id);
-      const names = Object.keys(overlay.firmwareIds).filter((name) => name !== 'biosGuid');
-      const texts = names.map((name) => [name, given.text(name)]);
-      const biosGuid = given.optionalText('biosGuid')?.toUpperCase();
-      overlay.firmwareIds = {
-        ...overlay.firmwareIds,
-        ...(Object.fromEntries(texts) as Record<string, string>),
-        ...(biosGuid === undefined ? {} : { biosGuid: `{${biosGuid}}` }),
-      };
-      return { returnValue: 4096, jobId: this.#finished('machine.setFirmwareIds') };
-    },
-    'machine.enableTpm': async (given) => {
-      const { id } = await this.#vm(given);
-      const { refusesTpm } = this.trouble;
-      if (refusesTpm) throw new DrError('E_HYPERVISOR', 'the host has no\r\nguardian for it');
-      this.overlayOf(id).hasTpm = true;
-      return DONE;
-    },
-    'machine.setBootOrder': async (given) => {
-      const vm = await this.#vm(given);
-      if (vm.generation === 1)
-        throw new DrError('E_HYPERVISOR', 'a VM of generation 1 has no UEFI');
-      const known = bootDevicesOf(vm);
-      this.overlayOf(vm.id).bootOrder = given.texts('devices').map((device) => {
-        const found = known.find((each) => each.device === device);
-        return found ?? wrong('devices', device);
-      });
-      return DONE;
-    },
-    'machine.setStartupOrder': async (given) => {
-      const vm = await this.#vm(given);
-      if (vm.generation === 2)
-        throw new DrError('E_HYPERVISOR', 'a VM of generation 2 has no BIOS');
-      const classes = given.texts('classes');
-      if (classes.toSorted().join() !== STARTUP_CLASSES.toSorted().join())
-        wrong('classes', classes);
-      this.overlayOf(vm.id).bootOrder = classes.map((device) => ({ kind: 'class', device }));
-      return DONE;
-    },
-    'machine.setServices': async (given) => {
-      await this.#vm(given);
-      const { services } = this.overlayOf(given.vmId);
-      for (const id of services.keys()) {
-        if (given.texts('enabledIds').includes(id.toLowerCase())) services.set(id, true);
-        if (given.texts('disabledIds').includes(id.toLowerCase())) services.set(id, false);
-      }
-      return DONE;
-    },
-    'machine.setMemory': async (given) => {
-      await this.#vm(given);
-      const minimum = given.text('minimumBytes');
-      this.overlayOf(given.vmId).dynamicMemory = [minimum, given.text('maximumBytes')];
-      return DONE;
-    },
-    'machine.addScsiController': async (given) => {
-      await this.#vm(given);
-      this.overlayOf(given.vmId).scsiControllers += 1;
-      return DONE;
-    },
     'machine.removeDvdDrives': (given) => {
       this.overlayOf(given.vmId).hasDvdDrive = false;
       return DONE;
@@ -604,6 +416,11 @@ export class FakeHyperVHost {
   #stateOf({ id, powerState }: VmRecord): string {
     if (this.overlayOf(id).isSaved) return 'Saved';
     return powerState === 'off' ? 'Off' : 'Running';
+  }
+
+  async #set(set: SettingHandler, given: Given): Promise<Json> {
+    const vm = await this.#vm(given);
+    return set({ vm, overlay: this.overlayOf(vm.id), given, trouble: this.trouble });
   }
 
   #vm(given: Given): Promise<VmRecord> {
@@ -849,78 +666,6 @@ export class FakeHyperVHost {
     if (job === undefined) throw missing(given.text('jobId'));
     return this.trouble.areJobsForgotten ? { ...job, state: 'gone' } : job;
   }
-}
-
-const STARTUP_CLASSES = ['CD', 'IDE', 'LegacyNetworkAdapter', 'Floppy'];
-
-/** As they came to the VM. */
-function bootDevicesOf(
-  vm: VmRecord,
-): readonly { readonly kind: string; readonly device: string }[] {
-  if (vm.generation === 1) return STARTUP_CLASSES.map((device) => ({ kind: 'class', device }));
-  return [
-    ...vm.disks.map(({ controllerNumber, controllerLocation }) => ({
-      kind: 'disk',
-      device: `${String(controllerNumber)}/${String(controllerLocation)}`,
-    })),
-    ...vm.adapters.map(({ id }) => ({ kind: 'adapter', device: id })),
-  ];
-}
-
-/** The arguments of an operation, as the other side reads them. */
-class Given {
-  readonly #args: Arguments;
-
-  constructor(args: Arguments) {
-    this.#args = args;
-  }
-
-  get vmId(): Guid {
-    return this.guid('vmId');
-  }
-
-  get place(): Pick<DiskRecord, 'controller' | 'controllerNumber' | 'controllerLocation'> {
-    return {
-      controller: this.text('controllerType') === 'IDE' ? 'ide' : 'scsi',
-      controllerNumber: this.number('controllerNumber'),
-      controllerLocation: this.number('controllerLocation'),
-    };
-  }
-
-  guid(name: string): Guid {
-    return guid(this.text(name));
-  }
-
-  text(name: string): string {
-    return this.optionalText(name) ?? wrong(name, this.#args[name]);
-  }
-
-  optionalText(name: string): string | undefined {
-    const value = this.#args[name];
-    return typeof value === 'string' ? value : undefined;
-  }
-
-  number(name: string): number {
-    return this.optionalNumber(name) ?? wrong(name, this.#args[name]);
-  }
-
-  optionalNumber(name: string): number | undefined {
-    const value = this.#args[name];
-    return typeof value === 'number' ? value : undefined;
-  }
-
-  flag(name: string): boolean {
-    return this.#args[name] === true;
-  }
-
-  texts(name: string): string[] {
-    const value = this.#args[name];
-    return Array.isArray(value) ? value.map(String) : wrong(name, value);
-  }
-}
-
-function wrong(name: string, value: Argument | undefined): never {
-  throw new Error(`the argument ${name} is ${JSON.stringify(value)}`);
 }
 
 async function done(action: Promise<unknown>): Promise<Json> {
