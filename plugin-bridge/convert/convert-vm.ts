@@ -60,7 +60,7 @@ export interface ConversionPlan {
 /**
  * What would be done; nothing is written.
  * @throws DrError E_CONVERT_CONFIG, E_NOT_FOUND, E_EXISTS, E_IMAGE_REFERENCE, E_IMAGE_FORMAT, E_TOOL_MISSING,
- * E_TOOL_FAILED, E_IO
+ * E_TOOL_FAILED, E_IO, DeltaError
  */
 export async function planConversion(
   { from, outFolder, newName, isConsuming = false }: ConversionRequest,

@@ -418,6 +418,8 @@ describe('foreign image', () => {
   const unusable: [string, Buffer][] = [
     ['a short qcow2', Buffer.from('QFI\xfb', 'latin1')],
     ['qcow version 1', qcow2((h) => h.writeUInt32BE(1, 4))],
+    ['a qcow2 encrypted with AES', qcow2((h) => h.writeUInt32BE(1, 32))],
+    ['a qcow2 encrypted with LUKS', qcow2((h) => h.writeUInt32BE(2, 32))],
     ['a short VMDK', Buffer.from('KDMV')],
     ['a descriptor of 2^40 bytes', sparseVmdk((h) => h.writeBigUInt64LE(2n ** 31n, 36))],
     ['a text descriptor of 1 MiB', Buffer.concat([text(), Buffer.alloc(MIB, 0x20)])],

@@ -80,9 +80,11 @@ describe('room for the disk of an image', function () {
       ['vmdk', 'subformat=twoGbMaxExtentSparse'],
       ['qcow2', 'compat=1.1'],
       ['qcow2', 'compat=0.10,cluster_size=4k'],
+      ['vhd', 'subformat=fixed,force_size=on'],
     ] as const) {
       const file = work.file(`a.${format}`);
-      await qemuConvert({ file: raw, format: 'raw' }, { file, format, options });
+      const driver = format === 'vhd' ? 'vpc' : format;
+      await qemuConvert({ file: raw, format: 'raw' }, { file, format: driver, options });
       const free = await roomOfImage(file, format, { ...seams, areHolesFree: true });
       expect(free.diskBytes, options).to.be.within(HEAD + DATA, HEAD + DATA + 3 * 65536);
       expect(free.copyBytes).to.equal(free.diskBytes - HEAD);
