@@ -3,7 +3,7 @@
 
 import { DrError } from '../errors.js';
 import type { AddressSettings } from '../hypervisor/index.js';
-import { type IpAddress, isSameAddress, parseAddress } from './address.js';
+import { type IpAddress, isSameAddress, parseAddress } from '../ip-address.js';
 
 export interface TakenAddress {
   /** For messages: the VM's name. */

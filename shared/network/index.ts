@@ -1,6 +1,5 @@
 // The network of a VM at another site: which switch, which MAC policy, which addresses. Pure, but for apply.ts.
 
-export { formatAddress, parseAddress } from './address.js';
 export { type AdapterPlan, applyNetwork } from './apply.js';
 export { ipMapOf } from './ip-map.js';
 export {

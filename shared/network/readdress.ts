@@ -10,7 +10,7 @@ import {
   isSameAddress,
   parseAddress,
   parseInterface,
-} from './address.js';
+} from '../ip-address.js';
 import { applyRule, misfitOf, type ReipAsk, type ReipRule } from './reip-rules.js';
 
 /** An address of the guest, and the one that it has at the other site, both with their prefix. */

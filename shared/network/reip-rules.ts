@@ -21,7 +21,7 @@ import {
   parseAddress,
   parsePrefix,
   unusable,
-} from './address.js';
+} from '../ip-address.js';
 
 /** An address in which parts may be open. */
 export interface AddressPattern {

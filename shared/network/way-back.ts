@@ -11,7 +11,7 @@ import {
   isInNetwork,
   parseAddress,
   parseInterface,
-} from './address.js';
+} from '../ip-address.js';
 import { formatNetworkMap, type NetworkMap, parseNetworkMap } from './network-map.js';
 import type { PlannedAdapter } from './plan.js';
 import { type AddressMove, readdress } from './readdress.js';

@@ -1,7 +1,7 @@
 // The addresses of a guest, in the words of Hyper-V: a mask for IPv4, a prefix length for IPv6 (hyperv.md § 3.4).
 
 import { DrError } from '../../errors.js';
-import { formatAddress, parseAddress } from '../../network/index.js';
+import { formatAddress, parseAddress } from '../../ip-address.js';
 import type { AddressSettings } from '../vm.js';
 import type { GuestAdapter } from './operations/guest.js';
 

@@ -7,7 +7,7 @@ import {
   formatInterface,
   parseAddress,
   parseInterface,
-} from '../../../shared/network/address.js';
+} from '../../../shared/ip-address.js';
 import { formatNetworkMap, invertMap, parseNetworkMap } from '../../../shared/network/index.js';
 
 const bytes = (count: number): fc.Arbitrary<number[]> =>
