@@ -3,8 +3,8 @@
 
 import { DrError } from '../../../errors.js';
 import type { ReplicaOrder, ReplicaView } from '../../replica.js';
+import type { Act, Step } from './act.js';
 import type { StateName } from './states.js';
-import type { Act, Step } from './steps.js';
 
 /** Cmdlets of a failover are given the VM, and cannot be told which of its relations is meant. */
 const OF_WHOLE_VM: readonly Act['do'][] = [

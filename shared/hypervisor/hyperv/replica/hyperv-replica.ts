@@ -18,7 +18,8 @@ import type {
 import type { TargetHypervisor } from '../../target.js';
 import * as operations from '../operations/replica.js';
 import type { OperationRunner } from '../powershell/operation.js';
-import { courseOf, halted, type Act, type Step } from './steps.js';
+import type { Act, Step } from './act.js';
+import { courseOf, halted } from './steps.js';
 import { readHealth, readMode, readState } from './states.js';
 
 /** What the rest of the provider does for VMs. */

@@ -3,36 +3,10 @@
 
 import type { Guid } from '../../../bytes/index.js';
 import { DrError, type ErrorCode } from '../../../errors.js';
-import type { ReplicaOrder, ReplicaRelation, ReplicaStep, ReplicaView } from '../../replica.js';
+import type { ReplicaOrder, ReplicaRelation, ReplicaView } from '../../replica.js';
+import type { Step } from './act.js';
 import { crossed } from './extension.js';
 import type { StateName } from './states.js';
-
-/** What a step makes the host do. */
-export type Act =
-  | { readonly do: 'enable'; readonly order: Extract<ReplicaOrder, { verb: 'enable' }> }
-  | { readonly do: 'start-initial'; readonly folder: string; readonly usesBackup: boolean }
-  | { readonly do: 'import-initial'; readonly folder: string }
-  | { readonly do: 'shut-down'; readonly timeoutMs: number; readonly mayTurnOff: boolean }
-  | { readonly do: 'failover' | 'test'; readonly pointId: Guid | undefined }
-  | { readonly do: 'resume'; readonly resynchronizes: boolean }
-  | {
-      readonly do:
-        | 'accept'
-        | 'stop-initial'
-        | 'prepare'
-        | 'stop-failover'
-        | 'complete'
-        | 'reverse'
-        | 'start-vm'
-        | 'start-test-vm'
-        | 'suspend'
-        | 'remove';
-    };
-
-export interface Step extends ReplicaStep {
-  readonly isDone: (view: ReplicaView) => boolean;
-  readonly act: Act;
-}
 
 export interface Course {
   /** Why the order is not valid now. */
