@@ -61,6 +61,10 @@ interface Overlay {
   /** Minimum and maximum, as on the line. */
   dynamicMemory: readonly [string, string] | undefined;
   lastAppliedId: string | null;
+  isShielded: boolean;
+  /** Of all its disks. */
+  isPassThrough: boolean;
+  isShared: boolean;
 }
 
 interface Job {
@@ -122,6 +126,8 @@ export class FakeHyperVHost {
     hostDies: new Map(),
     merges: undefined,
   };
+  /** By path; default: VHDX. */
+  readonly diskFormats = new Map<string, string>();
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
   readonly frozen: FrozenDisks;
@@ -164,6 +170,9 @@ export class FakeHyperVHost {
       isSecureBoot: true,
       dynamicMemory: undefined,
       lastAppliedId: null,
+      isShielded: false,
+      isPassThrough: false,
+      isShared: false,
     };
     this.#overlays.set(vmId, made);
     return made;
@@ -515,9 +524,9 @@ export class FakeHyperVHost {
   }
 
   #machine(vm: VmRecord): Json {
-    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = this.overlayOf(
-      vm.id,
-    );
+    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory, ...more } =
+      this.overlayOf(vm.id);
+    const { isShielded, isPassThrough, isShared } = more;
     const { currentCheckpointId } = vm;
     const bytes = String(vm.memoryBytes);
     return {
@@ -535,7 +544,7 @@ export class FakeHyperVHost {
       isSecureBoot: vm.generation === 2 ? isSecureBoot : null,
       secureBootTemplateId: null,
       hasTpm: false,
-      isShielded: false,
+      isShielded,
       parentCheckpointId:
         currentCheckpointId === undefined ? null : instanceIdOf(currentCheckpointId),
       lastAppliedId,
@@ -545,8 +554,8 @@ export class FakeHyperVHost {
         controllerLocation: disk.controllerLocation,
         path: this.#pathOf(vm, disk.leaf),
         instanceId: settingIdOf(vm.id, disk),
-        isPassThrough: false,
-        isShared: false,
+        isPassThrough,
+        isShared,
       })),
       adapters: vm.adapters.map(({ id, name, mac, isMacStatic, switchName, vlan }) => ({
         id,
@@ -586,7 +595,7 @@ export class FakeHyperVHost {
         sizeBytes: String(disk.sizeBytes),
         logicalSectorBytes: disk.logicalSectorBytes,
         physicalSectorBytes: disk.physicalSectorBytes,
-        format: 'VHDX',
+        format: this.diskFormats.get(path) ?? 'VHDX',
         parentPath: disk.layers[1]?.path ?? null,
       };
     } finally {
