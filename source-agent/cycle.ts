@@ -3,7 +3,7 @@
 //
 //    1 lease · leftovers removed        5 ledger: changes into every chain, this chain in flight, fsync
 //    2 Describe · in-flight settled     6 Open · Push until every disk is durable there
-//    3 checkpoint                       7 Commit is asked; meanwhile: checkpoint → reference point,
+//    3 VM can be taken · checkpoint     7 Commit is asked; meanwhile: checkpoint → reference point,
 //    4 changes since the reference        recorded, the older one destroyed
 //                                       8 the answer: in flight cleared, fsync
 //
@@ -32,7 +32,7 @@ import { type CycleResult, CycleStopped, type CycleWarning, type Warn } from './
 import { advanceReference, openFrozenDisk, openLedger, underVmLease } from './cycle-steps.js';
 import type { DirtyCells } from './dirty-cells.js';
 import { CompressionChoice } from './compression-choice.js';
-import { orderedDisks } from './disk-order.js';
+import { orderedDisks, refuseUnsupported } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
 import {
   absorb,
@@ -152,6 +152,7 @@ class Cycle {
   async #underLease(): Promise<CycleResult> {
     const { hypervisor, signal } = this.#seams;
     const ready = await this.#prepare();
+    refuseUnsupported(await hypervisor.describeVm(this.#vm.id));
     signal.throwIfAborted();
     await waitForMerge(hypervisor, this.#vm.id, this.#settings.timeoutMs, this.#seams);
     this.#seams.onProgress?.();

@@ -35,7 +35,7 @@ import {
   underVmLease,
 } from './cycle-steps.js';
 import { type DirtyCells, noCells } from './dirty-cells.js';
-import { orderedDisks } from './disk-order.js';
+import { orderedDisks, refuseUnsupported } from './disk-order.js';
 import { type FileDisk, type FilePoint, type SendFile, sendDisk } from './file-disk.js';
 import type { FileSink } from './file-sink.js';
 import { absorb, begin, type Chain, type Ledger, newChain, withChain } from './ledger.js';
@@ -136,6 +136,7 @@ class FileCycle {
     const { hypervisor, signal } = this.#seams;
     const { consistency, timeoutMs } = this.#settings;
     const opened = await openLedger(this.#vm, this.#seams, this.#log, this.#warn);
+    refuseUnsupported(await hypervisor.describeVm(this.#vm.id));
     signal.throwIfAborted();
     await waitForMerge(hypervisor, this.#vm.id, timeoutMs, this.#seams);
     const options = { vmId: this.#vm.id, tag: this.#tag, consistency, timeoutMs };

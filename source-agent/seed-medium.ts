@@ -11,7 +11,7 @@ import type { CheckpointDisk, VmSummary } from '../shared/hypervisor/index.js';
 import { MEDIUM_SUFFIX, writeSeedMedium } from '../shared/seed/index.js';
 import type { LeasedCheckpoint, WantedConsistency } from './checkpoint-lease.js';
 import { CompressionChoice } from './compression-choice.js';
-import { orderedDisks } from './disk-order.js';
+import { orderedDisks, refuseUnsupported } from './disk-order.js';
 import { DiskStream } from './disk-stream.js';
 import { type InspectSeams, withFrozenVm } from './inspect.js';
 
@@ -53,6 +53,7 @@ export async function writeVmMedium(
       hint: 'Give --force to replace it.',
     });
   }
+  refuseUnsupported(await seams.hypervisor.describeVm(vm.id));
   const { consistency, timeoutMs } = options;
   return withFrozenVm(vm, { consistency, timeoutMs }, seams, (checkpoint) =>
     write(vm, file, checkpoint, options, seams),

@@ -248,12 +248,48 @@ describe('cycle', () => {
     expect((await waiting).kind).to.equal('delta');
   });
 
-  it('refuses a disk that cannot be replicated, and gives the checkpoint back', async () => {
+  it('refuses a disk that cannot be replicated before it waits for a merge or makes a checkpoint', async () => {
     const set = await seeded();
-    const [, disk] = set.vm.disks;
+    const { world, vm } = set;
+    const [, disk] = vm.disks;
     if (disk !== undefined) disk.unsupported = 'it is a pass-through disk';
-    const error = await refusal(() => set.world.cycle(set.vm));
+    world.hypervisor.calls.length = 0;
+    const error = await refusal(() => world.cycle(vm));
     expect(error.message).to.contain('pass-through');
+    expect(world.hypervisor.calls).to.not.include('waitForMerge');
+    expect(world.hypervisor.calls.filter((verb) => verb.startsWith('create'))).to.deep.equal([]);
+    expectTidy(set);
+  });
+
+  it('refuses a VM without disks before it makes a checkpoint', async () => {
+    const { world, vm } = await seeded();
+    vm.disks = [];
+    world.hypervisor.calls.length = 0;
+    expect((await refusal(() => world.cycle(vm))).message).to.contain('has no disk');
+    expect(world.hypervisor.calls.filter((verb) => verb.startsWith('create'))).to.deep.equal([]);
+  });
+
+  it('removes what a killed cycle left, also of a VM that it refuses now', async () => {
+    const set = await seeded();
+    const { world, vm } = set;
+    const tag = { protectionId: vm.id, operationId: testGuid(0x99) };
+    await world.hypervisor.createCheckpoint(vm.id, { tag, consistency: 'crash', timeoutMs: 1000 });
+    const [disk] = vm.disks;
+    if (disk !== undefined) disk.unsupported = 'it is shared with other VMs';
+    expect((await refusal(() => world.cycle(vm))).message).to.contain('shared');
+    expectTidy(set);
+  });
+
+  it('gives the checkpoint back when a disk cannot be replicated any more that could be before it', async () => {
+    const set = await seeded();
+    const { world, vm } = set;
+    world.hypervisor.onCall = (verb) => {
+      const [, disk] = vm.disks;
+      if (verb.startsWith('createCheckpoint') && disk !== undefined)
+        disk.unsupported = 'it is a VHD';
+    };
+    expect((await refusal(() => world.cycle(vm))).message).to.contain('it is a VHD');
+    expect(world.hypervisor.calls).to.include('removeCheckpoint');
     expectTidy(set);
   });
 
