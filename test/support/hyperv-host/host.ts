@@ -50,29 +50,6 @@ const INVALID_STATE = 32_775;
 const MERGING = 32_772;
 const DONE = { done: 'yes' };
 
-<<<<<<< HEAD
-=======
-interface Overlay {
-  notes: string;
-  startAction: string;
-  cpuCount: number | undefined;
-  isClustered: boolean;
-  /** Whether the role is online: then the cluster starts a VM that was turned off. */
-  isOnline: boolean;
-  isSaved: boolean;
-  /** At IDE 1:0, as in a new VM of generation 1. */
-  hasDvdDrive: boolean;
-  isSecureBoot: boolean;
-  /** Minimum and maximum, as on the line. */
-  dynamicMemory: readonly [string, string] | undefined;
-  lastAppliedId: string | null;
-  isShielded: boolean;
-  /** Of all its disks. */
-  isPassThrough: boolean;
-  isShared: boolean;
-}
-
->>>>>>> layouts
 interface Job {
   readonly state: string;
   readonly errorCode: number;
@@ -93,24 +70,9 @@ const RETRY_MS = 100;
 export class FakeHyperVHost {
   readonly lab: Lab;
   readonly context: LabContext;
-<<<<<<< HEAD
   readonly trouble = noTrouble();
-=======
-  readonly trouble: HostTrouble = {
-    jobFails: new Map(),
-    refusals: new Map(),
-    areJobsForgotten: false,
-    obtained: undefined,
-    activities: [],
-    isTrackingIdMissing: false,
-    windowBytesMax: Infinity,
-    ownerNode: 'HV01',
-    hostDies: new Map(),
-    merges: undefined,
-  };
   /** By path; default: VHDX. */
   readonly diskFormats = new Map<string, string>();
->>>>>>> layouts
   /** Names of the operations that were run, in order. */
   readonly trace: string[] = [];
   readonly frozen: FrozenDisks;
@@ -144,25 +106,7 @@ export class FakeHyperVHost {
   overlayOf(vmId: Guid): Overlay {
     const there = this.#overlays.get(vmId);
     if (there !== undefined) return there;
-<<<<<<< HEAD
     const made = newOverlay(vmId);
-=======
-    const made: Overlay = {
-      notes: '',
-      startAction: 'StartIfRunning',
-      cpuCount: undefined,
-      isClustered: false,
-      isOnline: true,
-      isSaved: false,
-      hasDvdDrive: false,
-      isSecureBoot: true,
-      dynamicMemory: undefined,
-      lastAppliedId: null,
-      isShielded: false,
-      isPassThrough: false,
-      isShared: false,
-    };
->>>>>>> layouts
     this.#overlays.set(vmId, made);
     return made;
   }
@@ -513,14 +457,8 @@ export class FakeHyperVHost {
   }
 
   #machine(vm: VmRecord): Json {
-<<<<<<< HEAD
     const overlay = this.overlayOf(vm.id);
     const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory } = overlay;
-=======
-    const { startAction, cpuCount, lastAppliedId, isSecureBoot, dynamicMemory, ...more } =
-      this.overlayOf(vm.id);
-    const { isShielded, isPassThrough, isShared } = more;
->>>>>>> layouts
     const { currentCheckpointId } = vm;
     const bytes = String(vm.memoryBytes);
     return {
@@ -536,18 +474,12 @@ export class FakeHyperVHost {
       minimumMemoryBytes: dynamicMemory?.[0] ?? bytes,
       maximumMemoryBytes: dynamicMemory?.[1] ?? bytes,
       isSecureBoot: vm.generation === 2 ? isSecureBoot : null,
-<<<<<<< HEAD
       secureBootTemplateId: vm.generation === 2 ? overlay.secureBootTemplateId : null,
       hasTpm: overlay.hasTpm,
       isShielded: overlay.isShielded,
       firmwareIds: overlay.firmwareIds,
       bootOrder: overlay.bootOrder ?? bootDevicesOf(vm),
       services: [...overlay.services].map(([id, isEnabled]) => ({ id, isEnabled })),
-=======
-      secureBootTemplateId: null,
-      hasTpm: false,
-      isShielded,
->>>>>>> layouts
       parentCheckpointId:
         currentCheckpointId === undefined ? null : instanceIdOf(currentCheckpointId),
       lastAppliedId,
@@ -557,8 +489,8 @@ export class FakeHyperVHost {
         controllerLocation: disk.controllerLocation,
         path: this.#pathOf(vm, disk.leaf),
         instanceId: settingIdOf(vm.id, disk),
-        isPassThrough,
-        isShared,
+        isPassThrough: overlay.isPassThrough,
+        isShared: overlay.isShared,
       })),
       adapters: vm.adapters.map(({ id, name, mac, isMacStatic, switchName, vlan }) => ({
         id,

@@ -20,6 +20,9 @@ export interface Overlay {
   scsiControllers: number;
   hasTpm: boolean;
   isShielded: boolean;
+  /** Of all its disks. */
+  isPassThrough: boolean;
+  isShared: boolean;
   readonly legacyAdapters: Set<Guid>;
   /** As on the line; undefined: as the host makes it. */
   bootOrder: readonly { readonly kind: string; readonly device: string }[] | undefined;
@@ -60,6 +63,8 @@ export function newOverlay(vmId: Guid): Overlay {
     scsiControllers: 1,
     hasTpm: false,
     isShielded: false,
+    isPassThrough: false,
+    isShared: false,
     legacyAdapters: new Set(),
     bootOrder: undefined,
     services: new Map([
