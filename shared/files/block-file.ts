@@ -122,8 +122,11 @@ export interface FileSystem {
   list(folder: string): Promise<string[]>;
   /** Bytes that may still be written to the volume of a folder; undefined when nobody can tell. */
   freeBytes(folder: string): Promise<number | undefined>;
-  /** Creates a folder and its parents, durable on return; no error when it is there. */
-  makeFolder(path: string): Promise<void>;
+  /**
+   * Creates a folder and its parents, durable on return; no error when it is there. On Windows they are for this account and
+   * administrators alone, unless they are to have the rights of the folder above.
+   */
+  makeFolder(path: string, options?: { readonly inheritsRights?: boolean }): Promise<void>;
   /** Removes an empty folder, durable after flushFolder() of its parent; none there is no error. */
   removeFolder(path: string): Promise<void>;
 }

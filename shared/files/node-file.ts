@@ -367,7 +367,7 @@ async function flushFolder(folder: string): Promise<void> {
 }
 
 /** Each folder is its owner's before anything is made in it: an access list given later comes down to nothing. */
-async function makeFolderForOwner(path: string): Promise<void> {
+async function makeFolderOnWindows(path: string, inheritsRights: boolean): Promise<void> {
   const missing: string[] = [];
   for (let at = resolve(path); (await status(at)) === undefined; at = dirname(at)) {
     missing.unshift(at);
@@ -376,7 +376,7 @@ async function makeFolderForOwner(path: string): Promise<void> {
   let first: string | undefined;
   for (const folder of missing) {
     if (!(await makeOneFolder(folder))) continue;
-    await keepToOwner(folder);
+    if (!inheritsRights) await keepToOwner(folder);
     first ??= folder;
   }
   if (missing.length === 0) await makeOneFolder(path);
@@ -395,8 +395,11 @@ async function makeOneFolder(folder: string): Promise<boolean> {
   }
 }
 
-async function makeFolder(path: string): Promise<void> {
-  if (isWindows) return makeFolderForOwner(path);
+async function makeFolder(
+  path: string,
+  { inheritsRights = false }: { readonly inheritsRights?: boolean } = {},
+): Promise<void> {
+  if (isWindows) return makeFolderOnWindows(path, inheritsRights);
   let first: string | undefined;
   try {
     first = await fs.promises.mkdir(path, { recursive: true, mode: NEW_FOLDER_PERMISSIONS });

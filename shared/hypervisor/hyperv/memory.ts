@@ -172,7 +172,8 @@ export async function remember(
   const { fs, random } = context;
   const place = await placeOfMemory(context, vmId);
   const folder = path.dirname(place.file);
-  await fs.makeFolder(folder);
+  // the next owner of the VM may be another account, and over SMB each node is one of its own
+  await fs.makeFolder(folder, { inheritsRights: place.isShared });
   const lockFile = path.join(folder, 'lock');
   await makeLockFile(fs, lockFile);
   const lock = await lockedFile(context, lockFile, LOCK_MS);
@@ -183,6 +184,7 @@ export async function remember(
       await writeJsonDurably(fs, place.file, FORMAT, { ...after }, random);
       await notePlace(context, place);
       for (const each of place.earlier) await removeIfThere(context, each);
+      if (!place.isShared) await removeIfThere(context, place.note);
     }
     return after;
   } finally {
@@ -204,7 +206,12 @@ async function removeIfThere({ fs }: HyperVContext, file: string): Promise<void>
 
 interface Place {
   readonly file: string;
-  /** Where it may stand still: of before the VM was a role of the cluster, or before its configuration was moved. */
+  /** Beside the configuration of a clustered VM, for whichever node owns it. */
+  readonly isShared: boolean;
+  /**
+   * Where it may stand still: of before the VM was a role of the cluster, or was none any more, or before its configuration
+   * was moved.
+   */
   readonly earlier: readonly string[];
   /** Says, in our own folder, where the memory of a clustered VM was written last by this node. */
   readonly note: string;
@@ -221,20 +228,21 @@ async function placeFor(
 ): Promise<Place> {
   const own = path.join(stateFolder, `${vmId}.json`);
   const note = path.join(stateFolder, `${vmId}.place.json`);
-  if (machine?.isClustered !== true) return { file: own, earlier: [], note };
-  const file = path.join(machine.configurationFolder, SHARED_FOLDER, `${vmId}.json`);
   const json = await readJson(fs, note, PLACE_FORMAT);
   const noted = json && Fields.ofFile(json, note).string('file', 32_768);
+  if (machine?.isClustered !== true) {
+    return { file: own, isShared: false, earlier: noted === undefined ? [] : [noted], note };
+  }
+  const file = path.join(machine.configurationFolder, SHARED_FOLDER, `${vmId}.json`);
   // a move of the configuration leaves behind what Hyper-V does not know
   const left = noted === undefined || noted === file ? [] : [noted];
-  return { file, earlier: [own, ...left], note };
+  return { file, isShared: true, earlier: [own, ...left], note };
 }
 
 async function notePlace(
   { fs, stateFolder, random }: HyperVContext,
-  { file, earlier, note }: Place,
+  { file, isShared, earlier, note }: Place,
 ): Promise<void> {
-  const isShared = earlier.length > 0;
   const isNoted = earlier.length === 1 && (await fs.status(note)) !== undefined;
   if (!isShared || isNoted) return;
   await fs.makeFolder(stateFolder);

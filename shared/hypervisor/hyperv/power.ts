@@ -75,8 +75,15 @@ export async function shutDownVm(
 export async function turnOffVm(context: HyperVContext, vmId: Guid): Promise<void> {
   const { runner } = context;
   const machine = await loadMachine(context, vmId);
-  // before the VM: else the cluster starts it again, here or on another node
-  await stopRole(context, machine);
+  try {
+    // before the VM: else the cluster starts it again, here or on another node
+    await stopRole(context, machine);
+  } catch (error) {
+    if (!(error instanceof DrError) || !machine.isClustered) throw error;
+    // a role that waits for its guest to shut down, or saves it for too long, lets go of it when it has no power
+    await runner.run(turnOffMachine, { vmId });
+    await stopRole(context, machine);
+  }
   const { state } = await runner.run(getMachineStatus, { vmId });
   if (SAVED.includes(state)) await runner.run(dropSavedState, { vmId });
   else if (powerOf(state) !== 'off') await runner.run(turnOffMachine, { vmId });

@@ -203,8 +203,9 @@ export class FakeHyperVHost {
     },
     'machine.turnOff': async (given) => {
       await this.lab.turnOffVm(given.vmId);
-      const { isClustered, isOnline } = this.overlayOf(given.vmId);
-      if (isClustered && isOnline) await this.lab.startVm(given.vmId);
+      const overlay = this.overlayOf(given.vmId);
+      if (this.trouble.rolesWaitForGuest) overlay.isOnline = false;
+      if (overlay.isClustered && overlay.isOnline) await this.lab.startVm(given.vmId);
       return DONE;
     },
     'machine.dropSavedState': (given) => {
@@ -390,6 +391,7 @@ export class FakeHyperVHost {
     },
     'cluster.stop': async (given) => {
       const { powerState } = await this.#vm(given);
+      if (this.trouble.rolesWaitForGuest && powerState !== 'off') return DONE;
       // the role's own way is to save
       const isSaved = powerState !== 'off';
       await this.lab.turnOffVm(given.vmId);

@@ -19,6 +19,8 @@ export interface HostTrouble {
   ownerNode: string;
   refusesTpm: boolean;
   refusesRoles: boolean;
+  /** A role that is taken offline stays pending as long as its VM has power. */
+  rolesWaitForGuest: boolean;
   /** The PowerShell process ends at its next operation of this name: before it, or after it and before the answer. */
   readonly hostDies: Map<string, 'before' | 'after'>;
   /** See delayMerges(). */
@@ -44,6 +46,7 @@ export function noTrouble(): HostTrouble {
     ownerNode: 'HV01',
     refusesTpm: false,
     refusesRoles: false,
+    rolesWaitForGuest: false,
     hostDies: new Map(),
     merges: undefined,
   };

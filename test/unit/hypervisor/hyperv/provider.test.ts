@@ -370,6 +370,23 @@ describe('the provider of Hyper-V', function () {
       expect(left).to.deep.equal([[next.id, TAG]]);
     });
 
+    it('goes on with deltas when it is no role any more, and when it is one again', async () => {
+      const overlay = rig.fake.overlayOf(vmId);
+      overlay.isClustered = true;
+      let known = await mark();
+      for (const isClustered of [false, true]) {
+        overlay.isClustered = isClustered;
+        await write(MIB, 7);
+        const checkpoint = await host.createCheckpoint(vmId, REQUEST);
+        expect(covers(await rangesOf(checkpoint, known.trackingId, host), MIB)).to.equal(true);
+        const point = await host.convertToReferencePoint(vmId, checkpoint.id);
+        await host.waitForMerge(vmId, MERGE_MS);
+        const ours = (await host.listReferencePoints(vmId)).find(({ id }) => id === point.id);
+        expect(ours?.tag).to.deep.equal(TAG);
+        known = { id: point.id, trackingId: point.disks[0]?.trackingId ?? '' };
+      }
+    });
+
     it('takes along what it knows when the configuration is moved, and says so where that cannot be', async () => {
       const overlay = rig.fake.overlayOf(vmId);
       overlay.isClustered = true;
@@ -427,6 +444,13 @@ describe('the provider of Hyper-V', function () {
       expect(rig.fake.overlayOf(vmId).isOnline).to.equal(false);
       await host.startVm(vmId);
       expect(await powerOf()).to.equal('running');
+    });
+
+    it('cuts the power all the same when its role waits for the guest', async () => {
+      rig.fake.trouble.rolesWaitForGuest = true;
+      await host.turnOffVm(vmId);
+      expect(await powerOf()).to.equal('off');
+      expect(rig.fake.overlayOf(vmId).isOnline).to.equal(false);
     });
 
     it('fences its role with it, which goes online with the next start', async () => {
