@@ -29,8 +29,8 @@ describe('a bare machine', () => {
   const script = (...args: string[]) =>
     copy.run([
       ...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--'],
-      ...['env', 'HOME=/tmp', process.execPath],
-      ...[join(checkoutFolder, 'bin', 'bootstrap.mjs'), ...args],
+      ...['env', 'HOME=/tmp', copy.inCheckout(process.execPath)],
+      ...[copy.inCheckout(join(checkoutFolder, 'bin', 'bootstrap.mjs')), ...args],
     ]);
 
   it('is told by `npm run package` each program that is missing, and the packages to install', async () => {

@@ -3,6 +3,8 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join, relative } from 'node:path';
+import { checkoutFolder } from './checkout.js';
 import { findTool, skipBecause } from './need.js';
 import { runTool, type RunToolOptions, type ToolRun } from './run-tool.js';
 
@@ -17,9 +19,14 @@ mount --rbind /proc /mnt/root/proc
 mount --rbind /dev /mnt/root/dev
 mount -t tmpfs none /mnt/root/tmp
 mount -t tmpfs none /mnt/root/run
+mkdir /mnt/root/checkout
+mount --bind "$1" /mnt/root/checkout
 echo ready
 exec cat
 `;
+
+/** Where the checkout is seen in the copy, by everybody: its own place may be one that few may enter, or hidden there. */
+const CHECKOUT = '/checkout';
 
 export class MachineCopy {
   readonly #holder: ChildProcess;
@@ -32,7 +39,7 @@ export class MachineCopy {
     if (process.getuid?.() !== 0 || findTool('unshare') === undefined) {
       skipBecause(context, 'a package is installed in a copy of the machine, which needs root');
     }
-    const holder = spawn('unshare', ['--mount', 'sh', '-c', HOLD], {
+    const holder = spawn('unshare', ['--mount', 'sh', '-c', HOLD, 'sh', checkoutFolder], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     let said = '';
@@ -47,6 +54,12 @@ export class MachineCopy {
       if (isEnded) skipBecause(context, `no mount namespace with an overlay: ${said.trim()}`);
     }
     return new MachineCopy(holder);
+  }
+
+  /** The place in the copy of a file of the checkout; any other is where it is. */
+  inCheckout(file: string): string {
+    const within = relative(checkoutFolder, file);
+    return within.startsWith('..') ? file : join(CHECKOUT, within);
   }
 
   /** The words that run a command in the copy. */
