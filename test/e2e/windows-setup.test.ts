@@ -75,7 +75,10 @@ describe('the set-up for Windows', () => {
   it('has the same bytes whenever it is built, with plugins and service host', async () => {
     await packWindows('1.0.0', work.file('programs-1.0.0'), work.file('again'));
     const names = filesBelow(work.file('out-1.0.0'));
-    const programs = ['phsvc.exe', 'podheitor-hyperv-backend.exe', ...SIDE_FILES];
+    const programs = [
+      ...['phsvc.exe', 'podheitor-hyperv-backend.exe', 'LICENSE.txt', 'THIRD-PARTY-LICENCES.txt'],
+      ...SIDE_FILES,
+    ];
     expect(names).to.have.members([
       ...['SHA256SUMS', 'podheitor-hvdr-1.0.0-setup.exe'],
       ...[...programs, ...CONVERSION, 'bacula/podheitor-hyperv-fd.dll'].map(

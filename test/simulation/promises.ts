@@ -148,6 +148,8 @@ export class Promises {
 
   #promise(cycleId: Guid, diskIndex: number, cell: number): void {
     const positions = this.#positions.get(cycleId) ?? [];
+    // a later disk may be acknowledged before an earlier one
+    for (let disk = 0; disk < diskIndex; disk++) positions[disk] ??= 0;
     positions[diskIndex] = Math.max(positions[diskIndex] ?? 0, cell);
     this.#positions.set(cycleId, positions);
   }
