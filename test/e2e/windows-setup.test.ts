@@ -194,7 +194,10 @@ describe('the set-up for Windows', () => {
     ]);
   }
 
-  describe('run under Wine', () => {
+  describe('run under Wine', function () {
+    // Wine on a busy machine now and then fails to start a child (error 1359); each try has a Windows of its own
+    this.retries(2);
+
     beforeEach(async () => {
       prefix = await WinePrefix.create();
       await holdServices(prefix);
