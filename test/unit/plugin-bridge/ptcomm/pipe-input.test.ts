@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { constants, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { PipeInput } from '../../../../plugin-bridge/ptcomm/pipe-input.js';
@@ -29,6 +29,8 @@ describe('standard input in large chunks', () => {
     const descriptor = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     const writer = openSync(fifo, 'w');
     spawn('cat', [content], { stdio: ['ignore', writer, 'ignore'] });
+    // else the end of the pipe would wait for this process
+    closeSync(writer);
     return new PipeInput(descriptor);
   }
 
